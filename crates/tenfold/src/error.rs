@@ -1,0 +1,191 @@
+//! Everything that can go wrong, said so that a person can mend it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the library: what was being done, where, what was expected and what came.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: "read", "write", "create", "rename", "lock" …
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    /// A file was read but does not hold what its format promises.
+    #[error("{}: {place}: expected {expected}, found {found}", file.display())]
+    Malformed {
+        /// The file.
+        file: PathBuf,
+        /// Where in it: a key, a line, a byte offset, a tensor's name.
+        place: String,
+        /// What should stand there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
+
+    /// A configuration file with one or more faults, all of them listed.
+    #[error("{}: {} to mend:\n  {}", file.display(), count(faults.len(), "fault"), faults.join("\n  "))]
+    Faults {
+        /// The file.
+        file: PathBuf,
+        /// One line a fault: key, what was expected, what came.
+        faults: Vec<String>,
+    },
+
+    /// A name that is not in a registry or catalog.
+    #[error("there is no {kind} named \"{name}\"{}", suggestion(nearest, known))]
+    Unknown {
+        /// What was looked for: "method", "model", "task" …
+        kind: &'static str,
+        /// The name as it was given.
+        name: String,
+        /// The known name that is closest to it.
+        nearest: Option<String>,
+        /// All names that are known.
+        known: Vec<String>,
+    },
+
+    /// A model that none of the known places could provide.
+    #[error("model \"{name}\" was not found. Tried:\n  {}\nPut config.json, model.safetensors and tokenizer.json into {}", tried.join("\n  "), put.display())]
+    ModelNotFound {
+        /// The model's name as it was given.
+        name: String,
+        /// One line for each place: where, and why not.
+        tried: Vec<String>,
+        /// The folder in which the files would be found next time.
+        put: PathBuf,
+    },
+
+    /// Something that is valid but that this version cannot do.
+    #[error("{what} is not supported: {why}")]
+    Unsupported {
+        /// The feature, key or value.
+        what: String,
+        /// Why not, and what to do instead.
+        why: String,
+    },
+
+    /// Another process works in the same folder.
+    #[error("{} is in use by another tenfold process{}; wait for it, or choose another folder with --out", folder.display(), process.map(|id| format!(" (process {id})")).unwrap_or_default())]
+    Busy {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The other process, where it left its number.
+        process: Option<u32>,
+    },
+
+    /// The user asked to stop.
+    #[error("stopped; the same command goes on from here")]
+    Interrupted,
+
+    /// A training run whose loss is no longer a number.
+    #[error("the loss became {loss} at step {step}: try a lower learning rate than {learning_rate:e}")]
+    Diverged {
+        /// The optimizer step, counted from 0.
+        step: usize,
+        /// The loss that came.
+        loss: f32,
+        /// The learning rate of that step.
+        learning_rate: f32,
+    },
+
+    /// An error of the engine.
+    #[error(transparent)]
+    Tensor(#[from] tenfold_tensor::Error),
+}
+
+impl Error {
+    /// For `map_err` on file operations: `fs::read(path).map_err(Error::io("read", path))`.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+        let path = path.as_ref().to_owned();
+        move |source| Error::Io { action, path, source }
+    }
+
+    /// A file that does not hold what its format promises.
+    pub fn malformed(
+        file: impl AsRef<Path>,
+        place: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Error {
+        Error::Malformed {
+            file: file.as_ref().to_owned(),
+            place: place.into(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    /// A name that is not among `known`, with the nearest one as a suggestion.
+    pub fn unknown<'a>(kind: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Error {
+        let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
+        let nearest = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+        Error::Unknown { kind, name: name.to_owned(), nearest, known }
+    }
+}
+
+/// The candidate with the smallest edit distance to `name`, if it is near enough to be meant.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = name.chars().count().div_ceil(3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (edit_distance(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= near)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
+    match nearest {
+        Some(name) => format!(": did you mean \"{name}\"?"),
+        None => format!("; known are {}", known.join(", ")),
+    }
+}
+
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_miss_is_suggested_and_a_far_one_is_not() {
+        let methods = ["lora", "ia3", "prefix_tuning", "prompt_tuning"];
+        assert_eq!(nearest("Lroa", methods), Some("lora"));
+        assert_eq!(nearest("prefix-tunning", methods), Some("prefix_tuning"));
+        assert_eq!(nearest("quantum", methods), None);
+    }
+
+    #[test]
+    fn faults_are_all_listed() {
+        let error = Error::Faults { file: "study.toml".into(), faults: vec!["a".into(), "b".into()] };
+        assert_eq!(error.to_string(), "study.toml: 2 faults to mend:\n  a\n  b");
+    }
+}

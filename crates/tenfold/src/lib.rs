@@ -1,0 +1,14 @@
+//! Tenfold: which fine-tuning method for this model, this data and this hardware.
+//!
+//! The modules stand in the order in which data flows through them; a module uses only what stands
+//! above it.
+//!
+//! ```text
+//! study.toml -> Study -> Trial* -> data + model + adapter -> train -> evaluate + measure -> Record -> report
+//! ```
+
+pub mod error;
+pub mod progress;
+pub mod record;
+
+pub use error::{Error, Result};

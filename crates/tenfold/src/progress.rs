@@ -1,0 +1,73 @@
+//! How the library tells what it is doing: events for whoever draws them, and the wish to stop.
+
+/// One thing that has a beginning and an end: a download, a trial, a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Job(pub u64);
+
+/// Something happened. `tenfold-cli` draws these; tests collect or drop them.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A job began. `total` is in the job's own unit, where it is known.
+    Started {
+        /// The job.
+        job: Job,
+        /// What it is, for people: "downloading all-minilm-l6-v2", "lora, seed 1".
+        title: String,
+        /// The unit that `total` and `Advanced::done` count: "bytes", "steps", "rows".
+        unit: &'static str,
+        /// How many units there are, where it is known.
+        total: Option<u64>,
+    },
+    /// A job came further.
+    Advanced {
+        /// The job.
+        job: Job,
+        /// Units done so far.
+        done: u64,
+        /// A few words on how it stands: "loss 0.412".
+        note: String,
+    },
+    /// A job ended, well or not.
+    Finished {
+        /// The job.
+        job: Job,
+        /// What came of it.
+        note: String,
+    },
+    /// A line worth reading that belongs to no job.
+    Note(String),
+}
+
+/// Receives events, and is asked whether to go on. Called from several threads.
+pub trait Progress: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: Event);
+
+    /// True once the user wants to stop; long work asks at least several times a second.
+    fn stop_requested(&self) -> bool {
+        false
+    }
+}
+
+/// Drops every event and never asks to stop.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn event(&self, _: Event) {}
+}
+
+impl Job {
+    /// A job with a number of its own within this process.
+    pub fn new() -> Job {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Job(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,282 @@
+//! What a trial leaves behind: the only durable result schema, written by atomic rename.
+//!
+//! A record holds evidence, not conclusions: every metric is a pure function of records.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of this schema; a record of another version is not read but trained anew.
+pub const SCHEMA: u32 = 1;
+
+/// One finished or failed trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// [`SCHEMA`] of the writer.
+    pub schema: u32,
+    /// What was run; its hash names the trial's folder.
+    pub trial: Trial,
+    /// The machine it ran on.
+    pub machine: Machine,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// All that decides a trial's result, down to the bit. Two equal trials give equal bits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Version of the code that runs it.
+    pub code: String,
+    /// The base model.
+    pub model: ModelIdentity,
+    /// The data.
+    pub data: DataIdentity,
+    /// The method's name in the study: "lora", "lora-r32".
+    pub method: String,
+    /// The method's resolved settings, `type` among them: "lora", "full" …
+    pub adapter: serde_json::Value,
+    /// The resolved training settings.
+    pub train: serde_json::Value,
+    /// What the trial is for.
+    pub role: Role,
+    /// Seed of everything random in it.
+    pub seed: u64,
+}
+
+/// Which base model, exactly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    /// The name it was asked for by.
+    pub name: String,
+    /// SHA-256 of its weights file, hexadecimal.
+    pub sha256: String,
+    /// Parameters of the base model without a task's head.
+    pub parameters: u64,
+    /// How the frozen weights are kept in memory: "f32", "bf16".
+    pub weights: String,
+}
+
+/// Which rows, exactly.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DataIdentity {
+    /// The task's name.
+    pub task: String,
+    /// SHA-256 over all rows of all splits in order, hexadecimal.
+    pub sha256: String,
+}
+
+/// What a trial is for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Role {
+    /// One seed of the comparison, on all training rows.
+    Main,
+    /// One candidate of the learning-rate search; judged on the validation split alone.
+    Search {
+        /// The candidate.
+        learning_rate: f64,
+    },
+    /// One point of the small-data curve.
+    SmallData {
+        /// How many training rows.
+        examples: usize,
+        /// Which of the nested draws.
+        draw: usize,
+    },
+    /// Speed, memory, latency and energy, alone on the machine, in a process of its own.
+    Probe,
+    /// A standard benchmark, by its task's name, trained and scored as its publishers do.
+    Benchmark {
+        /// The benchmark's name: "sst2".
+        name: String,
+    },
+}
+
+/// The machine, as far as a reader of figures needs it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The processor's own name.
+    pub processor: String,
+    /// Logical cores that the process may use.
+    pub cores: usize,
+    /// Installed memory.
+    pub memory_bytes: u64,
+    /// The instruction set that the kernels chose: "avx512", "avx2", "scalar".
+    pub simd: String,
+    /// Operating system and architecture.
+    pub system: String,
+}
+
+/// What came of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It trained and was scored.
+    Trained(Box<Trained>),
+    /// It was measured alone.
+    Probed(Box<Probed>),
+    /// It could not be run; the study went on without it.
+    Failed {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Evidence of a training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trained {
+    /// Size of what was trained.
+    pub parameters: Parameters,
+    /// Optimizer steps done.
+    pub steps: usize,
+    /// Rows that passed through training, counted again in each epoch.
+    pub examples: u64,
+    /// Real tokens (no padding; the method's virtual tokens not counted) that passed through training.
+    pub tokens: u64,
+    /// Wall time of training alone, shared with other trials: not for comparison; see [`Probed`].
+    pub seconds: f64,
+    /// The training loss of every step, in nats.
+    pub losses: Vec<f32>,
+    /// Scores on the validation split, in the order of steps; the last one belongs to the last step.
+    pub validation: Vec<Validation>,
+    /// The step whose weights were kept.
+    pub best_step: usize,
+    /// True if training ended before its planned last step.
+    pub stopped_early: bool,
+    /// Score on (at most 1,000 of) the rows it was trained on, dropout off, with the kept weights.
+    pub train_score: Score,
+    /// Results on the test splits: first the domain that was trained on.
+    pub tests: Vec<Test>,
+}
+
+/// Size of what a method trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Trained numbers, the task's head included.
+    pub trainable: u64,
+    /// Of these, the task's head.
+    pub head: u64,
+    /// Numbers of the base model that the method keeps in use.
+    pub base: u64,
+    /// Size of the adapter's files on disk.
+    pub adapter_bytes: u64,
+}
+
+/// One look at the validation split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Optimizer steps done by then.
+    pub step: usize,
+    /// Training seconds by then (wall time, shared machine).
+    pub seconds: f64,
+    /// The score.
+    pub score: Score,
+}
+
+/// Loss and score over a set of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// Rows scored.
+    pub examples: usize,
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
+    /// Share of rows whose label was predicted, 0 to 1.
+    pub accuracy: f64,
+}
+
+/// Predictions on one test split.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Test {
+    /// The domain's name: "movie", "tweets".
+    pub domain: String,
+    /// True label of every row.
+    pub labels: Vec<u32>,
+    /// Predicted label of every row, in the same order.
+    pub predictions: Vec<u32>,
+    /// Loss and accuracy over the rows.
+    pub score: Score,
+}
+
+/// Evidence of a probe: one method alone on the machine, in a process of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Probed {
+    /// Threads that the probe used.
+    pub threads: usize,
+    /// Speed of training at the study's batch size.
+    pub training: Speed,
+    /// Speed of inference at the study's evaluation batch size.
+    pub inference: Speed,
+    /// Peak memory of training, at the study's batch size.
+    pub training_memory: Memory,
+    /// Peak memory of inference.
+    pub inference_memory: Memory,
+    /// Peak bytes of training (engine's own account) by batch size.
+    pub memory_by_batch: BTreeMap<usize, u64>,
+    /// Seconds of each whole request (text in, label out, one at a time), adapter not merged.
+    pub latency_seconds: Vec<f64>,
+    /// The same with the adapter merged into the base, where the method can.
+    pub merged_latency_seconds: Option<Vec<f64>>,
+    /// Energy of training, over `training.examples`.
+    pub training_energy: Energy,
+    /// Energy of inference, over `inference.examples`.
+    pub inference_energy: Energy,
+    /// Outcome of repeating the first steps of the trial with the same seed.
+    pub repeat: Repeat,
+}
+
+/// A stretch of work and how long it took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Rows worked through.
+    pub examples: u64,
+    /// Real tokens worked through.
+    pub tokens: u64,
+    /// Seconds of each batch, warm-up left out; their sum belongs to `examples` and `tokens`.
+    pub batch_seconds: Vec<f64>,
+}
+
+/// Peak memory, by the engine's own account and by the operating system's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Engine's bytes at the moment of the peak, by class: "base", "trainable", "gradients",
+    /// "optimizer", "activations", "workspace".
+    pub by_class: BTreeMap<String, u64>,
+    /// Their sum at that moment.
+    pub peak_bytes: u64,
+    /// The operating system's peak of the resident set of the process, where it tells.
+    pub process_peak_bytes: Option<u64>,
+}
+
+/// Joules, and how they were come by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Energy {
+    /// Joules over the stretch of work.
+    pub joules: f64,
+    /// Seconds of the stretch.
+    pub seconds: f64,
+    /// Processor time (all threads) over the stretch.
+    pub processor_seconds: f64,
+    /// Where the joules come from.
+    pub source: EnergySource,
+}
+
+/// Where joules come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "source", rename_all = "snake_case")]
+pub enum EnergySource {
+    /// The processor's own counters (Intel RAPL through powercap): package and memory, idle included.
+    Rapl,
+    /// No counter here: processor seconds times an assumed power for each busy core.
+    Estimate {
+        /// The assumption.
+        watts_per_core: f64,
+    },
+}
+
+/// Whether a second run with the same seed gave the same bits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repeat {
+    /// Steps that were repeated.
+    pub steps: usize,
+    /// The first step whose loss differed in any bit, if one did.
+    pub first_difference: Option<usize>,
+}
