@@ -24,6 +24,8 @@ pub enum Event {
         job: Job,
         /// Units done so far.
         done: u64,
+        /// How many there will be, where it is known by now; 0: not known.
+        total: u64,
         /// A few words on how it stands: "loss 0.412".
         note: String,
     },

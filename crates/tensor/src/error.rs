@@ -26,4 +26,32 @@ pub enum Error {
         /// One past the largest valid index.
         bound: usize,
     },
+    /// An operand whose number format the operation cannot take.
+    #[error("{operation}: {found} operands are not supported here, {expected} was expected")]
+    Dtype {
+        /// The operation.
+        operation: &'static str,
+        /// What would fit.
+        expected: &'static str,
+        /// What came.
+        found: &'static str,
+    },
+}
+
+/// Refuses with [`Error::Shape`] unless `fits`; the words are made only when needed.
+pub(crate) fn check(
+    operation: &'static str,
+    fits: bool,
+    expected: impl FnOnce() -> String,
+    found: impl FnOnce() -> String,
+) -> Result<()> {
+    if fits { Ok(()) } else { Err(Error::Shape { operation, expected: expected(), found: found() }) }
+}
+
+/// Refuses with [`Error::Index`] if any of `indices` is not below `bound`.
+pub(crate) fn check_indices(operation: &'static str, indices: &[u32], bound: usize) -> Result<()> {
+    match indices.iter().find(|index| **index as usize >= bound) {
+        Some(index) => Err(Error::Index { operation, index: *index as usize, bound }),
+        None => Ok(()),
+    }
 }

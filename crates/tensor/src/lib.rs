@@ -1,5 +1,33 @@
 //! Tensors, reverse-mode differentiation over coarse operations, and the backend seam of Tenfold.
+//!
+//! Above this crate nobody sees a slice: a model computes with [`Tensor`]s, a [`Backend`] does the
+//! arithmetic. [`Cpu`] is the fast one; [`Reference`] computes the same with plain loops and
+//! 64-bit sums and is what tests compare with.
 
+mod autograd;
+pub mod backend;
+mod buffer;
+mod cpu;
 pub mod error;
+mod host;
+pub mod memory;
+mod operations;
+mod param;
+pub mod random;
+mod reference;
+mod tensor;
 
+pub use autograd::without_gradients;
+pub use backend::{Backend, Ragged};
+pub use buffer::{Buffer, Dtype, Mapped};
+pub use cpu::Cpu;
 pub use error::{Error, Result};
+pub use memory::{Class, Ledger, Usage};
+pub use operations::attention::Attention;
+pub use param::Param;
+pub use reference::Reference;
+pub use tenfold_kernels::activation::Activation;
+pub use tenfold_kernels::adamw::AdamW;
+pub use tenfold_kernels::dropout::Dropout;
+pub use tenfold_kernels::simd_level;
+pub use tensor::Tensor;

@@ -1,0 +1,37 @@
+//! BitFit: the biases of the base model are trained, its weights are not.
+//!
+//! Parameters: every bias, norms included, and the head. Starts as the base model; nothing to merge.
+//! Paper: Ben Zaken et al. 2022, arXiv:2106.10199.
+
+use super::{Adapter, Context, Method};
+use crate::error::Result;
+use serde_json::{Map, Value};
+
+pub(super) const METHOD: Method = Method {
+    name: "bitfit",
+    title: "BitFit",
+    summary: "the base model's biases are trained",
+    source: "Ben Zaken et al. 2022, arXiv:2106.10199",
+    peft_type: None,
+    mergeable: false,
+    learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
+    harmless: &[],
+    defaults: || Value::Object(Map::new()),
+    build: |_: &Value, _: &Context| Ok(Box::new(BitFit)),
+};
+
+struct BitFit;
+
+impl Adapter for BitFit {
+    fn unfreezes(&self, weight: &str) -> bool {
+        weight.ends_with(".bias")
+    }
+
+    fn config(&self) -> Result<Map<String, Value>> {
+        Ok(Map::new())
+    }
+
+    fn key(&self, weight: &str) -> String {
+        weight.to_owned()
+    }
+}

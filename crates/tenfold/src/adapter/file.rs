@@ -1,0 +1,150 @@
+//! Adapters on disk, as Hugging Face PEFT 0.21 writes and reads them.
+//!
+//! Methods that PEFT does not have are saved the same way, under the base model's own names, with a
+//! config whose `tenfold_method` says what they are.
+
+use super::{Context, METHODS, Method, NamedTensor, Tuning, resolve};
+use crate::error::{Error, Result};
+use crate::model::checkpoint::{self, HostTensor};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Name of the configuration in an adapter's folder.
+pub const CONFIG: &str = "adapter_config.json";
+/// Name of the tensors in an adapter's folder.
+pub const TENSORS: &str = "adapter_model.safetensors";
+
+/// Keys that say nothing about the result.
+const COMMON: &[&str] = &[
+    "auto_mapping",
+    "base_model_name_or_path",
+    "inference_mode",
+    "modules_to_save",
+    "peft_type",
+    "peft_version",
+    "revision",
+    "task_type",
+    "tenfold_method",
+    "num_attention_heads",
+    "num_layers",
+    "num_transformer_submodules",
+    "token_dim",
+];
+
+/// Writes an adapter's two files into `dir`; returns their size in bytes.
+pub fn write(dir: &Path, tuning: &Tuning, base_model: &str) -> Result<u64> {
+    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let tensors: BTreeMap<String, HostTensor> = (tuning.tensors()?.into_iter())
+        .map(|tensor| (tensor.name, HostTensor { shape: tensor.shape, data: tensor.numbers }))
+        .collect();
+    let format = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    checkpoint::write_tensors(&dir.join(TENSORS), &tensors, &format)?;
+    let mut text = serde_json::to_string_pretty(&config(tuning, base_model)?)
+        .unwrap_or_else(|error| unreachable!("a table of plain values: {error}"));
+    text.push('\n');
+    crate::atomic::write(&dir.join(CONFIG), text.as_bytes())?;
+    [CONFIG, TENSORS].iter().try_fold(0, |sum, name| {
+        let path = dir.join(name);
+        Ok(sum + path.metadata().map_err(Error::io("read", &path))?.len())
+    })
+}
+
+fn config(tuning: &Tuning, base_model: &str) -> Result<Value> {
+    let mut config = tuning.adapter().config()?;
+    match tuning.method().peft_type {
+        Some(peft_type) => config.insert("peft_type".into(), peft_type.into()),
+        None => config.insert("tenfold_method".into(), tuning.method().name.into()),
+    };
+    for (key, value) in [
+        ("auto_mapping", Value::Null),
+        ("base_model_name_or_path", base_model.into()),
+        ("inference_mode", true.into()),
+        ("modules_to_save", json!(["classifier", "score"])),
+        ("revision", Value::Null),
+        ("task_type", "SEQ_CLS".into()),
+    ] {
+        config.insert(key.into(), value);
+    }
+    // serde_json keeps keys sorted, as PEFT writes them.
+    Ok(Value::Object(config))
+}
+
+/// Reads an adapter, ours or PEFT's, onto a model.
+pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
+    let path = dir.join(CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let config: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Error::malformed(&path, place, "an adapter's configuration", error.to_string())
+    })?;
+    let method = method_of(&path, &config)?;
+    let settings = settings_of(&path, method, config)?;
+    let path = dir.join(TENSORS);
+    let mut tensors: BTreeMap<String, NamedTensor> = (checkpoint::read_tensors(&path)?.into_iter())
+        .map(|(name, tensor)| (name.clone(), NamedTensor { name, shape: tensor.shape, numbers: tensor.data }))
+        .collect();
+    // PEFT saves a second and third copy of a head's bias under bias="all".
+    tensors.retain(|name, _| !name.contains(".original_module.") && !name.contains(".modules_to_save."));
+    let labels = labels(&path, context.model.head_name(), &tensors)?;
+    let mut tuning = Tuning::new(method, &settings, context, labels)?;
+    let in_file = |error| match error {
+        Error::Malformed { place, expected, found, .. } => Error::Malformed { file: path.clone(), place, expected, found },
+        other => other,
+    };
+    tuning.restore(&mut tensors, context.backend).map_err(in_file)?;
+    match tensors.keys().next() {
+        None => Ok(tuning),
+        Some(name) => Err(Error::malformed(&path, name, format!("tensors of {}", method.title), "a tensor of another kind")),
+    }
+}
+
+fn method_of(path: &Path, config: &Map<String, Value>) -> Result<&'static Method> {
+    let named = |key: &str| config.get(key).and_then(Value::as_str);
+    if let Some(name) = named("tenfold_method") {
+        return super::method(name);
+    }
+    let peft_type = named("peft_type").ok_or_else(|| Error::malformed(path, "peft_type", "a method's name", "nothing"))?;
+    let found = METHODS.iter().find(|method| method.peft_type == Some(peft_type));
+    found.ok_or_else(|| Error::unknown("peft_type", peft_type, METHODS.iter().filter_map(|method| method.peft_type)))
+}
+
+/// The method's settings among a file's keys. A key that this version does not know is passed over
+/// where its value leaves the result alone, and refused by name where it may not.
+fn settings_of(path: &Path, method: &Method, config: Map<String, Value>) -> Result<Value> {
+    let Value::Object(defaults) = (method.defaults)() else { unreachable!("settings are a table") };
+    let mut settings = Map::new();
+    let mut faults = Vec::new();
+    for (key, value) in config {
+        if defaults.contains_key(&key) {
+            settings.insert(key, value);
+        } else if !COMMON.contains(&key.as_str()) && !is_harmless(method, &key, &value) {
+            faults.push(format!("{key} = {value} is not supported with {}", method.title));
+        }
+    }
+    if !faults.is_empty() {
+        return Err(Error::Faults { file: path.to_owned(), faults });
+    }
+    resolve(method, &settings)
+}
+
+fn is_harmless(method: &Method, key: &str, value: &Value) -> bool {
+    let empty = match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(items) => items.is_empty(),
+        _ => false,
+    };
+    empty || method.harmless.iter().any(|(name, text)| *name == key && value.to_string() == *text)
+}
+
+/// How many labels the saved head has.
+fn labels(path: &Path, head: &str, tensors: &BTreeMap<String, NamedTensor>) -> Result<usize> {
+    let name = format!("{head}.weight");
+    let weight = tensors.values().find(|tensor| tensor.name == name || tensor.name.ends_with(&format!(".{name}")));
+    match weight.map(|weight| weight.shape.as_slice()) {
+        Some([labels, _]) if *labels > 0 => Ok(*labels),
+        other => Err(Error::malformed(path, name, "a head [labels, hidden]", format!("{other:?}"))),
+    }
+}

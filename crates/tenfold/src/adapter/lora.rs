@@ -1,0 +1,224 @@
+//! LoRA: a low-rank update beside chosen linear maps.
+//!
+//! `y = W x + b + (alpha / r) · B A dropout(x)`, A \[r, in\], B \[out, r\]; alpha / √r with `use_rslora`.
+//! Paper: Hu et al. 2021, arXiv:2106.09685; rank stabilisation: Kalajdzievski 2023, arXiv:2312.03732.
+//! Parameters: r · (in + out) for each target. A starts uniform in ±1/√in (as torch.nn.Linear, what
+//! PEFT does; the paper draws it normal: `init_lora_weights = "gaussian"`), B at zero: the identity at
+//! step 0. Mergeable: W + (alpha / r) · B A. Not here: DoRA, PiSSA, OLoRA and other variants, which are
+//! refused by name.
+
+use super::targets::{Selection, Targets, pattern_value};
+use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
+use crate::error::Result;
+use crate::model::{Forward, Linear, Role, Site};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use tenfold_tensor::{Param, Tensor};
+
+pub(super) const METHOD: Method = Method {
+    name: "lora",
+    title: "LoRA",
+    summary: "a low-rank update beside chosen linear maps",
+    source: "Hu et al. 2021, arXiv:2106.09685",
+    peft_type: Some("LORA"),
+    mergeable: true,
+    learning_rates: &[3e-4, 1e-3, 2e-3, 5e-3],
+    harmless: &[("megatron_core", "\"megatron.core\""), ("qalora_group_size", "16")],
+    defaults: || to_value(&Lora::default()),
+    build: |settings, context| Ok(Box::new(LowRank::new(settings, context)?)),
+};
+
+/// Settings, under PEFT's names and with PEFT's defaults.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Lora {
+    r: usize,
+    lora_alpha: f32,
+    lora_dropout: f32,
+    /// Default: queries and values.
+    target_modules: Option<Targets>,
+    exclude_modules: Option<Targets>,
+    bias: Bias,
+    use_rslora: bool,
+    init_lora_weights: Start,
+    rank_pattern: BTreeMap<String, usize>,
+    alpha_pattern: BTreeMap<String, f32>,
+    layers_to_transform: Option<Layers>,
+    layers_pattern: Option<OneOrMany>,
+}
+
+impl Default for Lora {
+    fn default() -> Lora {
+        Lora {
+            r: 8,
+            lora_alpha: 8.0,
+            lora_dropout: 0.0,
+            target_modules: None,
+            exclude_modules: None,
+            bias: Bias::None,
+            use_rslora: false,
+            init_lora_weights: Start::Usual(true),
+            rank_pattern: BTreeMap::new(),
+            alpha_pattern: BTreeMap::new(),
+            layers_to_transform: None,
+            layers_pattern: None,
+        }
+    }
+}
+
+/// Which biases are trained along.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Bias {
+    None,
+    All,
+    LoraOnly,
+}
+
+/// How A and B start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Start {
+    /// true: B at zero; false: both drawn as torch.nn.Linear draws, for tests.
+    Usual(bool),
+    /// "gaussian".
+    Named(String),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Layers {
+    One(usize),
+    Many(Vec<usize>),
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+struct LowRank {
+    settings: Lora,
+    updates: BTreeMap<String, Update>,
+}
+
+/// The update of one linear map.
+struct Update {
+    a: Param,
+    b: Param,
+    scale: f32,
+}
+
+impl LowRank {
+    fn new(value: &Value, context: &Context) -> Result<LowRank> {
+        let mut settings: Lora = settings(&METHOD, value)?;
+        settings.check()?;
+        let targets = settings
+            .target_modules
+            .get_or_insert_with(|| Targets::roles(context.model, &[Role::Query, Role::Value]))
+            .clone();
+        let layers = settings.layers_to_transform.as_ref().map(|layers| match layers {
+            Layers::One(layer) => std::slice::from_ref(layer),
+            Layers::Many(layers) => layers,
+        });
+        let layers_pattern = match &settings.layers_pattern {
+            None => &[][..],
+            Some(OneOrMany::One(list)) => std::slice::from_ref(list),
+            Some(OneOrMany::Many(lists)) => lists,
+        };
+        let exclude = settings.exclude_modules.as_ref();
+        let selection = Selection { targets: &targets, exclude, layers, layers_pattern };
+        let mut updates = BTreeMap::new();
+        for linear in selection.linears(context.model)? {
+            updates.insert(linear.site.path.clone(), Update::new(&settings, &linear.site, context)?);
+        }
+        Ok(LowRank { settings, updates })
+    }
+}
+
+impl Update {
+    fn new(settings: &Lora, site: &Site, context: &Context) -> Result<Update> {
+        let r = pattern_value(&settings.rank_pattern, &site.path)?.unwrap_or(settings.r);
+        let alpha = pattern_value(&settings.alpha_pattern, &site.path)?.unwrap_or(settings.lora_alpha);
+        if r == 0 {
+            return Err(refuse(&METHOD, "rank_pattern", "ranks of at least 1", "0"));
+        }
+        let name = |part: &str| format!("base_model.model.{}.{part}.weight", site.path);
+        let (a_shape, b_shape) = ([r, site.inputs], [site.outputs, r]);
+        let a = match &settings.init_lora_weights {
+            Start::Usual(_) => context.kaiming_uniform(&name("lora_A"), &a_shape, site.inputs)?,
+            Start::Named(_) => context.normal(&name("lora_A"), &a_shape, 1.0 / r as f32)?,
+        };
+        let b = match &settings.init_lora_weights {
+            Start::Usual(false) => context.kaiming_uniform(&name("lora_B"), &b_shape, r)?,
+            _ => context.constant(&name("lora_B"), &b_shape, 0.0)?,
+        };
+        let rank = if settings.use_rslora { (r as f32).sqrt() } else { r as f32 };
+        Ok(Update { a, b, scale: alpha / rank })
+    }
+}
+
+impl Adapter for LowRank {
+    fn linear(&self, forward: &Forward, layer: &Linear, x: &Tensor) -> Result<Tensor> {
+        let base = forward.base_linear(layer, x)?;
+        let Some(Update { a, b, scale }) = self.updates.get(&layer.site.path) else { return Ok(base) };
+        let x = forward.dropout(x.clone(), self.settings.lora_dropout)?;
+        Ok(base.add_linear(&x.linear(&a.tensor(), None)?, &b.tensor(), *scale)?)
+    }
+
+    fn unfreezes(&self, weight: &str) -> bool {
+        match (self.settings.bias, weight.strip_suffix(".bias")) {
+            (Bias::All, Some(_)) => true,
+            (Bias::LoraOnly, Some(path)) => self.updates.contains_key(path),
+            _ => false,
+        }
+    }
+
+    fn parameters(&self) -> Vec<Param> {
+        self.updates.values().flat_map(|update| [update.a.clone(), update.b.clone()]).collect()
+    }
+
+    fn merge(&self, site: &Site, weight: &mut [f32], _bias: Option<&mut [f32]>) -> Result<()> {
+        let Some(Update { a, b, scale }) = self.updates.get(&site.path) else { return Ok(()) };
+        let (r, a, b) = (a.shape()[0], a.numbers()?, b.numbers()?);
+        for (row, b) in weight.chunks_exact_mut(site.inputs).zip(b.chunks_exact(r)) {
+            for (a, b) in a.chunks_exact(site.inputs).zip(b) {
+                row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+            }
+        }
+        Ok(())
+    }
+
+    fn config(&self) -> Result<Map<String, Value>> {
+        let mut config = to_map(&self.settings);
+        config.insert("fan_in_fan_out".into(), false.into());
+        Ok(config)
+    }
+
+    fn key(&self, weight: &str) -> String {
+        match weight.strip_suffix(".bias") {
+            Some(path) if self.updates.contains_key(path) => format!("base_model.model.{path}.base_layer.bias"),
+            _ => format!("base_model.model.{weight}"),
+        }
+    }
+}
+
+impl Lora {
+    fn check(&self) -> Result<()> {
+        if self.r == 0 {
+            return Err(refuse(&METHOD, "r", "a rank of at least 1", self.r));
+        }
+        if !(0.0..1.0).contains(&self.lora_dropout) {
+            return Err(refuse(&METHOD, "lora_dropout", "a probability below 1", self.lora_dropout));
+        }
+        match &self.init_lora_weights {
+            Start::Named(name) if !name.eq_ignore_ascii_case("gaussian") => {
+                Err(refuse(&METHOD, "init_lora_weights", "true, false or \"gaussian\"", format!("\"{name}\"")))
+            }
+            _ => Ok(()),
+        }
+    }
+}

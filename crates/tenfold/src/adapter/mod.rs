@@ -1,0 +1,243 @@
+//! Fine-tuning methods: what each adds to a base model, one file each behind one registry.
+//!
+//! To add a method: write its file, and its line in [`METHODS`]. The conformance suite
+//! (`tests/conformance.rs`) then holds it to what all methods promise.
+
+mod bitfit;
+pub mod file;
+mod full;
+mod ia3;
+mod linear_probe;
+mod lora;
+mod p_tuning;
+mod prefix_tuning;
+mod prompt_tuning;
+mod targets;
+mod tuning;
+
+pub use tuning::Tuning;
+
+use crate::error::{Error, Result};
+use crate::model::{Forward, Linear, Model, Site};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tenfold_tensor::{Backend, Param, Tensor, random};
+
+/// Every method. The order is that of reports.
+pub const METHODS: &[Method] = &[
+    full::METHOD,
+    linear_probe::METHOD,
+    bitfit::METHOD,
+    lora::METHOD,
+    ia3::METHOD,
+    prefix_tuning::METHOD,
+    prompt_tuning::METHOD,
+    p_tuning::METHOD,
+];
+
+/// What a method does to a model on its way. Every hook defaults to "leave the base model alone".
+pub trait Adapter: Send + Sync {
+    /// A linear map: \[tokens, inputs\] -> \[tokens, outputs\].
+    fn linear(&self, forward: &Forward, layer: &Linear, x: &Tensor) -> Result<Tensor> {
+        forward.base_linear(layer, x)
+    }
+
+    /// Virtual tokens before every sequence: \[virtual, hidden\].
+    fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Keys and values that a layer's attention sees besides the sequence: \[prefix, kv_size\] each.
+    fn prefix(&self, _forward: &Forward, _layer: usize) -> Result<Option<(Tensor, Tensor)>> {
+        Ok(None)
+    }
+
+    /// How many keys the prefix has; tokens take the positions behind them.
+    fn prefix_len(&self) -> usize {
+        0
+    }
+
+    /// Whether a weight of the base model is trained. Heads always are.
+    fn unfreezes(&self, _weight: &str) -> bool {
+        false
+    }
+
+    /// True if what the head sees does not change in training, so that it can be kept.
+    fn leaves_features_alone(&self) -> bool {
+        false
+    }
+
+    /// Parameters that the method adds, named as in its file.
+    fn parameters(&self) -> Vec<Param> {
+        Vec::new()
+    }
+
+    /// Folds the method into a site's weight \[outputs, inputs\] and bias \[outputs\].
+    /// Called only if the method is [`Method::mergeable`].
+    fn merge(&self, _site: &Site, _weight: &mut [f32], _bias: Option<&mut [f32]>) -> Result<()> {
+        Ok(())
+    }
+
+    /// The method's own keys of adapter_config.json.
+    fn config(&self) -> Result<Map<String, Value>>;
+
+    /// Tensors of the adapter's file, besides trained weights of the base model.
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
+        self.parameters().iter().map(NamedTensor::of).collect()
+    }
+
+    /// Takes over the tensors of an adapter's file.
+    fn restore(&mut self, tensors: &mut BTreeMap<String, NamedTensor>, _backend: &Arc<dyn Backend>) -> Result<()> {
+        for parameter in self.parameters() {
+            take(tensors, parameter.name(), parameter.shape()).and_then(|numbers| Ok(parameter.set(numbers)?))?;
+        }
+        Ok(())
+    }
+
+    /// The key in the adapter's file of a trained weight of the base model or its head.
+    fn key(&self, weight: &str) -> String {
+        format!("base_model.model.{weight}")
+    }
+}
+
+/// A line of the registry.
+pub struct Method {
+    /// The name in studies: "lora".
+    pub name: &'static str,
+    /// The name in reports: "LoRA".
+    pub title: &'static str,
+    /// One line for `tenfold list methods`.
+    pub summary: &'static str,
+    /// The paper.
+    pub source: &'static str,
+    /// PEFT's `peft_type`; `None` if PEFT does not have it.
+    pub peft_type: Option<&'static str>,
+    /// Whether its effect can be folded into the base model's weights.
+    pub mergeable: bool,
+    /// Learning rates that a search tries, in this order.
+    pub learning_rates: &'static [f64],
+    /// Keys of PEFT's file that leave the result alone at these values (JSON) and are refused at others.
+    /// Keys that are null, false or empty need no entry.
+    pub harmless: &'static [(&'static str, &'static str)],
+    /// Its settings at their defaults.
+    pub defaults: fn() -> Value,
+    /// Makes it for a model.
+    pub build: fn(settings: &Value, context: &Context) -> Result<Box<dyn Adapter>>,
+}
+
+/// What a method may look at when it is made.
+pub struct Context<'a> {
+    /// The base model.
+    pub model: &'a dyn Model,
+    /// Where its parameters live.
+    pub backend: &'a Arc<dyn Backend>,
+    /// Seed of its initialisation.
+    pub seed: u64,
+    /// Token ids of a text without special tokens, for methods that start from words.
+    pub tokenize: &'a dyn Fn(&str) -> Result<Vec<u32>>,
+}
+
+impl Context<'_> {
+    /// A key for the initialisation of a parameter.
+    pub fn key(&self, parameter: &str) -> u64 {
+        random::key(self.seed, parameter)
+    }
+
+    /// A parameter drawn from the normal distribution.
+    pub fn normal(&self, name: &str, shape: &[usize], deviation: f32) -> Result<Param> {
+        let numbers = random::normal(self.key(name), shape.iter().product(), deviation);
+        Ok(Param::new(self.backend, name, shape, numbers)?)
+    }
+
+    /// A parameter drawn as torch.nn.Linear starts its weight and bias: uniform in ±1/√fan_in
+    /// (He et al. 2015 with a = √5).
+    pub fn kaiming_uniform(&self, name: &str, shape: &[usize], fan_in: usize) -> Result<Param> {
+        let bound = (fan_in as f32).sqrt().recip();
+        let numbers = random::uniform(self.key(name), shape.iter().product(), bound);
+        Ok(Param::new(self.backend, name, shape, numbers)?)
+    }
+
+    /// A parameter that starts at one value.
+    pub fn constant(&self, name: &str, shape: &[usize], value: f32) -> Result<Param> {
+        Ok(Param::new(self.backend, name, shape, vec![value; shape.iter().product()])?)
+    }
+}
+
+/// A tensor of an adapter's file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedTensor {
+    /// Its key.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers, row-major.
+    pub numbers: Vec<f32>,
+}
+
+impl NamedTensor {
+    /// The present state of a parameter.
+    pub fn of(parameter: &Param) -> Result<NamedTensor> {
+        let (name, shape) = (parameter.name().to_owned(), parameter.shape().to_vec());
+        Ok(NamedTensor { name, shape, numbers: parameter.numbers()? })
+    }
+}
+
+/// The method of that name.
+pub fn method(name: &str) -> Result<&'static Method> {
+    let known = || METHODS.iter().map(|method| method.name);
+    METHODS.iter().find(|method| method.name == name).ok_or_else(|| Error::unknown("method", name, known()))
+}
+
+/// The settings of a method with all defaults filled in; refuses keys that the method does not have.
+pub fn resolve(method: &Method, given: &Map<String, Value>) -> Result<Value> {
+    let mut settings = (method.defaults)();
+    let mut faults = Vec::new();
+    if let Value::Object(settings) = &mut settings {
+        for (key, value) in given {
+            if settings.contains_key(key) {
+                settings.insert(key.clone(), value.clone());
+            } else {
+                let known = settings.keys().map(String::as_str);
+                faults.push(Error::unknown("setting", key, known).to_string());
+            }
+        }
+    }
+    if faults.is_empty() {
+        return Ok(settings);
+    }
+    Err(Error::Faults { file: format!("settings of {}", method.name).into(), faults })
+}
+
+/// A method's settings out of a study's or an adapter's values.
+fn settings<T: DeserializeOwned>(method: &Method, value: &Value) -> Result<T> {
+    T::deserialize(value).map_err(|error| Error::Faults {
+        file: format!("settings of {}", method.name).into(),
+        faults: vec![error.to_string()],
+    })
+}
+
+fn to_value<T: Serialize>(settings: &T) -> Value {
+    serde_json::to_value(settings).unwrap_or_else(|error| unreachable!("plain settings: {error}"))
+}
+
+fn to_map<T: Serialize>(settings: &T) -> Map<String, Value> {
+    match to_value(settings) {
+        Value::Object(map) => map,
+        other => unreachable!("settings are a table, not {other}"),
+    }
+}
+
+/// A setting outside of what makes sense.
+fn refuse(method: &Method, key: &str, expected: &str, found: impl std::fmt::Display) -> Error {
+    Error::malformed(format!("settings of {}", method.name), key, expected, found.to_string())
+}
+
+/// Takes a tensor of that shape out of a file's tensors.
+fn take(tensors: &mut BTreeMap<String, NamedTensor>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let fault = |found: String| Error::malformed("adapter_model.safetensors", name, format!("{shape:?}"), found);
+    let tensor = tensors.remove(name).ok_or_else(|| fault("nothing".into()))?;
+    if tensor.shape == shape { Ok(tensor.numbers) } else { Err(fault(format!("{:?}", tensor.shape))) }
+}

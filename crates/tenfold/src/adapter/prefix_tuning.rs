@@ -1,0 +1,155 @@
+//! Prefix tuning: trained keys and values that every layer's attention sees.
+//!
+//! `attention(Q, [P_k; K], [P_v; V])` in every layer, P \[num_virtual_tokens, layers · 2 · kv_size\], a
+//! layer's keys before its values. Paper: Li & Liang 2021, arXiv:2101.00190. Parameters:
+//! num_virtual_tokens · layers · 2 · kv_size, or with `prefix_projection` an embedding and the paper's
+//! two-layer network that makes P out of it. Not the identity at step 0; not mergeable. Starts normal,
+//! as torch.nn.Embedding. In BERT tokens take the positions behind the prefix, as in Transformers.
+
+use super::prompt_tuning::{NAME, check_virtual_tokens, virtual_token_keys};
+use super::{Adapter, Context, Method, NamedTensor, refuse, settings, take, to_map, to_value};
+use crate::error::Result;
+use crate::model::{Extents, Forward};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tenfold_tensor::{Activation, Backend, Param, Tensor, without_gradients};
+
+pub(super) const METHOD: Method = Method {
+    name: "prefix_tuning",
+    title: "Prefix tuning",
+    summary: "trained keys and values in every attention",
+    source: "Li & Liang 2021, arXiv:2101.00190",
+    peft_type: Some("PREFIX_TUNING"),
+    mergeable: false,
+    learning_rates: &[1e-3, 5e-3, 1e-2, 3e-2],
+    harmless: &[],
+    defaults: || to_value(&PrefixTuning::default()),
+    build: |settings, context| Ok(Box::new(Prefix::new(settings, context)?)),
+};
+
+/// Settings, under PEFT's names. PEFT has no default for `num_virtual_tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PrefixTuning {
+    num_virtual_tokens: usize,
+    prefix_projection: bool,
+    /// Width of the projection's inner layer; default: the model's.
+    encoder_hidden_size: Option<usize>,
+    /// "zero", or nothing for the normal distribution.
+    init_weights: Option<String>,
+}
+
+impl Default for PrefixTuning {
+    fn default() -> PrefixTuning {
+        PrefixTuning { num_virtual_tokens: 20, prefix_projection: false, encoder_hidden_size: None, init_weights: None }
+    }
+}
+
+struct Prefix {
+    settings: PrefixTuning,
+    keys: Map<String, Value>,
+    extents: Extents,
+    source: Source,
+}
+
+enum Source {
+    /// P itself.
+    Direct(Param),
+    /// Embeddings, and weight and bias of both layers.
+    Projected { embedding: Param, layers: [(Param, Param); 2] },
+}
+
+impl Prefix {
+    fn new(value: &Value, context: &Context) -> Result<Prefix> {
+        let mut settings: PrefixTuning = settings(&METHOD, value)?;
+        let extents = context.model.extents();
+        let tokens = check_virtual_tokens(&METHOD, context.model, settings.num_virtual_tokens)?;
+        let inner = *settings.encoder_hidden_size.get_or_insert(extents.hidden_size);
+        let zero = match settings.init_weights.as_deref() {
+            None => false,
+            Some("zero") => true,
+            Some(other) => return Err(refuse(&METHOD, "init_weights", "\"zero\" or nothing", other)),
+        };
+        let (width, all) = (extents.kv_size, extents.num_layers * 2 * extents.kv_size);
+        let source = match (settings.prefix_projection, zero) {
+            (false, false) => Source::Direct(context.normal(NAME, &[tokens, all], 1.0)?),
+            (false, true) => Source::Direct(context.constant(NAME, &[tokens, all], 0.0)?),
+            (true, zero) => Source::projected(context, [tokens, width, inner, all], zero)?,
+        };
+        let mut keys = virtual_token_keys(context.model);
+        keys.insert("token_dim".into(), width.into());
+        Ok(Prefix { settings, keys, extents, source })
+    }
+
+    /// P \[tokens, layers · 2 · kv_size\].
+    fn encode(&self) -> Result<Tensor> {
+        match &self.source {
+            Source::Direct(prefix) => Ok(prefix.tensor()),
+            Source::Projected { embedding, layers: [(w1, b1), (w2, b2)] } => {
+                let inner = embedding.tensor().linear(&w1.tensor(), Some(&b1.tensor()))?;
+                Ok(inner.activation(Activation::Tanh)?.linear(&w2.tensor(), Some(&b2.tensor()))?)
+            }
+        }
+    }
+}
+
+impl Source {
+    fn projected(context: &Context, [tokens, width, inner, all]: [usize; 4], zero: bool) -> Result<Source> {
+        if inner == 0 {
+            return Err(refuse(&METHOD, "encoder_hidden_size", "at least 1", 0));
+        }
+        let embedding = context.normal("prompt_encoder.embedding.weight", &[tokens, width], 1.0)?;
+        let layer = |place: usize, inputs: usize, outputs: usize, zero: bool| -> Result<(Param, Param)> {
+            let name = |part| format!("prompt_encoder.transform.{place}.{part}");
+            let start = |name: String, shape: &[usize]| match zero {
+                true => context.constant(&name, shape, 0.0),
+                false => context.kaiming_uniform(&name, shape, inputs),
+            };
+            Ok((start(name("weight"), &[outputs, inputs])?, start(name("bias"), &[outputs])?))
+        };
+        Ok(Source::Projected { embedding, layers: [layer(0, width, inner, false)?, layer(2, inner, all, zero)?] })
+    }
+}
+
+impl Adapter for Prefix {
+    fn prefix(&self, _forward: &Forward, layer: usize) -> Result<Option<(Tensor, Tensor)>> {
+        let (all, width) = (self.encode()?, self.extents.kv_size);
+        let first = layer * 2 * width;
+        Ok(Some((all.select_columns(first, width)?, all.select_columns(first + width, width)?)))
+    }
+
+    fn prefix_len(&self) -> usize {
+        self.settings.num_virtual_tokens
+    }
+
+    fn parameters(&self) -> Vec<Param> {
+        match &self.source {
+            Source::Direct(prefix) => vec![prefix.clone()],
+            Source::Projected { embedding, layers } => {
+                let layers = layers.iter().flat_map(|(weight, bias)| [weight.clone(), bias.clone()]);
+                [embedding.clone()].into_iter().chain(layers).collect()
+            }
+        }
+    }
+
+    fn config(&self) -> Result<Map<String, Value>> {
+        Ok(to_map(&self.settings).into_iter().chain(self.keys.clone()).collect())
+    }
+
+    fn tensors(&self) -> Result<Vec<NamedTensor>> {
+        let output = without_gradients(|| self.encode())?;
+        Ok(vec![NamedTensor { name: NAME.into(), shape: output.shape().to_vec(), numbers: output.numbers()? }])
+    }
+
+    fn restore(&mut self, tensors: &mut BTreeMap<String, NamedTensor>, backend: &Arc<dyn Backend>) -> Result<()> {
+        let shape = without_gradients(|| self.encode())?.shape().to_vec();
+        self.source = Source::Direct(Param::new(backend, NAME, &shape, take(tensors, NAME, &shape)?)?);
+        Ok(())
+    }
+
+    fn key(&self, weight: &str) -> String {
+        format!("base_model.{weight}")
+    }
+}

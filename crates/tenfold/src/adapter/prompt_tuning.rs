@@ -1,0 +1,142 @@
+//! Prompt tuning: trained virtual tokens before every sequence.
+//!
+//! `embeddings = [P; words]`, P \[num_virtual_tokens, hidden\].
+//! Paper: Lester et al. 2021, arXiv:2104.08691. Parameters: num_virtual_tokens · hidden. Not the
+//! identity at step 0; not mergeable. P starts normal (PEFT's "RANDOM"), at words drawn from the
+//! vocabulary ("SAMPLE_VOCAB", which the paper found better), or at the words of a text ("TEXT").
+//! As in PEFT the head sees the first token of the longer sequence, which is a virtual one.
+
+use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
+use crate::error::Result;
+use crate::model::{Forward, Model};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tenfold_tensor::{Param, Tensor, random};
+
+pub(super) const METHOD: Method = Method {
+    name: "prompt_tuning",
+    title: "Prompt tuning",
+    summary: "trained virtual tokens before every sequence",
+    source: "Lester et al. 2021, arXiv:2104.08691",
+    peft_type: Some("PROMPT_TUNING"),
+    mergeable: false,
+    learning_rates: &[1e-3, 3e-3, 1e-2, 3e-2],
+    harmless: &[],
+    defaults: || to_value(&PromptTuning::default()),
+    build: |settings, context| Ok(Box::new(Prompt::new(settings, context)?)),
+};
+
+/// Settings, under PEFT's names. PEFT has no default for `num_virtual_tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct PromptTuning {
+    num_virtual_tokens: usize,
+    prompt_tuning_init: Start,
+    prompt_tuning_init_text: Option<String>,
+    tokenizer_name_or_path: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum Start {
+    Random,
+    SampleVocab,
+    Text,
+}
+
+impl Default for PromptTuning {
+    fn default() -> PromptTuning {
+        PromptTuning {
+            num_virtual_tokens: 20,
+            prompt_tuning_init: Start::Random,
+            prompt_tuning_init_text: None,
+            tokenizer_name_or_path: None,
+        }
+    }
+}
+
+struct Prompt {
+    settings: PromptTuning,
+    keys: Map<String, Value>,
+    prompt: Param,
+}
+
+impl Prompt {
+    fn new(value: &Value, context: &Context) -> Result<Prompt> {
+        let settings: PromptTuning = settings(&METHOD, value)?;
+        let tokens = check_virtual_tokens(&METHOD, context.model, settings.num_virtual_tokens)?;
+        let shape = [tokens, context.model.extents().hidden_size];
+        let prompt = match settings.prompt_tuning_init {
+            Start::Random => context.normal(NAME, &shape, 1.0)?,
+            Start::SampleVocab => at_words(context, &shape, &sample(context, tokens))?,
+            Start::Text => at_words(context, &shape, &words_of(&settings, context)?)?,
+        };
+        Ok(Prompt { settings, keys: virtual_token_keys(context.model), prompt })
+    }
+}
+
+/// The key in the file.
+pub(super) const NAME: &str = "prompt_embeddings";
+
+/// Keys that PEFT writes for every method with virtual tokens.
+pub(super) fn virtual_token_keys(model: &dyn Model) -> Map<String, Value> {
+    let extents = model.extents();
+    Map::from_iter([
+        ("num_attention_heads".to_owned(), extents.num_attention_heads.into()),
+        ("num_layers".to_owned(), extents.num_layers.into()),
+        ("num_transformer_submodules".to_owned(), 1.into()),
+        ("token_dim".to_owned(), extents.hidden_size.into()),
+    ])
+}
+
+/// Refuses counts that leave no room in the model's positions.
+pub(super) fn check_virtual_tokens(method: &Method, model: &dyn Model, tokens: usize) -> Result<usize> {
+    let room = model.extents().max_positions;
+    if tokens == 0 || tokens >= room {
+        return Err(refuse(method, "num_virtual_tokens", &format!("1 to {}", room.saturating_sub(1)), tokens));
+    }
+    Ok(tokens)
+}
+
+fn sample(context: &Context, tokens: usize) -> Vec<u32> {
+    let order = random::permutation(context.key("prompt_embeddings.vocabulary"), context.model.extents().vocab_size);
+    order.into_iter().take(tokens).map(|id| id as u32).collect()
+}
+
+fn words_of(settings: &PromptTuning, context: &Context) -> Result<Vec<u32>> {
+    let key = "prompt_tuning_init_text";
+    let expected = "a text of at least one word, with prompt_tuning_init = \"TEXT\"";
+    let Some(text) = &settings.prompt_tuning_init_text else {
+        return Err(refuse(&METHOD, key, expected, "nothing"));
+    };
+    let ids = (context.tokenize)(text)?;
+    if ids.is_empty() {
+        return Err(refuse(&METHOD, key, expected, format!("\"{text}\"")));
+    }
+    Ok(ids)
+}
+
+/// The embeddings of words, repeated until the prompt is full.
+fn at_words(context: &Context, shape: &[usize], ids: &[u32]) -> Result<Param> {
+    let ids: Vec<u32> = ids.iter().copied().cycle().take(shape[0]).collect();
+    let numbers = context.model.word_embeddings().tensor.select_rows(&ids)?.numbers()?;
+    Ok(Param::new(context.backend, NAME, shape, numbers)?)
+}
+
+impl Adapter for Prompt {
+    fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
+        Ok(Some(self.prompt.tensor()))
+    }
+
+    fn parameters(&self) -> Vec<Param> {
+        vec![self.prompt.clone()]
+    }
+
+    fn config(&self) -> Result<Map<String, Value>> {
+        Ok(to_map(&self.settings).into_iter().chain(self.keys.clone()).collect())
+    }
+
+    fn key(&self, weight: &str) -> String {
+        format!("base_model.{weight}")
+    }
+}

@@ -1,0 +1,135 @@
+//! All that one trial trains: a method's own parameters, and copies of base weights that it unfreezes.
+
+use super::{Adapter, Context, Method, NamedTensor, full};
+use crate::error::Result;
+use crate::model::Model;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tenfold_tensor::{Backend, Param, Tensor};
+
+/// A method at work on a model. Always has a head of its own.
+pub struct Tuning {
+    method: &'static Method,
+    adapter: Box<dyn Adapter>,
+    trained: BTreeMap<String, Param>,
+    head: &'static str,
+}
+
+impl Tuning {
+    /// The method as it starts, with a head for so many labels.
+    pub fn new(method: &'static Method, settings: &Value, context: &Context, labels: usize) -> Result<Tuning> {
+        let adapter = (method.build)(settings, context)?;
+        let mut trained = BTreeMap::new();
+        for weight in context.model.weights().into_iter().filter(|weight| adapter.unfreezes(&weight.name)) {
+            let numbers = weight.tensor.numbers()?;
+            let copy = Param::new(context.backend, weight.name.clone(), weight.tensor.shape(), numbers)?;
+            trained.insert(weight.name.clone(), copy);
+        }
+        for part in context.model.head_weights(labels) {
+            let parameter = match part.stored {
+                Some(numbers) => Param::new(context.backend, part.name.clone(), &part.shape, numbers)?,
+                None => context.normal(&part.name, &part.shape, part.deviation)?,
+            };
+            trained.insert(part.name, parameter);
+        }
+        Ok(Tuning { method, adapter, trained, head: context.model.head_name() })
+    }
+
+    /// The line of the registry.
+    pub fn method(&self) -> &'static Method {
+        self.method
+    }
+
+    /// The method's hooks.
+    pub fn adapter(&self) -> &dyn Adapter {
+        &*self.adapter
+    }
+
+    /// The present value of a weight that is trained here.
+    pub fn trained(&self, weight: &str) -> Option<Tensor> {
+        self.trained.get(weight).map(Param::tensor)
+    }
+
+    /// Names of the trained weights of the base model and its head.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.trained.keys().map(String::as_str)
+    }
+
+    /// Everything trained, always in the same order.
+    pub fn parameters(&self) -> Vec<Param> {
+        self.adapter.parameters().into_iter().chain(self.trained.values().cloned()).collect()
+    }
+
+    /// How many numbers are trained.
+    pub fn len(&self) -> usize {
+        self.parameters().iter().map(Param::len).sum()
+    }
+
+    /// True if nothing is trained; never so, since the head is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many numbers the head has.
+    pub fn head_len(&self) -> usize {
+        let prefix = format!("{}.", self.head);
+        self.trained.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, head)| head.len()).sum()
+    }
+
+    /// The same function without the method's own work on the way, where its effect can be folded
+    /// into the base model's weights.
+    pub fn merged(&self, model: &dyn Model, backend: &Arc<dyn Backend>) -> Result<Option<Tuning>> {
+        if !self.method.mergeable {
+            return Ok(None);
+        }
+        let mut trained = self.trained.clone();
+        for linear in model.linears() {
+            let numbers = |name: &str, base: &Tensor| match self.trained.get(name) {
+                Some(own) => own.numbers(),
+                None => base.numbers(),
+            };
+            let mut weight = numbers(&linear.weight.name, &linear.weight.tensor)?;
+            let mut bias = linear.bias.as_ref().map(|bias| numbers(&bias.name, &bias.tensor)).transpose()?;
+            let before = (weight.clone(), bias.clone());
+            self.adapter.merge(&linear.site, &mut weight, bias.as_deref_mut())?;
+            if (&weight, &bias) == (&before.0, &before.1) {
+                continue;
+            }
+            let mut put = |part: &crate::model::Weight, numbers| -> Result<()> {
+                let parameter = Param::new(backend, part.name.clone(), part.tensor.shape(), numbers)?;
+                trained.insert(part.name.clone(), parameter);
+                Ok(())
+            };
+            put(&linear.weight, weight)?;
+            if let (Some(part), Some(numbers)) = (&linear.bias, bias) {
+                put(part, numbers)?;
+            }
+        }
+        Ok(Some(Tuning { method: self.method, adapter: full::untouched(), trained, head: self.head }))
+    }
+
+    /// All tensors of the adapter's file.
+    pub fn tensors(&self) -> Result<Vec<NamedTensor>> {
+        let mut tensors = self.adapter.tensors()?;
+        for parameter in self.trained.values() {
+            let name = self.adapter.key(parameter.name());
+            tensors.push(NamedTensor { name, ..NamedTensor::of(parameter)? });
+        }
+        Ok(tensors)
+    }
+
+    /// Takes over the tensors of an adapter's file.
+    pub fn restore(
+        &mut self,
+        tensors: &mut BTreeMap<String, NamedTensor>,
+        backend: &Arc<dyn Backend>,
+    ) -> Result<()> {
+        self.adapter.restore(tensors, backend)?;
+        for parameter in self.trained.values() {
+            let key = self.adapter.key(parameter.name());
+            parameter.set(super::take(tensors, &key, parameter.shape())?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,365 @@
+//! `study.toml`: the whole of a study, checked all at once.
+
+use crate::adapter;
+use crate::error::{Error, Result, nearest};
+use crate::train::TrainSettings;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A study with everything resolved. Serialises to the TOML that it is read from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Study {
+    /// Its name, also that of its folder under `runs/`.
+    pub name: String,
+    /// A folder, a Hugging Face id or a catalog name.
+    pub model: String,
+    /// How frozen matrices are kept in memory: "f32" or "bf16".
+    pub weights: String,
+    /// A built-in task, or the path of a task file.
+    pub task: String,
+    /// Standard benchmarks to run as well: names or paths of task files.
+    pub benchmarks: Vec<String>,
+    /// What the recommendation is for.
+    pub purpose: String,
+    /// One trial of every method for each.
+    pub seeds: Vec<u64>,
+    /// Training rows to use, from the first on; 0: all.
+    pub train_rows: usize,
+    /// Validation rows to use; 0: all.
+    pub validation_rows: usize,
+    /// Test rows to use of each domain; 0: all.
+    pub test_rows: usize,
+    /// Trials side by side; 0: one for each core.
+    pub workers: usize,
+    /// Seconds between snapshots of a running trial.
+    pub snapshot_seconds: f64,
+    /// Where the learning rates come from, for the report; empty: from this study's own search.
+    pub learning_rate_note: String,
+    /// How to train.
+    pub train: TrainSettings,
+    /// The search for learning rates.
+    pub search: Search,
+    /// The small-data curves.
+    pub small_data: SmallData,
+    /// The probes.
+    pub probe: Probing,
+    /// The methods by their names in this study.
+    pub methods: BTreeMap<String, MethodSettings>,
+}
+
+/// The search for a learning rate: the same candidates' number, rows and epochs for every method
+/// that the study gives no learning rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Search {
+    /// Learning rates tried for each method.
+    pub candidates: usize,
+    /// Training rows; 0: the study's.
+    pub train_rows: usize,
+    /// Epochs; 0: the study's.
+    pub num_train_epochs: usize,
+}
+
+/// The small-data curves: every method on few rows, several times.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SmallData {
+    /// Numbers of training rows; empty: no curves.
+    pub examples: Vec<usize>,
+    /// Draws of each.
+    pub draws: usize,
+    /// Optimizer steps of each trial.
+    pub steps: usize,
+}
+
+/// The probes: one method at a time, alone on the machine, in a process of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Probing {
+    /// Whether to probe.
+    pub enabled: bool,
+    /// Training steps that are timed, after two that are not.
+    pub steps: usize,
+    /// Requests whose time is taken, one after the other.
+    pub requests: usize,
+    /// Batch sizes at which memory is measured.
+    pub batch_sizes: Vec<usize>,
+}
+
+/// A method in a study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MethodSettings {
+    /// The method in the registry; default: the table's own name.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its learning rate; none: searched for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learning_rate: Option<f64>,
+    /// Learning rates to search among; empty: the method's own.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub learning_rates: Vec<f64>,
+    /// The method's own settings, as given.
+    #[serde(flatten)]
+    pub settings: Map<String, Value>,
+}
+
+impl Default for Study {
+    fn default() -> Study {
+        Study {
+            name: String::new(),
+            model: String::new(),
+            weights: "f32".into(),
+            task: String::new(),
+            benchmarks: Vec::new(),
+            purpose: "balanced".into(),
+            seeds: vec![0, 1, 2],
+            train_rows: 0,
+            validation_rows: 0,
+            test_rows: 0,
+            workers: 0,
+            snapshot_seconds: 10.0,
+            learning_rate_note: String::new(),
+            train: TrainSettings::default(),
+            search: Search::default(),
+            small_data: SmallData::default(),
+            probe: Probing::default(),
+            methods: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Search {
+    fn default() -> Search {
+        Search { candidates: 4, train_rows: 0, num_train_epochs: 0 }
+    }
+}
+
+impl Default for SmallData {
+    fn default() -> SmallData {
+        SmallData { examples: vec![16, 32, 64, 128, 256], draws: 3, steps: 40 }
+    }
+}
+
+impl Default for Probing {
+    fn default() -> Probing {
+        Probing { enabled: true, steps: 10, requests: 100, batch_sizes: vec![8, 16, 32] }
+    }
+}
+
+impl Study {
+    /// Reads a study file; `set` holds `key=value` changes such as "train.batch_size=16".
+    pub fn read(path: &Path, set: &[String]) -> Result<Study> {
+        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Study::parse(path, &text, set)
+    }
+
+    /// Reads a study's text; `path` is for messages.
+    pub fn parse(path: &Path, text: &str, set: &[String]) -> Result<Study> {
+        let given: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            let place = error.span().map_or("the file".into(), |span| format!("line {}", line_of(text, span.start)));
+            Error::malformed(path, place, "TOML", error.message().to_owned())
+        })?;
+        let mut given = match serde_json::to_value(given) {
+            Ok(Value::Object(given)) => given,
+            _ => Map::new(),
+        };
+        let mut faults = Vec::new();
+        for change in set {
+            apply(&mut given, change, &mut faults);
+        }
+        let study = resolve(given, &mut faults);
+        faults.extend(study.faults());
+        if faults.is_empty() { Ok(study) } else { Err(Error::Faults { file: path.to_owned(), faults }) }
+    }
+
+    /// The study as TOML, all defaults written out.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_else(|error| unreachable!("a study is plain values: {error}"))
+    }
+
+    /// One line for each value that makes no sense.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = self.train.faults();
+        let mut require = |fine: bool, fault: String| {
+            if !fine {
+                faults.push(fault);
+            }
+        };
+        let is_name = |name: &str| {
+            let plain = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
+            !name.is_empty() && name.chars().all(plain) && !name.starts_with('.')
+        };
+        require(is_name(&self.name), format!("name: expected letters, digits, - and _, found \"{}\"", self.name));
+        require(!self.model.is_empty(), "model: expected a folder, a Hugging Face id or a catalog name".into());
+        require(!self.task.is_empty(), "task: expected a built-in task or the path of a task file".into());
+        let weights = ["f32", "bf16"].contains(&self.weights.as_str());
+        require(weights, format!("weights: expected \"f32\" or \"bf16\", found \"{}\"", self.weights));
+        require(!self.seeds.is_empty(), "seeds: expected at least one".into());
+        require(!self.methods.is_empty(), "methods: expected at least one table such as [methods.lora]".into());
+        require(self.snapshot_seconds >= 0.0, "snapshot_seconds: expected 0 or more".into());
+        require(self.search.candidates > 0, "search.candidates: expected at least 1".into());
+        require(!self.small_data.examples.contains(&0), "small_data.examples: expected numbers above 0".into());
+        require(self.probe.steps > 0 && self.probe.requests > 0, "probe: expected steps and requests above 0".into());
+        let purposes = crate::report::PURPOSES.iter().map(|purpose| purpose.name);
+        if !purposes.clone().any(|name| name == self.purpose) {
+            faults.push(format!("purpose: {}", Error::unknown("purpose", &self.purpose, purposes)));
+        }
+        for (name, method) in &self.methods {
+            faults.extend(method.faults().into_iter().map(|fault| format!("methods.{name}.{fault}")));
+        }
+        faults
+    }
+}
+
+impl MethodSettings {
+    fn faults(&self) -> Vec<String> {
+        let method = match adapter::method(&self.kind) {
+            Ok(method) => method,
+            Err(error) => return vec![format!("type: {error}")],
+        };
+        let mut faults = Vec::new();
+        match adapter::resolve(method, &self.settings) {
+            Ok(_) => {}
+            Err(Error::Faults { faults: own, .. }) => faults.extend(own),
+            Err(other) => faults.push(other.to_string()),
+        }
+        for rate in self.learning_rate.iter().chain(&self.learning_rates) {
+            if !(rate.is_finite() && *rate > 0.0) {
+                faults.push(format!("learning_rate: expected a number above 0, found {rate}"));
+            }
+        }
+        faults
+    }
+}
+
+/// Lays what was given over the defaults, table by table.
+fn resolve(mut given: Map<String, Value>, faults: &mut Vec<String>) -> Study {
+    let mut table = |key: &str| match given.remove(key) {
+        None => Map::new(),
+        Some(Value::Object(table)) => table,
+        Some(other) => {
+            faults.push(format!("{key}: expected a table, found {other}"));
+            Map::new()
+        }
+    };
+    let [train, search, small_data, probe, methods] =
+        ["train", "search", "small_data", "probe", "methods"].map(&mut table);
+    let mut study: Study = overlay("", given, faults);
+    study.train = overlay("train.", train, faults);
+    study.search = overlay("search.", search, faults);
+    study.small_data = overlay("small_data.", small_data, faults);
+    study.probe = overlay("probe.", probe, faults);
+    for (name, settings) in methods {
+        let Value::Object(mut settings) = settings else {
+            faults.push(format!("methods.{name}: expected a table, found {settings}"));
+            continue;
+        };
+        settings.entry("type").or_insert_with(|| name.clone().into());
+        match serde_json::from_value(Value::Object(settings)) {
+            Ok(method) => drop(study.methods.insert(name, method)),
+            Err(error) => faults.push(format!("methods.{name}: {error}")),
+        }
+    }
+    study
+}
+
+/// The defaults of `T` with the given keys in their places; each key that does not fit is a fault.
+fn overlay<T: Default + Serialize + DeserializeOwned>(
+    section: &str,
+    given: Map<String, Value>,
+    faults: &mut Vec<String>,
+) -> T {
+    let Ok(Value::Object(mut whole)) = serde_json::to_value(T::default()) else { return T::default() };
+    for (key, value) in given {
+        let Some(default) = whole.get(&key).cloned() else {
+            let hint = nearest(&key, whole.keys().map(String::as_str));
+            let hint = hint.map_or(String::new(), |name| format!(": did you mean \"{section}{name}\"?"));
+            faults.push(format!("{section}{key}: there is no such key{hint}"));
+            continue;
+        };
+        whole.insert(key.clone(), value);
+        if let Err(error) = T::deserialize(Value::Object(whole.clone())) {
+            faults.push(format!("{section}{key}: {error}"));
+            whole.insert(key, default);
+        }
+    }
+    T::deserialize(Value::Object(whole)).unwrap_or_default()
+}
+
+/// Applies one "a.b=value"; the value is TOML, or else a string.
+fn apply(given: &mut Map<String, Value>, change: &str, faults: &mut Vec<String>) {
+    let Some((path, text)) = change.split_once('=') else {
+        faults.push(format!("--set {change}: expected key=value"));
+        return;
+    };
+    let parsed: Option<Value> = format!("value = {text}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .and_then(|value| serde_json::to_value(value).ok());
+    let value = parsed.unwrap_or_else(|| text.trim().into());
+    let mut parts = path.trim().split('.').peekable();
+    let mut table = given;
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            table.insert(part.to_owned(), value);
+            return;
+        }
+        match table.entry(part).or_insert_with(|| Value::Object(Map::new())) {
+            Value::Object(inner) => table = inner,
+            _ => {
+                faults.push(format!("--set {change}: {part} is not a table"));
+                return;
+            }
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "name = 'a'\nmodel = 'm'\ntask = 'vader'\n[methods.lora]\nr = 4\n";
+
+    fn parse(text: &str, set: &[&str]) -> Result<Study> {
+        let set: Vec<String> = set.iter().map(|change| (*change).to_owned()).collect();
+        Study::parse(Path::new("study.toml"), text, &set)
+    }
+
+    #[test]
+    fn a_resolved_study_reads_back_as_itself() {
+        let study = parse(SMALL, &["train.batch_size=16", "seeds=[7]", "methods.lora.r=2", "methods.full.learning_rate=1e-5"]).unwrap();
+        assert_eq!(study.train.batch_size, 16);
+        assert_eq!(study.seeds, [7]);
+        assert_eq!(study.methods["lora"].settings["r"], 2);
+        assert_eq!(study.methods["full"].kind, "full");
+        assert_eq!(parse(&study.to_toml(), &[]).unwrap(), study);
+    }
+
+    #[test]
+    fn all_faults_come_at_once_each_with_its_key() {
+        let text = "nam = 'a'\nmodel = 'm'\nseeds = 'x'\n[train]\nbatch_sise = 4\nnum_train_epochs = 0\n[methods.lroa]\n[methods.lora]\nrr = 1\n";
+        let message = parse(text, &["train=3"]).unwrap_err().to_string();
+        for expected in ["nam: there is no such key: did you mean \"name\"?", "seeds:", "task:", "lroa", "did you mean \"lora\"?", "\"rr\""] {
+            assert!(message.contains(expected), "{expected} not in:\n{message}");
+        }
+        let message = parse(text, &[]).unwrap_err().to_string();
+        for expected in ["train.batch_sise", "train.batch_size", "train.num_train_epochs"] {
+            assert!(message.contains(expected), "{expected} not in:\n{message}");
+        }
+    }
+
+    #[test]
+    fn broken_toml_names_its_line() {
+        let message = parse("name = 'a'\nmodel = \n", &[]).unwrap_err().to_string();
+        assert!(message.contains("line 2"), "{message}");
+    }
+}

@@ -1,0 +1,14 @@
+//! Studies: which methods to compare, on which model and data, and how to run that to its end.
+
+mod config;
+mod plan;
+mod probe;
+mod run;
+mod session;
+mod store;
+mod trial;
+
+pub use config::{MethodSettings, Probing, Search, SmallData, Study};
+pub use plan::{Job as PlannedTrial, hash};
+pub use probe::probe;
+pub use run::{Finished, Options, run};

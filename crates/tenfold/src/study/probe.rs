@@ -1,0 +1,246 @@
+//! A probe: one method alone on the machine, in a process of its own. Speed, memory, latency, energy.
+
+use super::config::{Probing, Study};
+use super::plan::{Job, TrialSettings, hash, parts};
+use super::session::{Session, backend};
+use super::store::RunFolder;
+use crate::adapter::{Method, Tuning};
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::meter::energy::{Meter, POWERCAP};
+use crate::meter::{machine, memory};
+use crate::model::Forward;
+use crate::progress::Progress;
+use crate::record::{Energy, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
+use crate::train::{EVALUATION_BATCH, Rows, Source, TrainSettings, Trainer, Training};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tenfold_tensor::{Backend, Class, without_gradients};
+
+/// Steps and requests that are not timed: caches and branch predictors settle.
+const WARM_UP: usize = 2;
+/// Batches of the inference probe that are timed.
+const INFERENCE_BATCHES: usize = 8;
+
+/// Measures the trial `name` of a run, and writes its record. Meant to be all that its process does.
+pub fn probe(run_folder: &Path, name: &str, progress: &dyn Progress) -> Result<()> {
+    let folder = RunFolder::new(run_folder);
+    let study = Study::read(&folder.file("study.toml"), &[])?;
+    let job = folder.job(name)?;
+    let backend = backend();
+    let session = Session::open(&study, &backend, progress)?;
+    let (method, settings, how) = parts(&job.trial)?;
+    let bench = Bench { session: &session, backend, method, settings, how, seed: job.trial.seed, progress };
+    let probed = bench.measure(&study.probe, reference(&folder, &job)?)?;
+    let outcome = Outcome::Probed(Box::new(probed));
+    let record = Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
+    folder.keep(&job, &record)
+}
+
+/// The losses of the trial that a probe repeats the first steps of.
+fn reference(folder: &RunFolder, job: &Job) -> Result<Vec<f32>> {
+    let mut trial = Trial { role: Role::Main, ..job.trial.clone() };
+    if let Value::Object(train) = &mut trial.train {
+        train.remove("probe");
+    }
+    let main = Job { hash: hash(&trial), trial };
+    Ok(match folder.record(&main)?.map(|record| record.outcome) {
+        Some(Outcome::Trained(trained)) => trained.losses,
+        _ => Vec::new(),
+    })
+}
+
+struct Bench<'a> {
+    session: &'a Session,
+    backend: Arc<dyn Backend>,
+    method: &'static Method,
+    settings: Value,
+    how: TrialSettings,
+    seed: u64,
+    progress: &'a dyn Progress,
+}
+
+impl Bench<'_> {
+    fn measure(&self, probing: &Probing, reference: Vec<f32>) -> Result<Probed> {
+        let tuning = self.tuning()?;
+        let (inference, inference_memory, inference_energy) = self.inference(&tuning)?;
+        let latency_seconds = self.latency(&tuning, probing.requests)?;
+        let merged = without_gradients(|| tuning.merged(&*self.session.model, &self.backend))?;
+        let merged_latency_seconds =
+            merged.as_ref().map(|merged| self.latency(merged, probing.requests)).transpose()?;
+        drop((merged, tuning));
+        let (training, training_memory, training_energy, losses) = self.training(probing.steps)?;
+        let memory_by_batch = self.memory_by_batch(&probing.batch_sizes)?;
+        Ok(Probed {
+            threads: rayon::current_num_threads(),
+            training,
+            inference,
+            training_memory,
+            inference_memory,
+            memory_by_batch,
+            latency_seconds,
+            merged_latency_seconds,
+            training_energy,
+            inference_energy,
+            repeat: repeat(&losses, &reference),
+        })
+    }
+
+    fn tuning(&self) -> Result<Tuning> {
+        self.session.tuning(self.method, &self.settings, self.seed, &self.backend)
+    }
+
+    fn go_on(&self) -> Result<()> {
+        if self.progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Scores rows of the first test domain in batches.
+    fn inference(&self, tuning: &Tuning) -> Result<(Speed, Memory, Energy)> {
+        let rows = self.session.tests.first().map(|(_, rows)| rows).unwrap_or(&self.session.train);
+        let all: Vec<usize> = (0..rows.len().min(EVALUATION_BATCH * INFERENCE_BATCHES)).collect();
+        let batches: Vec<Rows> = all.chunks(EVALUATION_BATCH).map(|picks| rows.select(picks)).collect();
+        let score = |rows: &Rows| eval::score(tuning, &Source::new(&*self.session.model, rows), || self.go_on());
+        for rows in batches.iter().take(WARM_UP) {
+            score(rows)?;
+        }
+        self.start_peak();
+        let meter = Meter::start(Path::new(POWERCAP));
+        let mut speed = Speed { examples: 0, tokens: 0, batch_seconds: Vec::new() };
+        for rows in &batches {
+            let start = Instant::now();
+            score(rows)?;
+            speed.batch_seconds.push(start.elapsed().as_secs_f64());
+            speed.examples += rows.len() as u64;
+            speed.tokens += tokens(rows);
+        }
+        Ok((speed, self.peak(), meter.stop()))
+    }
+
+    /// Whole requests, one after the other: text in, label out.
+    fn latency(&self, tuning: &Tuning, requests: usize) -> Result<Vec<f64>> {
+        let texts = self.session.request_texts();
+        let request = |text: &str| -> Result<f64> {
+            self.go_on()?;
+            let start = Instant::now();
+            let encoding = self.session.tokenizer.encode(text, None, self.how.train.max_length)?;
+            let rows = Rows::of(vec![encoding], vec![0]);
+            let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
+            std::hint::black_box(scored.predictions);
+            Ok(start.elapsed().as_secs_f64())
+        };
+        let mut texts = texts.iter().cycle();
+        for text in texts.by_ref().take(WARM_UP) {
+            request(text)?;
+        }
+        texts.take(requests).map(|text| request(text)).collect()
+    }
+
+    /// The first steps of the trial. A method with cached features is run to its end, and the time
+    /// to compute them is shared out among its steps.
+    fn training(&self, steps: usize) -> Result<(Speed, Memory, Energy, Vec<f32>)> {
+        let cached = self.tuning()?.adapter().leaves_features_alone();
+        let rows = &self.session.train;
+        let planned = self.how.train.steps(rows.len());
+        let (warm_up, count) = if cached { (0, planned) } else { (WARM_UP, planned.min(WARM_UP + steps)) };
+        let meter: Mutex<Option<Meter>> = Mutex::new(None);
+        let begin = || *meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Meter::start(Path::new(POWERCAP)));
+        let seconds = Mutex::new(Vec::new());
+        self.start_peak();
+        if warm_up == 0 {
+            begin();
+        }
+        let start = Instant::now();
+        let before_steps = Mutex::new(None);
+        let mut token_counts = Vec::new();
+        let training = self.train(&self.how.train, count, &|| {
+            before_steps.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| start.elapsed());
+        }, &|progressed| {
+            seconds.lock().unwrap_or_else(PoisonError::into_inner).push((progressed.seconds, progressed.tokens));
+            if progressed.step == warm_up {
+                begin();
+            }
+        })?;
+        let energy = meter.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let energy = energy.unwrap_or_else(|| Meter::start(Path::new(POWERCAP))).stop();
+        let mut timed = seconds.into_inner().unwrap_or_else(PoisonError::into_inner).split_off(warm_up.min(count));
+        if cached && !timed.is_empty() {
+            let ahead = before_steps.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
+            let share = ahead.as_secs_f64() / timed.len() as f64;
+            timed.iter_mut().for_each(|(seconds, _)| *seconds += share);
+        }
+        token_counts.extend(timed.iter().map(|(_, tokens)| *tokens));
+        let per_step = training.examples / training.step.max(1) as u64;
+        let speed = Speed {
+            examples: per_step * timed.len() as u64,
+            tokens: token_counts.iter().sum(),
+            batch_seconds: timed.into_iter().map(|(seconds, _)| seconds).collect(),
+        };
+        Ok((speed, self.peak(), energy, training.losses))
+    }
+
+    /// Peak of the engine's own account in one training step, by batch size.
+    fn memory_by_batch(&self, sizes: &[usize]) -> Result<BTreeMap<usize, u64>> {
+        let mut peaks = BTreeMap::new();
+        for size in sizes.iter().copied().filter(|size| *size > 0 && *size <= self.session.train.len()) {
+            let settings = TrainSettings { batch_size: size, gradient_accumulation_steps: 1, ..self.how.train.clone() };
+            self.backend.ledger().reset_peak();
+            self.train(&settings, 2, &|| {}, &|_| {})?;
+            peaks.insert(size, self.backend.ledger().peak().total());
+        }
+        Ok(peaks)
+    }
+
+    fn train(
+        &self,
+        settings: &TrainSettings,
+        count: usize,
+        ready: &dyn Fn(),
+        on_step: &(dyn Fn(&crate::train::Progressed) + Sync),
+    ) -> Result<Training> {
+        let tuning = self.tuning()?;
+        let none = Rows::default();
+        let source = Source::new(&*self.session.model, &self.session.train);
+        let source = source.cache_features(&Forward::evaluation(&tuning), || self.go_on())?;
+        ready();
+        let trainer = Trainer {
+            backend: self.backend.clone(),
+            tuning: &tuning,
+            settings,
+            learning_rate: self.how.learning_rate,
+            seed: self.seed,
+            train: &source,
+            validation: &Source::new(&*self.session.model, &none),
+            snapshot: None,
+            snapshot_every: Duration::MAX,
+            go_on: &|| self.go_on(),
+            on_step,
+        };
+        trainer.first_steps(count)
+    }
+
+    fn start_peak(&self) {
+        self.backend.ledger().reset_peak();
+        memory::reset_process_peak();
+    }
+
+    fn peak(&self) -> Memory {
+        let usage = self.backend.ledger().peak();
+        let by_class: BTreeMap<String, u64> =
+            usage.by_class().map(|(class, bytes): (Class, u64)| (class.name().to_owned(), bytes)).collect();
+        Memory { by_class, peak_bytes: usage.total(), process_peak_bytes: memory::process_peak_bytes() }
+    }
+}
+
+fn tokens(rows: &Rows) -> u64 {
+    (0..rows.len()).map(|row| rows.tokens(row) as u64).sum()
+}
+
+/// Whether the repeated steps gave the same bits.
+fn repeat(losses: &[f32], reference: &[f32]) -> Repeat {
+    let steps = losses.len().min(reference.len());
+    let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+    Repeat { steps, first_difference: losses.iter().zip(reference).position(differs) }
+}

@@ -1,0 +1,237 @@
+//! Running a study to its end: what is finished is kept, what is not goes on.
+
+use super::config::Study;
+use super::plan::{Job, Plan};
+use super::session::{Session, backend};
+use super::store::RunFolder;
+use super::trial::{Work, title};
+use crate::atomic;
+use crate::error::{Error, Result};
+use crate::meter::machine;
+use crate::progress::{Event, Job as Bar, Progress};
+use crate::record::{Outcome, Record, Role, SCHEMA};
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where and how to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The run's folder.
+    pub out: PathBuf,
+    /// A command that probes: run folder and trial name are appended to it.
+    pub probe_command: Vec<OsString>,
+}
+
+/// A study that ran to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// All records of the study as it is now.
+    pub records: Vec<Record>,
+    /// Learning rate of each method.
+    pub learning_rates: BTreeMap<String, f64>,
+    /// How many trials were run just now; the others were there already.
+    pub ran: usize,
+}
+
+/// Runs all trials that are not finished.
+pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<Finished> {
+    let folder = RunFolder::new(&options.out);
+    let _lock = folder.lock()?;
+    atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
+    let base = backend();
+    let session = Session::open(study, &base, progress)?;
+    let runner = Runner { study, options, folder, session: &session, progress };
+    let plan = Plan { study, session: &session };
+    let mut finished = Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0 };
+    runner.trials("learning-rate search", plan.search()?, &mut finished)?;
+    finished.learning_rates = learning_rates(study, &finished.records);
+    let rates = finished.learning_rates.clone();
+    runner.trials("comparison", plan.main(&rates)?, &mut finished)?;
+    runner.trials("small data", plan.small_data(&rates)?, &mut finished)?;
+    runner.probes(plan.probes(&rates)?, &mut finished)?;
+    Ok(finished)
+}
+
+/// The learning rate given, or the one with the best validation score.
+fn learning_rates(study: &Study, records: &[Record]) -> BTreeMap<String, f64> {
+    let mut rates: BTreeMap<String, f64> = BTreeMap::new();
+    for (name, method) in &study.methods {
+        let searched = records.iter().filter(|record| record.trial.method == *name).filter_map(|record| {
+            let (Role::Search { learning_rate }, Outcome::Trained(trained)) = (&record.trial.role, &record.outcome)
+            else {
+                return None;
+            };
+            let score = trained.validation.iter().find(|look| look.step == trained.best_step)?.score;
+            Some((score, *learning_rate))
+        });
+        let best = searched.max_by(|(a, _), (b, _)| {
+            a.accuracy.total_cmp(&b.accuracy).then(b.loss.total_cmp(&a.loss))
+        });
+        if let Some(rate) = method.learning_rate.or(best.map(|(_, rate)| rate)) {
+            rates.insert(name.clone(), rate);
+        }
+    }
+    rates
+}
+
+struct Runner<'a> {
+    study: &'a Study,
+    options: &'a Options,
+    folder: RunFolder,
+    session: &'a Session,
+    progress: &'a dyn Progress,
+}
+
+impl Runner<'_> {
+    /// Runs trials side by side, each on one thread, over the one base.
+    fn trials(&self, phase: &str, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
+        let mut queue = VecDeque::new();
+        for job in jobs {
+            match self.folder.finished(&job)? {
+                Some(record) => finished.records.push(record),
+                None => queue.push_back(job),
+            }
+        }
+        let total = queue.len();
+        if total == 0 {
+            return Ok(());
+        }
+        let bar = Bar::new();
+        self.progress.event(Event::Started { job: bar, title: phase.into(), unit: "trials", total: Some(total as u64) });
+        let workers = if self.study.workers == 0 { machine::cores() } else { self.study.workers };
+        let state = Mutex::new(State { queue, records: Vec::new(), error: None });
+        std::thread::scope(|scope| {
+            for _ in 0..workers.min(total) {
+                scope.spawn(|| self.work(&state, bar, total));
+            }
+        });
+        self.progress.event(Event::Finished { job: bar, note: format!("{total} trials") });
+        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        finished.ran += state.records.len();
+        finished.records.extend(state.records);
+        state.error.map_or(Ok(()), Err)
+    }
+
+    /// One worker: takes trials until there are none, or until one meets trouble that concerns all.
+    fn work(&self, state: &Mutex<State>, bar: Bar, total: usize) {
+        let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+            Ok(pool) => pool,
+            Err(error) => {
+                lock().error = Some(Error::io("start", "a thread")(std::io::Error::other(error.to_string())));
+                return;
+            }
+        };
+        loop {
+            let job = {
+                let mut state = lock();
+                if state.error.is_some() {
+                    return;
+                }
+                match state.queue.pop_front() {
+                    Some(job) => job,
+                    None => return,
+                }
+            };
+            let outcome = pool.install(|| self.trial(&job));
+            let mut state = lock();
+            match outcome {
+                Ok(record) => state.records.push(record),
+                Err(error) => drop(state.error.get_or_insert(error)),
+            }
+            let done = state.records.len() as u64;
+            drop(state);
+            self.progress.event(Event::Advanced { job: bar, done, total: total as u64, note: String::new() });
+        }
+    }
+
+    fn trial(&self, job: &Job) -> Result<Record> {
+        let folder = self.folder.prepare(job)?;
+        let snapshot_every = Duration::from_secs_f64(self.study.snapshot_seconds);
+        let work = Work { session: self.session, job, folder: &folder, snapshot_every, progress: self.progress };
+        let outcome = match work.run() {
+            Ok(trained) => Outcome::Trained(Box::new(trained)),
+            // These concern the whole study, not the trial.
+            Err(error @ (Error::Io { .. } | Error::Interrupted)) => return Err(error),
+            Err(error) => self.failed(job, error.to_string()),
+        };
+        self.record(job, outcome)
+    }
+
+    /// Probes one after the other, each in a process of its own.
+    fn probes(&self, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
+        for job in jobs {
+            if let Some(record) = self.folder.finished(&job)? {
+                finished.records.push(record);
+                continue;
+            }
+            self.folder.prepare(&job)?;
+            let bar = Bar::new();
+            self.progress.event(Event::Started { job: bar, title: title(&job.trial), unit: "probe", total: None });
+            let failure = self.probe(&job)?;
+            self.progress.event(Event::Finished { job: bar, note: String::new() });
+            let record = match (self.folder.finished(&job)?, failure) {
+                (Some(record), _) => record,
+                (None, reason) => {
+                    let reason = reason.unwrap_or_else(|| "the probe ended without a record".into());
+                    self.record(&job, self.failed(&job, reason))?
+                }
+            };
+            finished.ran += 1;
+            finished.records.push(record);
+        }
+        Ok(())
+    }
+
+    /// Runs the probe's process; returns what it said if it failed.
+    fn probe(&self, job: &Job) -> Result<Option<String>> {
+        let Some((program, arguments)) = self.options.probe_command.split_first() else {
+            return Ok(Some("no command to probe with was given".into()));
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&self.options.out).arg(&job.hash);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(Error::io("start", program))?;
+        loop {
+            if let Some(status) = child.try_wait().map_err(Error::io("wait for", program))? {
+                let mut words = String::new();
+                if let Some(mut stderr) = child.stderr.take() {
+                    let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
+                }
+                let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+                return Ok((!status.success()).then(|| format!("the probe ended with {status}: {last}")));
+            }
+            if self.progress.stop_requested() {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(Error::Interrupted);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn failed(&self, job: &Job, reason: String) -> Outcome {
+        self.progress.event(Event::Note(format!("{} failed: {reason}", title(&job.trial))));
+        Outcome::Failed { reason }
+    }
+
+    fn record(&self, job: &Job, outcome: Outcome) -> Result<Record> {
+        let record = Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
+        self.folder.keep(job, &record)?;
+        Ok(record)
+    }
+}
+
+struct State {
+    queue: VecDeque<Job>,
+    records: Vec<Record>,
+    error: Option<Error>,
+}

@@ -1,0 +1,101 @@
+//! What all trials of a study share: the frozen base, the tokenizer and the encoded rows.
+
+use super::config::Study;
+use crate::adapter::{Context, Method, Tuning};
+use crate::error::{Error, Result};
+use crate::model::tokenizer::Tokenizer;
+use crate::model::{self, Model, store};
+use crate::progress::{Event, Progress};
+use crate::record::{DataIdentity, ModelIdentity};
+use crate::task::Task;
+use crate::train::Rows;
+use serde_json::Value;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tenfold_tensor::{Backend, Cpu, Dtype};
+
+/// A study's model and data, ready.
+pub(super) struct Session {
+    pub model: Arc<dyn Model>,
+    pub tokenizer: Tokenizer,
+    pub folder: PathBuf,
+    pub model_identity: ModelIdentity,
+    pub data_identity: DataIdentity,
+    pub labels: Vec<String>,
+    pub train: Rows,
+    pub validation: Rows,
+    pub tests: Vec<(String, Rows)>,
+}
+
+impl Session {
+    /// Finds, reads and encodes all that the study names. The base's bytes are booked with `backend`.
+    pub(super) fn open(study: &Study, backend: &Arc<dyn Backend>, progress: &dyn Progress) -> Result<Session> {
+        let located = store::locate(&study.model, progress)?;
+        let dtype = if study.weights == "bf16" { Dtype::Bf16 } else { Dtype::F32 };
+        let model = model::load(&located.dir, backend, dtype)?;
+        let tokenizer = Tokenizer::from_dir(&located.dir)?;
+        check_vocabulary(&located.dir, &tokenizer, &*model)?;
+        let task = Task::load(&study.task)?;
+        let data = task.read()?;
+        let length = study.train.max_length.min(model.extents().max_positions);
+        let encode = |examples: &[crate::data::Example], rows: usize| {
+            let rows = if rows == 0 { examples.len() } else { rows.min(examples.len()) };
+            Rows::encode(&tokenizer, &examples[..rows], length)
+        };
+        let train = encode(&data.train, study.train_rows)?;
+        let validation = encode(&data.validation, study.validation_rows)?;
+        let tests = (data.tests.iter())
+            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, study.test_rows)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let truncated = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
+        if truncated > 0 {
+            let note = format!("{truncated} rows were cut to {length} tokens (train.max_length)");
+            progress.event(Event::Note(note));
+        }
+        let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
+        Ok(Session {
+            model,
+            tokenizer,
+            folder: located.dir,
+            model_identity: ModelIdentity {
+                name: study.model.clone(),
+                sha256: located.sha256,
+                parameters,
+                weights: study.weights.clone(),
+            },
+            data_identity: DataIdentity { task: task.name().to_owned(), sha256: data.sha256 },
+            labels: data.labels,
+            train,
+            validation,
+            tests,
+        })
+    }
+
+    /// A method as it starts.
+    pub(super) fn tuning(
+        &self,
+        method: &'static Method,
+        settings: &Value,
+        seed: u64,
+        backend: &Arc<dyn Backend>,
+    ) -> Result<Tuning> {
+        let tokenize = |text: &str| self.tokenizer.words(text);
+        let context = Context { model: &*self.model, backend, seed, tokenize: &tokenize };
+        Tuning::new(method, settings, &context, self.labels.len())
+    }
+}
+
+/// Token ids must be rows of the model's table.
+fn check_vocabulary(folder: &std::path::Path, tokenizer: &Tokenizer, model: &dyn Model) -> Result<()> {
+    let (words, rows) = (tokenizer.vocab_size(), model.extents().vocab_size);
+    if words <= rows {
+        return Ok(());
+    }
+    let expected = format!("at most {rows} words, as many as the model's embeddings");
+    Err(Error::malformed(folder.join("tokenizer.json"), "vocabulary", expected, format!("{words} words")))
+}
+
+/// The backend of a trial or a study.
+pub(super) fn backend() -> Arc<dyn Backend> {
+    Cpu::new()
+}

@@ -1,0 +1,121 @@
+//! The run's folder: its lock, its trials' folders and records.
+
+use super::plan::Job;
+use crate::atomic;
+use crate::error::{Error, Result};
+use crate::record::{Outcome, Record, SCHEMA};
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The folder of one run.
+#[derive(Debug, Clone)]
+pub(super) struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// The folder as it is, or will be.
+    pub(super) fn new(path: &Path) -> RunFolder {
+        RunFolder(path.to_owned())
+    }
+
+    /// A file in it.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The folder of a trial.
+    pub(super) fn trial(&self, hash: &str) -> PathBuf {
+        self.0.join("trials").join(hash)
+    }
+
+    /// Makes the folder, and makes sure that no other process works in it while the lock lives.
+    pub(super) fn lock(&self) -> Result<Lock> {
+        fs::create_dir_all(self.0.join("trials")).map_err(Error::io("create", &self.0))?;
+        let path = self.file("lock");
+        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = options.map_err(Error::io("lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let _ = file.read_to_string(&mut text);
+                return Err(Error::Busy { folder: self.0.clone(), process: text.trim().parse().ok() });
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        }
+        let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+        written.map_err(Error::io("write", &path))?;
+        Ok(Lock { _file: file })
+    }
+
+    /// The record of a finished trial; none if there is none, or none of this version.
+    pub(super) fn record(&self, job: &Job) -> Result<Option<Record>> {
+        let path = self.trial(&job.hash).join("record.json");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", &path)(error)),
+        };
+        let record: Option<Record> = serde_json::from_str(&text).ok();
+        Ok(record.filter(|record| record.schema == SCHEMA && record.trial == job.trial))
+    }
+
+    /// The record, if the trial need not be run again.
+    pub(super) fn finished(&self, job: &Job) -> Result<Option<Record>> {
+        Ok(self.record(job)?.filter(|record| !matches!(record.outcome, Outcome::Failed { .. })))
+    }
+
+    /// Writes a record, whole or not at all; what a trial needs no more goes.
+    pub(super) fn keep(&self, job: &Job, record: &Record) -> Result<()> {
+        let folder = self.trial(&job.hash);
+        let text = serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
+        atomic::write(&folder.join("record.json"), text.as_bytes())?;
+        let _ = fs::remove_file(folder.join("snapshot.safetensors"));
+        Ok(())
+    }
+
+    /// Makes a trial's folder and says in it what it is.
+    pub(super) fn prepare(&self, job: &Job) -> Result<PathBuf> {
+        let folder = self.trial(&job.hash);
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let path = folder.join("trial.json");
+        if !path.exists() {
+            let text = serde_json::to_string_pretty(&job.trial).unwrap_or_default();
+            atomic::write(&path, text.as_bytes())?;
+        }
+        Ok(folder)
+    }
+
+    /// The trial that a folder is for.
+    pub(super) fn job(&self, hash: &str) -> Result<Job> {
+        let path = self.trial(hash).join("trial.json");
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let trial = serde_json::from_str(&text).map_err(|error| {
+            Error::malformed(&path, format!("line {}", error.line()), "a trial", error.to_string())
+        })?;
+        Ok(Job { trial, hash: hash.to_owned() })
+    }
+}
+
+/// Held for as long as this process works in a run's folder. The system lets it go with the process.
+pub(super) struct Lock {
+    _file: File,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_lock_is_refused_and_names_the_first_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::new(dir.path());
+        let first = folder.lock().unwrap();
+        match folder.lock() {
+            Err(Error::Busy { process, .. }) => assert_eq!(process, Some(std::process::id())),
+            other => panic!("{:?}", other.err()),
+        }
+        drop(first);
+        assert!(folder.lock().is_ok());
+    }
+}

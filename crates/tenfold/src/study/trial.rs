@@ -1,0 +1,201 @@
+//! One trial: train, score, keep.
+
+use super::plan::{Job, TrialSettings, parts};
+use super::session::{Session, backend};
+use crate::adapter::{Tuning, file};
+use crate::data::subset;
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::model::Forward;
+use crate::progress::{Event, Job as Bar, Progress};
+use crate::record::{Parameters, Role, Test, Trained};
+use crate::train::{Progressed, Rows, Source, Trainer, Training};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// Most training rows that the train score is taken over.
+const TRAIN_SCORE_ROWS: usize = 1000;
+
+/// A trial at work in its folder.
+pub(super) struct Work<'a> {
+    pub session: &'a Session,
+    pub job: &'a Job,
+    pub folder: &'a Path,
+    pub snapshot_every: Duration,
+    pub progress: &'a dyn Progress,
+}
+
+impl Work<'_> {
+    /// Trains and scores; goes on from a snapshot where there is one.
+    pub(super) fn run(&self) -> Result<Trained> {
+        let (method, settings, how) = parts(&self.job.trial)?;
+        let backend = backend();
+        let seed = self.job.trial.seed;
+        let tuning = self.session.tuning(method, &settings, seed, &backend)?;
+        let (train, validation) = self.rows(&how);
+        let go_on = || if self.progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) };
+        let forward = Forward::evaluation(&tuning);
+        let source = |rows| Source::new(&*self.session.model, rows).cache_features(&forward, go_on);
+        let (train_source, validation_source) = (source(&train)?, source(&validation)?);
+        let snapshot = self.folder.join("snapshot.safetensors");
+        let events = Events::open(self)?;
+        let trainer = Trainer {
+            backend: backend.clone(),
+            tuning: &tuning,
+            settings: &how.train,
+            learning_rate: how.learning_rate,
+            seed,
+            train: &train_source,
+            validation: &validation_source,
+            snapshot: Some(snapshot.clone()),
+            snapshot_every: self.snapshot_every,
+            go_on: &go_on,
+            on_step: &|progressed| events.step(progressed),
+        };
+        let training = trainer.run()?;
+        events.finish(&training)?;
+        let tests = self.tests(&tuning, &how, &source, go_on)?;
+        let shown: Vec<usize> = (0..train.len().min(TRAIN_SCORE_ROWS)).collect();
+        let shown = train.select(&shown);
+        let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
+        let trained = self.trained(&tuning, training, tests, train_score)?;
+        // The record is written by the caller; until then the snapshot stays.
+        Ok(trained)
+    }
+
+    /// Training and validation rows of this trial.
+    fn rows(&self, how: &TrialSettings) -> (Rows, Rows) {
+        let first = |rows: &Rows, count: usize| rows.select(&(0..count.min(rows.len())).collect::<Vec<_>>());
+        let validation = first(&self.session.validation, how.validation_rows);
+        let train = match self.job.trial.role {
+            Role::SmallData { examples, draw } => {
+                let labels = self.session.train.labels();
+                self.session.train.select(&subset(labels, examples, draw as u64))
+            }
+            _ => first(&self.session.train, how.train_rows),
+        };
+        (train, validation)
+    }
+
+    /// All domains for a main trial, the trained one for a small-data trial, none for a search.
+    fn tests<'s>(
+        &'s self,
+        tuning: &Tuning,
+        how: &TrialSettings,
+        source: &impl Fn(&'s Rows) -> Result<Source<'s>>,
+        go_on: impl Fn() -> Result<()> + Copy,
+    ) -> Result<Vec<Test>> {
+        let domains = match self.job.trial.role {
+            Role::Search { .. } => 0,
+            Role::SmallData { .. } => 1,
+            _ => self.session.tests.len(),
+        };
+        (self.session.tests.iter().take(domains).filter(|_| how.test_rows > 0))
+            .map(|(domain, rows)| {
+                let scored = eval::score(tuning, &source(rows)?, go_on)?;
+                Ok(Test {
+                    domain: domain.clone(),
+                    labels: rows.labels().to_vec(),
+                    predictions: scored.predictions,
+                    score: scored.score,
+                })
+            })
+            .collect()
+    }
+
+    fn trained(
+        &self,
+        tuning: &Tuning,
+        training: Training,
+        tests: Vec<Test>,
+        train_score: crate::record::Score,
+    ) -> Result<Trained> {
+        let adapter_bytes = match self.job.trial.role {
+            Role::Main => file::write(&self.folder.join("adapter"), tuning, &self.job.trial.model.name)?,
+            _ => 0,
+        };
+        let parameters = Parameters {
+            trainable: tuning.len() as u64,
+            head: tuning.head_len() as u64,
+            base: self.job.trial.model.parameters,
+            adapter_bytes,
+        };
+        Ok(Trained {
+            parameters,
+            steps: training.step,
+            examples: training.examples,
+            tokens: training.tokens,
+            seconds: training.seconds,
+            losses: training.losses,
+            validation: training.validation,
+            best_step: training.best_step,
+            stopped_early: training.stopped_early,
+            train_score,
+            tests,
+        })
+    }
+}
+
+/// `events.jsonl`: a line for each step, and the progress bar.
+struct Events<'a> {
+    path: std::path::PathBuf,
+    lines: Mutex<fs::File>,
+    bar: Bar,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> Events<'a> {
+    fn open(work: &Work<'a>) -> Result<Events<'a>> {
+        let path = work.folder.join("events.jsonl");
+        let lines = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))?;
+        let bar = Bar::new();
+        let title = title(&work.job.trial);
+        work.progress.event(Event::Started { job: bar, title, unit: "steps", total: None });
+        Ok(Events { path, lines: Mutex::new(lines), bar, progress: work.progress })
+    }
+
+    fn step(&self, progressed: &Progressed) {
+        let line = serde_json::to_string(progressed).unwrap_or_default();
+        let mut lines = self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // The events are a convenience: a full disk shows itself when the record is written.
+        let _ = writeln!(lines, "{line}");
+        let Progressed { step, steps, loss, .. } = progressed;
+        let note = format!("loss {loss:.3}");
+        self.progress.event(Event::Advanced { job: self.bar, done: *step as u64, total: *steps as u64, note });
+    }
+
+    /// A run that was killed did some steps twice: the later line of each step stays.
+    fn finish(&self, training: &Training) -> Result<()> {
+        let text = fs::read_to_string(&self.path).map_err(Error::io("read", &self.path))?;
+        let mut last = vec![None; training.step];
+        for line in text.lines() {
+            let step = serde_json::from_str::<serde_json::Value>(line).ok().and_then(|event| event["step"].as_u64());
+            if let Some(slot) = step.and_then(|step| last.get_mut((step as usize).wrapping_sub(1))) {
+                *slot = Some(line);
+            }
+        }
+        let lines: Vec<&str> = last.into_iter().flatten().collect();
+        crate::atomic::write(&self.path, (lines.join("\n") + "\n").as_bytes())
+    }
+}
+
+impl Drop for Events<'_> {
+    fn drop(&mut self) {
+        self.progress.event(Event::Finished { job: self.bar, note: String::new() });
+    }
+}
+
+/// A trial in a few words.
+pub(super) fn title(trial: &crate::record::Trial) -> String {
+    let (method, seed) = (&trial.method, trial.seed);
+    match &trial.role {
+        Role::Main => format!("{method}, seed {seed}"),
+        Role::Search { learning_rate } => format!("{method}, learning rate {learning_rate:e}"),
+        Role::SmallData { examples, draw } => format!("{method}, {examples} rows, draw {draw}"),
+        Role::Probe => format!("{method}, probe"),
+        Role::Benchmark { name } => format!("{method}, {name}, seed {seed}"),
+    }
+}

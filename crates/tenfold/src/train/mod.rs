@@ -1,0 +1,14 @@
+//! Training: from a tuning as it starts to one that has learned.
+
+mod optimizer;
+mod rows;
+mod schedule;
+mod settings;
+mod snapshot;
+mod trainer;
+
+pub use optimizer::Optimizer;
+pub use rows::{EVALUATION_BATCH, Rows, Source};
+pub use schedule::Schedule;
+pub use settings::TrainSettings;
+pub use trainer::{Progressed, Trainer, Training};

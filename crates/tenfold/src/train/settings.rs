@@ -1,0 +1,104 @@
+//! How to train: the `[train]` table of a study, under Hugging Face's names.
+
+use super::schedule::Schedule;
+use serde::{Deserialize, Serialize};
+
+/// Settings of a training run. The learning rate belongs to the method, not here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Passes over the training rows.
+    pub num_train_epochs: usize,
+    /// Optimizer steps at the most; 0: as many as the epochs have.
+    pub max_steps: usize,
+    /// Rows in each forward pass.
+    pub batch_size: usize,
+    /// Forward passes for each optimizer step.
+    pub gradient_accumulation_steps: usize,
+    /// Tokens of a row at the most, special tokens included.
+    pub max_length: usize,
+    /// How the learning rate goes.
+    pub lr_scheduler_type: Schedule,
+    /// Share of the steps in which the learning rate rises from 0.
+    pub warmup_ratio: f64,
+    /// AdamW's decoupled weight decay, on everything trained.
+    pub weight_decay: f32,
+    /// AdamW's β₁.
+    pub adam_beta1: f32,
+    /// AdamW's β₂.
+    pub adam_beta2: f32,
+    /// AdamW's ε.
+    pub adam_epsilon: f32,
+    /// Norm to which the gradient of a step is clipped; 0: not clipped.
+    pub max_grad_norm: f32,
+    /// Share of each label that is spread over all labels.
+    pub label_smoothing_factor: f32,
+    /// Looks at the validation split in each epoch.
+    pub evaluations_per_epoch: usize,
+    /// Looks without a better score after which training stops; the best weights are kept.
+    /// 0: train to the end and keep the last.
+    pub early_stopping_patience: usize,
+}
+
+impl Default for TrainSettings {
+    fn default() -> TrainSettings {
+        TrainSettings {
+            num_train_epochs: 3,
+            max_steps: 0,
+            batch_size: 32,
+            gradient_accumulation_steps: 1,
+            max_length: 128,
+            lr_scheduler_type: Schedule::Linear,
+            warmup_ratio: 0.06,
+            weight_decay: 0.01,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
+            adam_epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            label_smoothing_factor: 0.0,
+            evaluations_per_epoch: 1,
+            early_stopping_patience: 0,
+        }
+    }
+}
+
+impl TrainSettings {
+    /// One line for each value that makes no sense.
+    pub fn faults(&self) -> Vec<String> {
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        [
+            (self.num_train_epochs > 0, "num_train_epochs: at least 1"),
+            (self.batch_size > 0, "batch_size: at least 1"),
+            (self.gradient_accumulation_steps > 0, "gradient_accumulation_steps: at least 1"),
+            (self.max_length >= 3, "max_length: at least 3"),
+            (share(self.warmup_ratio), "warmup_ratio: 0 or more, below 1"),
+            (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay: 0 or more"),
+            (share(self.adam_beta1.into()), "adam_beta1: 0 or more, below 1"),
+            (share(self.adam_beta2.into()), "adam_beta2: 0 or more, below 1"),
+            (self.adam_epsilon > 0.0, "adam_epsilon: above 0"),
+            (self.max_grad_norm >= 0.0, "max_grad_norm: 0 or more"),
+            (share(self.label_smoothing_factor.into()), "label_smoothing_factor: 0 or more, below 1"),
+            (self.evaluations_per_epoch > 0, "evaluations_per_epoch: at least 1"),
+        ]
+        .into_iter()
+        .filter(|(fine, _)| !fine)
+        .map(|(_, expected)| format!("train.{expected}"))
+        .collect()
+    }
+
+    /// Optimizer steps in one epoch over `rows` rows.
+    pub fn steps_per_epoch(&self, rows: usize) -> usize {
+        rows.div_ceil(self.rows_per_step()).max(1)
+    }
+
+    /// Optimizer steps in all.
+    pub fn steps(&self, rows: usize) -> usize {
+        let all = self.num_train_epochs * self.steps_per_epoch(rows);
+        if self.max_steps == 0 { all } else { all.min(self.max_steps) }
+    }
+
+    /// Rows that each optimizer step sees, but for an epoch's last.
+    pub fn rows_per_step(&self) -> usize {
+        self.batch_size * self.gradient_accumulation_steps
+    }
+}

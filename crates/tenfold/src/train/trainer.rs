@@ -1,0 +1,230 @@
+//! The training loop: batches in a seeded order, an optimizer step each, a look at the validation
+//! split now and then, and snapshots from which it goes on with the same bits.
+
+use super::optimizer::Optimizer;
+use super::rows::Source;
+use super::settings::TrainSettings;
+use super::snapshot;
+use crate::adapter::Tuning;
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::model::Forward;
+use crate::record::{Score, Validation};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tenfold_tensor::{Backend, random};
+
+/// One training run, ready to go.
+pub struct Trainer<'a> {
+    /// Where the parameters live.
+    pub backend: Arc<dyn Backend>,
+    /// What is trained.
+    pub tuning: &'a Tuning,
+    /// How.
+    pub settings: &'a TrainSettings,
+    /// Highest learning rate.
+    pub learning_rate: f64,
+    /// Seed of the order of rows and of dropout.
+    pub seed: u64,
+    /// Rows to learn from.
+    pub train: &'a Source<'a>,
+    /// Rows to look at on the way.
+    pub validation: &'a Source<'a>,
+    /// Where to keep a snapshot, so that a killed run can go on.
+    pub snapshot: Option<PathBuf>,
+    /// How often.
+    pub snapshot_every: Duration,
+    /// Asked before each batch; an error ends the run.
+    pub go_on: &'a (dyn Fn() -> Result<()> + Sync),
+    /// Told about each step.
+    pub on_step: &'a (dyn Fn(&Progressed) + Sync),
+}
+
+/// One optimizer step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Progressed {
+    /// Steps done.
+    pub step: usize,
+    /// Steps planned.
+    pub steps: usize,
+    /// Mean loss of the step, in nats.
+    pub loss: f32,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Real tokens of the step.
+    pub tokens: u64,
+    /// Seconds that the step took.
+    pub seconds: f64,
+}
+
+/// How a run stands, and in the end what it came to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    /// Optimizer steps done.
+    pub step: usize,
+    /// Rows seen.
+    pub examples: u64,
+    /// Real tokens seen.
+    pub tokens: u64,
+    /// Wall time spent in steps.
+    pub seconds: f64,
+    /// Loss of every step, in nats.
+    pub losses: Vec<f32>,
+    /// Looks at the validation split.
+    pub validation: Vec<Validation>,
+    /// The step whose weights are kept so far.
+    pub best_step: usize,
+    /// Looks since the best one.
+    pub stale: usize,
+    /// Whether it ended before its last planned step.
+    pub stopped_early: bool,
+}
+
+impl Trainer<'_> {
+    /// Trains to the end, or on from a snapshot to the end. The tuning then holds the kept weights.
+    pub fn run(&self) -> Result<Training> {
+        let mut optimizer = self.optimizer()?;
+        let mut training = Training::default();
+        let mut best = None;
+        if let Some(path) = &self.snapshot
+            && let Some(found) = snapshot::read(path, self.tuning)?
+        {
+            (training, best) = found.resume(self.tuning, &mut optimizer, &self.backend)?;
+        }
+        let steps = self.settings.steps(self.train.rows().len());
+        self.advance(steps, &mut training, &mut best, &mut optimizer)?;
+        if let Some(best) = best.filter(|_| training.best_step != training.step) {
+            for (parameter, numbers) in self.tuning.parameters().iter().zip(best) {
+                parameter.set(numbers)?;
+            }
+        }
+        Ok(training)
+    }
+
+    /// The first `count` steps of the run, as [`Trainer::run`] would do them, and no more.
+    pub fn first_steps(&self, count: usize) -> Result<Training> {
+        let mut optimizer = self.optimizer()?;
+        let mut training = Training::default();
+        let steps = self.settings.steps(self.train.rows().len());
+        for _ in 0..count.min(steps) {
+            self.step(&mut training, &mut optimizer, steps)?;
+        }
+        Ok(training)
+    }
+
+    fn optimizer(&self) -> Result<Optimizer> {
+        let parameters = self.tuning.parameters();
+        Ok(Optimizer::new(&self.backend, parameters, self.settings)?.clip(self.settings.max_grad_norm))
+    }
+
+    fn advance(
+        &self,
+        steps: usize,
+        training: &mut Training,
+        best: &mut Option<Vec<Vec<f32>>>,
+        optimizer: &mut Optimizer,
+    ) -> Result<()> {
+        let mut pace = snapshot::Pace::new(self.snapshot_every);
+        while training.step < steps && !training.stopped_early {
+            self.step(training, optimizer, steps)?;
+            if self.is_look(training.step, steps) {
+                self.look(training, best)?;
+            }
+            if let Some(path) = &self.snapshot {
+                pace.keep(|| {
+                    snapshot::write(path, training, self.tuning, optimizer, best.as_deref(), &*self.backend)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&self, training: &mut Training, optimizer: &mut Optimizer, steps: usize) -> Result<()> {
+        let start = Instant::now();
+        let picks = self.picks(training.step);
+        let (mut loss, mut tokens) = (0.0, 0);
+        for (number, micro) in picks.chunks(self.settings.batch_size).enumerate() {
+            (self.go_on)().inspect_err(|_| self.forget_gradients())?;
+            let share = micro.len() as f32 / picks.len() as f32;
+            let forward = Forward::training(self.tuning, self.dropout_key(training.step, number));
+            let logits = self.train.logits(&forward, micro)?;
+            let labels: Vec<u32> = micro.iter().map(|row| self.train.rows().labels()[*row]).collect();
+            let micro_loss = logits.cross_entropy(&labels, self.settings.label_smoothing_factor)?;
+            drop(logits);
+            loss += micro_loss.numbers()?[0] * share;
+            micro_loss.backward(share)?;
+            tokens += micro.iter().map(|row| self.train.rows().tokens(*row) as u64).sum::<u64>();
+        }
+        let warmup = (self.settings.warmup_ratio * steps as f64) as usize;
+        let factor = self.settings.lr_scheduler_type.factor(training.step, warmup, steps);
+        let learning_rate = self.learning_rate * factor;
+        if !loss.is_finite() {
+            return Err(Error::Diverged { step: training.step, loss, learning_rate: learning_rate as f32 });
+        }
+        optimizer.step(learning_rate)?;
+        training.step += 1;
+        training.examples += picks.len() as u64;
+        training.tokens += tokens;
+        training.losses.push(loss);
+        let seconds = start.elapsed().as_secs_f64();
+        training.seconds += seconds;
+        (self.on_step)(&Progressed { step: training.step, steps, loss, learning_rate, tokens, seconds });
+        Ok(())
+    }
+
+    /// The rows of a step: the next ones in its epoch's own order.
+    fn picks(&self, step: usize) -> Vec<usize> {
+        let rows = self.train.rows().len();
+        let per_epoch = self.settings.steps_per_epoch(rows);
+        let (epoch, place) = (step / per_epoch, step % per_epoch);
+        let order = random::permutation(random::mix(random::key(self.seed, "order"), epoch as u64), rows);
+        let first = place * self.settings.rows_per_step();
+        order[first..rows.min(first + self.settings.rows_per_step())].to_vec()
+    }
+
+    fn dropout_key(&self, step: usize, micro: usize) -> u64 {
+        random::mix(random::mix(random::key(self.seed, "dropout"), step as u64), micro as u64)
+    }
+
+    fn forget_gradients(&self) {
+        self.tuning.parameters().iter().for_each(tenfold_tensor::Param::clear_gradient);
+    }
+
+    /// Whether to look at the validation split after `step` steps: evenly over each epoch, and at the end.
+    fn is_look(&self, step: usize, steps: usize) -> bool {
+        let per_epoch = self.settings.steps_per_epoch(self.train.rows().len());
+        let looks = self.settings.evaluations_per_epoch;
+        let passed = |step: usize| step * looks / per_epoch;
+        step == steps || passed(step) > passed(step - 1)
+    }
+
+    fn look(&self, training: &mut Training, best: &mut Option<Vec<Vec<f32>>>) -> Result<()> {
+        if self.validation.rows().is_empty() {
+            training.best_step = training.step;
+            return Ok(());
+        }
+        let score = eval::score(self.tuning, self.validation, self.go_on)?.score;
+        let patience = self.settings.early_stopping_patience;
+        let kept = training.validation.iter().find(|look| look.step == training.best_step).map(|look| look.score);
+        if patience == 0 || kept.is_none_or(|kept| is_better(&score, &kept)) {
+            training.best_step = training.step;
+            training.stale = 0;
+            if patience > 0 {
+                let parameters = self.tuning.parameters();
+                *best = Some(parameters.iter().map(|parameter| Ok(parameter.numbers()?)).collect::<Result<_>>()?);
+            }
+        } else {
+            training.stale += 1;
+            training.stopped_early = training.stale >= patience;
+        }
+        training.validation.push(Validation { step: training.step, seconds: training.seconds, score });
+        Ok(())
+    }
+}
+
+/// Accuracy decides, and the loss where that ties.
+fn is_better(score: &Score, than: &Score) -> bool {
+    score.accuracy > than.accuracy || (score.accuracy == than.accuracy && score.loss < than.loss)
+}

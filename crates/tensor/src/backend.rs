@@ -1,0 +1,249 @@
+//! The seam: everything that a device must be able to do.
+//!
+//! Operations are coarse and work on whole buffers. Shapes and indices are checked above the seam;
+//! an implementation may rely on them. A new device implements this one trait.
+
+use crate::buffer::{Buffer, Mapped};
+use crate::error::{Error, Result};
+use crate::memory::{Class, Ledger};
+use std::sync::Arc;
+use tenfold_kernels::activation::Activation;
+use tenfold_kernels::adamw::AdamW;
+use tenfold_kernels::dropout::Dropout;
+
+/// Where sequences lie in a batch without padding: sequence `i` is the rows
+/// `offsets[i]..offsets[i + 1]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ragged {
+    offsets: Arc<[usize]>,
+}
+
+impl Ragged {
+    /// Sequences of the given lengths, one after the other.
+    pub fn from_lengths(lengths: impl IntoIterator<Item = usize>) -> Ragged {
+        let mut offsets = vec![0];
+        let mut end = 0;
+        for length in lengths {
+            end += length;
+            offsets.push(end);
+        }
+        Ragged { offsets: offsets.into() }
+    }
+
+    /// First row of each sequence, and one past the last row of the last.
+    pub fn offsets(&self) -> &[usize] {
+        &self.offsets
+    }
+
+    /// How many sequences there are.
+    pub fn sequences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// How many rows all sequences have together.
+    pub fn rows(&self) -> usize {
+        self.offsets[self.offsets.len() - 1]
+    }
+
+    /// Length of each sequence.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
+        self.offsets.windows(2).map(|pair| pair[1] - pair[0])
+    }
+
+    /// First row of each sequence.
+    pub fn starts(&self) -> &[usize] {
+        &self.offsets[..self.sequences()]
+    }
+}
+
+/// `alpha · a · b + bias`, or the same added onto something.
+#[derive(Clone, Copy)]
+pub struct MatMul<'a> {
+    /// Left operand: [m, k], or [k, m] if transposed.
+    pub a: &'a Buffer,
+    /// Whether `a` is stored transposed.
+    pub a_transposed: bool,
+    /// Right operand: [k, n], or [n, k] if transposed. May be a frozen weight of any format.
+    pub b: &'a Buffer,
+    /// Whether `b` is stored transposed.
+    pub b_transposed: bool,
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// The dimension that is summed over.
+    pub k: usize,
+    /// Factor of the product.
+    pub alpha: f32,
+    /// Added to each row: \[n\].
+    pub bias: Option<&'a Buffer>,
+}
+
+/// The geometry of an attention.
+#[derive(Clone)]
+pub struct AttentionShape {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Whether a query sees only keys up to its own place.
+    pub causal: bool,
+    /// Where the sequences lie.
+    pub ragged: Ragged,
+    /// Keys and values that every query sees besides its sequence.
+    pub prefix_len: usize,
+    /// Dropout on the probabilities.
+    pub dropout: Option<Dropout>,
+}
+
+/// Operands of an attention: query \[tokens, heads · head_dim\], key and value
+/// \[tokens, kv_heads · head_dim\], and the prefix \[prefix_len, kv_heads · head_dim\].
+#[derive(Clone, Copy)]
+pub struct AttentionInputs<'a> {
+    /// Queries.
+    pub query: &'a Buffer,
+    /// Keys.
+    pub key: &'a Buffer,
+    /// Values.
+    pub value: &'a Buffer,
+    /// Keys and values of the prefix, if there is one.
+    pub prefix: Option<(&'a Buffer, &'a Buffer)>,
+}
+
+/// Gradients of an attention, in the shapes of its inputs.
+pub struct AttentionGradients {
+    /// Of the queries.
+    pub query: Buffer,
+    /// Of the keys.
+    pub key: Buffer,
+    /// Of the values.
+    pub value: Buffer,
+    /// Of the prefix's keys and values, if there is one.
+    pub prefix: Option<(Buffer, Buffer)>,
+}
+
+/// Gradients of a layer norm.
+pub struct NormGradients {
+    /// Of the input.
+    pub input: Buffer,
+    /// Of the weight, if it was asked for.
+    pub weight: Option<Buffer>,
+    /// Of the bias, if it was asked for.
+    pub bias: Option<Buffer>,
+}
+
+/// A device. All numbers that operations produce are f32.
+pub trait Backend: Send + Sync {
+    /// Name for records: "cpu", "reference".
+    fn name(&self) -> &'static str;
+    /// The account of this backend's memory.
+    fn ledger(&self) -> &Arc<Ledger>;
+
+    /// Copies numbers in.
+    fn upload(&self, class: Class, numbers: Vec<f32>) -> Result<Buffer>;
+    /// Copies frozen bf16 numbers in.
+    fn upload_bf16(&self, class: Class, numbers: Vec<u16>) -> Result<Buffer>;
+    /// Takes frozen numbers from a file, without a copy where the device can.
+    fn map(&self, class: Class, mapped: Mapped) -> Result<Buffer>;
+    /// Copies numbers out; frozen formats are widened.
+    fn download(&self, buffer: &Buffer) -> Result<Vec<f32>>;
+    /// `len` zeros.
+    fn zeros(&self, class: Class, len: usize) -> Result<Buffer>;
+
+    /// The product, added onto `onto` where that is given.
+    fn matmul(&self, product: &MatMul, onto: Option<Buffer>) -> Result<Buffer>;
+    /// `a + b`.
+    fn add(&self, a: &Buffer, b: &Buffer) -> Result<Buffer>;
+    /// `a += b`.
+    fn add_assign(&self, a: &mut Buffer, b: &Buffer) -> Result<()>;
+    /// `alpha · x`.
+    fn scale(&self, x: &Buffer, alpha: f32) -> Result<Buffer>;
+    /// Sum over rows: \[rows, cols\] -> \[cols\].
+    fn column_sums(&self, x: &Buffer, cols: usize) -> Result<Buffer>;
+    /// Every row times `l`: \[rows, cols\], \[cols\] -> \[rows, cols\].
+    fn scale_columns(&self, x: &Buffer, l: &Buffer) -> Result<Buffer>;
+    /// Gradient of [`Backend::scale_columns`] with respect to `l`.
+    fn scale_columns_gradient(&self, x: &Buffer, dy: &Buffer, cols: usize) -> Result<Buffer>;
+    /// Columns `first..first + width` of rows of `cols`.
+    fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer>;
+    /// Its gradient: `dy` at its place among zeros.
+    fn columns_gradient(&self, dy: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer>;
+
+    /// The activation of every element.
+    fn activation(&self, kind: Activation, x: &Buffer) -> Result<Buffer>;
+    /// Its gradient, from the input.
+    fn activation_gradient(&self, kind: Activation, x: &Buffer, dy: &Buffer) -> Result<Buffer>;
+    /// Counter-based dropout; applied to the gradient it is its own backward.
+    fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer>;
+
+    /// Layer norm over rows of `weight.len()`; returns the result, and means and reciprocal deviations.
+    fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32) -> Result<(Buffer, Buffer, Buffer)>;
+    /// Its gradients; `affine` says whether weight and bias want theirs.
+    fn layer_norm_gradient(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        statistics: (&Buffer, &Buffer),
+        dy: &Buffer,
+        affine: (bool, bool),
+    ) -> Result<NormGradients>;
+
+    /// Rows of a table: \[ids.len(), cols\].
+    fn rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Result<Buffer>;
+    /// Adds each row of `dy` onto the row of `table` it came from.
+    fn scatter_rows(&self, dy: &Buffer, cols: usize, ids: &[u32], table: &mut Buffer) -> Result<()>;
+
+    /// Attention; returns the result \[tokens, heads · head_dim\] and the log-sum-exp \[tokens, heads\].
+    fn attention(&self, shape: &AttentionShape, inputs: AttentionInputs) -> Result<(Buffer, Buffer)>;
+    /// Its gradients; `saved` is what [`Backend::attention`] returned.
+    fn attention_gradient(
+        &self,
+        shape: &AttentionShape,
+        inputs: AttentionInputs,
+        saved: (&Buffer, &Buffer),
+        dy: &Buffer,
+    ) -> Result<AttentionGradients>;
+
+    /// Sum of the cross-entropies of rows of `classes` logits, in nats, and the log-sum-exp of each row.
+    fn cross_entropy(&self, logits: &Buffer, classes: usize, labels: &[u32], smoothing: f32) -> Result<(f64, Buffer)>;
+    /// Its gradient, times `scale`.
+    fn cross_entropy_gradient(
+        &self,
+        logits: &Buffer,
+        classes: usize,
+        labels: &[u32],
+        smoothing: f32,
+        lse: &Buffer,
+        scale: f32,
+    ) -> Result<Buffer>;
+
+    /// Sum of squares, for clipping.
+    fn sum_of_squares(&self, x: &Buffer) -> Result<f64>;
+    /// One AdamW step in place; `step` counts from 1, `gradient_scale` is the factor of clipping.
+    #[allow(clippy::too_many_arguments)]
+    fn adamw(
+        &self,
+        settings: &AdamW,
+        step: u64,
+        parameter: &mut Buffer,
+        gradient: &Buffer,
+        gradient_scale: f32,
+        first_moment: &mut Buffer,
+        second_moment: &mut Buffer,
+    ) -> Result<()>;
+}
+
+impl Ragged {
+    /// Refuses unless the sequences have `rows` rows together.
+    pub(crate) fn check(&self, operation: &'static str, rows: usize) -> Result<()> {
+        if self.rows() == rows {
+            return Ok(());
+        }
+        let expected = format!("{} rows for {} sequences", self.rows(), self.sequences());
+        Err(Error::Shape { operation, expected, found: format!("{rows} rows") })
+    }
+}

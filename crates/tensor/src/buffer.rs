@@ -1,0 +1,98 @@
+//! Memory of a backend, opaque above it.
+
+use crate::memory::{Class, Reservation};
+use memmap2::Mmap;
+use std::any::Any;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The number format of a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dtype {
+    /// IEEE 754 single precision.
+    F32,
+    /// The upper half of a single: frozen weights only.
+    Bf16,
+}
+
+impl Dtype {
+    /// Bytes of one number.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::Bf16 => 2,
+        }
+    }
+
+    /// The name used in studies and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+        }
+    }
+}
+
+/// A stretch of a memory-mapped file that holds little-endian numbers of one format.
+#[derive(Debug, Clone)]
+pub struct Mapped {
+    /// The file.
+    pub map: Arc<Mmap>,
+    /// The bytes in it.
+    pub range: Range<usize>,
+    /// Their format.
+    pub dtype: Dtype,
+}
+
+/// Numbers in the memory of a [`Backend`](crate::Backend).
+pub struct Buffer {
+    storage: Box<dyn Any + Send + Sync>,
+    len: usize,
+    dtype: Dtype,
+    reservation: Reservation,
+}
+
+impl Buffer {
+    pub(crate) fn new(
+        storage: impl Any + Send + Sync,
+        len: usize,
+        dtype: Dtype,
+        reservation: Reservation,
+    ) -> Buffer {
+        Buffer { storage: Box::new(storage), len, dtype, reservation }
+    }
+
+    /// How many numbers it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The format of its numbers.
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    /// Books its bytes under another class.
+    pub fn reclassify(&mut self, class: Class) {
+        self.reservation.reclassify(class);
+    }
+
+    pub(crate) fn storage<T: 'static>(&self) -> Option<&T> {
+        self.storage.downcast_ref()
+    }
+
+    pub(crate) fn storage_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        self.storage.downcast_mut()
+    }
+}
+
+impl std::fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} × {})", self.len, self.dtype.name())
+    }
+}

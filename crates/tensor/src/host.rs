@@ -1,0 +1,341 @@
+//! What the two host backends share: memory of the process, and one text for both implementations.
+
+use crate::buffer::{Buffer, Dtype, Mapped};
+use crate::memory::{Class, Ledger, Reservation};
+use std::sync::Arc;
+use tenfold_kernels::matmul::Elements;
+
+/// Numbers in the memory of the process.
+pub(crate) enum Host {
+    F32(Vec<f32>),
+    Bf16(Vec<u16>),
+    Mapped(Mapped),
+}
+
+impl Host {
+    pub(crate) fn elements(&self) -> Elements<'_> {
+        match self {
+            Host::F32(numbers) => Elements::F32(numbers),
+            Host::Bf16(numbers) => Elements::Bf16(numbers),
+            Host::Mapped(mapped) => mapped_elements(mapped),
+        }
+    }
+}
+
+fn mapped_elements(mapped: &Mapped) -> Elements<'_> {
+    let bytes = &mapped.map[mapped.range.clone()];
+    match mapped.dtype {
+        // SAFETY: every bit pattern is a valid f32; `map` made sure of alignment and length.
+        Dtype::F32 => {
+            let (_, numbers, _) = unsafe { bytes.align_to::<f32>() };
+            Elements::F32(numbers)
+        }
+        // SAFETY: every bit pattern is a valid u16; `map` made sure of alignment and length.
+        Dtype::Bf16 => {
+            let (_, numbers, _) = unsafe { bytes.align_to::<u16>() };
+            Elements::Bf16(numbers)
+        }
+    }
+}
+
+/// Makes buffers and enters them into its ledger.
+pub(crate) struct Memory {
+    pub(crate) ledger: Arc<Ledger>,
+}
+
+impl Memory {
+    pub(crate) fn new() -> Memory {
+        Memory { ledger: Ledger::new() }
+    }
+
+    pub(crate) fn buffer(&self, class: Option<Class>, host: Host) -> Buffer {
+        let (len, dtype) = match &host {
+            Host::F32(numbers) => (numbers.len(), Dtype::F32),
+            Host::Bf16(numbers) => (numbers.len(), Dtype::Bf16),
+            Host::Mapped(mapped) => (mapped.range.len() / mapped.dtype.size(), mapped.dtype),
+        };
+        let reservation = Reservation::new(&self.ledger, class, (len * dtype.size()) as u64);
+        Buffer::new(host, len, dtype, reservation)
+    }
+
+    /// A buffer of the current phase that `fill` writes whole.
+    pub(crate) fn filled(&self, len: usize, fill: impl FnOnce(&mut [f32])) -> Buffer {
+        let mut numbers = vec![0.0; len];
+        fill(&mut numbers);
+        self.buffer(None, Host::F32(numbers))
+    }
+
+    /// Keeps the mapping where the processor can read it in place, and copies it where it cannot.
+    pub(crate) fn map(&self, class: Class, mapped: Mapped) -> Buffer {
+        let bytes = &mapped.map[mapped.range.clone()];
+        let in_place = cfg!(target_endian = "little") && bytes.as_ptr().align_offset(mapped.dtype.size()) == 0;
+        let host = match mapped.dtype {
+            _ if in_place => Host::Mapped(mapped),
+            Dtype::F32 => Host::F32(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
+            Dtype::Bf16 => Host::Bf16(bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect()),
+        };
+        self.buffer(Some(class), host)
+    }
+}
+
+/// The numbers of a buffer of either host backend.
+pub(crate) fn elements(buffer: &Buffer) -> Elements<'_> {
+    buffer.storage::<Host>().expect("a buffer of a host backend").elements()
+}
+
+/// The numbers of an f32 buffer. Operations check the format above the seam.
+pub(crate) fn read(buffer: &Buffer) -> &[f32] {
+    match elements(buffer) {
+        Elements::F32(numbers) => numbers,
+        _ => unreachable!("frozen formats are refused above the seam"),
+    }
+}
+
+/// The numbers of an f32 buffer that this process owns.
+pub(crate) fn write(buffer: &mut Buffer) -> &mut [f32] {
+    match buffer.storage_mut::<Host>() {
+        Some(Host::F32(numbers)) => numbers,
+        _ => unreachable!("only owned f32 buffers are written to"),
+    }
+}
+
+/// Implements `Backend` for a struct with a field `memory: Memory`, in terms of the kernel modules
+/// that are in scope where it stands: the fast ones in `cpu.rs`, their references in `reference.rs`.
+macro_rules! implement_backend {
+    ($backend:ty, $name:literal) => {
+        impl $crate::Backend for $backend {
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn ledger(&self) -> &Arc<Ledger> {
+                &self.memory.ledger
+            }
+
+            fn upload(&self, class: Class, numbers: Vec<f32>) -> Result<Buffer> {
+                Ok(self.memory.buffer(Some(class), Host::F32(numbers)))
+            }
+
+            fn upload_bf16(&self, class: Class, numbers: Vec<u16>) -> Result<Buffer> {
+                Ok(self.memory.buffer(Some(class), Host::Bf16(numbers)))
+            }
+
+            fn map(&self, class: Class, mapped: Mapped) -> Result<Buffer> {
+                Ok(self.memory.map(class, mapped))
+            }
+
+            fn download(&self, buffer: &Buffer) -> Result<Vec<f32>> {
+                Ok(elements(buffer).to_f32())
+            }
+
+            fn zeros(&self, class: Class, len: usize) -> Result<Buffer> {
+                Ok(self.memory.buffer(Some(class), Host::F32(vec![0.0; len])))
+            }
+
+            fn matmul(&self, product: &MatMul, onto: Option<Buffer>) -> Result<Buffer> {
+                let MatMul { a, b, m, n, k, .. } = *product;
+                let a = Matrix { elements: elements(a), rows: m, cols: k, transposed: product.a_transposed };
+                let b = Matrix { elements: elements(b), rows: k, cols: n, transposed: product.b_transposed };
+                let bias = product.bias.map(read);
+                Ok(match onto {
+                    Some(mut sum) => {
+                        matmul(product.alpha, a, b, bias, true, write(&mut sum));
+                        sum
+                    }
+                    None => self.memory.filled(m * n, |out| matmul(product.alpha, a, b, bias, false, out)),
+                })
+            }
+
+            fn add(&self, a: &Buffer, b: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(a.len(), |out| elementwise::add(read(a), read(b), out)))
+            }
+
+            fn add_assign(&self, a: &mut Buffer, b: &Buffer) -> Result<()> {
+                elementwise::add_assign(write(a), read(b));
+                Ok(())
+            }
+
+            fn scale(&self, x: &Buffer, alpha: f32) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |out| elementwise::scale(read(x), alpha, out)))
+            }
+
+            fn column_sums(&self, x: &Buffer, cols: usize) -> Result<Buffer> {
+                Ok(self.memory.filled(cols, |out| elementwise::column_sums(read(x), cols, out)))
+            }
+
+            fn scale_columns(&self, x: &Buffer, l: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |out| elementwise::scale_columns(read(x), read(l), out)))
+            }
+
+            fn scale_columns_gradient(&self, x: &Buffer, dy: &Buffer, cols: usize) -> Result<Buffer> {
+                Ok(self.memory.filled(cols, |out| elementwise::scale_columns_gradient(read(x), read(dy), out)))
+            }
+
+            fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer> {
+                let rows = read(x).chunks_exact(cols);
+                let chosen = rows.flat_map(|row| &row[first..first + width]).copied().collect();
+                Ok(self.memory.buffer(None, Host::F32(chosen)))
+            }
+
+            fn columns_gradient(&self, dy: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer> {
+                Ok(self.memory.filled(dy.len() / width * cols, |dx| {
+                    for (row, dy) in dx.chunks_exact_mut(cols).zip(read(dy).chunks_exact(width)) {
+                        row[first..first + width].copy_from_slice(dy);
+                    }
+                }))
+            }
+
+            fn activation(&self, kind: Activation, x: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |out| activation::forward(kind, read(x), out)))
+            }
+
+            fn activation_gradient(&self, kind: Activation, x: &Buffer, dy: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |dx| activation::backward(kind, read(x), read(dy), dx)))
+            }
+
+            fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |out| dropout::apply(dropout, read(x), out)))
+            }
+
+            fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32) -> Result<(Buffer, Buffer, Buffer)> {
+                let rows = x.len() / weight.len();
+                let (mut mean, mut deviation) = (vec![0.0; rows], vec![0.0; rows]);
+                let y = self.memory.filled(x.len(), |y| {
+                    layer_norm::forward(read(x), read(weight), read(bias), eps, y, &mut mean, &mut deviation);
+                });
+                let memory = &self.memory;
+                Ok((y, memory.buffer(None, Host::F32(mean)), memory.buffer(None, Host::F32(deviation))))
+            }
+
+            fn layer_norm_gradient(
+                &self,
+                x: &Buffer,
+                weight: &Buffer,
+                statistics: (&Buffer, &Buffer),
+                dy: &Buffer,
+                affine: (bool, bool),
+            ) -> Result<NormGradients> {
+                let cols = weight.len();
+                let mut dweight = affine.0.then(|| vec![0.0; cols]);
+                let mut dbias = affine.1.then(|| vec![0.0; cols]);
+                let (mean, deviation) = (read(statistics.0), read(statistics.1));
+                let input = self.memory.filled(x.len(), |dx| {
+                    let (dw, db) = (dweight.as_deref_mut(), dbias.as_deref_mut());
+                    layer_norm::backward(read(x), read(weight), mean, deviation, read(dy), dx, dw, db);
+                });
+                let buffer = |numbers| self.memory.buffer(None, Host::F32(numbers));
+                Ok(NormGradients { input, weight: dweight.map(buffer), bias: dbias.map(buffer) })
+            }
+
+            fn rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Result<Buffer> {
+                let table = elements(table);
+                Ok(self.memory.filled(ids.len() * cols, |out| embedding::forward(table, cols, ids, out)))
+            }
+
+            fn scatter_rows(&self, dy: &Buffer, cols: usize, ids: &[u32], table: &mut Buffer) -> Result<()> {
+                embedding::backward(read(dy), cols, ids, write(table));
+                Ok(())
+            }
+
+            fn attention(&self, shape: &AttentionShape, inputs: AttentionInputs) -> Result<(Buffer, Buffer)> {
+                let parameters = attention_parameters(shape);
+                let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
+                let mut lse = vec![0.0; shape.ragged.rows() * shape.heads];
+                let y = self.memory.filled(q.len(), |out| {
+                    attention::forward(&parameters, q, k, v, prefix_k, prefix_v, out, &mut lse);
+                });
+                Ok((y, self.memory.buffer(None, Host::F32(lse))))
+            }
+
+            fn attention_gradient(
+                &self,
+                shape: &AttentionShape,
+                inputs: AttentionInputs,
+                saved: (&Buffer, &Buffer),
+                dy: &Buffer,
+            ) -> Result<AttentionGradients> {
+                let parameters = attention_parameters(shape);
+                let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
+                let [mut dq, mut dk, mut dv, mut dprefix_k, mut dprefix_v] =
+                    [q, k, v, prefix_k, prefix_v].map(|input| vec![0.0; input.len()]);
+                let gradients = attention::Gradients {
+                    dq: &mut dq,
+                    dk: &mut dk,
+                    dv: &mut dv,
+                    dprefix_k: &mut dprefix_k,
+                    dprefix_v: &mut dprefix_v,
+                };
+                let (out, lse) = (read(saved.0), read(saved.1));
+                attention::backward(&parameters, q, k, v, prefix_k, prefix_v, out, lse, read(dy), gradients);
+                let [query, key, value] = [dq, dk, dv].map(|d| self.memory.buffer(None, Host::F32(d)));
+                let prefix = inputs.prefix.is_some().then(|| {
+                    let [k, v] = [dprefix_k, dprefix_v].map(|d| self.memory.buffer(None, Host::F32(d)));
+                    (k, v)
+                });
+                Ok(AttentionGradients { query, key, value, prefix })
+            }
+
+            fn cross_entropy(&self, logits: &Buffer, classes: usize, labels: &[u32], smoothing: f32) -> Result<(f64, Buffer)> {
+                let mut lse = vec![0.0; logits.len() / classes];
+                let sum = cross_entropy::forward(read(logits), labels, smoothing, &mut lse);
+                Ok((sum, self.memory.buffer(None, Host::F32(lse))))
+            }
+
+            fn cross_entropy_gradient(
+                &self,
+                logits: &Buffer,
+                _classes: usize,
+                labels: &[u32],
+                smoothing: f32,
+                lse: &Buffer,
+                scale: f32,
+            ) -> Result<Buffer> {
+                Ok(self.memory.filled(logits.len(), |d| {
+                    cross_entropy::backward(read(logits), labels, smoothing, read(lse), scale, d);
+                }))
+            }
+
+            fn sum_of_squares(&self, x: &Buffer) -> Result<f64> {
+                Ok(elementwise::sum_of_squares(read(x)))
+            }
+
+            fn adamw(
+                &self,
+                settings: &AdamW,
+                step: u64,
+                parameter: &mut Buffer,
+                gradient: &Buffer,
+                gradient_scale: f32,
+                first_moment: &mut Buffer,
+                second_moment: &mut Buffer,
+            ) -> Result<()> {
+                let (m, v) = (write(first_moment), write(second_moment));
+                adamw::step(settings, step, write(parameter), read(gradient), gradient_scale, m, v);
+                Ok(())
+            }
+        }
+    };
+}
+pub(crate) use implement_backend;
+
+use crate::backend::{AttentionInputs, AttentionShape};
+use tenfold_kernels::attention::Attention;
+
+pub(crate) fn attention_parameters(shape: &AttentionShape) -> Attention<'_> {
+    Attention {
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.head_dim,
+        scale: shape.scale,
+        causal: shape.causal,
+        offsets: shape.ragged.offsets(),
+        prefix_len: shape.prefix_len,
+        dropout: shape.dropout,
+    }
+}
+
+/// Query, key, value, and the prefix's key and value (empty where there is none).
+pub(crate) fn attention_slices<'a>(inputs: &AttentionInputs<'a>) -> [&'a [f32]; 5] {
+    let (prefix_k, prefix_v) = inputs.prefix.map_or((&[][..], &[][..]), |(k, v)| (read(k), read(v)));
+    [read(inputs.query), read(inputs.key), read(inputs.value), prefix_k, prefix_v]
+}

@@ -1,0 +1,84 @@
+//! Sums, scales, activations and dropout.
+
+use super::linear::sum_onto;
+use crate::error::{Result, check};
+use crate::tensor::Tensor;
+use tenfold_kernels::activation::Activation;
+use tenfold_kernels::dropout::Dropout;
+
+impl Tensor {
+    /// `self + other`, of one shape.
+    pub fn add(&self, other: &Tensor) -> Result<Tensor> {
+        self.require_f32("add")?;
+        other.require_f32("add")?;
+        let fits = self.shape() == other.shape();
+        check("add", fits, || format!("{:?}", self.shape()), || format!("{:?}", other.shape()))?;
+        let backend = self.backend();
+        let y = backend.add(self.buffer(), other.buffer())?;
+        let (a, b) = (self.trace().clone(), other.trace().clone());
+        Ok(Tensor::result(backend, &[&a.clone(), &b.clone()], y, self.shape().to_vec(), move |dy, gradients| {
+            gradients.give(&a, dy.clone())?;
+            gradients.give(&b, dy)
+        }))
+    }
+
+    /// `alpha · self`.
+    pub fn scale(&self, alpha: f32) -> Result<Tensor> {
+        self.require_f32("scale")?;
+        let backend = self.backend();
+        let y = backend.scale(self.buffer(), alpha)?;
+        let x = self.trace().clone();
+        Ok(Tensor::result(backend, &[&x.clone()], y, self.shape().to_vec(), move |dy, gradients| {
+            gradients.compute(&x, |backend, onto| sum_onto(backend, backend.scale(&dy, alpha)?, onto))
+        }))
+    }
+
+    /// Every row times `l`: \[rows, cols\], \[cols\] -> \[rows, cols\].
+    pub fn scale_columns(&self, l: &Tensor) -> Result<Tensor> {
+        self.require_f32("scale_columns")?;
+        l.require_f32("scale_columns")?;
+        let cols = self.cols();
+        check("scale_columns", l.len() == cols, || format!("{cols} factors"), || l.len().to_string())?;
+        let backend = self.backend();
+        let y = backend.scale_columns(self.buffer(), l.buffer())?;
+        let (x_trace, l_trace) = (self.trace().clone(), l.trace().clone());
+        let x = l_trace.is_some().then(|| self.buffer().clone());
+        let factors = l.buffer().clone();
+        let inputs = [&x_trace.clone(), &l_trace.clone()];
+        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+            if let Some(x) = &x {
+                gradients.compute(&l_trace, |backend, onto| {
+                    sum_onto(backend, backend.scale_columns_gradient(x, &dy, cols)?, onto)
+                })?;
+            }
+            gradients.compute(&x_trace, |backend, onto| {
+                sum_onto(backend, backend.scale_columns(&dy, &factors)?, onto)
+            })
+        }))
+    }
+
+    /// The activation of every element.
+    pub fn activation(&self, kind: Activation) -> Result<Tensor> {
+        self.require_f32("activation")?;
+        let backend = self.backend();
+        let y = backend.activation(kind, self.buffer())?;
+        let (x, saved) = (self.trace().clone(), self.buffer().clone());
+        Ok(Tensor::result(backend, &[&x.clone()], y, self.shape().to_vec(), move |dy, gradients| {
+            gradients.compute(&x, |backend, onto| {
+                sum_onto(backend, backend.activation_gradient(kind, &saved, &dy)?, onto)
+            })
+        }))
+    }
+
+    /// Zeros some elements and scales the others up so that the expectation stays. Saves nothing:
+    /// the mask is a function of a counter.
+    pub fn dropout(&self, dropout: Dropout) -> Result<Tensor> {
+        self.require_f32("dropout")?;
+        let backend = self.backend();
+        let y = backend.dropout(dropout, self.buffer())?;
+        let x = self.trace().clone();
+        Ok(Tensor::result(backend, &[&x.clone()], y, self.shape().to_vec(), move |dy, gradients| {
+            gradients.compute(&x, |backend, onto| sum_onto(backend, backend.dropout(dropout, &dy)?, onto))
+        }))
+    }
+}

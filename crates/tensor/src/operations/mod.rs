@@ -1,0 +1,8 @@
+//! The operations of tensors, forward and backward side by side.
+
+pub(crate) mod attention;
+mod elementwise;
+mod linear;
+mod loss;
+mod norm;
+mod rows;

@@ -1,0 +1,108 @@
+//! Choosing and placing rows and columns: embeddings, pooling, virtual tokens.
+
+use super::linear::sum_onto;
+use crate::backend::Ragged;
+use crate::error::{Result, check, check_indices};
+use crate::memory::Class;
+use crate::tensor::Tensor;
+
+impl Tensor {
+    /// The rows `ids` of a table \[n, cols\], which may be a frozen weight of any format:
+    /// an embedding, or the pooling of chosen tokens. -> \[ids.len(), cols\].
+    pub fn select_rows(&self, ids: &[u32]) -> Result<Tensor> {
+        let (table_rows, cols) = (self.rows(), self.cols());
+        check_indices("select_rows", ids, table_rows)?;
+        let backend = self.backend();
+        let y = backend.rows(self.buffer(), cols, ids)?;
+        let table = self.trace().clone();
+        let saved = table.as_ref().map(|_| ids.to_vec());
+        Ok(Tensor::result(backend, &[&table.clone()], y, vec![ids.len(), cols], move |dy, gradients| {
+            let Some(ids) = saved else { return Ok(()) };
+            gradients.compute(&table, |backend, onto| {
+                let mut sum = match onto {
+                    Some(sum) => sum,
+                    None => backend.zeros(Class::Workspace, table_rows * cols)?,
+                };
+                backend.scatter_rows(&dy, cols, &ids, &mut sum)?;
+                Ok(sum)
+            })
+        }))
+    }
+
+    /// Columns `first..first + width`: \[rows, cols\] -> \[rows, width\].
+    pub fn select_columns(&self, first: usize, width: usize) -> Result<Tensor> {
+        self.require_f32("select_columns")?;
+        let (rows, cols) = (self.rows(), self.cols());
+        let fits = width > 0 && first.checked_add(width).is_some_and(|end| end <= cols);
+        let found = || format!("{width} columns from {first} on");
+        check("select_columns", fits, || format!("columns within 0..{cols}"), found)?;
+        let backend = self.backend();
+        let y = backend.columns(self.buffer(), cols, first, width)?;
+        let x = self.trace().clone();
+        Ok(Tensor::result(backend, &[&x.clone()], y, vec![rows, width], move |dy, gradients| {
+            gradients.compute(&x, |backend, onto| {
+                sum_onto(backend, backend.columns_gradient(&dy, cols, first, width)?, onto)
+            })
+        }))
+    }
+
+    /// Puts the same `prompt` \[virtual, cols\] before every sequence of \[tokens, cols\].
+    /// -> \[tokens + sequences · virtual, cols\] and where the sequences now lie.
+    pub fn prepend(&self, prompt: &Tensor, ragged: &Ragged) -> Result<(Tensor, Ragged)> {
+        self.require_f32("prepend")?;
+        prompt.require_f32("prepend")?;
+        ragged.check("prepend", self.rows())?;
+        let (cols, virtual_tokens) = (self.cols(), prompt.rows());
+        check("prepend", prompt.cols() == cols, || format!("[_, {cols}]"), || format!("{:?}", prompt.shape()))?;
+        let longer = Ragged::from_lengths(ragged.lengths().map(|length| length + virtual_tokens));
+        let places = Places::new(&longer, virtual_tokens);
+        let backend = self.backend();
+        let mut y = backend.zeros(Class::Activations, longer.rows() * cols)?;
+        backend.scatter_rows(self.buffer(), cols, &places.token, &mut y)?;
+        let repeated = backend.rows(prompt.buffer(), cols, &places.source)?;
+        backend.scatter_rows(&repeated, cols, &places.prompt, &mut y)?;
+        let (x_trace, p_trace) = (self.trace().clone(), prompt.trace().clone());
+        let inputs = [&x_trace.clone(), &p_trace.clone()];
+        let shape = vec![longer.rows(), cols];
+        let tensor = Tensor::result(backend, &inputs, y, shape, move |dy, gradients| {
+            gradients.compute(&p_trace, |backend, onto| {
+                let mut sum = match onto {
+                    Some(sum) => sum,
+                    None => backend.zeros(Class::Workspace, virtual_tokens * cols)?,
+                };
+                let repeated = backend.rows(&dy, cols, &places.prompt)?;
+                backend.scatter_rows(&repeated, cols, &places.source, &mut sum)?;
+                Ok(sum)
+            })?;
+            gradients.compute(&x_trace, |backend, onto| {
+                sum_onto(backend, backend.rows(&dy, cols, &places.token)?, onto)
+            })
+        });
+        Ok((tensor, longer))
+    }
+}
+
+/// Which rows of the longer batch are tokens, which are virtual, and which virtual one each is.
+struct Places {
+    token: Vec<u32>,
+    prompt: Vec<u32>,
+    source: Vec<u32>,
+}
+
+impl Places {
+    fn new(longer: &Ragged, virtual_tokens: usize) -> Places {
+        let mut places = Places { token: Vec::new(), prompt: Vec::new(), source: Vec::new() };
+        for (start, length) in longer.starts().iter().zip(longer.lengths()) {
+            for place in 0..length {
+                let row = (start + place) as u32;
+                if place < virtual_tokens {
+                    places.prompt.push(row);
+                    places.source.push(place as u32);
+                } else {
+                    places.token.push(row);
+                }
+            }
+        }
+        places
+    }
+}
