@@ -7,8 +7,10 @@
 //! study.toml -> Study -> Trial* -> data + model + adapter -> train -> evaluate + measure -> Record -> report
 //! ```
 
+pub mod data;
 pub mod error;
 pub mod progress;
 pub mod record;
+pub mod task;
 
 pub use error::{Error, Result};
