@@ -9,6 +9,7 @@
 
 pub mod data;
 pub mod error;
+pub mod model;
 pub mod progress;
 pub mod record;
 pub mod task;

@@ -1,0 +1,161 @@
+//! Small safetensors files, read and written whole: adapters and training state.
+
+use super::map_file;
+use crate::{Error, Result};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A tensor in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Its shape; empty for a single number.
+    pub shape: Vec<usize>,
+    /// Its numbers, row by row; as many as the shape says.
+    pub data: Vec<f32>,
+}
+
+/// All tensors of a safetensors file, as f32.
+pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, HostTensor>> {
+    let (_, views) = map_file(path)?;
+    let host = |(name, view): (String, super::View)| {
+        let data = view.to_f32();
+        (name, HostTensor { shape: view.shape, data })
+    };
+    Ok(views.into_iter().map(host).collect())
+}
+
+/// Writes a safetensors file of f32 in one step: either the old file stays or the whole new one stands in its place.
+/// Equal tensors and metadata give equal bytes.
+pub fn write_tensors(
+    path: &Path,
+    tensors: &BTreeMap<String, HostTensor>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__".into(), json!(metadata));
+    }
+    let mut end = 0;
+    for (name, tensor) in tensors {
+        let count = tensor.shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        if count != Some(tensor.data.len()) || name == "__metadata__" {
+            let expected = format!("as many numbers as shape {:?} has", tensor.shape);
+            return Err(Error::malformed(
+                path,
+                format!("tensor {name}"),
+                expected,
+                tensor.data.len().to_string(),
+            ));
+        }
+        let start = end;
+        end += tensor.data.len() * size_of::<f32>();
+        header.insert(
+            name.clone(),
+            json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}),
+        );
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // The format's readers like the numbers aligned to 8 bytes; white space is part of the header.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    write_atomically(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        tensors
+            .values()
+            .flat_map(|tensor| &tensor.data)
+            .try_for_each(|number| file.write_all(&number.to_le_bytes()))
+    })
+}
+
+/// Writes a file beside `path`, brings it to the disk and renames it into place.
+pub(crate) fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.{number}.tmp", std::process::id()));
+    let written = File::create(&temporary).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    renamed.map_err(|error| {
+        // What could not be written is of no use; that it may still lie there is not worth a second error.
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path)(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors() -> BTreeMap<String, HostTensor> {
+        let tensor =
+            |shape: &[usize], data: &[f32]| HostTensor { shape: shape.to_vec(), data: data.to_vec() };
+        BTreeMap::from([
+            ("b.weight".into(), tensor(&[2, 3], &[1., -2., 3.5, f32::MIN_POSITIVE, 0., -0.])),
+            ("a".into(), tensor(&[], &[7.])),
+            ("none".into(), tensor(&[0, 4], &[])),
+        ])
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_here_and_by_the_safetensors_library() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("adapter_model.safetensors");
+        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+        write_tensors(&path, &tensors(), &metadata).unwrap();
+        assert_eq!(read_tensors(&path).unwrap(), tensors());
+
+        let bytes = fs::read(&path).unwrap();
+        let theirs = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(theirs.len(), 3);
+        assert_eq!(theirs.tensor("a").unwrap().data(), 7f32.to_le_bytes());
+        assert_eq!(theirs.tensor("b.weight").unwrap().shape(), [2, 3]);
+        write_tensors(&path, &tensors(), &metadata).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_of_the_safetensors_library_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let (half, long) = ([0x00, 0x3c, 0x00, 0xc0], 5i64.to_le_bytes());
+        let view =
+            |dtype, shape: &[usize], data| safetensors::tensor::TensorView::new(dtype, shape.to_vec(), data);
+        let views = [
+            ("half", view(safetensors::Dtype::F16, &[2], &half[..]).unwrap()),
+            ("long", view(safetensors::Dtype::I64, &[1, 1], &long[..]).unwrap()),
+        ];
+        fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+        let read = read_tensors(&path).unwrap();
+        assert_eq!((read["half"].data.as_slice(), read["long"].data.as_slice()), (&[1., -2.][..], &[5.][..]));
+        assert_eq!(read["long"].shape, [1, 1]);
+    }
+
+    #[test]
+    fn a_shape_that_does_not_fit_is_refused_and_the_old_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        write_tensors(&path, &tensors(), &BTreeMap::new()).unwrap();
+        let wrong = BTreeMap::from([("a".to_owned(), HostTensor { shape: vec![2], data: vec![0.] })]);
+        assert!(write_tensors(&path, &wrong, &BTreeMap::new()).is_err());
+        assert_eq!(read_tensors(&path).unwrap(), tensors());
+        let nowhere = folder.path().join("no/such/x.safetensors");
+        assert!(
+            write_tensors(&nowhere, &tensors(), &BTreeMap::new())
+                .unwrap_err()
+                .to_string()
+                .contains("cannot write")
+        );
+    }
+}
