@@ -2,27 +2,32 @@
 
 use crate::error::{Error, Result};
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Writes `bytes` beside `path`, makes sure that they are on the disk, and renames the file into place.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let beside = sibling(path);
-    let outcome = File::create(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .map_err(Error::io("write", path))
-        .and_then(|()| fs::rename(&beside, path).map_err(Error::io("write", path)));
-    if outcome.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    outcome
+/// Writes `bytes` to `path`: either the old file stays or the whole new one stands in its place.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(bytes))
 }
 
-/// The name under which a file is written before it is whole.
-fn sibling(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    path.with_file_name(name)
+/// Writes a file beside `path`, brings it to the disk and renames it into place.
+pub(crate) fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.{number}.tmp", std::process::id()));
+    let written = File::create(&temporary).and_then(|file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&temporary, path));
+    renamed.map_err(|error| {
+        // What could not be written is of no use; that it may still lie there is not worth a second error.
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path)(error)
+    })
 }
 
 #[cfg(test)]
@@ -35,6 +40,7 @@ mod tests {
         let path = dir.path().join("record.json");
         write(&path, b"old").unwrap();
         write(&path, b"new").unwrap();
+        assert!(write_with(&path, |_| Err(io::Error::other("disk full"))).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert!(write(&dir.path().join("missing/record.json"), b"x").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);

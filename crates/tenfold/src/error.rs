@@ -66,6 +66,20 @@ pub enum Error {
         put: PathBuf,
     },
 
+    /// A task whose rows are not on this machine.
+    #[error(
+        "the data of task \"{task}\" is not here: looked for {wanted}{}. Set TENFOLD_DATA to the folder that holds it",
+        places(looked)
+    )]
+    MissingData {
+        /// The task's name.
+        task: String,
+        /// The file, as the task names it.
+        wanted: String,
+        /// Every path that was looked at.
+        looked: Vec<PathBuf>,
+    },
+
     /// Something that is valid but that this version cannot do.
     #[error("{what} is not supported: {why}")]
     Unsupported {
@@ -165,6 +179,10 @@ fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
         Some(name) => format!(": did you mean \"{name}\"?"),
         None => format!("; known are {}", known.join(", ")),
     }
+}
+
+fn places(looked: &[PathBuf]) -> String {
+    looked.iter().map(|path| format!("\n  {}", path.display())).collect()
 }
 
 fn count(n: usize, noun: &str) -> String {

@@ -7,8 +7,23 @@
 //! study.toml -> Study -> Trial* -> data + model + adapter -> train -> evaluate + measure -> Record -> report
 //! ```
 
+mod atomic;
 pub mod error;
 pub mod progress;
 pub mod record;
+
+pub mod data;
+pub mod task;
+
+pub mod model;
+
+pub mod adapter;
+
+pub mod train;
+
+pub mod eval;
+pub mod meter;
+
+pub mod study;
 
 pub use error::{Error, Result};

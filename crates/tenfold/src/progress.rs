@@ -23,9 +23,8 @@ pub enum Event {
         /// The job.
         job: Job,
         /// Units done so far.
+        /// Units done so far.
         done: u64,
-        /// How many there will be, where it is known by now; 0: not known.
-        total: u64,
         /// A few words on how it stands: "loss 0.412".
         note: String,
     },

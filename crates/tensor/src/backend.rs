@@ -167,7 +167,7 @@ pub trait Backend: Send + Sync {
     /// Every row times `l`: \[rows, cols\], \[cols\] -> \[rows, cols\].
     fn scale_columns(&self, x: &Buffer, l: &Buffer) -> Result<Buffer>;
     /// Gradient of [`Backend::scale_columns`] with respect to `l`.
-    fn scale_columns_gradient(&self, x: &Buffer, dy: &Buffer, cols: usize) -> Result<Buffer>;
+    fn scale_columns_gradient(&self, x: &Buffer, l: &Buffer, dy: &Buffer) -> Result<Buffer>;
     /// Columns `first..first + width` of rows of `cols`.
     fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer>;
     /// Its gradient: `dy` at its place among zeros.

@@ -7,6 +7,7 @@ use crate::host::{Host, Memory, attention_parameters, attention_slices, elements
 use crate::memory::{Class, Ledger};
 use std::sync::Arc;
 use tenfold_kernels::activation::{self, Activation};
+use tenfold_kernels::attention::Gradients as AttentionOutputs;
 use tenfold_kernels::adamw::{self, AdamW};
 use tenfold_kernels::dropout::{self, Dropout};
 use tenfold_kernels::matmul::{Matrix, matmul};

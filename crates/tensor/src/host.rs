@@ -167,8 +167,8 @@ macro_rules! implement_backend {
                 Ok(self.memory.filled(x.len(), |out| elementwise::scale_columns(read(x), read(l), out)))
             }
 
-            fn scale_columns_gradient(&self, x: &Buffer, dy: &Buffer, cols: usize) -> Result<Buffer> {
-                Ok(self.memory.filled(cols, |out| elementwise::scale_columns_gradient(read(x), read(dy), out)))
+            fn scale_columns_gradient(&self, x: &Buffer, l: &Buffer, dy: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(l.len(), |out| elementwise::scale_columns_backward(read(x), read(l), read(dy), None, Some(out))))
             }
 
             fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer> {
@@ -194,7 +194,7 @@ macro_rules! implement_backend {
             }
 
             fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer> {
-                Ok(self.memory.filled(x.len(), |out| dropout::apply(dropout, read(x), out)))
+                Ok(self.memory.filled(x.len(), |out| dropout::apply(&dropout, read(x), out)))
             }
 
             fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32) -> Result<(Buffer, Buffer, Buffer)> {
@@ -258,7 +258,7 @@ macro_rules! implement_backend {
                 let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
                 let [mut dq, mut dk, mut dv, mut dprefix_k, mut dprefix_v] =
                     [q, k, v, prefix_k, prefix_v].map(|input| vec![0.0; input.len()]);
-                let gradients = attention::Gradients {
+                let gradients = AttentionOutputs {
                     dq: &mut dq,
                     dk: &mut dk,
                     dv: &mut dv,

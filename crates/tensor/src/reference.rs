@@ -7,6 +7,7 @@ use crate::host::{Host, Memory, attention_parameters, attention_slices, elements
 use crate::memory::{Class, Ledger};
 use std::sync::Arc;
 use tenfold_kernels::activation::{Activation, reference as activation};
+use tenfold_kernels::attention::Gradients as AttentionOutputs;
 use tenfold_kernels::adamw::{AdamW, reference as adamw};
 use tenfold_kernels::attention::reference as attention;
 use tenfold_kernels::cross_entropy::reference as cross_entropy;

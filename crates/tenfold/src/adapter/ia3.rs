@@ -107,7 +107,7 @@ impl Adapter for Factors {
     }
 
     fn parameters(&self) -> Vec<Param> {
-        self.factors.values().map(|Factor::Input(l) | Factor::Output(l)| l.clone()).collect()
+        self.factors.values().map(|(Factor::Input(l) | Factor::Output(l))| l.clone()).collect()
     }
 
     fn merge(&self, site: &Site, weight: &mut [f32], bias: Option<&mut [f32]>) -> Result<()> {

@@ -1,12 +1,14 @@
 //! BERT (Devlin et al. 2019): a bidirectional encoder with post-layer norms and a pooled first token.
 
+use super::checkpoint::Checkpoint;
 use super::layer::{Linear, Norm, Role, Weight};
 use super::weights::Loader;
 use super::{Batch, Extents, Forward, HeadWeight, Model};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::Path;
-use tenfold_tensor::{Activation, Attention, Ragged, Tensor};
+use std::sync::Arc;
+use tenfold_tensor::{Activation, Attention, Backend, Dtype, Ragged, Tensor};
 
 /// The keys of config.json that decide the result.
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +76,14 @@ struct Layer {
 }
 
 impl Bert {
+    /// Reads the model in a folder.
+    pub fn open(dir: &Path, backend: &Arc<dyn Backend>, dtype: Dtype) -> Result<Bert> {
+        let file = dir.join("config.json");
+        let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
+        let checkpoint = Checkpoint::open(dir)?;
+        Bert::load(super::read_config(&file, &text)?, &file, &Loader::new(&checkpoint, backend, dtype))
+    }
+
     pub(super) fn load(config: Config, file: &Path, loader: &Loader) -> Result<Bert> {
         let activation = config.check(file)?;
         let hidden = config.hidden_size;

@@ -1,6 +1,7 @@
 //! Base models: families of architectures, each from a Hugging Face folder, none aware of any method.
 
 pub mod bert;
+pub mod catalog;
 pub mod checkpoint;
 pub mod forward;
 pub mod layer;
@@ -89,23 +90,26 @@ pub struct Extents {
 
 /// Reads the model in a Hugging Face folder; matrices are kept in `dtype`.
 pub fn load(dir: &Path, backend: &Arc<dyn Backend>, dtype: Dtype) -> Result<Arc<dyn Model>> {
+    /// The oldest checkpoints, all-MiniLM-L6-v2 among them, name no type but an architecture.
     #[derive(Deserialize)]
     struct Kind {
         model_type: Option<String>,
+        #[serde(default)]
+        architectures: Vec<String>,
     }
     let file = dir.join("config.json");
     let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
     let kind: Kind = read_config(&file, &text)?;
     let checkpoint = Checkpoint::open(dir)?;
     let loader = Loader::new(&checkpoint, backend, dtype);
-    match kind.model_type.as_deref() {
-        Some("bert") => Ok(Arc::new(bert::Bert::load(read_config(&file, &text)?, &file, &loader)?)),
-        // The oldest BERT checkpoints (all-MiniLM's among them) name no family but have its keys.
-        other => Err(Error::malformed(
+    let architecture = kind.architectures.first().map(String::as_str);
+    match (kind.model_type.as_deref(), architecture) {
+        (Some("bert"), _) | (None, Some("BertModel" | "BertForSequenceClassification")) => Ok(Arc::new(bert::Bert::load(read_config(&file, &text)?, &file, &loader)?)),
+        (model_type, _) => Err(Error::malformed(
             &file,
             "model_type",
             "a family that this version knows: \"bert\"",
-            other.map_or("nothing".into(), |name| format!("\"{name}\"")),
+            model_type.map_or("nothing".into(), |name| format!("\"{name}\"")),
         )),
     }
 }

@@ -204,10 +204,6 @@ impl Study {
         require(self.search.candidates > 0, "search.candidates: expected at least 1".into());
         require(!self.small_data.examples.contains(&0), "small_data.examples: expected numbers above 0".into());
         require(self.probe.steps > 0 && self.probe.requests > 0, "probe: expected steps and requests above 0".into());
-        let purposes = crate::report::PURPOSES.iter().map(|purpose| purpose.name);
-        if !purposes.clone().any(|name| name == self.purpose) {
-            faults.push(format!("purpose: {}", Error::unknown("purpose", &self.purpose, purposes)));
-        }
         for (name, method) in &self.methods {
             faults.extend(method.faults().into_iter().map(|fault| format!("methods.{name}.{fault}")));
         }

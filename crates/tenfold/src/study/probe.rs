@@ -121,7 +121,7 @@ impl Bench<'_> {
 
     /// Whole requests, one after the other: text in, label out.
     fn latency(&self, tuning: &Tuning, requests: usize) -> Result<Vec<f64>> {
-        let texts = self.session.request_texts();
+        let texts = &self.session.requests;
         let request = |text: &str| -> Result<f64> {
             self.go_on()?;
             let start = Instant::now();

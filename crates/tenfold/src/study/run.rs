@@ -106,7 +106,7 @@ impl Runner<'_> {
         let state = Mutex::new(State { queue, records: Vec::new(), error: None });
         std::thread::scope(|scope| {
             for _ in 0..workers.min(total) {
-                scope.spawn(|| self.work(&state, bar, total));
+                scope.spawn(|| self.work(&state, bar));
             }
         });
         self.progress.event(Event::Finished { job: bar, note: format!("{total} trials") });
@@ -117,7 +117,7 @@ impl Runner<'_> {
     }
 
     /// One worker: takes trials until there are none, or until one meets trouble that concerns all.
-    fn work(&self, state: &Mutex<State>, bar: Bar, total: usize) {
+    fn work(&self, state: &Mutex<State>, bar: Bar) {
         let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
             Ok(pool) => pool,
@@ -145,7 +145,7 @@ impl Runner<'_> {
             }
             let done = state.records.len() as u64;
             drop(state);
-            self.progress.event(Event::Advanced { job: bar, done, total: total as u64, note: String::new() });
+            self.progress.event(Event::Advanced { job: bar, done, note: String::new() });
         }
     }
 

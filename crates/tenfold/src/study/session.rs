@@ -2,6 +2,7 @@
 
 use super::config::Study;
 use crate::adapter::{Context, Method, Tuning};
+use crate::data::Example;
 use crate::error::{Error, Result};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, store};
@@ -22,9 +23,14 @@ pub(super) struct Session {
     pub model_identity: ModelIdentity,
     pub data_identity: DataIdentity,
     pub labels: Vec<String>,
+    pub train_examples: Vec<Example>,
     pub train: Rows,
     pub validation: Rows,
     pub tests: Vec<(String, Rows)>,
+    /// Texts as users would send them, for latency.
+    pub requests: Vec<String>,
+    /// What a reader of the results should know about the rows.
+    pub notes: Vec<String>,
 }
 
 impl Session {
@@ -38,7 +44,7 @@ impl Session {
         let task = Task::load(&study.task)?;
         let data = task.read()?;
         let length = study.train.max_length.min(model.extents().max_positions);
-        let encode = |examples: &[crate::data::Example], rows: usize| {
+        let encode = |examples: &[Example], rows: usize| {
             let rows = if rows == 0 { examples.len() } else { rows.min(examples.len()) };
             Rows::encode(&tokenizer, &examples[..rows], length)
         };
@@ -52,6 +58,8 @@ impl Session {
             let note = format!("{truncated} rows were cut to {length} tokens (train.max_length)");
             progress.event(Event::Note(note));
         }
+        let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
+        let requests = requests.iter().take(200).map(|example| example.text.clone()).collect();
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
         Ok(Session {
             model,
@@ -63,11 +71,14 @@ impl Session {
                 parameters,
                 weights: study.weights.clone(),
             },
-            data_identity: DataIdentity { task: task.name().to_owned(), sha256: data.sha256 },
+            data_identity: DataIdentity { task: task.name, sha256: data.sha256 },
             labels: data.labels,
+            train_examples: data.train.into_iter().take(train.len()).collect(),
             train,
             validation,
             tests,
+            requests,
+            notes: data.notes,
         })
     }
 

@@ -41,7 +41,7 @@ impl Work<'_> {
         let source = |rows| Source::new(&*self.session.model, rows).cache_features(&forward, go_on);
         let (train_source, validation_source) = (source(&train)?, source(&validation)?);
         let snapshot = self.folder.join("snapshot.safetensors");
-        let events = Events::open(self)?;
+        let events = Events::open(self, how.train.steps(train.len()))?;
         let trainer = Trainer {
             backend: backend.clone(),
             tuning: &tuning,
@@ -72,8 +72,7 @@ impl Work<'_> {
         let validation = first(&self.session.validation, how.validation_rows);
         let train = match self.job.trial.role {
             Role::SmallData { examples, draw } => {
-                let labels = self.session.train.labels();
-                self.session.train.select(&subset(labels, examples, draw as u64))
+                self.session.train.select(&subset(&self.session.train_examples, examples, draw as u64))
             }
             _ => first(&self.session.train, how.train_rows),
         };
@@ -148,12 +147,12 @@ struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    fn open(work: &Work<'a>) -> Result<Events<'a>> {
+    fn open(work: &Work<'a>, steps: usize) -> Result<Events<'a>> {
         let path = work.folder.join("events.jsonl");
         let lines = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))?;
         let bar = Bar::new();
         let title = title(&work.job.trial);
-        work.progress.event(Event::Started { job: bar, title, unit: "steps", total: None });
+        work.progress.event(Event::Started { job: bar, title, unit: "steps", total: Some(steps as u64) });
         Ok(Events { path, lines: Mutex::new(lines), bar, progress: work.progress })
     }
 
@@ -162,9 +161,9 @@ impl<'a> Events<'a> {
         let mut lines = self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // The events are a convenience: a full disk shows itself when the record is written.
         let _ = writeln!(lines, "{line}");
-        let Progressed { step, steps, loss, .. } = progressed;
+        let Progressed { step, loss, .. } = progressed;
         let note = format!("loss {loss:.3}");
-        self.progress.event(Event::Advanced { job: self.bar, done: *step as u64, total: *steps as u64, note });
+        self.progress.event(Event::Advanced { job: self.bar, done: *step as u64, note });
     }
 
     /// A run that was killed did some steps twice: the later line of each step stays.

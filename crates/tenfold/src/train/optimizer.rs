@@ -43,7 +43,7 @@ impl Optimizer {
     pub fn step(&mut self, learning_rate: f64) -> Result<()> {
         let scale = self.clip_factor()?;
         self.step += 1;
-        let settings = AdamW { learning_rate: learning_rate as f32, ..self.settings };
+        let settings = AdamW { learning_rate, ..self.settings };
         for (parameter, (first, second)) in self.parameters.iter().zip(&mut self.moments) {
             parameter.update(|backend, value, gradient| {
                 backend.adamw(&settings, self.step, value, gradient, scale, first, second)

@@ -23,6 +23,12 @@ impl Rows {
         Ok(Rows { encodings, labels: examples.iter().map(|example| example.label).collect() })
     }
 
+    /// Rows that are encoded already.
+    pub fn of(encodings: Vec<Encoding>, labels: Vec<u32>) -> Rows {
+        assert_eq!(encodings.len(), labels.len(), "a label for each row");
+        Rows { encodings, labels }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.labels.len()

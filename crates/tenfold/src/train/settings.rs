@@ -22,13 +22,13 @@ pub struct TrainSettings {
     /// Share of the steps in which the learning rate rises from 0.
     pub warmup_ratio: f64,
     /// AdamW's decoupled weight decay, on everything trained.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// AdamW's β₁.
-    pub adam_beta1: f32,
+    pub adam_beta1: f64,
     /// AdamW's β₂.
-    pub adam_beta2: f32,
+    pub adam_beta2: f64,
     /// AdamW's ε.
-    pub adam_epsilon: f32,
+    pub adam_epsilon: f64,
     /// Norm to which the gradient of a step is clipped; 0: not clipped.
     pub max_grad_norm: f32,
     /// Share of each label that is spread over all labels.
@@ -73,8 +73,8 @@ impl TrainSettings {
             (self.max_length >= 3, "max_length: at least 3"),
             (share(self.warmup_ratio), "warmup_ratio: 0 or more, below 1"),
             (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay: 0 or more"),
-            (share(self.adam_beta1.into()), "adam_beta1: 0 or more, below 1"),
-            (share(self.adam_beta2.into()), "adam_beta2: 0 or more, below 1"),
+            (share(self.adam_beta1), "adam_beta1: 0 or more, below 1"),
+            (share(self.adam_beta2), "adam_beta2: 0 or more, below 1"),
             (self.adam_epsilon > 0.0, "adam_epsilon: above 0"),
             (self.max_grad_norm >= 0.0, "max_grad_norm: 0 or more"),
             (share(self.label_smoothing_factor.into()), "label_smoothing_factor: 0 or more, below 1"),

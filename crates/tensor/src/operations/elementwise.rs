@@ -48,7 +48,7 @@ impl Tensor {
         Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
             if let Some(x) = &x {
                 gradients.compute(&l_trace, |backend, onto| {
-                    sum_onto(backend, backend.scale_columns_gradient(x, &dy, cols)?, onto)
+                    sum_onto(backend, backend.scale_columns_gradient(x, &factors, &dy)?, onto)
                 })?;
             }
             gradients.compute(&x_trace, |backend, onto| {

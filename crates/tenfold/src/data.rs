@@ -1,0 +1,157 @@
+//! Labelled rows: what a task's files are read into, how they are split, and which rows a small draw takes.
+
+pub(crate) mod rows;
+mod split;
+pub(crate) mod vader;
+
+pub use split::subset;
+
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeSet, HashSet};
+
+pub(crate) use split::hold_out;
+
+/// One labelled row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// The text, without white space around it; never empty.
+    pub text: String,
+    /// The second text, for tasks on pairs.
+    pub pair: Option<String>,
+    /// Index into [`Dataset::labels`].
+    pub label: u32,
+}
+
+/// The test rows of one domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Domain {
+    /// The domain's name: "movie", "tweets".
+    pub name: String,
+    /// Its rows.
+    pub examples: Vec<Example>,
+}
+
+/// All rows of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// The labels' names, in the order of their numbers.
+    pub labels: Vec<String>,
+    /// What is trained on.
+    pub train: Vec<Example>,
+    /// What learning rates and steps are chosen by; never trained or tested on.
+    pub validation: Vec<Example>,
+    /// What is reported: first the domain that is trained on, then the others.
+    pub tests: Vec<Domain>,
+    /// SHA-256 over all rows of all splits in order, hexadecimal.
+    pub sha256: String,
+    /// What a reader of the results should know about how the rows came about.
+    pub notes: Vec<String>,
+}
+
+impl Dataset {
+    /// Puts the splits together: computes the hash and notes what tests and training have in common.
+    pub fn new(
+        labels: Vec<String>,
+        train: Vec<Example>,
+        validation: Vec<Example>,
+        tests: Vec<Domain>,
+        mut notes: Vec<String>,
+    ) -> Dataset {
+        let seen: HashSet<(&str, Option<&str>)> = train.iter().map(texts).collect();
+        for domain in &tests {
+            let shared = domain.examples.iter().filter(|example| seen.contains(&texts(example))).count();
+            if shared > 0 {
+                let rows = domain.examples.len();
+                notes.push(format!(
+                    "{}: {shared} of {rows} test rows have a text that is also trained on",
+                    domain.name
+                ));
+            }
+        }
+        let sha256 = fingerprint(&labels, &train, &validation, &tests);
+        Dataset { labels, train, validation, tests, sha256, notes }
+    }
+}
+
+/// The labels that occur in `examples`.
+pub(crate) fn classes(examples: &[Example]) -> BTreeSet<u32> {
+    examples.iter().map(|example| example.label).collect()
+}
+
+fn texts(example: &Example) -> (&str, Option<&str>) {
+    (&example.text, example.pair.as_deref())
+}
+
+/// Every field goes in with its length before it, so that no two different sets of rows feed the same bytes.
+fn fingerprint(labels: &[String], train: &[Example], validation: &[Example], tests: &[Domain]) -> String {
+    let mut hash = Sha256::new();
+    put_count(&mut hash, labels.len());
+    for label in labels {
+        put_text(&mut hash, label);
+    }
+    put_rows(&mut hash, "train", train);
+    put_rows(&mut hash, "validation", validation);
+    for domain in tests {
+        put_rows(&mut hash, &domain.name, &domain.examples);
+    }
+    hexadecimal(&hash.finalize())
+}
+
+fn put_rows(hash: &mut Sha256, name: &str, examples: &[Example]) {
+    put_text(hash, name);
+    put_count(hash, examples.len());
+    for example in examples {
+        put_text(hash, &example.text);
+        put_count(hash, usize::from(example.pair.is_some()));
+        put_text(hash, example.pair.as_deref().unwrap_or_default());
+        hash.update(example.label.to_le_bytes());
+    }
+}
+
+fn put_text(hash: &mut Sha256, text: &str) {
+    put_count(hash, text.len());
+    hash.update(text.as_bytes());
+}
+
+fn put_count(hash: &mut Sha256, count: usize) {
+    hash.update((count as u64).to_le_bytes());
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(text: &str, label: u32) -> Example {
+        Example { text: text.into(), pair: None, label }
+    }
+
+    fn dataset(train: Vec<Example>, test: Vec<Example>) -> Dataset {
+        let labels = vec!["no".into(), "yes".into()];
+        Dataset::new(labels, train, vec![], vec![Domain { name: "here".into(), examples: test }], vec![])
+    }
+
+    #[test]
+    fn the_hash_tells_every_change_and_every_move_between_splits() {
+        let one = dataset(vec![row("a", 0), row("b", 1)], vec![row("c", 0)]);
+        assert_eq!(one, dataset(vec![row("a", 0), row("b", 1)], vec![row("c", 0)]));
+        for other in [
+            dataset(vec![row("b", 1), row("a", 0)], vec![row("c", 0)]),
+            dataset(vec![row("a", 0), row("b", 0)], vec![row("c", 0)]),
+            dataset(vec![row("a", 0)], vec![row("b", 1), row("c", 0)]),
+            dataset(vec![row("ab", 0), row("", 1)], vec![row("c", 0)]),
+        ] {
+            assert_ne!(one.sha256, other.sha256);
+        }
+    }
+
+    #[test]
+    fn a_test_row_that_is_also_trained_on_is_noted() {
+        let notes = dataset(vec![row("a", 0), row("b", 1)], vec![row("b", 1), row("c", 0)]).notes;
+        assert_eq!(notes, ["here: 1 of 2 test rows have a text that is also trained on"]);
+    }
+}

@@ -1,0 +1,126 @@
+//! Which rows go where: the validation split held out of training, and nested small draws.
+//!
+//! Both follow from hashes of the rows' own words, so neither the order of a file nor a random generator's version
+//! decides anything.
+
+use super::Example;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Where a task has no validation file, one training row in this many becomes one …
+const VALIDATION_SHARE: usize = 10;
+/// … but no more than this many: a validation split is looked at many times.
+const VALIDATION_MOST: usize = 1000;
+
+/// The rows of a small draw: `n` indices (all rows if there are fewer), the same for the same `draw`, and the first
+/// ones of any longer list of that draw. Each class comes once before any comes twice; from there on the shares of the
+/// classes are those of all rows, as nearly as `n` allows.
+pub fn subset(examples: &[Example], n: usize, draw: u64) -> Vec<usize> {
+    let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (index, example) in examples.iter().enumerate() {
+        classes.entry(example.label).or_default().push(index);
+    }
+    let mut queues: Vec<(Vec<usize>, usize)> = classes.into_values().map(|rows| (rows, 0)).collect();
+    for (rows, _) in &mut queues {
+        rows.sort_by_cached_key(|&index| (row_hash(&format!("subset {draw}"), &examples[index]), index));
+    }
+    queues.sort_by_key(|(rows, _)| std::cmp::Reverse(rows.len()));
+    (1..=n.min(examples.len())).filter_map(|drawn| next_row(&mut queues, drawn, examples.len())).collect()
+}
+
+/// Takes a validation split out of `train`: a tenth of the rows, at most 1,000. Rows with the same text stay together.
+pub(crate) fn hold_out(train: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
+    let wanted = (train.len() / VALIDATION_SHARE).min(VALIDATION_MOST);
+    let hashes: Vec<[u8; 32]> = train.iter().map(|example| text_hash("validation", example)).collect();
+    let mut order = hashes.clone();
+    order.sort_unstable();
+    let Some(last) = wanted.checked_sub(1).and_then(|last| order.get(last).copied()) else {
+        return (train, Vec::new());
+    };
+    let (validation, train): (Vec<_>, Vec<_>) =
+        train.into_iter().zip(hashes).partition(|(_, hash)| *hash <= last);
+    let rows = |part: Vec<(Example, _)>| part.into_iter().map(|(example, _)| example).collect();
+    (rows(train), rows(validation))
+}
+
+/// The next row of the class that is furthest behind its share, classes that had none yet first.
+fn next_row(queues: &mut [(Vec<usize>, usize)], drawn: usize, all: usize) -> Option<usize> {
+    // Behind by: share of the class times rows drawn, minus rows taken of it; times `all` to stay in whole numbers.
+    let behind = |rows: usize, taken: usize| (rows * drawn) as i128 - (taken * all) as i128;
+    let (rows, taken) = queues
+        .iter_mut()
+        .rev()
+        .filter(|(rows, taken)| *taken < rows.len())
+        .max_by_key(|(rows, taken)| (*taken == 0, behind(rows.len(), *taken)))?;
+    *taken += 1;
+    rows.get(*taken - 1).copied()
+}
+
+fn row_hash(purpose: &str, example: &Example) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(text_hash(purpose, example));
+    hash.update(example.label.to_le_bytes());
+    hash.finalize().into()
+}
+
+fn text_hash(purpose: &str, example: &Example) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [purpose, &example.text, example.pair.as_deref().unwrap_or_default()] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(counts: &[usize]) -> Vec<Example> {
+        let of_class = |(label, &count): (usize, &usize)| {
+            (0..count).map(move |i| Example { text: format!("{label}-{i}"), pair: None, label: label as u32 })
+        };
+        counts.iter().enumerate().flat_map(of_class).collect()
+    }
+
+    fn taken(examples: &[Example], indices: &[usize], label: u32) -> usize {
+        indices.iter().filter(|&&index| examples[index].label == label).count()
+    }
+
+    #[test]
+    fn draws_are_nested_stratified_and_without_repeats() {
+        let examples = rows(&[700, 250, 50]);
+        for draw in 0..3 {
+            let whole = subset(&examples, 2000, draw);
+            assert_eq!(whole.len(), 1000);
+            assert_eq!(whole.iter().collect::<std::collections::BTreeSet<_>>().len(), 1000);
+            for n in [0, 1, 3, 16, 32, 100, 999] {
+                assert_eq!(subset(&examples, n, draw), whole[..n]);
+            }
+            assert_eq!([0, 1, 2].map(|label| taken(&examples, &whole[..3], label)), [1, 1, 1]);
+            assert_eq!([0, 1, 2].map(|label| taken(&examples, &whole[..100], label)), [70, 25, 5]);
+        }
+        assert_ne!(subset(&examples, 16, 0), subset(&examples, 16, 1));
+    }
+
+    #[test]
+    fn a_draw_takes_the_same_rows_whatever_the_order_of_the_file() {
+        let examples = rows(&[60, 40]);
+        let turned: Vec<Example> = examples.iter().rev().cloned().collect();
+        let texts = |examples: &[Example]| -> Vec<String> {
+            subset(examples, 20, 7).into_iter().map(|index| examples[index].text.clone()).collect()
+        };
+        assert_eq!(texts(&examples), texts(&turned));
+    }
+
+    #[test]
+    fn the_validation_split_is_a_tenth_and_keeps_equal_texts_together() {
+        let mut examples = rows(&[500, 500]);
+        examples.extend(rows(&[500, 500]));
+        let (train, validation) = hold_out(examples.clone());
+        assert_eq!((train.len(), validation.len()), (1800, 200));
+        assert!(validation.iter().all(|row| !train.contains(row)));
+        assert_eq!(hold_out(examples), (train, validation));
+        assert_eq!(hold_out(rows(&[5, 4])).1, []);
+    }
+}

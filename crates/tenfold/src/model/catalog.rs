@@ -1,0 +1,75 @@
+//! The models that can be asked for by a short name; `catalog.toml` beside this file lists them.
+
+use crate::{Error, Result};
+use serde::Deserialize;
+use std::path::Path;
+
+/// One model of the catalog.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The short name.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// The model family, as `model_type` in its config.json.
+    pub family: String,
+    /// How many numbers its weights are.
+    pub parameters: u64,
+    /// The licence of the weights.
+    pub licence: String,
+    /// Its id on the Hugging Face Hub.
+    pub hub: String,
+    /// SHA-256 of its model.safetensors, hexadecimal.
+    pub sha256: String,
+    /// A Python wheel that carries the same files.
+    pub wheel: Option<Wheel>,
+}
+
+/// A Python wheel with a model's files in it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wheel {
+    /// The package's name on the index.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// The folder in the wheel that holds the model, with a slash at its end.
+    pub folder: String,
+    /// Size of the wheel.
+    pub bytes: u64,
+}
+
+/// All models of the catalog.
+pub fn entries() -> Result<Vec<Entry>> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Catalog {
+        models: Vec<Entry>,
+    }
+    let catalog: Catalog = toml::from_str(include_str!("catalog.toml")).map_err(|error| {
+        Error::malformed(Path::new("catalog.toml"), "whole file", "the catalog", error.to_string())
+    })?;
+    Ok(catalog.models)
+}
+
+/// The entry that goes by that name, or by that id on the Hub.
+pub fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
+    entries.iter().find(|entry| entry.name == name || entry.hub.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalog_is_well_formed() {
+        let entries = entries().unwrap();
+        for entry in &entries {
+            assert_eq!(find(&entries, &entry.name), Some(entry));
+            assert_eq!(find(&entries, &entry.hub.to_lowercase()), Some(entry));
+            assert!(entry.sha256.len() == 64 && entry.sha256.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            assert!(entry.wheel.as_ref().is_none_or(|wheel| wheel.folder.ends_with('/')));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A task: labelled rows with a name, a source and a score. One file in `tasks/`, versioned data without code.
+//!
+//! ```toml
+//! name = "support"                       # and title, source, licence
+//! output_type = "classification"
+//! metric = "accuracy"
+//! labels = ["question", "complaint"]     # in the order of their numbers; left out: those of the training file, sorted
+//!
+//! [columns]                              # by the header's name, or by number from 0 (then no header is expected)
+//! text = "message"                       # and text_pair for tasks on pairs
+//! label = "kind"                         # a label's name or number
+//!
+//! [[domains]]                            # the first one is trained on, the others are tests alone
+//! name = "mail"
+//! train = "mail/train.csv"               # .tsv, .csv, .jsonl; or say format = "tsv"
+//! test = "mail/test.csv"                 # without validation = "…" a share of train is held out
+//!
+//! [[domains]]
+//! name = "chat"
+//! test = ["chat/test.tsv", "chat.tsv"]   # of several paths the first that is there
+//! encoding = "latin-1"
+//! ```
+//!
+//! Paths are relative to the folder that `TENFOLD_DATA` names, or else to the task file's own.
+
+mod parse;
+mod read;
+
+use crate::data::rows::{Column, Encoding, Format};
+use crate::{Error, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A task as its file states it; [`Task::read`] reads the rows.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// The name it is asked for by.
+    pub name: String,
+    /// One line for people.
+    pub title: String,
+    /// Who published the rows.
+    pub source: String,
+    /// The rows' licence.
+    pub licence: String,
+    /// What the model puts out: so far always "classification".
+    pub output_type: String,
+    /// How it is scored: so far always "accuracy".
+    pub metric: String,
+    /// The labels in the order of their numbers; without them, those of the training file, sorted.
+    pub labels: Option<Vec<String>>,
+    file: PathBuf,
+    folder: Option<PathBuf>,
+    columns: Option<Columns>,
+    domains: Vec<Source>,
+}
+
+/// The files that make up the built-in tasks, each by the name it is shown under in errors.
+const BUILTIN: [(&str, &str); 2] = [
+    ("tasks/vader.toml", include_str!("../../../tasks/vader.toml")),
+    ("tasks/sst2.toml", include_str!("../../../tasks/sst2.toml")),
+];
+
+/// The tasks that need no file of the user's; the rows of some must be fetched from their publisher first.
+pub fn builtin() -> Result<Vec<Task>> {
+    BUILTIN.iter().map(|(file, content)| parse::parse(Path::new(file), None, content)).collect()
+}
+
+impl Task {
+    /// The built-in task of that name, or the task in the file at that path.
+    pub fn load(name_or_path: &str) -> Result<Task> {
+        let builtin = builtin()?;
+        let names: Vec<String> = builtin.iter().map(|task| task.name.clone()).collect();
+        if let Some(task) = builtin.into_iter().find(|task| task.name == name_or_path) {
+            return Ok(task);
+        }
+        let path = Path::new(name_or_path);
+        let is_path = path.components().count() > 1 || path.extension().is_some_and(|end| end == "toml");
+        if !is_path && !path.is_file() {
+            return Err(Error::unknown("task", name_or_path, names.iter().map(String::as_str)));
+        }
+        let content = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        parse::parse(path, path.parent(), &content)
+    }
+
+    /// The names of the domains: first the one that is trained on.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.domains.iter().map(|domain| domain.name.as_str())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Columns {
+    text: Column,
+    text_pair: Option<Column>,
+    label: Column,
+    header: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Source {
+    name: String,
+    rows: Rows,
+}
+
+#[derive(Debug, Clone)]
+enum Rows {
+    Builtin(String),
+    Files(Files),
+}
+
+/// Each list holds the paths to look at, in order; an empty one means that there is no such split.
+#[derive(Debug, Clone)]
+struct Files {
+    train: Vec<PathBuf>,
+    validation: Vec<PathBuf>,
+    test: Vec<PathBuf>,
+    format: Option<Format>,
+    encoding: Encoding,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_tasks_are_well_formed_and_found_by_name() {
+        for task in builtin().unwrap() {
+            let found = Task::load(&task.name).unwrap();
+            assert_eq!((found.title, found.licence.is_empty()), (task.title, false));
+        }
+        assert_eq!(
+            Task::load("vader").unwrap().domains().collect::<Vec<_>>(),
+            ["movie", "amazon", "nyt", "tweets"]
+        );
+    }
+
+    #[test]
+    fn an_unknown_task_is_refused_with_the_nearest_name_and_a_missing_file_with_its_path() {
+        assert!(Task::load("vaderr").unwrap_err().to_string().contains("did you mean \"vader\"?"));
+        assert!(Task::load("no/such.toml").unwrap_err().to_string().starts_with("cannot read no/such.toml"));
+    }
+
+    #[test]
+    fn the_built_in_rows_make_a_dataset() {
+        let dataset = Task::load("vader").unwrap().read().unwrap();
+        assert_eq!(dataset.labels, ["negative", "positive"]);
+        assert_eq!((dataset.train.len(), dataset.validation.len()), (7671, 500));
+        let tests: Vec<_> =
+            dataset.tests.iter().map(|test| (test.name.as_str(), test.examples.len())).collect();
+        assert_eq!(tests, [("movie", 1000), ("amazon", 1000), ("nyt", 1000), ("tweets", 1000)]);
+        assert_eq!(dataset.notes.len(), 4);
+    }
+}

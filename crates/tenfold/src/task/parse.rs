@@ -1,0 +1,307 @@
+//! From a task file's text to a [`Task`], with all of the file's faults listed at once.
+
+use super::{Columns, Files, Rows, Source, Task};
+use crate::data::rows::{Column, Encoding, Format};
+use crate::data::vader;
+use crate::error::nearest;
+use crate::{Error, Result};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+const KEYS: [&str; 9] =
+    ["name", "title", "source", "licence", "output_type", "metric", "labels", "columns", "domains"];
+const COLUMN_KEYS: [&str; 4] = ["text", "text_pair", "label", "header"];
+const DOMAIN_KEYS: [&str; 7] = ["name", "builtin", "train", "validation", "test", "format", "encoding"];
+
+/// Parses the task file `file` whose paths are relative to `folder`.
+pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result<Task> {
+    let table: Table = content.parse().map_err(|error: toml::de::Error| {
+        let line =
+            error.span().map_or(1, |span| content[..span.start.min(content.len())].lines().count().max(1));
+        Error::malformed(file, format!("line {line}"), "TOML", error.message().to_owned())
+    })?;
+    let mut faults = Faults(Vec::new());
+    faults.unknown_keys("", &table, &KEYS);
+    let mut text = |key: &str| faults.text("", &table, key).unwrap_or_default();
+    let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
+    let output_type = faults.choice("", &table, "output_type", &["classification"]).unwrap_or_default();
+    let metric = faults.choice("", &table, "metric", &["accuracy"]).unwrap_or_default();
+    let labels = labels(&table, &mut faults);
+    let columns = columns(&table, &mut faults);
+    let domains = domains(&table, &mut faults);
+    let task = Task {
+        name,
+        title,
+        source,
+        licence,
+        output_type,
+        metric,
+        labels,
+        file: file.to_owned(),
+        folder: folder.map(Path::to_owned),
+        columns,
+        domains,
+    };
+    fit_together(&task, table.contains_key("columns"), &mut faults);
+    if faults.0.is_empty() {
+        Ok(task)
+    } else {
+        Err(Error::Faults { file: file.to_owned(), faults: faults.0 })
+    }
+}
+
+/// What no single key can tell.
+fn fit_together(task: &Task, has_columns: bool, faults: &mut Faults) {
+    let builtin = task.domains.iter().any(|domain| matches!(domain.rows, Rows::Builtin(_)));
+    let from_files = task.domains.iter().any(|domain| matches!(domain.rows, Rows::Files(_)));
+    if from_files && !has_columns {
+        faults.add("columns", "[columns] with text and label, since a domain names files", "nothing");
+    }
+    if builtin && task.labels.as_ref().is_some_and(|labels| *labels != vader::LABELS) {
+        let expected = format!("{:?}, the labels of the built-in rows", vader::LABELS);
+        faults.add("labels", &expected, &format!("{:?}", task.labels.as_deref().unwrap_or_default()));
+    }
+    let mut names = HashSet::new();
+    for (index, domain) in task.domains.iter().enumerate() {
+        let place = format!("domains[{index}]");
+        if !names.insert(&domain.name) {
+            faults.add(&format!("{place}.name"), "a name of its own", &format!("\"{}\" again", domain.name));
+        }
+        match &domain.rows {
+            Rows::Builtin(name) if index == 0 && name != "vader/movie" => {
+                faults.add(&format!("{place}.builtin"), "\"vader/movie\" (the others are tests alone)", name);
+            }
+            Rows::Files(files) if index == 0 && files.train.is_empty() => {
+                faults.add(
+                    &format!("{place}.train"),
+                    "a file, since the first domain is trained on",
+                    "nothing",
+                );
+            }
+            Rows::Files(files) if index > 0 && !(files.train.is_empty() && files.validation.is_empty()) => {
+                faults.add(
+                    &place,
+                    "test alone, since only the first domain is trained on",
+                    "train or validation",
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+fn labels(table: &Table, faults: &mut Faults) -> Option<Vec<String>> {
+    let value = table.get("labels")?;
+    let names: Option<Vec<String>> = value
+        .as_array()
+        .and_then(|list| list.iter().map(|name| Some(name.as_str()?.trim().to_owned())).collect());
+    let Some(names) = names else {
+        faults.add("labels", "a list of names in quotation marks", &value.to_string());
+        return None;
+    };
+    let distinct: HashSet<&String> = names.iter().collect();
+    if names.len() < 2 || distinct.len() < names.len() || names.iter().any(String::is_empty) {
+        faults.add("labels", "two or more names, each once", &value.to_string());
+    }
+    Some(names)
+}
+
+fn columns(table: &Table, faults: &mut Faults) -> Option<Columns> {
+    let value = table.get("columns")?;
+    let Some(columns) = value.as_table() else {
+        faults.add("columns", "a table", value.type_str());
+        return None;
+    };
+    faults.unknown_keys("columns.", columns, &COLUMN_KEYS);
+    let text = faults.column(columns, "text", true);
+    let text_pair = faults.column(columns, "text_pair", false);
+    let label = faults.column(columns, "label", true);
+    let named = |column: &Option<Column>| matches!(column, Some(Column::Name(_)));
+    let any_named = [&text, &text_pair, &label].into_iter().any(named);
+    let header = match columns.get("header") {
+        None => any_named,
+        Some(Value::Boolean(header)) => *header,
+        Some(other) => {
+            faults.add("columns.header", "true or false", &other.to_string());
+            true
+        }
+    };
+    if any_named && !header {
+        faults.add("columns.header", "true, since a column goes by its name", "false");
+    }
+    Some(Columns { text: text?, text_pair, label: label?, header })
+}
+
+fn domains(table: &Table, faults: &mut Faults) -> Vec<Source> {
+    let list = table.get("domains").and_then(Value::as_array).filter(|list| !list.is_empty());
+    let Some(list) = list else {
+        let found = table.get("domains").map_or("nothing".into(), Value::to_string);
+        faults.add("domains", "one [[domains]] or more", &found);
+        return Vec::new();
+    };
+    list.iter().enumerate().filter_map(|(index, value)| domain(index, value, faults)).collect()
+}
+
+fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
+    let place = format!("domains[{index}].");
+    let Some(table) = value.as_table() else {
+        faults.add(&format!("domains[{index}]"), "a table", value.type_str());
+        return None;
+    };
+    faults.unknown_keys(&place, table, &DOMAIN_KEYS);
+    let name = faults.text(&place, table, "name").unwrap_or_default();
+    if table.contains_key("builtin") {
+        for key in table.keys().filter(|key| !["name", "builtin"].contains(&key.as_str())) {
+            faults.add(&format!("{place}{key}"), "builtin or files, not both", key);
+        }
+        let builtin = faults.choice(&place, table, "builtin", &vader::NAMES)?;
+        return Some(Source { name, rows: Rows::Builtin(builtin) });
+    }
+    let test = faults.paths(&place, table, "test");
+    if !table.contains_key("test") {
+        faults.add(&format!("{place}test"), "a file, or builtin = \"…\"", "nothing");
+    }
+    let format = faults.choice_or_none(&place, table, "format", &["tsv", "csv", "jsonl"]);
+    let encoding = faults.choice_or_none(&place, table, "encoding", &["utf-8", "latin-1"]);
+    let files = Files {
+        train: faults.paths(&place, table, "train"),
+        validation: faults.paths(&place, table, "validation"),
+        test,
+        format: format.and_then(|name| Value::String(name).try_into::<Format>().ok()),
+        encoding: encoding
+            .and_then(|name| Value::String(name).try_into::<Encoding>().ok())
+            .unwrap_or_default(),
+    };
+    Some(Source { name, rows: Rows::Files(files) })
+}
+
+/// The faults found so far, and readers that add to them.
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn add(&mut self, key: &str, expected: &str, found: &str) {
+        self.0.push(format!("{key}: expected {expected}, found {found}"));
+    }
+
+    fn unknown_keys(&mut self, place: &str, table: &Table, known: &[&str]) {
+        for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
+            let hint = match nearest(key, known.iter().copied()) {
+                Some(name) => format!("did you mean \"{name}\"?"),
+                None => format!("known are {}", known.join(", ")),
+            };
+            self.0.push(format!("{place}{key}: there is no such key; {hint}"));
+        }
+    }
+
+    fn text(&mut self, place: &str, table: &Table, key: &str) -> Option<String> {
+        match table.get(key) {
+            Some(Value::String(text)) if !text.trim().is_empty() => return Some(text.trim().to_owned()),
+            Some(other) => self.add(&format!("{place}{key}"), "text", &other.to_string()),
+            None => self.add(&format!("{place}{key}"), "text", "nothing"),
+        }
+        None
+    }
+
+    fn choice(&mut self, place: &str, table: &Table, key: &str, known: &[&str]) -> Option<String> {
+        let text = self.text(place, table, key)?;
+        if known.contains(&text.as_str()) {
+            return Some(text);
+        }
+        let expected = match nearest(&text, known.iter().copied()) {
+            Some(name) => format!("\"{name}\""),
+            None => known.join(" or "),
+        };
+        self.add(&format!("{place}{key}"), &expected, &format!("\"{text}\""));
+        None
+    }
+
+    fn choice_or_none(&mut self, place: &str, table: &Table, key: &str, known: &[&str]) -> Option<String> {
+        table.contains_key(key).then(|| self.choice(place, table, key, known)).flatten()
+    }
+
+    fn column(&mut self, table: &Table, key: &str, required: bool) -> Option<Column> {
+        let found = match table.get(key) {
+            None if !required => return None,
+            None => "nothing".into(),
+            Some(Value::String(name)) if !name.trim().is_empty() => {
+                return Some(Column::Name(name.trim().into()));
+            }
+            Some(Value::Integer(number)) if *number >= 0 => {
+                return usize::try_from(*number).ok().map(Column::Number);
+            }
+            Some(other) => other.to_string(),
+        };
+        self.add(&format!("columns.{key}"), "a column's name, or its number from 0", &found);
+        None
+    }
+
+    fn paths(&mut self, place: &str, table: &Table, key: &str) -> Vec<PathBuf> {
+        let value = table.get(key);
+        let paths: Option<Vec<PathBuf>> = match value {
+            None => return Vec::new(),
+            Some(Value::String(path)) if !path.is_empty() => Some(vec![path.into()]),
+            Some(Value::Array(list)) if !list.is_empty() => list
+                .iter()
+                .map(|path| path.as_str().filter(|path| !path.is_empty()).map(PathBuf::from))
+                .collect(),
+            Some(_) => None,
+        };
+        paths.unwrap_or_else(|| {
+            let found = value.map(Value::to_string).unwrap_or_default();
+            self.add(&format!("{place}{key}"), "a path, or a list of paths to look at in order", &found);
+            Vec::new()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(content: &str) -> Vec<String> {
+        match parse(Path::new("t.toml"), None, content) {
+            Err(Error::Faults { faults, .. }) => faults,
+            other => panic!("expected faults, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn all_faults_are_listed_at_once_with_the_nearest_valid_name() {
+        let faults = faults(
+            "name = 3\ntitel = \"x\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\n\
+             output_type = \"clasification\"\nmetric = \"f1\"\nlabels = [\"a\"]\n\
+             [columns]\ntext = -1\nlabel = \"label\"\nheader = false\n\
+             [[domains]]\nname = \"one\"\ntest = \"a.tsv\"\nformat = \"xml\"\n\
+             [[domains]]\nname = \"one\"\ntrain = 5\n[[domains]]\nname = \"x\"\nbuiltin = \"vader/tweet\"\n",
+        );
+        for expected in [
+            "name: expected text, found 3",
+            "titel: there is no such key; did you mean \"title\"?",
+            "output_type: expected \"classification\"",
+            "metric: expected accuracy, found \"f1\"",
+            "labels: expected two or more names",
+            "columns.text: expected a column's name, or its number from 0, found -1",
+            "columns.header: expected true",
+            "domains[0].format: expected tsv or csv or jsonl, found \"xml\"",
+            "domains[0].train: expected a file, since the first domain is trained on",
+            "domains[1].train: expected a path",
+            "domains[1].test: expected a file",
+            "domains[1].name: expected a name of its own, found \"one\" again",
+            "domains[2].builtin: expected \"vader/tweets\"",
+        ] {
+            assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected}: {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_names_every_key_that_it_needs() {
+        assert_eq!(faults("").len(), 7);
+    }
+
+    #[test]
+    fn text_that_is_no_toml_is_refused_with_its_line() {
+        let error = parse(Path::new("t.toml"), None, "name = \"x\"\nlabels = [").unwrap_err().to_string();
+        assert!(error.starts_with("t.toml: line 2"), "{error}");
+    }
+}
