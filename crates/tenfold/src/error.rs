@@ -68,7 +68,7 @@ pub enum Error {
 
     /// A task whose rows are not on this machine.
     #[error(
-        "the data of task \"{task}\" is not here: looked for {wanted}{}. Set TENFOLD_DATA to the folder that holds it",
+        "the data of task \"{task}\" is not here: set TENFOLD_DATA to the folder that holds {wanted}{}",
         places(looked)
     )]
     MissingData {
@@ -182,7 +182,9 @@ fn suggestion(nearest: &Option<String>, known: &[String]) -> String {
 }
 
 fn places(looked: &[PathBuf]) -> String {
-    looked.iter().map(|path| format!("\n  {}", path.display())).collect()
+    let heading = if looked.is_empty() { "" } else { ". Looked for" };
+    let paths: String = looked.iter().map(|path| format!("\n  {}", path.display())).collect();
+    format!("{heading}{paths}")
 }
 
 fn count(n: usize, noun: &str) -> String {

@@ -241,7 +241,8 @@ impl Search<'_> {
     }
 
     fn into_error(self) -> Error {
-        let put = self.places.model_folder(&self.slug());
+        let is_path = self.entry.is_none() && !hub::is_id(self.name) && !self.name.is_empty();
+        let put = if is_path { PathBuf::from(self.name) } else { self.places.model_folder(&self.slug()) };
         Error::ModelNotFound { name: self.name.to_owned(), tried: self.tried, put }
     }
 

@@ -34,6 +34,9 @@ pub(super) struct Wanted {
 /// A download that has begun may pause for this many times the patience.
 const DOWNLOAD_PATIENCE: u32 = 6;
 
+/// Bytes come in small pieces; nobody can look at them more often than this.
+const EVENT_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Files that are fetched if the model has them; weights come after them.
 const SMALL_FILES: [&str; 5] =
     ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"];
@@ -99,6 +102,7 @@ fn watch(
 ) -> Result<Result<PathBuf, String>> {
     let job = Job::new();
     let (mut heard, mut patience, mut done, mut listed) = (Instant::now(), wanted.patience, 0, false);
+    let (mut told, advanced) = (Instant::now(), |done| Event::Advanced { job, done, note: String::new() });
     let outcome = loop {
         if progress.stop_requested() {
             break Err(Error::Interrupted);
@@ -113,7 +117,10 @@ fn watch(
             }
             Ok(Message::Bytes(bytes)) => {
                 done += bytes;
-                progress.event(Event::Advanced { job, done, note: String::new() });
+                if told.elapsed() >= EVENT_INTERVAL {
+                    told = Instant::now();
+                    progress.event(advanced(done));
+                }
             }
             Ok(Message::Alive) => {}
             Err(RecvTimeoutError::Disconnected) => break Ok(Err("the download ended without a word".into())),
@@ -125,6 +132,7 @@ fn watch(
         heard = Instant::now();
     };
     if listed {
+        progress.event(advanced(done));
         let note = match &outcome {
             Ok(Ok(_)) => "complete".into(),
             Ok(Err(reason)) => reason.clone(),
@@ -274,9 +282,16 @@ fn discard(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
+/// hf-hub's words, and what they mean to the user.
 fn explain(error: &str) -> String {
-    let closed = ["status: 401", "status: 403", "status: 404"].iter().any(|status| error.contains(status));
-    let hint = if closed { " (no such model, or not open to everyone: set HF_TOKEN)" } else { "" };
+    let hint = if ["status: 401", "status: 403", "status: 404"].iter().any(|status| error.contains(status)) {
+        " (no such model, or not open to everyone: set HF_TOKEN)"
+    } else if error.contains("UnknownIssuer") {
+        // Built with rustls, hf-hub knows the public authorities and cannot be told another.
+        " (its certificate is from an authority that is not a public one, as behind some firewalls)"
+    } else {
+        ""
+    };
     format!("{error}{hint}")
 }
 

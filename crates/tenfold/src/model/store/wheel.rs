@@ -132,7 +132,7 @@ fn wait(child: &mut Child, progress: &dyn Progress, tick: impl Fn()) -> Result<i
 fn pip_reason(log: &Path, status: ExitStatus) -> String {
     let words = fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines = || words.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = lines().rfind(|line| line.starts_with("ERROR")).or(lines().last());
+    let line = lines().rfind(|line| line.starts_with("ERROR")).or(lines().next_back());
     line.map_or(format!("pip ended with {status}"), str::to_owned)
 }
 
