@@ -106,6 +106,17 @@ fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert!(difference <= tolerance, "{what}: off by {difference:e}, {tolerance:e} is allowed\n{found:?}\n{expected:?}");
 }
 
+/// A key's bias adds the same to all scores of a query, which softmax does not see: its gradient is
+/// zero but for rounding, and its largest entry is no measure of anything.
+#[track_caller]
+fn close_gradient(what: &str, found: &[f32], expected: &[f32]) {
+    if what.ends_with("key.bias") || what.ends_with("key.base_layer.bias") {
+        assert!(found.iter().chain(expected).all(|x| x.abs() < 1e-7), "{what}: {found:?}");
+    } else {
+        close(what, found, expected, 1e-3);
+    }
+}
+
 fn backends() -> [Arc<dyn Backend>; 2] {
     [Cpu::new(), Reference::new()]
 }
@@ -138,7 +149,7 @@ fn golden_base_logits_loss_and_every_gradient() {
         let mut checked = 0;
         for (name, expected) in tiny.figures.iter().filter_map(|(name, x)| Some((name.strip_prefix("grad.")?, x))) {
             let parameter = parameters.iter().find(|parameter| parameter.name() == name).expect(name);
-            close(name, &parameter.gradient().unwrap().unwrap(), &expected.data, 1e-3);
+            close_gradient(name, &parameter.gradient().unwrap().unwrap(), &expected.data);
             checked += 1;
         }
         assert_eq!(checked, parameters.len());
@@ -171,7 +182,7 @@ fn golden_adapters_of_peft_load_and_give_its_logits_and_gradients() {
                 match find(&parameters, name) {
                     Some(parameter) => {
                         let gradient = parameter.gradient().unwrap().unwrap();
-                        close(&format!("{method} {name}"), &gradient, &expected.data, 1e-3);
+                        close_gradient(&format!("{method} {name}"), &gradient, &expected.data);
                     }
                     // The file of P-tuning holds no network any more.
                     None => assert_eq!((*method, name.starts_with("prompt_encoder")), ("p_tuning", true), "{name}"),

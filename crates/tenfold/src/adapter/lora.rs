@@ -11,7 +11,7 @@ use super::targets::{Selection, Targets, pattern_value};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::{Forward, Linear, Role, Site};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tenfold_tensor::{Param, Tensor};
@@ -34,8 +34,9 @@ pub(super) const METHOD: Method = Method {
 #[serde(default, deny_unknown_fields)]
 struct Lora {
     r: usize,
-    lora_alpha: f32,
-    lora_dropout: f32,
+    #[serde(serialize_with = "as_written")]
+    lora_alpha: f64,
+    lora_dropout: f64,
     /// Default: queries and values.
     target_modules: Option<Targets>,
     exclude_modules: Option<Targets>,
@@ -43,7 +44,7 @@ struct Lora {
     use_rslora: bool,
     init_lora_weights: Start,
     rank_pattern: BTreeMap<String, usize>,
-    alpha_pattern: BTreeMap<String, f32>,
+    alpha_pattern: BTreeMap<String, f64>,
     layers_to_transform: Option<Layers>,
     layers_pattern: Option<OneOrMany>,
 }
@@ -64,6 +65,15 @@ impl Default for Lora {
             layers_to_transform: None,
             layers_pattern: None,
         }
+    }
+}
+
+/// PEFT writes whole numbers without a point.
+fn as_written<S: Serializer>(alpha: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if alpha.fract() == 0.0 && alpha.abs() < 1e9 {
+        serializer.serialize_i64(*alpha as i64)
+    } else {
+        serializer.serialize_f64(*alpha)
     }
 }
 
@@ -156,8 +166,8 @@ impl Update {
             Start::Usual(false) => context.kaiming_uniform(&name("lora_B"), &b_shape, r)?,
             _ => context.constant(&name("lora_B"), &b_shape, 0.0)?,
         };
-        let rank = if settings.use_rslora { (r as f32).sqrt() } else { r as f32 };
-        Ok(Update { a, b, scale: alpha / rank })
+        let rank = if settings.use_rslora { (r as f64).sqrt() } else { r as f64 };
+        Ok(Update { a, b, scale: (alpha / rank) as f32 })
     }
 }
 
@@ -165,7 +175,7 @@ impl Adapter for LowRank {
     fn linear(&self, forward: &Forward, layer: &Linear, x: &Tensor) -> Result<Tensor> {
         let base = forward.base_linear(layer, x)?;
         let Some(Update { a, b, scale }) = self.updates.get(&layer.site.path) else { return Ok(base) };
-        let x = forward.dropout(x.clone(), self.settings.lora_dropout)?;
+        let x = forward.dropout(x.clone(), self.settings.lora_dropout as f32)?;
         Ok(base.add_linear(&x.linear(&a.tensor(), None)?, &b.tensor(), *scale)?)
     }
 

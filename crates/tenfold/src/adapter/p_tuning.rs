@@ -38,7 +38,7 @@ struct PTuning {
     encoder_reparameterization_type: String,
     /// PEFT ignores both for the MLP.
     encoder_num_layers: usize,
-    encoder_dropout: f32,
+    encoder_dropout: f64,
 }
 
 impl Default for PTuning {
