@@ -20,7 +20,7 @@ pub enum Activation {
 }
 
 /// `2 √(2/π)`: the tanh form of GELU is `x sigmoid(2 u)`, which stays accurate for negative `x`.
-const GELU_SLOPE: f32 = 1.595_769_1;
+const GELU_SLOPE: f32 = 1.595_769_2;
 const GELU_CUBIC: f32 = 0.044_715;
 
 /// `y[i] = kind(x[i])`.

@@ -108,24 +108,24 @@ impl Head<'_> {
                     multiply_in_place(self.level, row, factors);
                 }
                 if key > 0 && keep != 1.0 {
-                    scale_in_place(self.level, self.output(first + i), keep);
+                    self.scale_output(first + i, keep);
                 }
             }
             self.add_values(first, count, key, here, buffers);
         }
         for i in 0..count {
-            scale_in_place(self.level, self.output(first + i), 1.0 / sums[i]);
+            self.scale_output(first + i, 1.0 / sums[i]);
             let at = (first + i) * p.heads + self.head;
             // SAFETY: this token and head are this task's own.
             unsafe { self.lse.slice(at..at + 1)[0] = tops[i] + sums[i].ln() };
         }
     }
 
-    /// This head's output of a token.
-    fn output(&self, token: usize) -> &mut [f32] {
+    /// Scales this head's output of a token.
+    fn scale_output(&self, token: usize, factor: f32) {
         let at = (token * self.p.heads + self.head) * self.p.head_dim;
-        // SAFETY: this token and head are this task's own, and callers hold one such row at a time.
-        unsafe { self.out.slice(at..at + self.p.head_dim) }
+        // SAFETY: this token and head are this task's own.
+        scale_in_place(self.level, unsafe { self.out.slice(at..at + self.p.head_dim) }, factor);
     }
 
     /// `scores[count, here] = scale * q k^T`.

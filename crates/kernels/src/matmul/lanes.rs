@@ -1,5 +1,7 @@
 //! One vector register of f32, for each instruction set the tiles are written for.
 
+use super::tile::{self, BUFFER, Job};
+
 /// A vector of `LANES` f32.
 ///
 /// # Safety
@@ -9,16 +11,12 @@ pub(super) trait Lanes: Copy {
     const LANES: usize;
     unsafe fn splat(v: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;
-    /// The first `n < LANES` lanes, zeros after them; nothing behind them is read.
-    unsafe fn load_first(p: *const f32, n: usize) -> Self;
     unsafe fn store(self, p: *mut f32);
-    /// Stores the first `n < LANES` lanes.
-    unsafe fn store_first(self, p: *mut f32, n: usize);
     unsafe fn add(self, other: Self) -> Self;
-    /// `self * b + c`, each lane as [`Lanes::multiply_add`].
+    /// `self * b + c`.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
-    /// `a * b + c` on one number, rounded as in [`Lanes::fma`].
-    unsafe fn multiply_add(a: f32, b: f32, c: f32) -> f32;
+    /// [`tile::write_elements`] with the arithmetic of [`Lanes::fma`].
+    unsafe fn write_elements(job: &Job, sums: &[f32; BUFFER], rows: usize, width: usize);
 }
 
 /// Four lanes in plain Rust.
@@ -38,25 +36,9 @@ impl Lanes for Portable {
         Portable(unsafe { p.cast::<[f32; 4]>().read_unaligned() })
     }
     #[inline(always)]
-    unsafe fn load_first(p: *const f32, n: usize) -> Self {
-        let mut v = [0.0; 4];
-        for (i, v) in v.iter_mut().enumerate().take(n) {
-            // SAFETY: the trait's contract.
-            *v = unsafe { *p.add(i) };
-        }
-        Portable(v)
-    }
-    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the trait's contract.
         unsafe { p.cast::<[f32; 4]>().write_unaligned(self.0) }
-    }
-    #[inline(always)]
-    unsafe fn store_first(self, p: *mut f32, n: usize) {
-        for (i, v) in self.0.iter().enumerate().take(n) {
-            // SAFETY: the trait's contract.
-            unsafe { *p.add(i) = *v };
-        }
     }
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
@@ -69,26 +51,37 @@ impl Lanes for Portable {
     #[inline(always)]
     unsafe fn fma(self, b: Self, c: Self) -> Self {
         let mut v = c.0;
-        for i in 0..4 {
-            // SAFETY: plain arithmetic.
-            v[i] = unsafe { Self::multiply_add(self.0[i], b.0[i], c.0[i]) };
+        for ((v, a), b) in v.iter_mut().zip(&self.0).zip(&b.0) {
+            *v = multiply_add(*a, *b, *v);
         }
         Portable(v)
     }
-    #[inline(always)]
-    unsafe fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-        // Without the instruction, `mul_add` is a slow library call.
-        if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
+    unsafe fn write_elements(job: &Job, sums: &[f32; BUFFER], rows: usize, width: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::write_elements(job, sums, rows, width, multiply_add) }
     }
+}
+
+/// `a * b + c`; without the instruction `mul_add` would be a slow library call.
+#[inline(always)]
+fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
+    if cfg!(any(target_arch = "aarch64", target_feature = "fma")) { a.mul_add(b, c) } else { a * b + c }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::tile::{self, BUFFER, Job};
     use super::Lanes;
     use std::arch::x86_64::*;
 
-    /// Loading 8 words from `MASKS[8 - n..]` gives a mask of the first `n` lanes.
-    static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    /// # Safety
+    /// As [`tile::write_elements`], on a machine with AVX2 and FMA.
+    #[inline(never)]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn fused_elements(job: &Job, sums: &[f32; BUFFER], rows: usize, width: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { tile::write_elements(job, sums, rows, width, f32::mul_add) }
+    }
 
     // SAFETY (all methods): the trait's contract gives the instruction set and valid memory.
     #[allow(clippy::undocumented_unsafe_blocks)]
@@ -103,16 +96,8 @@ mod x86 {
             unsafe { _mm256_loadu_ps(p) }
         }
         #[inline(always)]
-        unsafe fn load_first(p: *const f32, n: usize) -> Self {
-            unsafe { _mm256_maskload_ps(p, _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast())) }
-        }
-        #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
             unsafe { _mm256_storeu_ps(p, self) }
-        }
-        #[inline(always)]
-        unsafe fn store_first(self, p: *mut f32, n: usize) {
-            unsafe { _mm256_maskstore_ps(p, _mm256_loadu_si256(MASKS.as_ptr().add(8 - n).cast()), self) }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
@@ -123,8 +108,8 @@ mod x86 {
             unsafe { _mm256_fmadd_ps(self, b, c) }
         }
         #[inline(always)]
-        unsafe fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-            a.mul_add(b, c)
+        unsafe fn write_elements(job: &Job, sums: &[f32; BUFFER], rows: usize, width: usize) {
+            unsafe { fused_elements(job, sums, rows, width) }
         }
     }
 
@@ -141,16 +126,8 @@ mod x86 {
             unsafe { _mm512_loadu_ps(p) }
         }
         #[inline(always)]
-        unsafe fn load_first(p: *const f32, n: usize) -> Self {
-            unsafe { _mm512_maskz_loadu_ps((1u16 << n) - 1, p) }
-        }
-        #[inline(always)]
         unsafe fn store(self, p: *mut f32) {
             unsafe { _mm512_storeu_ps(p, self) }
-        }
-        #[inline(always)]
-        unsafe fn store_first(self, p: *mut f32, n: usize) {
-            unsafe { _mm512_mask_storeu_ps(p, (1u16 << n) - 1, self) }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
@@ -161,8 +138,8 @@ mod x86 {
             unsafe { _mm512_fmadd_ps(self, b, c) }
         }
         #[inline(always)]
-        unsafe fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
-            a.mul_add(b, c)
+        unsafe fn write_elements(job: &Job, sums: &[f32; BUFFER], rows: usize, width: usize) {
+            unsafe { fused_elements(job, sums, rows, width) }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Bringing stored matrices into tile-ready form: widening, transposing, and the scratch memory for both.
 
 use crate::elements::Elements;
-use crate::simd::{Level, simd_fn};
+use crate::simd::Level;
 use std::cell::Cell;
+
+/// Terms transposed together.
+const RUN: usize = 64;
 
 /// A cache line of f32: keeps scratch memory aligned for the widest vectors.
 #[derive(Clone, Copy)]
@@ -78,7 +81,6 @@ impl Source<'_> {
         width: usize,
         out: &mut [f32],
     ) {
-        const RUN: usize = 64;
         let mut buffer = [0.0; 8 * RUN];
         for (block, out) in out.chunks_mut(RUN * width).enumerate() {
             let terms = out.len() / width;
@@ -99,21 +101,50 @@ impl Source<'_> {
     }
 }
 
-simd_fn! {
-    /// `out[p * width + i] = runs[i * 64 + p]` for `i < lanes`, as many `p` as `out` holds.
-    fn transpose(runs: &[f32; 512], lanes: usize, width: usize, out: &mut [f32]) {
-        if lanes == 8 {
-            for (p, row) in out.chunks_mut(width).enumerate().take(64) {
-                for i in 0..8 {
-                    row[i] = runs[i * 64 + p];
-                }
-            }
-        } else {
-            for (p, row) in out.chunks_mut(width).enumerate().take(64) {
-                for i in 0..lanes {
-                    row[i] = runs[i * 64 + p];
-                }
-            }
+/// `out[p * width + i] = runs[i * RUN + p]` for `i < lanes`, as many `p` as `out` holds.
+fn transpose(level: Level, runs: &[f32; 8 * RUN], lanes: usize, width: usize, out: &mut [f32]) {
+    let terms = out.len().div_ceil(width);
+    #[cfg(target_arch = "x86_64")]
+    if lanes == 8 && level >= Level::Avx2 {
+        let whole = terms / 8 * 8;
+        for p in (0..whole).step_by(8) {
+            assert!((p + 7) * width + 8 <= out.len() && p + 8 <= RUN, "an 8 x 8 square lies inside");
+            // SAFETY: the level was detected, and the square lies inside both slices.
+            unsafe { transpose_square(runs.as_ptr().add(p), out.as_mut_ptr().add(p * width), width) };
         }
+        for p in whole..terms {
+            (0..8).for_each(|i| out[p * width + i] = runs[i * RUN + p]);
+        }
+        return;
+    }
+    let _ = level;
+    for (p, row) in out.chunks_mut(width).enumerate().take(terms) {
+        row.iter_mut().take(lanes).enumerate().for_each(|(i, v)| *v = runs[i * RUN + p]);
+    }
+}
+
+/// Transposes 8 x 8 numbers from rows `RUN` apart to rows `width` apart.
+///
+/// # Safety
+/// The machine has AVX2, and both squares are valid.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_square(from: *const f32, to: *mut f32, width: usize) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's promise; the rest works on registers.
+    unsafe {
+        let row = |i: usize| _mm256_loadu_ps(from.add(i * RUN));
+        let pairs =
+            |a: usize, b: usize| (_mm256_unpacklo_ps(row(a), row(b)), _mm256_unpackhi_ps(row(a), row(b)));
+        let ((a0, a1), (a2, a3)) = (pairs(0, 1), pairs(2, 3));
+        let ((b0, b1), (b2, b3)) = (pairs(4, 5), pairs(6, 7));
+        let store = |p: usize, low: __m256, high: __m256| {
+            _mm256_storeu_ps(to.add(p * width), _mm256_permute2f128_ps::<0x20>(low, high));
+            _mm256_storeu_ps(to.add((p + 4) * width), _mm256_permute2f128_ps::<0x31>(low, high));
+        };
+        store(0, _mm256_shuffle_ps::<0x44>(a0, a2), _mm256_shuffle_ps::<0x44>(b0, b2));
+        store(1, _mm256_shuffle_ps::<0xEE>(a0, a2), _mm256_shuffle_ps::<0xEE>(b0, b2));
+        store(2, _mm256_shuffle_ps::<0x44>(a1, a3), _mm256_shuffle_ps::<0x44>(b1, b3));
+        store(3, _mm256_shuffle_ps::<0xEE>(a1, a3), _mm256_shuffle_ps::<0xEE>(b1, b3));
     }
 }

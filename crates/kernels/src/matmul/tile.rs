@@ -52,7 +52,24 @@ pub(super) struct Job {
     pub bias: *const f32,
 }
 
+/// Numbers of the largest tile.
+pub(super) const BUFFER: usize = 8 * 48;
+
 pub(super) type Tile = unsafe fn(&Job);
+
+/// Repeats a statement for the constants `$i < $n`, at most 8. Loops over the accumulators must be gone before LLVM
+/// decides what lives in registers: left to its own unrolling, it stores every accumulator in every step.
+macro_rules! unrolled {
+    ($i:ident < $n:ident, $body:expr) => {
+        unrolled!(@ $i $n $body; 0 1 2 3 4 5 6 7)
+    };
+    (@ $i:ident $n:ident $body:expr; $($value:literal)*) => {
+        $(if $value < $n {
+            const $i: usize = $value;
+            $body;
+        })*
+    };
+}
 
 /// `MR` rows by `NV` vectors.
 ///
@@ -64,80 +81,82 @@ unsafe fn tile<V: Lanes, const MR: usize, const NV: usize, const COLUMNS: bool>(
     unsafe {
         let mut sums = [[V::splat(0.0); NV]; MR];
         let mut left = [job.left; MR];
-        for (i, l) in left.iter_mut().enumerate() {
-            *l = job.left.add(if COLUMNS { i } else { i * job.left_stride });
-        }
+        unrolled!(I < MR, left[I] = job.left.add(if COLUMNS { I } else { I * job.left_stride }));
         let step = if COLUMNS { job.left_stride } else { 1 };
         let mut right = job.right;
         for p in 0..job.k {
             let mut b = [V::splat(0.0); NV];
-            for (j, b) in b.iter_mut().enumerate() {
-                *b = V::load(right.add(j * V::LANES));
-            }
-            for i in 0..MR {
-                let a = V::splat(*if COLUMNS { left[0].add(p * step + i) } else { left[i].add(p) });
-                for j in 0..NV {
-                    sums[i][j] = a.fma(b[j], sums[i][j]);
-                }
-            }
+            unrolled!(J < NV, b[J] = V::load(right.add(J * V::LANES)));
+            unrolled!(I < MR, {
+                let a = V::splat(*if COLUMNS { left[0].add(p * step + I) } else { left[I].add(p) });
+                unrolled!(J < NV, sums[I][J] = a.fma(b[J], sums[I][J]));
+            });
             right = right.add(job.right_step);
         }
-        if job.exchanged { scatter(job, &sums) } else { write_rows(job, &sums) }
-    }
-}
-
-/// Writes a tile whose output rows are contiguous.
-///
-/// # Safety
-/// As [`tile`].
-#[inline(always)]
-unsafe fn write_rows<V: Lanes, const MR: usize, const NV: usize>(job: &Job, sums: &[[V; NV]; MR]) {
-    // SAFETY: the caller's promise; the last vector touches only the columns that exist.
-    unsafe {
-        let alpha = V::splat(job.alpha);
-        for (i, sums) in sums.iter().enumerate() {
-            let row = job.out.add(i * job.out_row);
-            for (j, sum) in sums.iter().enumerate() {
-                let at = j * V::LANES;
-                let exist = job.cols - at;
-                let whole = exist >= V::LANES;
-                let read =
-                    |p: *const f32| if whole { V::load(p.add(at)) } else { V::load_first(p.add(at), exist) };
-                let mut base = V::splat(0.0);
-                if job.load {
-                    base = read(row);
-                }
-                if !job.bias.is_null() {
-                    base = base.add(read(job.bias));
-                }
-                let value = alpha.fma(*sum, base);
-                if whole { value.store(row.add(at)) } else { value.store_first(row.add(at), exist) }
-            }
+        if !job.exchanged && job.cols == NV * V::LANES {
+            write_whole(job, sums);
+        } else {
+            let mut buffer = [0.0f32; BUFFER];
+            unrolled!(I < MR, {
+                unrolled!(J < NV, sums[I][J].store(buffer.as_mut_ptr().add((I * NV + J) * V::LANES)));
+            });
+            V::write_elements(job, &buffer, MR, NV * V::LANES);
         }
     }
 }
 
-/// Writes a tile whose output is the transpose: elements may stand anywhere, biases belong to rows.
+/// Writes a tile all of whose columns exist.
 ///
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-unsafe fn scatter<V: Lanes, const MR: usize, const NV: usize>(job: &Job, sums: &[[V; NV]; MR]) {
-    // SAFETY: the caller's promise; `row` holds the widest vectors there are.
+unsafe fn write_whole<V: Lanes, const MR: usize, const NV: usize>(job: &Job, sums: [[V; NV]; MR]) {
+    // SAFETY: the caller's promise.
     unsafe {
-        for (i, sums) in sums.iter().enumerate() {
-            for (j, sum) in sums.iter().enumerate() {
-                let mut row = [0.0f32; 16];
-                sum.store(row.as_mut_ptr());
-                let at = j * V::LANES;
-                for (lane, value) in row.iter().enumerate().take((job.cols - at).min(V::LANES)) {
-                    let out = job.out.add(i * job.out_row + (at + lane) * job.out_col);
-                    let mut base = if job.load { *out } else { 0.0 };
-                    if !job.bias.is_null() {
-                        base += *job.bias.add(i);
-                    }
-                    *out = V::multiply_add(job.alpha, *value, base);
+        let alpha = V::splat(job.alpha);
+        let mut bias = [V::splat(0.0); NV];
+        if !job.bias.is_null() {
+            unrolled!(J < NV, bias[J] = V::load(job.bias.add(J * V::LANES)));
+        }
+        let at = |i: usize, j: usize| job.out.add(i * job.out_row + j * V::LANES);
+        if job.load {
+            unrolled!(I < MR, {
+                unrolled!(J < NV, alpha.fma(sums[I][J], V::load(at(I, J)).add(bias[J])).store(at(I, J)));
+            });
+        } else {
+            unrolled!(I < MR, {
+                unrolled!(J < NV, alpha.fma(sums[I][J], bias[J]).store(at(I, J)));
+            });
+        }
+    }
+}
+
+/// Writes a tile of which only some columns exist, or whose output is the transpose: there elements may stand anywhere
+/// and biases belong to rows. The operations are those of [`write_whole`].
+///
+/// # Safety
+/// As [`tile`]; `sums` is `[rows, width]`.
+#[inline(always)]
+pub(super) unsafe fn write_elements(
+    job: &Job,
+    sums: &[f32; BUFFER],
+    rows: usize,
+    width: usize,
+    fma: impl Fn(f32, f32, f32) -> f32,
+) {
+    for i in 0..rows {
+        for (j, sum) in sums[i * width..][..job.cols].iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let out = job.out.add(i * job.out_row + j * job.out_col);
+                let mut base = 0.0;
+                if !job.bias.is_null() {
+                    base = *job.bias.add(if job.exchanged { i } else { j });
                 }
+                if job.load {
+                    base += *out;
+                }
+                *out = fma(job.alpha, *sum, base);
             }
         }
     }
