@@ -1,0 +1,275 @@
+//! Prints how fast the kernels run here: matrix products in GFLOP/s, the rest in microseconds.
+//!
+//! `cargo run --release -p tenfold-kernels --example kernel_speed [seconds per line]`
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+use tenfold_kernels::attention::{self, Attention, Gradients};
+use tenfold_kernels::dropout::Dropout;
+use tenfold_kernels::matmul::{Matrix, matmul};
+use tenfold_kernels::{activation, adamw, cross_entropy, dropout, elementwise, layer_norm, simd_level};
+
+/// Shortest of many runs, in seconds.
+fn best(budget: Duration, mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    let mut shortest = f64::INFINITY;
+    let mut runs = 0;
+    while runs < 3 || start.elapsed() < budget {
+        let begin = Instant::now();
+        f();
+        shortest = shortest.min(begin.elapsed().as_secs_f64());
+        runs += 1;
+    }
+    shortest
+}
+
+/// Numbers without subnormals or special values.
+fn values(count: usize) -> Vec<f32> {
+    (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect()
+}
+
+fn in_pools(f: impl Fn() -> f64 + Sync) -> [f64; 2] {
+    [1, 2].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+        pool.install(&f)
+    })
+}
+
+/// Multiply-adds in registers alone: what one core can do at most, in GFLOP/s.
+#[cfg(target_arch = "x86_64")]
+fn peak(budget: Duration) -> f64 {
+    use std::arch::x86_64::*;
+    const ROUNDS: usize = 20_000;
+    // One variable for each sum: an array would be stored to memory in every round.
+    macro_rules! rounds {
+        ($x:ident, $set:ident, $fma:ident; $($sum:ident)*) => {{
+            let factor = $set($x);
+            $(let mut $sum = factor;)*
+            for _ in 0..ROUNDS {
+                $($sum = $fma($sum, factor, factor);)*
+            }
+            $(black_box($sum);)*
+        }};
+    }
+    #[target_feature(enable = "avx512f")]
+    fn wide(x: f32) {
+        rounds!(x, _mm512_set1_ps, _mm512_fmadd_ps; a b c d e f g h i j k l)
+    }
+    #[target_feature(enable = "avx2,fma")]
+    fn narrow(x: f32) {
+        rounds!(x, _mm256_set1_ps, _mm256_fmadd_ps; a b c d e f g h i j k l)
+    }
+    let x = black_box(0.5);
+    match simd_level() {
+        "avx512" => {
+            // SAFETY: the level says that the machine has these instructions.
+            let seconds = best(budget, || unsafe { wide(x) });
+            (12 * 32 * ROUNDS) as f64 / seconds / 1e9
+        }
+        "avx2" => {
+            // SAFETY: as above.
+            let seconds = best(budget, || unsafe { narrow(x) });
+            (12 * 16 * ROUNDS) as f64 / seconds / 1e9
+        }
+        _ => f64::NAN,
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn peak(_: Duration) -> f64 {
+    f64::NAN
+}
+
+/// Share of the register peak that a product reaches on one thread: short runs of both in turn, best of each, so that
+/// other work on the machine disturbs both alike.
+fn shares(budget: Duration) {
+    println!("share of the peak, one thread:");
+    for (m, n, k, transposed) in [
+        (96, 384, 384, true),
+        (96, 384, 384, false),
+        (96, 384, 1536, true),
+        (96, 1536, 384, true),
+        (1000, 384, 384, true),
+        (1000, 1536, 384, true),
+        (1000, 384, 1536, false),
+    ] {
+        let (a, b, mut out) = (values(m * k), values(k * n), vec![0.0; m * n]);
+        let b = if transposed { Matrix::f32(&b, n, k).t() } else { Matrix::f32(&b, k, n) };
+        let (start, mut top, mut seconds) = (Instant::now(), 0.0f64, f64::INFINITY);
+        while start.elapsed() < 4 * budget {
+            top = top.max(peak(Duration::ZERO));
+            let begin = Instant::now();
+            matmul(1.0, Matrix::f32(&a, m, k), b, None, false, black_box(&mut out));
+            seconds = seconds.min(begin.elapsed().as_secs_f64());
+        }
+        let rate = (2 * m * n * k) as f64 / seconds / 1e9;
+        println!(
+            "{m:6} {n:6} {k:6} {} {rate:9.1} of {top:.1} = {:.0} %",
+            if transposed { "b^T" } else { "   " },
+            100.0 * rate / top
+        );
+    }
+}
+
+fn products(budget: Duration) {
+    let shapes = [
+        (1000, 384, 384, "    "),
+        (1000, 1536, 384, "    "),
+        (1000, 384, 384, "b^T "),
+        (1000, 1536, 384, "b^T "),
+        (1000, 384, 1536, "b^T "),
+        (384, 1536, 1000, "a^T "),
+        (384, 384, 1000, "both"),
+        (1000, 384, 384, "bf16"),
+        (200, 384, 384, "b^T "),
+        (200, 576, 1536, "b^T "),
+        (64, 49152, 576, "b^T "),
+        (64, 576, 49152, "    "),
+        (1000, 8, 384, "b^T "),
+        (1000, 384, 8, "b^T "),
+        (1000, 8, 384, "    "),
+        (1000, 384, 8, "    "),
+        (8, 384, 1000, "a^T "),
+        (384, 8, 1000, "a^T "),
+        (32, 384, 384, "b^T "),
+        (32, 2, 384, "b^T "),
+        (1, 1536, 576, "b^T "),
+        (1, 49152, 576, "b^T "),
+        (1, 49152, 576, "bf16"),
+    ];
+    println!(
+        "{:>6} {:>6} {:>6} {:4} {:>9} {:>9} {:>10} {:>8}",
+        "m", "n", "k", "", "1 thread", "2", "us, 1", "GB/s, 1"
+    );
+    for (m, n, k, form) in shapes {
+        let (a, b, bias) = (values(m * k), values(k * n), values(n));
+        let narrow: Vec<u16> = b.iter().map(|v| (v.to_bits() >> 16) as u16).collect();
+        let a =
+            if matches!(form, "a^T " | "both") { Matrix::f32(&a, k, m).t() } else { Matrix::f32(&a, m, k) };
+        let b = match form {
+            "bf16" => Matrix::bf16(&narrow, n, k).t(),
+            "b^T " | "both" => Matrix::f32(&b, n, k).t(),
+            _ => Matrix::f32(&b, k, n),
+        };
+        let seconds = in_pools(|| {
+            let mut out = vec![0.0; m * n];
+            best(budget, || matmul(1.0, a, b, Some(&bias), false, black_box(&mut out)))
+        });
+        let rate = seconds.map(|s| (2 * m * n * k) as f64 / s / 1e9);
+        let bytes = (4 * (m * k + m * n) + if form == "bf16" { 2 } else { 4 } * k * n) as f64;
+        println!(
+            "{m:6} {n:6} {k:6} {form} {:9.1} {:9.1} {:10.1} {:8.1}",
+            rate[0],
+            rate[1],
+            seconds[0] * 1e6,
+            bytes / seconds[0] / 1e9
+        );
+    }
+}
+
+fn attentions(budget: Duration) {
+    let short: Vec<usize> = (0..=32)
+        .scan(0, |sum, i| {
+            let at = *sum;
+            *sum += 5 + (i * 17) % 56;
+            Some(at)
+        })
+        .collect();
+    for (name, offsets, causal, dropout) in [
+        ("attention 32 x 5..60, 12 heads of 32", short.clone(), false, None),
+        ("  with dropout", short, false, Some(Dropout { probability: 0.1, key: 1, stream: 2 })),
+        ("attention 1 x 4096, causal", vec![0, 4096], true, None),
+    ] {
+        let p = Attention {
+            heads: 12,
+            kv_heads: 12,
+            head_dim: 32,
+            scale: 0.2,
+            causal,
+            offsets: &offsets,
+            prefix_len: 0,
+            dropout,
+        };
+        let tokens = offsets[offsets.len() - 1];
+        let x = values(tokens * 384);
+        let there = in_pools(|| {
+            let (mut out, mut lse) = (vec![0.0; x.len()], vec![0.0; tokens * 12]);
+            best(budget, || attention::forward(&p, &x, &x, &x, &[], &[], &mut out, &mut lse))
+        });
+        let back = in_pools(|| {
+            let (mut out, mut lse) = (vec![0.0; x.len()], vec![0.0; tokens * 12]);
+            attention::forward(&p, &x, &x, &x, &[], &[], &mut out, &mut lse);
+            let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; x.len()]);
+            best(budget, || {
+                let g = Gradients {
+                    dq: &mut dq,
+                    dk: &mut dk,
+                    dv: &mut dv,
+                    dprefix_k: &mut [],
+                    dprefix_v: &mut [],
+                };
+                attention::backward(&p, &x, &x, &x, &[], &[], &out, &lse, &x, g);
+            })
+        });
+        line(name, there);
+        line("  backward", back);
+    }
+}
+
+fn line(name: &str, seconds: [f64; 2]) {
+    println!("{name:44} {:9.1} us {:9.1} us", seconds[0] * 1e6, seconds[1] * 1e6);
+}
+
+fn others(budget: Duration) {
+    use activation::Activation;
+    let (rows, cols) = (1000, 384);
+    let n = rows * cols;
+    let (x, w) = (values(n), values(cols));
+    println!("on [1000, 384]:");
+    let simple = |name: &str, f: &(dyn Fn(&[f32], &mut [f32]) + Sync)| {
+        line(
+            name,
+            in_pools(|| {
+                let mut y = vec![0.0; n];
+                best(budget, || f(&x, black_box(&mut y)))
+            }),
+        );
+    };
+    simple("add", &|x, y| elementwise::add(x, x, y));
+    simple("dropout", &|x, y| dropout::apply(&Dropout { probability: 0.1, key: 1, stream: 2 }, x, y));
+    simple("gelu", &|x, y| activation::forward(Activation::Gelu, x, y));
+    simple("gelu backward", &|x, y| activation::backward(Activation::Gelu, x, x, y));
+    simple("silu", &|x, y| activation::forward(Activation::Silu, x, y));
+    simple("tanh", &|x, y| activation::forward(Activation::Tanh, x, y));
+    simple("column_sums", &|x, y| elementwise::column_sums(x, cols, &mut y[..cols]));
+    simple("layer_norm", &|x, y| {
+        let (mut mean, mut rstd) = (vec![0.0; rows], vec![0.0; rows]);
+        layer_norm::forward(x, &w, &w, 1e-5, y, &mut mean, &mut rstd);
+    });
+    simple("layer_norm backward with parameters", &|x, y| {
+        let (ones, mut dw, mut db) = (vec![1.0; rows], vec![0.0; cols], vec![0.0; cols]);
+        layer_norm::backward(x, &w, &ones, &ones, x, y, Some(&mut dw), Some(&mut db));
+    });
+    simple("adamw", &|x, y| {
+        let p = adamw::AdamW { learning_rate: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+        let (param, rest) = y.split_at_mut(n / 3);
+        let (m, v) = rest.split_at_mut(n / 3);
+        v.fill(1.0);
+        adamw::step(&p, 1, param, &x[..n / 3], 1.0, m, v);
+    });
+    simple("cross_entropy, 8 x 48000", &|x, y| {
+        let (labels, mut lse) = ([5; 8], [0.0; 8]);
+        cross_entropy::forward(x, &labels, 0.0, &mut lse);
+        cross_entropy::backward(x, &labels, 0.0, &lse, 1.0, y);
+    });
+}
+
+fn main() {
+    let seconds = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(0.3);
+    let budget = Duration::from_secs_f64(seconds);
+    println!("{}, {:.0} GFLOP/s a core in registers", simd_level(), peak(budget));
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread").install(|| shares(budget));
+    products(budget);
+    attentions(budget);
+    others(budget);
+}

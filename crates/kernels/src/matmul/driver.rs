@@ -1,0 +1,278 @@
+//! Decides the roles of the operands and how the work is cut, packs, and spreads the tiles over threads.
+
+use super::block::{self, KC, Left, Out, Right};
+use super::pack::{Source, with_scratch};
+use super::tile::Shape;
+use crate::parallel::{self, Shared};
+use crate::simd::{Level, level};
+use std::ops::Range;
+
+/// Multiply-adds below which spreading a product costs more than it saves.
+const SMALL: usize = 1 << 19;
+/// Floats of one packed operand that are held at a time (4 MB).
+const PACKED: usize = 1 << 20;
+/// Most terms packed at a time; a multiple of `KC`.
+const DEEP: usize = 8 * KC;
+/// Rows of the left operand that one task holds in its L2 cache.
+const TASK_ROWS: usize = 96;
+/// Up to this many lanes a left operand stored along its lanes is read where it lies.
+const NARROW: usize = 32;
+
+/// A product ready to run.
+struct Product<'a> {
+    level: Level,
+    shape: Shape,
+    left: Source<'a>,
+    right: Source<'a>,
+    out: Out,
+    pack_left: bool,
+    pack_right: bool,
+    spread: bool,
+}
+
+// SAFETY: tasks write through the output pointer, each its own elements.
+unsafe impl Sync for Product<'_> {}
+
+/// Raw views that tasks share: operands are only read, each output element belongs to one task.
+#[derive(Clone, Copy)]
+struct Views {
+    left: Left,
+    right: Right,
+    out: Out,
+}
+
+// SAFETY: tasks read the operands and write disjoint parts of the output.
+unsafe impl Send for Views {}
+// SAFETY: as above.
+unsafe impl Sync for Views {}
+
+impl Views {
+    /// The views themselves; a method, so that closures capture the whole.
+    fn get(&self) -> Views {
+        *self
+    }
+}
+
+/// Runs a product whose lengths have been checked and are not zero.
+pub(super) fn run(
+    alpha: f32,
+    left: Source,
+    right: Source,
+    bias: Option<&[f32]>,
+    accumulate: bool,
+    out: &mut [f32],
+) {
+    let level = level();
+    let shape = Shape::of(level);
+    let n = right.lanes;
+    let bias = bias.map_or(std::ptr::null(), |b| b.as_ptr());
+    let out = Out { ptr: out.as_mut_ptr(), row: n, col: 1, alpha, accumulate, exchanged: false, bias };
+    let spread = left.lanes * n * left.k >= SMALL && rayon::current_num_threads() > 1;
+    let scatter = (left.lanes * n) as f64;
+    let exchange = cost(&shape, &right, &left) + scatter < cost(&shape, &left, &right);
+    let (left, right, out) = if exchange {
+        (right, left, Out { row: 1, col: n, exchanged: true, ..out })
+    } else {
+        (left, right, out)
+    };
+    let product = Product {
+        level,
+        shape,
+        left,
+        right,
+        out,
+        pack_left: packs_left(&left),
+        pack_right: packs_right(&shape, &left, &right),
+        spread,
+    };
+    product.run();
+}
+
+/// Rough cycles of a product with these roles.
+fn cost(shape: &Shape, left: &Source, right: &Source) -> f64 {
+    let (l, r, k) = (left.lanes, right.lanes, left.k);
+    let tiles = (l * r.div_ceil(shape.lanes) * k) as f64 * 0.5;
+    let packing = |source: &Source, needed: bool| {
+        let each = if source.along_k { 1.0 } else { 0.4 };
+        if needed { each * (source.lanes * source.k) as f64 } else { 0.0 }
+    };
+    tiles + packing(left, packs_left(left)) + packing(right, packs_right(shape, left, right))
+}
+
+fn packs_left(left: &Source) -> bool {
+    left.elements.as_f32().is_none() || (!left.along_k && left.lanes > NARROW)
+}
+
+/// The right operand may stay where it lies if its vectors do, and if few rows would profit from packing it.
+fn packs_right(shape: &Shape, left: &Source, right: &Source) -> bool {
+    let whole = right.lanes.is_multiple_of(shape.lanes);
+    right.elements.as_f32().is_none() || right.along_k || !whole || left.lanes > 2 * shape.rows
+}
+
+impl Product<'_> {
+    fn run(&self) {
+        let (l, r, k) = (self.left.lanes, self.right.lanes, self.left.k);
+        let deep = if self.pack_left || self.pack_right { DEEP.min(k) } else { k };
+        let block = |lanes: usize, unit: usize, packs: bool| {
+            if packs { (PACKED / deep / unit).max(1) * unit } else { lanes }
+        };
+        let rows = block(l, self.shape.rows, self.pack_left).min(l);
+        let cols = block(r, self.shape.cols(), self.pack_right).min(r);
+        let right_size = if self.pack_right { deep * cols.next_multiple_of(self.shape.cols()) } else { 0 };
+        let left_size = if self.pack_left { deep * rows.next_multiple_of(self.shape.rows) } else { 0 };
+        with_scratch(right_size + left_size, |scratch| {
+            let (right, left) = scratch.split_at_mut(right_size);
+            for j in (0..r).step_by(cols) {
+                for from in (0..k).step_by(deep) {
+                    let terms = from..(from + deep).min(k);
+                    for i in (0..l).step_by(rows) {
+                        // The right panels serve all blocks of rows.
+                        let fresh = self.pack_right && i == 0;
+                        self.block(
+                            i..(i + rows).min(l),
+                            j..(j + cols).min(r),
+                            terms.clone(),
+                            left,
+                            right,
+                            fresh,
+                        );
+                    }
+                }
+            }
+        });
+    }
+
+    /// One block: packs what is to be packed, then multiplies.
+    fn block(
+        &self,
+        rows: Range<usize>,
+        cols: Range<usize>,
+        terms: Range<usize>,
+        left: &mut [f32],
+        right: &mut [f32],
+        fresh: bool,
+    ) {
+        let panels = if fresh { cols.len().div_ceil(self.shape.cols()) } else { 0 };
+        let strips = if self.pack_left { rows.len().div_ceil(self.shape.rows) } else { 0 };
+        let (left_ptr, right_ptr) = (Shared::new(left), Shared::new(right));
+        let size = (panels * self.shape.cols() + strips * self.shape.rows) * terms.len();
+        parallel::tasks(panels + strips, self.spread && size >= parallel::SMALL, |task| {
+            // SAFETY: every panel and every strip is one task's own part of the scratch memory.
+            unsafe {
+                if task < panels {
+                    let size = terms.len() * self.shape.cols();
+                    self.pack_panel(task, &cols, &terms, right_ptr.slice(task * size..(task + 1) * size));
+                } else {
+                    let size = terms.len() * self.shape.rows;
+                    let strip = task - panels;
+                    self.pack_strip(strip, &rows, &terms, left_ptr.slice(strip * size..(strip + 1) * size));
+                }
+            }
+        });
+        let views = self.views(&rows, &cols, &terms, left, right);
+        self.multiply(rows.len(), cols.len(), terms.len(), views);
+    }
+
+    fn pack_panel(&self, panel: usize, cols: &Range<usize>, terms: &Range<usize>, out: &mut [f32]) {
+        let width = self.shape.cols();
+        let first = cols.start + panel * width;
+        let count = (cols.end - first).min(width);
+        self.right.pack(self.level, first, count, terms.start, width, out);
+    }
+
+    fn pack_strip(&self, strip: usize, rows: &Range<usize>, terms: &Range<usize>, out: &mut [f32]) {
+        let height = self.shape.rows;
+        let first = rows.start + strip * height;
+        let count = (rows.end - first).min(height);
+        if self.left.along_k {
+            let out = &mut out[..count * terms.len()];
+            self.left.widen_rows(self.level, first, terms.start, terms.len(), out);
+        } else {
+            self.left.pack(self.level, first, count, terms.start, height, out);
+        }
+    }
+
+    /// The operands and the output of a block, packed or as they lie.
+    fn views(
+        &self,
+        rows: &Range<usize>,
+        cols: &Range<usize>,
+        terms: &Range<usize>,
+        left: &[f32],
+        right: &[f32],
+    ) -> Views {
+        let (k, height, width) = (terms.len(), self.shape.rows, self.shape.cols());
+        let left = match (self.left.along_k, self.left.elements.as_f32()) {
+            (true, Some(x)) => {
+                Left::Rows { ptr: x[rows.start * self.left.k + terms.start..].as_ptr(), stride: self.left.k }
+            }
+            (true, None) => Left::Rows { ptr: left.as_ptr(), stride: k },
+            (false, Some(x)) if !self.pack_left => {
+                let lanes = self.left.lanes;
+                Left::columns(self.level, x[terms.start * lanes + rows.start..].as_ptr(), lanes)
+            }
+            (false, _) => Left::Columns { ptr: left.as_ptr(), step: height, strip: height * k },
+        };
+        let right = match self.right.elements.as_f32() {
+            Some(x) if !self.pack_right => {
+                let lanes = self.right.lanes;
+                Right::rows(self.level, x[terms.start * lanes + cols.start..].as_ptr(), lanes)
+            }
+            _ => Right { ptr: right.as_ptr(), step: width, panel: width * k },
+        };
+        let mut out = self.out;
+        // SAFETY: the block lies inside the output, the bias has a number for each of the matrix's columns.
+        unsafe {
+            out.ptr = out.ptr.add(rows.start * out.row + cols.start * out.col);
+            if !out.bias.is_null() {
+                out.bias = out.bias.add(if out.exchanged { rows.start } else { cols.start });
+            }
+        }
+        if terms.start > 0 {
+            (out.accumulate, out.bias) = (true, std::ptr::null());
+        }
+        Views { left, right, out }
+    }
+
+    /// Spreads a block's tiles over tasks of some strips by some panels.
+    fn multiply(&self, rows: usize, cols: usize, k: usize, views: Views) {
+        let (height, width) = (self.shape.rows, self.shape.cols());
+        let (strips, panels) = (rows.div_ceil(height), cols.div_ceil(width));
+        let (mut high, mut wide) = (TASK_ROWS / height, panels);
+        if self.spread {
+            let threads = rayon::current_num_threads();
+            high = strips.div_ceil(3 * threads).clamp(1, high);
+            let columns = (2 * threads).div_ceil(strips.div_ceil(high)).min(panels);
+            wide = panels.div_ceil(columns);
+        }
+        let down = strips.div_ceil(high);
+        parallel::tasks(down * panels.div_ceil(wide), self.spread, |task| {
+            let (i, j) = ((task % down) * high, (task / down) * wide);
+            let views = views.get().part(&self.shape, i, j);
+            let (rows, cols) = (rows - i * height, cols - j * width);
+            let (rows, cols) = (rows.min(high * height), cols.min(wide * width));
+            // SAFETY: the level was detected; the views cover the block, and tasks cover disjoint parts of it.
+            unsafe { block::multiply(self.level, rows, cols, k, views.left, views.right, views.out) };
+        });
+    }
+}
+
+impl Views {
+    /// The views from strip `i` and panel `j` on.
+    fn part(mut self, shape: &Shape, i: usize, j: usize) -> Views {
+        let (row, col) = (i * shape.rows, j * shape.cols());
+        // SAFETY: strip and panel lie inside the block.
+        unsafe {
+            match &mut self.left {
+                Left::Rows { ptr, stride } => *ptr = ptr.add(row * *stride),
+                Left::Columns { ptr, strip, .. } => *ptr = ptr.add(i * *strip),
+            }
+            self.right.ptr = self.right.ptr.add(j * self.right.panel);
+            self.out.ptr = self.out.ptr.add(row * self.out.row + col * self.out.col);
+            if !self.out.bias.is_null() {
+                self.out.bias = self.out.bias.add(if self.out.exchanged { row } else { col });
+            }
+        }
+        self
+    }
+}
