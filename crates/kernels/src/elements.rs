@@ -33,6 +33,13 @@ impl<'a> Elements<'a> {
         }
     }
 
+    /// All elements as f32.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.len()];
+        self.widen(crate::simd::level(), 0, &mut out);
+        out
+    }
+
     /// The elements themselves when they are f32 already.
     pub(crate) fn as_f32(&self) -> Option<&'a [f32]> {
         match self {
