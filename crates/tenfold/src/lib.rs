@@ -10,5 +10,6 @@
 pub mod error;
 pub mod progress;
 pub mod record;
+pub mod statistics;
 
 pub use error::{Error, Result};
