@@ -8,6 +8,7 @@
 //! ```
 
 pub mod error;
+pub mod metric;
 pub mod progress;
 pub mod record;
 pub mod statistics;

@@ -81,16 +81,36 @@ pub fn score(runs: &Runs) -> Estimate {
 
 /// Ratio of two methods' mean scores on the same rows; `None` if the rows differ or the lower is 0.
 pub fn ratio(over: &Runs, under: &Runs) -> Option<Estimate> {
-    if over.rows.len() != under.rows.len() || under.mean() <= 0.0 {
-        return None;
-    }
-    let mut replicates = replicates(over.rows.len(), |drawn, random| {
-        let above = over.replicate(drawn, random);
-        let below = under.replicate(drawn, random);
-        (below > 0.0).then(|| above / below)
+    let paired = over.rows.len() == under.rows.len();
+    paired.then(|| combined(over, under, Rows::Same, |a, b| a / b)).flatten()
+}
+
+/// Which rows two scores were taken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Both on the same, in the same order: they are drawn together.
+    Same,
+    /// Each on its own, as in two domains: they are drawn apart.
+    Own,
+}
+
+/// Any function of two mean scores, with its interval; `None` where it is not finite.
+pub fn combined(a: &Runs, b: &Runs, rows: Rows, f: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
+    let value = Some(f(a.mean(), b.mean())).filter(|x| x.is_finite())?;
+    let mut other = Vec::new();
+    let mut replicates = replicates(a.rows.len(), |drawn, random| {
+        let first = a.replicate(drawn, random);
+        let second = match rows {
+            Rows::Same => b.replicate(drawn, random),
+            Rows::Own => {
+                other.clear();
+                other.extend((0..b.rows.len()).map(|_| random.below(b.rows.len()) as u32));
+                b.replicate(&other, random)
+            }
+        };
+        Some(f(first, second)).filter(|x| x.is_finite())
     });
-    let n = over.seeds.len().min(under.seeds.len());
-    Some(interval(over.mean() / under.mean(), n, &mut replicates))
+    Some(interval(value, a.seeds.len().min(b.seeds.len()), &mut replicates))
 }
 
 /// Two-way analysis of variance, seeds by rows: the seeds' own component over the number of seeds.

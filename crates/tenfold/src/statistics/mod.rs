@@ -11,7 +11,7 @@ mod random;
 mod sample;
 
 pub use agreement::{cohens_kappa, raw_agreement};
-pub use bootstrap::{Runs, ratio, score};
+pub use bootstrap::{Rows, Runs, combined, ratio, score};
 pub use compare::{Comparison, Pair, compare, letters};
 pub use fit::{Line, line};
 pub use random::SplitMix;
