@@ -11,6 +11,7 @@ pub mod error;
 pub mod metric;
 pub mod progress;
 pub mod record;
+pub mod report;
 pub mod statistics;
 
 pub use error::{Error, Result};

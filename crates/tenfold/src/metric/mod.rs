@@ -18,10 +18,13 @@ mod speed;
 pub(crate) mod synthetic;
 mod unit;
 
+pub(crate) use evidence::role_name;
 pub use evidence::{Evidence, Failure, MethodFacts, StudyFacts};
 pub use findings::{Findings, Standing};
 pub use response_time::{APPLICATIONS, Application};
+pub(crate) use small_data::curve as small_data_curve;
 pub use unit::Unit;
+pub(crate) use unit::digits;
 
 use crate::statistics::Estimate;
 use serde::Serialize;
