@@ -190,8 +190,16 @@ impl<'a> Evidence<'a> {
         self.why_none(method, |role| *role == Role::Probe, "not probed alone on the machine")
     }
 
+    /// Why a method has no small-data runs, for people.
+    pub fn why_no_small_data(&self, method: &str) -> String {
+        self.why_none(method, |role| matches!(role, Role::SmallData { .. }), "no small-data runs")
+    }
+
     fn why_none(&self, method: &str, wanted: impl Fn(&Role) -> bool, otherwise: &str) -> String {
-        let failed = self.failures().into_iter().find(|f| f.method == method && wanted(f.role));
+        let failures: Vec<Failure> = self.failures().into_iter().filter(|f| f.method == method).collect();
+        let failed = failures.iter().find(|f| wanted(f.role));
+        // A method that never trained is not probed either: its first failure is the reason.
+        let failed = failed.or_else(|| failures.first().filter(|_| self.trained(method).next().is_none()));
         failed.map_or_else(|| otherwise.to_owned(), |f| format!("failed: {}", f.reason))
     }
 

@@ -47,7 +47,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let why = evidence.why_no_probe(method);
     let unmergeable = evidence.method(method).is_some_and(|m| !m.mergeable);
     let why_merged = match (probe, unmergeable) {
-        (_, true) => "the method cannot be merged into the base",
+        (_, true) => "cannot be merged into the base",
         (Some(_), false) => "not measured merged",
         (None, false) => &why,
     };

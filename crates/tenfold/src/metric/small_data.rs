@@ -20,9 +20,9 @@ pub(super) static METRIC: Metric = Metric {
 
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let curve = curve(evidence, method);
-    let why = "no small-data runs";
+    let why = evidence.why_no_small_data(method);
     let mut figures = vec![
-        Figure::new("area", "Area under the curve", Unit::Share, Direction::Higher, area(&curve)),
+        Figure::new("area", "Area under the curve", Unit::Share, Direction::Higher, area(&curve, &why)),
         Figure::new(
             "enough",
             "Rows for 95 % of full-data score",
@@ -32,7 +32,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         ),
     ];
     for n in sizes(evidence, &curve) {
-        let reading = Reading::measured(curve.get(&n).copied(), why);
+        let reading = Reading::measured(curve.get(&n).copied(), &why);
         figures.push(Figure::new(
             format!("at_{n}"),
             format!("n = {n}"),
@@ -72,11 +72,11 @@ fn sizes(evidence: &Evidence, curve: &BTreeMap<usize, Estimate>) -> Vec<usize> {
 }
 
 /// Trapezoids over ln n, divided by the width: the mean height of the curve.
-fn area(curve: &BTreeMap<usize, Estimate>) -> Reading {
+fn area(curve: &BTreeMap<usize, Estimate>, why: &str) -> Reading {
     let points: Vec<(f64, f64)> =
         curve.iter().filter(|(n, _)| **n > 0).map(|(n, e)| ((*n as f64).ln(), e.value)).collect();
     let (Some(first), Some(last)) = (points.first(), points.last()) else {
-        return Reading::unavailable("no small-data runs");
+        return Reading::unavailable(why);
     };
     if last.0 <= first.0 {
         return Reading::unavailable("only one size was run");
@@ -91,7 +91,7 @@ fn enough(evidence: &Evidence, method: &str, curve: &BTreeMap<usize, Estimate>) 
         return Reading::unavailable(evidence.why_no_main(method));
     };
     let Some(largest) = curve.keys().next_back() else {
-        return Reading::unavailable("no small-data runs");
+        return Reading::unavailable(evidence.why_no_small_data(method));
     };
     match curve.iter().find(|(_, e)| e.value >= ENOUGH * all) {
         Some((n, e)) => Reading::Measured { estimate: Estimate { n: e.n, ..Estimate::exact(*n as f64) } },
@@ -119,7 +119,7 @@ mod tests {
             (32, Estimate::exact(0.7)),
             (64, Estimate::exact(0.9)),
         ]);
-        assert!((area(&curve).estimate().unwrap().value - 0.7).abs() < 1e-12);
-        assert!(area(&BTreeMap::from([(16, Estimate::exact(0.5))])).estimate().is_none());
+        assert!((area(&curve, "").estimate().unwrap().value - 0.7).abs() < 1e-12);
+        assert!(area(&BTreeMap::from([(16, Estimate::exact(0.5))]), "").estimate().is_none());
     }
 }

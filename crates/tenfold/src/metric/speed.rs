@@ -91,8 +91,11 @@ fn time_to_target(evidence: &Evidence, method: &str) -> Reading {
     );
     match mean(&reached) {
         Some(estimate) => {
-            let low = estimate.low.map(|low| low.max(0.0));
-            Reading::Estimated { estimate: Estimate { low, ..estimate }, how }
+            // Seeds that all reached it at the same look show no spread: the looks are too far apart.
+            let spread = estimate.margin().is_some_and(|margin| margin > 0.0);
+            let low = estimate.low.filter(|_| spread).map(|low| low.max(0.0));
+            let high = estimate.high.filter(|_| spread);
+            Reading::Estimated { estimate: Estimate { low, high, ..estimate }, how }
         }
         None => Reading::unavailable("no finished run"),
     }

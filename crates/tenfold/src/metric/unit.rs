@@ -57,6 +57,27 @@ impl Unit {
         }
     }
 
+    /// The part of the unit that a table's heading can say once for all: "examples/s".
+    pub fn heading(self) -> Option<&'static str> {
+        match self {
+            Unit::TokensPerSecond
+            | Unit::ExamplesPerSecond
+            | Unit::Examples
+            | Unit::Steps
+            | Unit::Watts
+            | Unit::Points
+            | Unit::SquareNats => Some(self.name()),
+            _ => None,
+        }
+    }
+
+    /// A value without what [`Unit::heading`] says.
+    pub fn write_bare(self, value: f64) -> String {
+        let text = self.write(value);
+        let bare = self.heading().and_then(|unit| text.strip_suffix(unit)).map(str::trim_end);
+        bare.map_or_else(|| text.clone(), str::to_owned)
+    }
+
     /// A value with its unit: "87.3 %", "412 MB", "8.1 ms".
     pub fn write(self, value: f64) -> String {
         if !value.is_finite() {
@@ -68,7 +89,11 @@ impl Unit {
             format!("{} {}", digits(value / scale.0), scale.1)
         };
         match self {
+            Unit::Share if value != 0.0 && value.abs() < 0.001 => {
+                format!("{} %", minus(small(value * 100.0)))
+            }
             Unit::Share => format!("{:.1} %", value * 100.0),
+            Unit::Bytes | Unit::Seconds | Unit::Joules if value == 0.0 => "0".to_owned(),
             Unit::Points => format!("{} points", minus(format!("{:.1}", value * 100.0))),
             Unit::Bytes => scaled(&[(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")]),
             Unit::Seconds => scaled(&[(1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h")]),
@@ -136,6 +161,8 @@ mod tests {
     fn values_are_written_with_three_digits_and_their_unit() {
         let cases = [
             (Unit::Share, 0.8734, "87.3 %"),
+            (Unit::Share, 0.000_034, "0.0034 %"),
+            (Unit::Seconds, 0.0, "0"),
             (Unit::Points, -0.0312, "−3.1 points"),
             (Unit::Bytes, 412_345_678.0, "412 MB"),
             (Unit::Bytes, 12.0, "12.0 B"),

@@ -21,6 +21,28 @@ pub(super) fn interval(unit: Unit, e: &Estimate) -> Option<String> {
     }
 }
 
+/// The interval without what the column's heading says.
+pub(super) fn bare_interval(unit: Unit, e: &Estimate) -> Option<String> {
+    match (e.low, e.high) {
+        (Some(low), Some(high)) => Some(range(&unit.write_bare(low), &unit.write_bare(high))),
+        _ => interval(unit, e),
+    }
+}
+
+/// Text in which no line ends between a number and its unit.
+pub(super) fn unbroken(text: &str) -> String {
+    const UNITS: [&str; 14] = ["%", "B", "kB", "MB", "GB", "µs", "ms", "s", "min", "h", "J", "kJ", "k", "M"];
+    let mut words = text.split(' ');
+    let mut unbroken = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let unit = word.trim_end_matches([',', '.', ';', ')', ':']);
+        let after_digit = unbroken.ends_with(|c: char| c.is_ascii_digit());
+        unbroken.push(if after_digit && UNITS.contains(&unit) { '\u{a0}' } else { ' ' });
+        unbroken.push_str(word);
+    }
+    unbroken
+}
+
 /// A reading in a few characters: a value, a word or a dash; "~" marks an estimate.
 pub(super) fn short(unit: Unit, reading: &Reading) -> String {
     match reading {
@@ -47,6 +69,11 @@ fn range(low: &str, high: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_keeps_its_unit() {
+        assert_eq!(unbroken("takes 148 MB, and 8 s more"), "takes 148\u{a0}MB, and 8\u{a0}s more");
+    }
 
     #[test]
     fn intervals_name_their_unit_once() {

@@ -171,7 +171,9 @@ impl Cost {
             Cost::AdapterSize => format!("{} on disk", Unit::Bytes.write(value)),
             Cost::Latency => format!("{} for a response (p95)", Unit::Seconds.write(value)),
             Cost::TrainEnergy => format!("{} for 1,000 training examples", Unit::Joules.write(value)),
-            Cost::SmallDataLoss => return None,
+            Cost::SmallDataLoss => {
+                format!("{} on average over the small-data curve", Unit::Share.write(1.0 - value))
+            }
         })
     }
 }

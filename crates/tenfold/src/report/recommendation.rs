@@ -173,29 +173,27 @@ fn geometric_mean_ratio(costs: &[f64], lowest: &[f64]) -> f64 {
 
 fn sentence(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> String {
     let name = &facts.name;
-    let standing = &findings.standing;
-    let best = standing.best().map(|i| standing.methods[i].as_str());
     let accuracy = super::value(findings, name, "accuracy", "accuracy");
+    let best = findings.standing.best().map(|i| findings.standing.methods[i].as_str());
     let place = match best {
-        Some(best) if best == name => "the highest accuracy of the study".to_owned(),
-        Some(best) if tied(findings, best, name) => {
-            format!("an accuracy that the data cannot tell from the best ({})", super::title(findings, best))
+        Some(best) if best != name => {
+            let (title, lead) =
+                (super::title(findings, best), super::value(findings, best, "accuracy", "accuracy"));
+            if tied(findings, best, name) {
+                format!("which this data cannot tell from the best ({title}, {lead})")
+            } else {
+                format!("against {lead} for the best ({title})")
+            }
         }
-        Some(best) => {
-            let lead = super::value(findings, best, "accuracy", "accuracy");
-            format!("below the best, {} with {lead}", super::title(findings, best))
-        }
-        None => String::new(),
+        _ => "the highest of the study".to_owned(),
     };
-    let costs: Vec<String> = match purpose {
-        Purpose::Accuracy => [Cost::TrainMemory, Cost::TrainTime].iter().collect::<Vec<_>>(),
-        _ => purpose.costs().iter().collect(),
-    }
-    .into_iter()
-    .filter_map(|cost| cost.write(findings, name))
-    .collect();
-    let with = if costs.is_empty() { String::new() } else { format!("; it takes {}", list(&costs)) };
-    format!("For {}, take {}: {accuracy}, {place}{with}.", purpose.words(), facts.title)
+    let costs: &[Cost] = match purpose {
+        Purpose::Accuracy => &[Cost::TrainMemory, Cost::TrainTime],
+        _ => purpose.costs(),
+    };
+    let costs: Vec<String> = costs.iter().filter_map(|cost| cost.write(findings, name)).collect();
+    let with = if costs.is_empty() { String::new() } else { format!(", with {}", list(&costs)) };
+    format!("For {}, take {}: it reaches {accuracy} accuracy, {place}{with}.", purpose.words(), facts.title)
 }
 
 fn reasons(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Vec<String> {
@@ -210,42 +208,31 @@ fn reasons(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Vec<St
         let written = super::format::with_interval(crate::metric::Unit::Share, &e);
         reasons.push(format!("It keeps {written} of full fine-tuning's accuracy."));
     }
-    if purpose == Purpose::SmallData
-        && let Some(e) = findings.estimate(name, "small_data", "area")
-    {
-        let written = crate::metric::Unit::Share.write(e.value);
-        reasons.push(format!("Mean accuracy over the small-data curve: {written}."));
-    }
     let full = findings.evidence.full().filter(|full| full.name != *name);
     let shown = if purpose.costs().is_empty() { Purpose::Balanced.costs() } else { purpose.costs() };
-    for cost in shown {
-        let Some(own) = cost.write(findings, name) else { continue };
-        let against = full.and_then(|f| Some((cost.of(findings, &f.name)?, cost.of(findings, name)?)));
-        reasons.push(match against {
-            Some((of_full, of_own)) if of_own > 0.0 => {
-                format!("It takes {own}: {}.", times(of_full / of_own))
-            }
-            _ => format!("It takes {own}."),
-        });
-    }
+    reasons.extend(shown.iter().filter_map(|cost| against_full(findings, *cost, name, full)));
     reasons
 }
 
-fn times(ratio: f64) -> String {
-    match ratio {
-        r if r >= 1.05 => format!("{} times less than full fine-tuning", crate::metric::digits(r)),
-        r if r <= 0.95 => format!("{} times as much as full fine-tuning", crate::metric::digits(1.0 / r)),
-        _ => "about as much as full fine-tuning".to_owned(),
+/// "It takes 137 MB of memory in training; full fine-tuning takes 3.3 times as much."
+fn against_full(findings: &Findings, cost: Cost, name: &str, full: Option<&MethodFacts>) -> Option<String> {
+    let own = cost.write(findings, name)?;
+    if cost == Cost::SmallDataLoss {
+        return Some(format!("It reaches {own}."));
     }
+    let ratio = full.and_then(|full| Some(cost.of(findings, &full.name)? / cost.of(findings, name)?));
+    Some(match ratio {
+        Some(r) if r.is_finite() && !(0.95..1.05).contains(&r) => {
+            let digits = if r < 9.95 { format!("{r:.1}") } else { crate::metric::digits(r.round()) };
+            format!("It takes {own}; full fine-tuning takes {digits} times as much.")
+        }
+        Some(r) if r.is_finite() => format!("It takes {own}, about as much as full fine-tuning."),
+        _ => format!("It takes {own}."),
+    })
 }
 
 fn brief(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> String {
     let mut parts = vec![format!("{} accuracy", super::value(findings, &facts.name, "accuracy", "accuracy"))];
-    if purpose == Purpose::SmallData {
-        let area = super::value(findings, &facts.name, "small_data", "area");
-        parts.push(format!("{area} over the small-data curve"));
-        return parts.join(", ");
-    }
     let shown = if purpose.costs().is_empty() { Purpose::Balanced.costs() } else { purpose.costs() };
     parts.extend(shown.iter().filter_map(|cost| cost.write(findings, &facts.name)));
     parts.join(", ")
@@ -291,12 +278,13 @@ fn specific_caveats(findings: &Findings, purpose: Purpose, facts: &MethodFacts) 
     caveats
 }
 
-/// "a", "a and b", "a, b and c".
+/// "a", "a and b", "a, b and c"; with semicolons where the items have commas of their own.
 fn list(items: &[impl AsRef<str>]) -> String {
     let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
     match items.split_last() {
         None => String::new(),
         Some((last, [])) => (*last).to_owned(),
+        Some(_) if items.len() > 2 && items.iter().any(|item| item.contains(", ")) => items.join("; "),
         Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
     }
 }

@@ -1,6 +1,6 @@
 //! What is read first: the recommendation, the main table, and what accuracy costs.
 
-use super::super::format;
+use super::super::format::{self, unbroken};
 use super::super::recommendation::Recommendation;
 use super::{figure, plot};
 use crate::metric::{Findings, METRICS, MethodFacts, Reading, Unit};
@@ -42,17 +42,17 @@ pub(super) fn advice(findings: &Findings, advice: &Recommendation) -> Markup {
     html! {
         section.advice id="recommendation" {
             h2 { "Recommendation" }
-            p.verdict { (advice.sentence) }
+            p.verdict { (unbroken(&advice.sentence)) }
             @if !advice.reasons.is_empty() {
-                ul { @for reason in &advice.reasons { li { (reason) } } }
+                ul { @for reason in &advice.reasons { li { (unbroken(reason)) } } }
             }
             @if !advice.runners_up.is_empty() {
                 h3 { "Next in line" }
-                ol { @for next in &advice.runners_up { li { strong { (name(&next.method)) } ": " (next.why) "." } } }
+                ol { @for next in &advice.runners_up { li { strong { (name(&next.method)) } ": " (unbroken(&next.why)) "." } } }
             }
             @if !advice.caveats.is_empty() {
                 h3 { "Before you follow it" }
-                ul { @for caveat in &advice.caveats { li { (caveat) } } }
+                ul { @for caveat in &advice.caveats { li { (unbroken(caveat)) } } }
             }
             p.small { strong { "Rule. " } (advice.rule) }
         }
@@ -85,7 +85,7 @@ pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup
             h2 { "All methods" }
             div.scroll tabindex="0" {
                 table {
-                    thead { tr { th scope="col" { "Method" } @for column in COLUMNS { th scope="col" { (column.0) } } } }
+                    thead { tr { th scope="col" { "Method" } @for column in COLUMNS { (heading(findings, column)) } } }
                     tbody {
                         @for m in methods {
                             tr.recommended[recommended(m)] {
@@ -121,6 +121,14 @@ pub(super) fn plots(findings: &Findings) -> Markup {
     }
 }
 
+fn heading(findings: &Findings, (words, metric, key): (&str, &str, &str)) -> Markup {
+    let first = findings.methods().first();
+    let figure = first.and_then(|m| findings.figure(&m.name, metric, key));
+    html! {
+        th scope="col" { (words) @if let Some(unit) = figure.and_then(|f| f.unit.heading()) { small { (unit) } } }
+    }
+}
+
 fn cell(findings: &Findings, method: &str, metric: &str, key: &str) -> Markup {
     match findings.figure(method, metric, key) {
         Some(figure) => reading(figure.unit, &figure.reading),
@@ -132,12 +140,12 @@ fn cell(findings: &Findings, method: &str, metric: &str, key: &str) -> Markup {
 pub(super) fn reading(unit: Unit, reading: &Reading) -> Markup {
     match reading {
         Reading::Measured { estimate } => html! {
-            td { (unit.write(estimate.value)) @if let Some(i) = format::interval(unit, estimate) { small { (i) } } }
+            td { (unit.write_bare(estimate.value)) @if let Some(i) = format::bare_interval(unit, estimate) { small { (i) } } }
         },
         Reading::Estimated { estimate, how } => html! {
             td.estimate title=(how) {
-                "≈ " (unit.write(estimate.value))
-                @if let Some(i) = format::interval(unit, estimate) { small { (i) } }
+                "≈ " (unit.write_bare(estimate.value))
+                @if let Some(i) = format::bare_interval(unit, estimate) { small { (i) } }
             }
         },
         Reading::Judged { verdict, good, because } => html! {

@@ -2,7 +2,7 @@
 
 use super::overview::reading;
 use super::{figure, heat_map, plot};
-use crate::metric::{Figure, Findings, MethodFacts, Metric, Reading};
+use crate::metric::{Figure, Findings, MethodFacts, Metric, Reading, Unit};
 use maud::{Markup, html};
 
 /// The section of a metric.
@@ -28,6 +28,7 @@ pub(super) fn section(findings: &Findings, metric: &'static Metric) -> Markup {
 struct Column {
     key: String,
     label: String,
+    unit: Unit,
     /// Observations behind each figure, where all methods have the same.
     n: Option<usize>,
 }
@@ -44,7 +45,7 @@ fn plots(findings: &Findings, metric: &Metric) -> Markup {
         "cross_domain" => heat_map::heat_map(findings),
         "response_time" => one(
             plot::latency(findings),
-            "One request at a time. Pale boxes: the adapter merged into the base. Few of the slowest requests lie beyond the dot.",
+            "One request at a time. Pale boxes: the adapter merged into the base. One request in a hundred takes longer than the mark.",
         ),
         "consistency" => html! {
             div.plots {
@@ -69,7 +70,12 @@ fn columns(findings: &Findings, metric: &Metric) -> Vec<Column> {
             match columns.iter_mut().find(|column| column.key == figure.key) {
                 Some(column) if n.is_some() && column.n.is_some() && column.n != n => column.n = Some(0),
                 Some(column) => column.n = column.n.or(n),
-                None => columns.push(Column { key: figure.key.clone(), label: figure.label.clone(), n }),
+                None => columns.push(Column {
+                    key: figure.key.clone(),
+                    label: figure.label.clone(),
+                    unit: figure.unit,
+                    n,
+                }),
             }
         }
     }
@@ -130,6 +136,7 @@ fn table(findings: &Findings, metric: &Metric, columns: &[Column]) -> Markup {
                         @for column in columns {
                             th scope="col" {
                                 (column.label)
+                                @if let Some(unit) = column.unit.heading() { small { (unit) } }
                                 @if let Some(n) = column.n.filter(|n| *n > 1) { small { "n = " (n) } }
                             }
                         }
@@ -141,7 +148,7 @@ fn table(findings: &Findings, metric: &Metric, columns: &[Column]) -> Markup {
                             th scope="row" { (method.title) }
                             @match lost(findings, metric, method) {
                                 Some(reason) => td.none.reason colspan=(columns.len()) { "unavailable: " (reason) },
-                                None => @for column in columns { (entry(findings, metric, method, column)) },
+                                None => (entries(findings, metric, method, columns)),
                             }
                         }
                     }
@@ -151,13 +158,24 @@ fn table(findings: &Findings, metric: &Metric, columns: &[Column]) -> Markup {
     }
 }
 
-fn entry(findings: &Findings, metric: &Metric, method: &MethodFacts, column: &Column) -> Markup {
-    match find(findings, metric, method, &column.key) {
-        Some(figure) => match &figure.reading {
-            Reading::Unavailable { reason } => html! { td.none { "–" small.why { (reason) } } },
-            other => reading(figure.unit, other),
-        },
-        None => html! { td.none { "–" } },
+/// A row's cells; neighbours that are missing for the same reason are one cell.
+fn entries(findings: &Findings, metric: &Metric, method: &MethodFacts, columns: &[Column]) -> Markup {
+    let read = |column: &Column| find(findings, metric, method, &column.key).map(|f| (f.unit, &f.reading));
+    let missing = |column: &Column| match read(column) {
+        Some((_, Reading::Unavailable { reason })) => Some(reason.as_str()),
+        None => Some(""),
+        Some(_) => None,
+    };
+    let runs: Vec<&[Column]> =
+        columns.chunk_by(|a, b| missing(a).is_some() && missing(a) == missing(b)).collect();
+    html! {
+        @for run in runs {
+            @match (missing(&run[0]), read(&run[0])) {
+                (Some(reason), _) => td.none colspan=(run.len()) { "–" small.why { (reason) } },
+                (None, Some((unit, found))) => (reading(unit, found)),
+                (None, None) => {},
+            }
+        }
     }
 }
 

@@ -23,7 +23,7 @@ impl Axis {
         if high - low < 1e-9 * high.abs().max(1e-9) {
             (low, high) = (low - 0.05 * low.abs().max(1e-6), high + 0.05 * high.abs().max(1e-6));
         }
-        let pad = 0.06 * (high - low);
+        let pad = 0.08 * (high - low);
         // A quantity that is never negative is not shown below zero.
         let low = if low >= 0.0 { (low - pad).max(0.0) } else { low - pad };
         let high = high + pad;
@@ -69,6 +69,12 @@ impl Axis {
     pub(super) fn ticks(&self) -> impl Iterator<Item = (f64, &str)> {
         self.ticks.iter().map(|(value, text)| (self.place(*value), text.as_str()))
     }
+}
+
+/// A tick without idle zeros: "8", "8.5", "0.25".
+pub(super) fn tidy(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn bounds(values: &[f64]) -> Option<(f64, f64)> {

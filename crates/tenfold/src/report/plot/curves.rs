@@ -1,7 +1,7 @@
 //! One line a method: learning, little data, and memory by batch size; named at its right end.
 
 use super::Drawing;
-use super::axis::Axis;
+use super::axis::{Axis, tidy};
 use super::label::{short, spread, width};
 use super::scatter::percent;
 use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
@@ -35,7 +35,7 @@ pub(in super::super) fn learning_curves(findings: &Findings) -> Drawing {
 /// Training loss by step, smoothed: mean over seeds, band from the lowest to the highest seed.
 pub(in super::super) fn loss_curves(findings: &Findings) -> Drawing {
     let curves = over_seeds(findings, |run| smoothed(&run.losses));
-    let y = Axis::linear("Training loss (nats), smoothed", &heights(&curves), 5, crate::metric::digits)?;
+    let y = Axis::linear("Training loss (nats), smoothed", &heights(&curves), 5, tidy)?;
     by_step("Training loss by step, a line for each method", &curves, &y)
 }
 
@@ -125,7 +125,8 @@ fn by_step(title: &str, curves: &[Curve], y: &Axis) -> Drawing {
 
 fn lines(title: &str, curves: &[Curve], x: &Axis, y: &Axis, spread: Spread) -> Drawing {
     let widest = curves.iter().map(|c| width(&short(&c.name))).max()?;
-    let room = Room { height: 340, left: 36, right: widest / SCALE + 24 };
+    let height = if spread == Spread::Bars { 400 } else { 340 };
+    let room = Room { height, left: 38, right: widest / SCALE + 24 };
     draw(title, room, x, y, |sheet| {
         if spread == Spread::Band {
             curves.iter().try_for_each(|curve| band(sheet, curve))?;
@@ -155,7 +156,11 @@ fn bars(sheet: &Sheet, curve: &Curve, aside: i32) -> Drawn {
     for (x, _, range) in &curve.points {
         if let Some((low, high)) = range {
             let (low, high) = (sheet.at(*x, *low), sheet.at(*x, *high));
-            sheet.line(vec![(low.0 + aside, low.1), (high.0 + aside, high.1)], curve.series.colour(), 1.0)?;
+            sheet.line(
+                vec![(low.0 + aside, low.1), (high.0 + aside, high.1)],
+                curve.series.colour(),
+                0.75,
+            )?;
         }
     }
     Ok(())

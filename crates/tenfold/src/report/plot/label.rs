@@ -63,8 +63,9 @@ pub(super) fn spread(wished: &[i32], top: i32, bottom: i32) -> Vec<i32> {
     places
 }
 
-/// A frame for a label near a point: the nearest of many that overlaps least with what is taken.
-pub(super) fn near(point: (i32, i32), text: &str, taken: &[Frame], within: Frame) -> Frame {
+/// A frame for a label near a point: of many, the one that overlaps least with what is taken (each
+/// frame with the weight of an overlap), and the nearer of two that are alike.
+pub(super) fn near(point: (i32, i32), text: &str, taken: &[(Frame, i64)], within: Frame) -> Frame {
     let (w, h) = (width(text), (1.1 * TEXT) as i32 * SCALE);
     let mut best: Option<(i64, Frame)> = None;
     for distance in [9, 13, 20, 30, 42, 56] {
@@ -74,8 +75,9 @@ pub(super) fn near(point: (i32, i32), text: &str, taken: &[Frame], within: Frame
             let left = cx as i32 - ((1.0 - side) / 2.0 * f64::from(w)) as i32;
             let top = cy as i32 - h / 2;
             let frame = (left, top, left + w, top + h);
-            let covered: i64 = taken.iter().map(|other| overlap(frame, *other)).sum();
-            let cost = covered + 4 * (area(frame) - overlap(frame, within));
+            let covered: i64 = taken.iter().map(|(other, weight)| weight * overlap(frame, *other)).sum();
+            let outside = area(frame) - overlap(frame, within);
+            let cost = 3 * (covered + 6 * outside) + area(frame) * i64::from(distance - 9) / 40;
             if best.is_none_or(|(lowest, _)| cost < lowest) {
                 best = Some((cost, frame));
             }
@@ -117,7 +119,7 @@ mod tests {
         let within = (0, 0, 8000, 8000);
         let free = near((1000, 1000), "lora", &[], within);
         assert!(free.0 > 1000);
-        let other = near((1000, 1000), "lora", &[free], within);
+        let other = near((1000, 1000), "lora", &[(free, 4)], within);
         assert_eq!(overlap(free, other), 0);
     }
 }

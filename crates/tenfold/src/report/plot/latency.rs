@@ -1,7 +1,7 @@
 //! Response times: for each method the middle half, p5 to p95, and p99; unmerged and merged.
 
 use super::Drawing;
-use super::axis::Axis;
+use super::axis::{Axis, tidy};
 use super::label::{short, width};
 use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
 use crate::metric::Findings;
@@ -23,16 +23,16 @@ pub(in super::super) fn latency(findings: &Findings) -> Drawing {
     let lowest = times.iter().copied().fold(f64::INFINITY, f64::min);
     let highest = times.iter().copied().fold(0.0, f64::max);
     let x = if lowest > 0.0 && highest > 8.0 * lowest {
-        Axis::log("Response time (ms, log scale)", &times, crate::metric::digits)?
+        Axis::log("Response time (ms, log scale)", &times, tidy)?
     } else {
-        Axis::linear("Response time (ms)", &times, 6, crate::metric::digits)?
+        Axis::linear("Response time (ms)", &times, 6, tidy)?
     };
     let slots: Vec<f64> = (0..rows.len()).map(|k| -(k as f64)).collect();
     let edges = [0.5, 0.5 - rows.len() as f64];
-    let y = Axis::linear("Box: middle half · line: p5 to p95 · dot: p99", &edges, 5, |_| String::new())?
+    let y = Axis::linear("Box: middle half · line: p5 to p95 · mark: p99", &edges, 5, |_| String::new())?
         .with_ticks(Vec::new());
     let left = rows.iter().map(|row| width(&row.label)).max()? / SCALE + 14;
-    let room = Room { height: 84 + 22 * rows.len() as i32, left, right: 14 };
+    let room = Room { height: 90 + 24 * rows.len() as i32, left, right: 14 };
     draw("Response time of a whole request by method", room, &x, &y, |sheet| {
         rows.iter().zip(&slots).try_for_each(|(row, slot)| one(sheet, row, *slot))
     })

@@ -55,7 +55,7 @@ fn scatter(title: &str, points: &[Point], x: &Axis) -> Drawing {
     let ends = |p: &Point| [Some(p.accuracy.value), p.accuracy.low, p.accuracy.high];
     let heights: Vec<f64> = points.iter().flat_map(ends).flatten().collect();
     let y = Axis::linear("Accuracy (%), bars: 95 % interval", &heights, 5, percent)?;
-    let room = Room { height: 340, left: 34, right: 14 };
+    let room = Room { height: 340, left: 38, right: 14 };
     draw(title, room, x, &y, |sheet| {
         for p in points {
             if let (Some(low), Some(high)) = (p.accuracy.low, p.accuracy.high) {
@@ -70,30 +70,37 @@ fn scatter(title: &str, points: &[Point], x: &Axis) -> Drawing {
 }
 
 fn labels(sheet: &Sheet, points: &[Point]) -> Drawn {
-    let mut taken: Vec<Frame> = Vec::new();
-    for p in points {
-        let (x, y) = sheet.at(p.cost, p.accuracy.value);
-        let half = 7 * SCALE;
-        taken.push((x - half, y - half, x + half, y + half));
-        let low = sheet.at(p.cost, p.accuracy.low.unwrap_or(p.accuracy.value));
-        let high = sheet.at(p.cost, p.accuracy.high.unwrap_or(p.accuracy.value));
-        taken.push((x - 4 * SCALE, high.1, x + 4 * SCALE, low.1));
-    }
-    let within = sheet.frame();
-    for p in points {
+    let mut placed: Vec<(Frame, i64)> = Vec::new();
+    for (index, p) in points.iter().enumerate() {
         let point = sheet.at(p.cost, p.accuracy.value);
         let text = short(&p.name);
-        let frame = near(point, &text, &taken, within);
-        taken.push(frame);
+        let mut taken = obstacles(sheet, points, index);
+        taken.extend(&placed);
+        let frame = near(point, &text, &taken, sheet.frame());
+        placed.push((frame, 4));
         let middle = (frame.1 + frame.3) / 2;
         let foot = (point.0.clamp(frame.0, frame.2), middle);
-        let far = (foot.0 - point.0).abs().max((foot.1 - point.1).abs()) > 14 * SCALE;
+        let far = (foot.0 - point.0).abs().max((foot.1 - point.1).abs()) > 10 * SCALE;
         if far {
             sheet.line(vec![point, foot], QUIET, 0.75)?;
         }
         sheet.text(&text, (frame.0, middle), INK, (HPos::Left, VPos::Center))?;
     }
     Ok(())
+}
+
+/// Markers and bars, with the weight of an overlap. A label must keep farther from other markers
+/// than from its own, or it would seem to be theirs.
+fn obstacles(sheet: &Sheet, points: &[Point], own: usize) -> Vec<(Frame, i64)> {
+    let mut frames = Vec::new();
+    for (index, p) in points.iter().enumerate() {
+        let at = |accuracy: Option<f64>| sheet.at(p.cost, accuracy.unwrap_or(p.accuracy.value));
+        let ((x, y), low, high) = (at(None), at(p.accuracy.low), at(p.accuracy.high));
+        let half = if index == own { 7 } else { 11 } * SCALE;
+        frames.push(((x - half, y - half, x + half, y + half), 4));
+        frames.push(((x - 3 * SCALE, high.1, x + 3 * SCALE, low.1), 2));
+    }
+    frames
 }
 
 /// A tick of a share.

@@ -13,7 +13,7 @@ pub(super) const SCALE: i32 = 8;
 /// Width of every plot; narrow, so that text is still of reading size on a phone.
 pub(super) const WIDTH: i32 = 440;
 /// Size of text.
-pub(super) const TEXT: f64 = 13.0;
+pub(super) const TEXT: f64 = 14.5;
 
 pub(super) const INK: RGBColor = RGBColor(0x1B, 0x1F, 0x24);
 pub(super) const QUIET: RGBColor = RGBColor(0x57, 0x60, 0x6A);
@@ -91,9 +91,9 @@ fn try_draw(
 ) -> Drawn {
     let root = SVGBackend::with_string(svg, size).into_drawing_area();
     let chart = ChartBuilder::on(&root)
-        .margin_top(26 * SCALE)
+        .margin_top(28 * SCALE)
         .margin_right(room.right * SCALE)
-        .x_label_area_size(44 * SCALE)
+        .x_label_area_size(48 * SCALE)
         .y_label_area_size(room.left * SCALE)
         .build_cartesian_2d(x.range(), y.range())?;
     let sheet = Sheet { root: &root, chart, x, y };
@@ -175,7 +175,7 @@ impl<'s, 'b> Sheet<'s, 'b> {
         self.line(vec![(left, bottom), (right, bottom)], QUIET, 1.0)?;
         self.text(&self.y.label, (2 * SCALE, 4 * SCALE), INK, (HPos::Left, VPos::Top))?;
         let middle = (left + right) / 2;
-        self.text(&self.x.label, (middle, bottom + 25 * SCALE), INK, (HPos::Center, VPos::Top))
+        self.text(&self.x.label, (middle, bottom + 27 * SCALE), INK, (HPos::Center, VPos::Top))
     }
 }
 
