@@ -9,8 +9,11 @@
 
 mod atomic;
 pub mod error;
+pub mod metric;
 pub mod progress;
 pub mod record;
+pub mod report;
+pub mod statistics;
 
 pub mod data;
 pub mod task;

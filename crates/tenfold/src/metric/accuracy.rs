@@ -1,0 +1,63 @@
+//! Metric 1: the task's own score in the domain that was trained on.
+
+use super::{Direction, Evidence, Figure, Metric, Reading, Standing, Unit};
+use crate::statistics::{ratio, score};
+
+pub(super) static METRIC: Metric = Metric {
+    number: 1,
+    name: "accuracy",
+    title: "Accuracy",
+    unit: "% of test rows whose label is predicted",
+    direction: Direction::Higher,
+    source: "Mean over seeds on the test split of the trained domain. The interval (95 %) is a bootstrap over \
+             seeds and test rows. Groups: methods that share a letter cannot be told apart (paired by test row, \
+             Holm's correction over all pairs, 5 %).",
+    compute,
+};
+
+fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
+    let runs = evidence.outcomes(method, None);
+    let why = evidence.why_no_main(method);
+    let accuracy = Reading::measured(runs.as_ref().map(score), &why);
+    vec![
+        Figure::new("accuracy", "Accuracy", Unit::Share, Direction::Higher, accuracy),
+        Figure::new("group", "Group", Unit::Number, Direction::Neither, group(evidence, method, &why)),
+        Figure::new(
+            "share_of_full",
+            "Share of full fine-tuning",
+            Unit::Share,
+            Direction::Higher,
+            share_of_full(evidence, method, &why),
+        ),
+    ]
+}
+
+fn group(evidence: &Evidence, method: &str, why: &str) -> Reading {
+    let standing = Standing::of(evidence);
+    match standing.letters(method) {
+        Some(letters) => Reading::Judged {
+            verdict: letters.to_owned(),
+            good: letters.starts_with('a').then_some(true),
+            because: "methods that share a letter cannot be told apart".to_owned(),
+        },
+        None => Reading::unavailable(why),
+    }
+}
+
+fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {
+    let Some(full) = evidence.full() else {
+        return Reading::unavailable("the study has no full fine-tuning to compare with");
+    };
+    let Some(own) = evidence.outcomes(method, None) else {
+        return Reading::unavailable(why);
+    };
+    if full.name == method {
+        return Reading::unavailable("it is the yardstick itself");
+    }
+    match evidence.outcomes(&full.name, None) {
+        Some(yardstick) => {
+            Reading::measured(ratio(&own, &yardstick), "not scored on the same rows as full fine-tuning")
+        }
+        None => Reading::unavailable("full fine-tuning has no finished run"),
+    }
+}

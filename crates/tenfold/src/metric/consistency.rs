@@ -1,0 +1,153 @@
+//! Metric 9: how steadily a method trains, and how alike its seeds come out.
+
+use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use crate::record::Trained;
+use crate::statistics::{Estimate, cohens_kappa, deviation, mean, raw_agreement};
+
+/// The loss has fallen this share of its whole fall.
+const FALLEN: f64 = 0.9;
+/// The shortest run that a trend can be drawn through.
+const SHORTEST_RUN: usize = 15;
+
+pub(super) static METRIC: Metric = Metric {
+    number: 9,
+    name: "consistency",
+    title: "Training consistency",
+    unit: "variance of the loss around its trend (nats²), spread and agreement over seeds",
+    direction: Direction::Lower,
+    source: "Trend: centred moving average over a tenth of the steps (at least 5, odd), only where the window is whole. \
+             Spread: standard deviation of the score over seeds, chi-squared interval. Agreement: same label on the same \
+             test row, mean over pairs of seeds; kappa is Cohen's (1960). Repeat: first steps run twice, losses compared bit by bit.",
+    compute,
+};
+
+fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
+    let runs: Vec<&Trained> = evidence.main(method).into_iter().map(|(_, run)| run).collect();
+    let none = evidence.why_no_main(method);
+    let short = if runs.is_empty() { none.clone() } else { format!("fewer than {SHORTEST_RUN} steps") };
+    let single = if runs.is_empty() { none.clone() } else { "one seed shows no spread".to_owned() };
+    let over = |f: fn(&[f32]) -> Option<f64>, why: &str| {
+        let values: Vec<f64> = runs.iter().filter_map(|run| f(&run.losses)).collect();
+        Reading::measured(mean(&values).map(at_least_zero), why)
+    };
+    let unfallen = if runs.is_empty() {
+        none.clone()
+    } else {
+        "the loss did not fall, or the run is too short".to_owned()
+    };
+    let scores: Vec<f64> = runs.iter().filter_map(|run| Some(run.tests.first()?.score.accuracy)).collect();
+    let pairs = |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), &single);
+    use Direction::{Higher, Lower};
+    vec![
+        Figure::new(
+            "loss_variance",
+            "Loss variance around trend",
+            Unit::SquareNats,
+            Lower,
+            over(loss_variance, &short),
+        ),
+        Figure::new(
+            "steps_to_fall",
+            "Steps to 90 % of the fall",
+            Unit::Steps,
+            Lower,
+            over(steps_to_fall, &unfallen),
+        ),
+        Figure::new(
+            "score_deviation",
+            "Score spread over seeds",
+            Unit::Points,
+            Lower,
+            Reading::measured(deviation(&scores), &single),
+        ),
+        Figure::new("agreement", "Agreement between seeds", Unit::Share, Higher, pairs(raw_agreement)),
+        Figure::new("kappa", "Cohen's kappa", Unit::Number, Higher, pairs(cohens_kappa)),
+        Figure::new("repeat", "Bitwise repeat", Unit::Number, Direction::Neither, repeat(evidence, method)),
+    ]
+}
+
+fn at_least_zero(e: Estimate) -> Estimate {
+    Estimate { low: e.low.map(|low| low.max(0.0)), ..e }
+}
+
+fn window(steps: usize) -> usize {
+    (steps / 10).max(5) | 1
+}
+
+/// Centred moving average, one value for each whole window.
+fn trend(losses: &[f32]) -> Option<(usize, Vec<f64>)> {
+    if losses.len() < SHORTEST_RUN || losses.iter().any(|x| !x.is_finite()) {
+        return None;
+    }
+    let width = window(losses.len());
+    let average = |w: &[f32]| w.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
+    Some((width, losses.windows(width).map(average).collect()))
+}
+
+/// Mean squared distance from the trend; a window of w follows its centre by 1/w, which is given back.
+fn loss_variance(losses: &[f32]) -> Option<f64> {
+    let (width, trend) = trend(losses)?;
+    let centres = &losses[width / 2..];
+    let squares: f64 = trend.iter().zip(centres).map(|(t, x)| (f64::from(*x) - t).powi(2)).sum();
+    Some(squares / trend.len() as f64 / (1.0 - 1.0 / width as f64))
+}
+
+/// Steps until the trend has done nine tenths of its fall from its start to its lowest point.
+fn steps_to_fall(losses: &[f32]) -> Option<f64> {
+    let (width, trend) = trend(losses)?;
+    let start = *trend.first()?;
+    let lowest = trend.iter().copied().fold(f64::INFINITY, f64::min);
+    if start - lowest <= 1e-6 {
+        return None;
+    }
+    let place = trend.iter().position(|t| *t <= start - FALLEN * (start - lowest))?;
+    Some((place + width / 2 + 1) as f64)
+}
+
+fn mean_over_pairs(runs: &[&Trained], f: fn(&[u32], &[u32]) -> Option<f64>) -> Option<Estimate> {
+    let mut values = Vec::new();
+    for (index, a) in runs.iter().enumerate() {
+        for b in &runs[index + 1..] {
+            let (a, b) = (a.tests.first()?, b.tests.first()?);
+            values.extend(f(&a.predictions, &b.predictions));
+        }
+    }
+    // Pairs share seeds, so they are not independent: no interval.
+    mean(&values).map(|e| Estimate { low: None, high: None, n: runs.len(), ..e })
+}
+
+fn repeat(evidence: &Evidence, method: &str) -> Reading {
+    match evidence.probe(method).map(|p| &p.repeat) {
+        Some(repeat) => {
+            let (verdict, because) = match repeat.first_difference {
+                None => ("identical".to_owned(), format!("{} steps, every loss the same bits", repeat.steps)),
+                Some(step) => (format!("differs at step {step}"), format!("of {} steps", repeat.steps)),
+            };
+            Reading::Judged { verdict, good: Some(repeat.first_difference.is_none()), because }
+        }
+        None => Reading::unavailable(evidence.why_no_probe(method)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::SplitMix;
+
+    #[test]
+    fn variance_is_that_of_the_noise_and_not_of_the_fall() {
+        let mut random = SplitMix::new(1);
+        let losses: Vec<f32> =
+            (0..4000).map(|i| (2.0 - 1.5 * f64::from(i) / 4000.0 + 0.1 * random.normal()) as f32).collect();
+        assert!((loss_variance(&losses).unwrap() - 0.01).abs() < 0.001);
+        assert!(loss_variance(&losses[..10]).is_none());
+    }
+
+    #[test]
+    fn the_fall_is_found_and_a_flat_loss_has_none() {
+        let losses: Vec<f32> = (0..100).map(|i| if i < 50 { 2.0 } else { 1.0 }).collect();
+        let steps = steps_to_fall(&losses).unwrap();
+        assert!((50.0..=60.0).contains(&steps), "{steps}");
+        assert!(steps_to_fall(&[1.0; 100]).is_none());
+    }
+}

@@ -1,0 +1,241 @@
+//! What the metrics may look at: the study's facts and its records, by method and purpose.
+
+use crate::record::{Outcome, Probed, Record, Role, Test, Trained};
+use crate::statistics::Runs;
+
+/// All a study left behind.
+#[derive(Debug, Clone)]
+pub struct Evidence<'a> {
+    /// What was studied and how.
+    pub study: StudyFacts,
+    /// Its records, in any order.
+    pub records: &'a [Record],
+}
+
+/// What was studied and how, in words where the report only repeats it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StudyFacts {
+    /// The study's name.
+    pub name: String,
+    /// The purpose it recommends for: "balanced", "memory" …; see `report::Purpose`.
+    pub purpose: String,
+    /// The methods in the study's order.
+    pub methods: Vec<MethodFacts>,
+    /// Seeds of the comparison.
+    pub seeds: Vec<u64>,
+    /// Sizes of the small-data curve.
+    pub small_data: Vec<usize>,
+    /// Rows in a training batch.
+    pub batch_size: usize,
+    /// Where the learning rates come from, in a sentence.
+    pub learning_rates: String,
+    /// The data: task, source, rows in each split, label shares, hash; a few sentences.
+    pub data: String,
+    /// The base model: name, parameters, weights' type, hash; a sentence.
+    pub model: String,
+    /// The machine; a sentence.
+    pub machine: String,
+    /// Why benchmarks were not run, or which, in words that follow "not run:".
+    pub benchmark_note: String,
+    /// The day the report was made, as it is to be shown.
+    pub generated_at: String,
+    /// Wall time of the whole study, in seconds.
+    pub elapsed_seconds: f64,
+}
+
+/// One method of the study.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MethodFacts {
+    /// Its name in the study and in the records: "lora-r32".
+    pub name: String,
+    /// Its name for people: "LoRA, rank 32".
+    pub title: String,
+    /// The adapter's type: "lora", "full".
+    pub kind: String,
+    /// True if it can be merged into the base.
+    pub mergeable: bool,
+    /// The learning rate of its main trials.
+    pub learning_rate: Option<f64>,
+}
+
+/// A trial that could not be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure<'a> {
+    /// The method's name.
+    pub method: &'a str,
+    /// What the trial was for.
+    pub role: &'a Role,
+    /// Its seed.
+    pub seed: u64,
+    /// Why, for people.
+    pub reason: &'a str,
+}
+
+impl<'a> Evidence<'a> {
+    /// Full fine-tuning, the yardstick, if the study has it.
+    pub fn full(&self) -> Option<&MethodFacts> {
+        self.study.methods.iter().find(|method| method.kind == "full")
+    }
+
+    /// The facts of a method.
+    pub fn method(&self, name: &str) -> Option<&MethodFacts> {
+        self.study.methods.iter().find(|method| method.name == name)
+    }
+
+    /// Trained runs of the comparison, by rising seed.
+    pub fn main(&self, method: &str) -> Vec<(u64, &'a Trained)> {
+        let mut runs: Vec<(u64, &Trained)> =
+            self.trained(method).filter(|(role, ..)| **role == Role::Main).map(|(_, s, t)| (s, t)).collect();
+        runs.sort_by_key(|(seed, _)| *seed);
+        runs
+    }
+
+    /// Runs of the small-data curve: examples, draw, run; in rising order.
+    pub fn small_data(&self, method: &str) -> Vec<(usize, usize, &'a Trained)> {
+        let mut runs: Vec<_> = self
+            .trained(method)
+            .filter_map(|(role, _, run)| match role {
+                Role::SmallData { examples, draw } => Some((*examples, *draw, run)),
+                _ => None,
+            })
+            .collect();
+        runs.sort_by_key(|(examples, draw, _)| (*examples, *draw));
+        runs
+    }
+
+    /// Runs of the learning-rate search: learning rate and run, by rising rate.
+    pub fn search(&self, method: &str) -> Vec<(f64, &'a Trained)> {
+        let mut runs: Vec<_> = self
+            .trained(method)
+            .filter_map(|(role, _, run)| match role {
+                Role::Search { learning_rate } => Some((*learning_rate, run)),
+                _ => None,
+            })
+            .collect();
+        runs.sort_by(|a, b| a.0.total_cmp(&b.0));
+        runs
+    }
+
+    /// Runs of standard benchmarks: name, seed, run; by name and seed.
+    pub fn benchmarks(&self, method: &str) -> Vec<(&'a str, u64, &'a Trained)> {
+        let mut runs: Vec<_> = self
+            .trained(method)
+            .filter_map(|(role, seed, run)| match role {
+                Role::Benchmark { name } => Some((name.as_str(), seed, run)),
+                _ => None,
+            })
+            .collect();
+        runs.sort_by_key(|(name, seed, _)| (*name, *seed));
+        runs
+    }
+
+    /// What was measured of the method alone on the machine.
+    pub fn probe(&self, method: &str) -> Option<&'a Probed> {
+        self.of(method).find_map(|record| match &record.outcome {
+            Outcome::Probed(probed) => Some(&**probed),
+            _ => None,
+        })
+    }
+
+    /// Every trial that could not be run, in the study's order of methods.
+    pub fn failures(&self) -> Vec<Failure<'a>> {
+        let mut failures: Vec<Failure> = self
+            .records
+            .iter()
+            .filter_map(|record| match &record.outcome {
+                Outcome::Failed { reason } => Some(Failure {
+                    method: &record.trial.method,
+                    role: &record.trial.role,
+                    seed: record.trial.seed,
+                    reason,
+                }),
+                _ => None,
+            })
+            .collect();
+        let place = |name: &str| self.study.methods.iter().position(|m| m.name == name);
+        failures
+            .sort_by_key(|f| (place(f.method).unwrap_or(usize::MAX), f.method, role_name(f.role), f.seed));
+        failures
+    }
+
+    /// Every domain that a main run was tested on, the one trained on first.
+    pub fn domains(&self) -> Vec<&'a str> {
+        let mut domains: Vec<&str> = Vec::new();
+        for method in &self.study.methods {
+            for (_, run) in self.main(&method.name) {
+                for test in &run.tests {
+                    if !domains.contains(&test.domain.as_str()) {
+                        domains.push(&test.domain);
+                    }
+                }
+            }
+        }
+        domains
+    }
+
+    /// Right and wrong, row by row and seed by seed, in one domain (`None`: the one trained on).
+    pub fn outcomes(&self, method: &str, domain: Option<&str>) -> Option<Runs> {
+        let outcomes: Option<Vec<Vec<f64>>> =
+            self.main(method).iter().map(|(_, run)| test_of(run, domain).map(right_or_wrong)).collect();
+        Runs::new(&outcomes?)
+    }
+
+    /// Why a method has no main run, for people.
+    pub fn why_no_main(&self, method: &str) -> String {
+        self.why_none(method, |role| *role == Role::Main, "no finished run")
+    }
+
+    /// Why a method has no probe, for people.
+    pub fn why_no_probe(&self, method: &str) -> String {
+        self.why_none(method, |role| *role == Role::Probe, "not probed alone on the machine")
+    }
+
+    /// Why a method has no small-data runs, for people.
+    pub fn why_no_small_data(&self, method: &str) -> String {
+        self.why_none(method, |role| matches!(role, Role::SmallData { .. }), "no small-data runs")
+    }
+
+    fn why_none(&self, method: &str, wanted: impl Fn(&Role) -> bool, otherwise: &str) -> String {
+        let failures: Vec<Failure> = self.failures().into_iter().filter(|f| f.method == method).collect();
+        let failed = failures.iter().find(|f| wanted(f.role));
+        // A method that never trained is not probed either: its first failure is the reason.
+        let failed = failed.or_else(|| failures.first().filter(|_| self.trained(method).next().is_none()));
+        failed.map_or_else(|| otherwise.to_owned(), |f| format!("failed: {}", f.reason))
+    }
+
+    fn of(&self, method: &str) -> impl Iterator<Item = &'a Record> {
+        let (records, method) = (self.records, method.to_owned());
+        records.iter().filter(move |record| record.trial.method == method)
+    }
+
+    fn trained(&self, method: &str) -> impl Iterator<Item = (&'a Role, u64, &'a Trained)> {
+        self.of(method).filter_map(|record| match &record.outcome {
+            Outcome::Trained(run) => Some((&record.trial.role, record.trial.seed, &**run)),
+            _ => None,
+        })
+    }
+}
+
+/// The test split of a domain; without a name that of the domain trained on.
+pub(super) fn test_of<'t>(run: &'t Trained, domain: Option<&str>) -> Option<&'t Test> {
+    match domain {
+        None => run.tests.first(),
+        Some(name) => run.tests.iter().find(|test| test.domain == name),
+    }
+}
+
+/// 1 for every row whose label was predicted, else 0.
+pub(super) fn right_or_wrong(test: &Test) -> Vec<f64> {
+    test.labels.iter().zip(&test.predictions).map(|(a, b)| f64::from(u8::from(a == b))).collect()
+}
+
+/// What a trial is for, in words.
+pub(crate) fn role_name(role: &Role) -> String {
+    match role {
+        Role::Main => "comparison".to_owned(),
+        Role::Search { learning_rate } => format!("learning-rate search, {learning_rate:e}"),
+        Role::SmallData { examples, draw } => format!("small data, {examples} examples, draw {}", draw + 1),
+        Role::Probe => "probe".to_owned(),
+        Role::Benchmark { name } => format!("benchmark {name}"),
+    }
+}

@@ -1,0 +1,99 @@
+//! Every figure of every method, computed once and asked for by name.
+
+use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading};
+use crate::statistics::{Comparison, Estimate, Runs, compare};
+use std::collections::BTreeMap;
+
+/// All that the report and the recommendation rest on.
+#[derive(Debug)]
+pub struct Findings<'a> {
+    /// Where it comes from.
+    pub evidence: &'a Evidence<'a>,
+    /// How the methods stand to one another in accuracy.
+    pub standing: Standing,
+    figures: BTreeMap<(usize, String), Vec<Figure>>,
+}
+
+/// Accuracy of the methods against one another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    /// Names of the methods with a score, in the study's order; indices of `comparison` point here.
+    pub methods: Vec<String>,
+    /// Mean score of each.
+    pub means: Vec<f64>,
+    /// Every pair.
+    pub comparison: Comparison,
+}
+
+impl<'a> Findings<'a> {
+    /// Computes all figures; takes about a second for a large study.
+    pub fn of(evidence: &'a Evidence<'a>) -> Findings<'a> {
+        let mut figures = BTreeMap::new();
+        for metric in METRICS {
+            for method in &evidence.study.methods {
+                let found = (metric.compute)(evidence, &method.name);
+                figures.insert((metric.number, method.name.clone()), found);
+            }
+        }
+        Findings { evidence, standing: Standing::of(evidence), figures }
+    }
+
+    /// The study's methods.
+    pub fn methods(&self) -> &[MethodFacts] {
+        &self.evidence.study.methods
+    }
+
+    /// The figures of one metric for one method.
+    pub fn figures(&self, metric: &Metric, method: &str) -> &[Figure] {
+        self.figures.get(&(metric.number, method.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
+    /// One figure, by the metric's name and the figure's key.
+    pub fn figure(&self, method: &str, metric: &str, key: &str) -> Option<&Figure> {
+        let metric = METRICS.iter().find(|m| m.name == metric)?;
+        self.figures(metric, method).iter().find(|figure| figure.key == key)
+    }
+
+    /// The number of one figure, where there is one.
+    pub fn estimate(&self, method: &str, metric: &str, key: &str) -> Option<Estimate> {
+        self.figure(method, metric, key)?.reading.estimate().copied()
+    }
+
+    /// Why one figure is missing.
+    pub fn why_missing(&self, method: &str, metric: &str, key: &str) -> String {
+        match self.figure(method, metric, key).map(|figure| &figure.reading) {
+            Some(Reading::Unavailable { reason }) => reason.clone(),
+            _ => "not measured".to_owned(),
+        }
+    }
+}
+
+impl Standing {
+    /// Compares all methods that have a score in the domain trained on.
+    pub fn of(evidence: &Evidence) -> Standing {
+        let (mut methods, mut runs) = (Vec::new(), Vec::<Runs>::new());
+        for method in &evidence.study.methods {
+            if let Some(outcomes) = evidence.outcomes(&method.name, None) {
+                methods.push(method.name.clone());
+                runs.push(outcomes);
+            }
+        }
+        let means = runs.iter().map(Runs::mean).collect();
+        Standing { methods, means, comparison: compare(&runs) }
+    }
+
+    /// Index of the method with the highest mean score.
+    pub fn best(&self) -> Option<usize> {
+        (0..self.means.len()).max_by(|a, b| self.means[*a].total_cmp(&self.means[*b]).then(b.cmp(a)))
+    }
+
+    /// Index of a method.
+    pub fn place(&self, method: &str) -> Option<usize> {
+        self.methods.iter().position(|name| name == method)
+    }
+
+    /// The letters of a method.
+    pub fn letters(&self, method: &str) -> Option<&str> {
+        self.comparison.letters.get(self.place(method)?).map(String::as_str)
+    }
+}

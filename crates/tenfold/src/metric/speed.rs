@@ -1,0 +1,123 @@
+//! Metric 2: how fast a method trains and answers, and how soon it is good enough.
+
+use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use crate::record::Speed;
+use crate::statistics::{Estimate, mean};
+
+/// Share of full fine-tuning's final validation score that counts as good enough.
+const TARGET_SHARE: f64 = 0.95;
+
+pub(super) static METRIC: Metric = Metric {
+    number: 2,
+    name: "speed",
+    title: "Processing speed",
+    unit: "real tokens and examples per second (padding and virtual tokens not counted)",
+    direction: Direction::Higher,
+    source: "Probe: the method alone on the machine, warm-up left out. Interval: Student's t over batches. Time to \
+             target: steps until 95 % of full fine-tuning's final validation score, times the probe's seconds per step.",
+    compute,
+};
+
+fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
+    let probe = evidence.probe(method);
+    let why = evidence.why_no_probe(method);
+    let stretches = [
+        ("train", "Training", probe.map(|p| &p.training)),
+        ("infer", "Inference", probe.map(|p| &p.inference)),
+    ];
+    let mut figures = Vec::new();
+    for (key, label, speed) in stretches {
+        let tokens = Reading::measured(speed.and_then(|s| rate(s, s.tokens)), &why);
+        let examples = Reading::measured(speed.and_then(|s| rate(s, s.examples)), &why);
+        let (tokens_key, examples_key) =
+            (format!("{key}_tokens_per_second"), format!("{key}_examples_per_second"));
+        figures.push(Figure::new(examples_key, label, Unit::ExamplesPerSecond, Direction::Higher, examples));
+        figures.push(Figure::new(tokens_key, label, Unit::TokensPerSecond, Direction::Higher, tokens));
+    }
+    let time = time_to_target(evidence, method);
+    figures.push(Figure::new(
+        "time_to_target",
+        "Time to target score",
+        Unit::Seconds,
+        Direction::Lower,
+        time,
+    ));
+    figures
+}
+
+/// Work per second, with the interval of the mean batch time turned into one of the rate.
+fn rate(speed: &Speed, work: u64) -> Option<Estimate> {
+    let per_batch = work as f64 / speed.batch_seconds.len() as f64;
+    let seconds = mean(&speed.batch_seconds)?;
+    if seconds.value <= 0.0 || work == 0 {
+        return None;
+    }
+    let rate = seconds.map(|s| per_batch / s);
+    // A lower end of the batch time at or below zero bounds the rate on neither side.
+    Some(if seconds.low.is_some_and(|low| low <= 0.0) {
+        Estimate { low: None, high: None, ..rate }
+    } else {
+        rate
+    })
+}
+
+fn time_to_target(evidence: &Evidence, method: &str) -> Reading {
+    let Some(target) = target_score(evidence) else {
+        return Reading::unavailable("the target comes from full fine-tuning, which has no finished run");
+    };
+    let runs = evidence.main(method);
+    if runs.is_empty() {
+        return Reading::unavailable(evidence.why_no_main(method));
+    }
+    let Some(step_seconds) = evidence.probe(method).and_then(|p| mean(&p.training.batch_seconds)) else {
+        return Reading::unavailable(evidence.why_no_probe(method));
+    };
+    let first = |run: &crate::record::Trained| {
+        let look = run.validation.iter().find(|look| look.score.accuracy >= target);
+        look.map(|look| look.step as f64 * step_seconds.value)
+    };
+    let reached: Vec<f64> = runs.iter().filter_map(|(_, run)| first(run)).collect();
+    if reached.len() < runs.len() {
+        let (some, all) = (reached.len(), runs.len());
+        return Reading::unavailable(format!(
+            "{} of {all} seeds reached {}",
+            if some == 0 { "none".to_owned() } else { some.to_string() },
+            Unit::Share.write(target)
+        ));
+    }
+    let how = format!(
+        "steps until a look at the validation split showed {}, times seconds per step measured alone",
+        Unit::Share.write(target)
+    );
+    match mean(&reached) {
+        Some(estimate) => {
+            // Seeds that all reached it at the same look show no spread: the looks are too far apart.
+            let spread = estimate.margin().is_some_and(|margin| margin > 0.0);
+            let low = estimate.low.filter(|_| spread).map(|low| low.max(0.0));
+            let high = estimate.high.filter(|_| spread);
+            Reading::Estimated { estimate: Estimate { low, high, ..estimate }, how }
+        }
+        None => Reading::unavailable("no finished run"),
+    }
+}
+
+fn target_score(evidence: &Evidence) -> Option<f64> {
+    let runs = evidence.main(&evidence.full()?.name);
+    let last: Vec<f64> =
+        runs.iter().filter_map(|(_, run)| run.validation.last()).map(|look| look.score.accuracy).collect();
+    mean(&last).map(|e| TARGET_SHARE * e.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_work_over_time() {
+        let speed = Speed { examples: 40, tokens: 800, batch_seconds: vec![0.9, 1.1, 1.0, 1.0] };
+        let e = rate(&speed, speed.tokens).unwrap();
+        assert!((e.value - 200.0).abs() < 1e-9);
+        assert!(e.low.unwrap() < 200.0 && e.high.unwrap() > 200.0);
+        assert!(rate(&Speed { examples: 0, tokens: 0, batch_seconds: vec![] }, 0).is_none());
+    }
+}

@@ -1,0 +1,230 @@
+//! A made-up study for tests: eight methods, three seeds, four domains, one failure, one missing probe.
+
+use super::{Evidence, MethodFacts, StudyFacts};
+use crate::record::*;
+use crate::statistics::SplitMix;
+use std::collections::BTreeMap;
+
+const SEEDS: [u64; 3] = [1, 2, 3];
+const SIZES: [usize; 6] = [16, 32, 64, 128, 256, 512];
+const DRAWS: usize = 3;
+const STEPS: usize = 240;
+const DOMAINS: [(&str, f64); 4] =
+    [("movie", 0.0), ("restaurant", -0.05), ("tweets", -0.14), ("laptop", -0.08)];
+
+/// name, title, mergeable, accuracy, trainable, train MB, examples/s, latency ms.
+type Row = (&'static str, &'static str, bool, f64, u64, f64, f64, f64);
+const METHODS: [Row; 9] = [
+    ("full", "Full fine-tuning", false, 0.871, 22_713_602, 431.0, 62.0, 7.9),
+    ("lora", "LoRA, rank 8", true, 0.868, 221_954, 148.0, 117.0, 9.1),
+    ("dora", "DoRA, rank 8", true, 0.869, 235_010, 171.0, 78.0, 11.8),
+    ("ia3", "(IA)³", true, 0.852, 37_634, 139.0, 124.0, 8.6),
+    ("bitfit", "BitFit", false, 0.858, 99_458, 137.0, 131.0, 7.9),
+    ("prefix_tuning", "Prefix tuning, 20 tokens", false, 0.823, 244_226, 160.0, 96.0, 10.2),
+    ("prompt_tuning", "Prompt tuning, 20 tokens", false, 0.774, 155_906, 163.0, 88.0, 12.4),
+    ("linear_probe", "Linear probe", false, 0.795, 770, 96.0, 412.0, 7.9),
+    ("adalora", "AdaLoRA, rank 8 <from 12>", true, 0.0, 0, 0.0, 0.0, 0.0),
+];
+
+/// Records that look like those of a study.
+pub(crate) struct World {
+    records: Vec<Record>,
+    seeds: usize,
+}
+
+impl World {
+    /// The whole study.
+    pub(crate) fn new() -> World {
+        World::with_seeds(SEEDS.len())
+    }
+
+    /// The study with its first seeds alone.
+    pub(crate) fn with_seeds(seeds: usize) -> World {
+        let mut random = SplitMix::new(42);
+        let hardness: Vec<Vec<f64>> =
+            DOMAINS.iter().map(|_| (0..800).map(|_| random.uniform()).collect()).collect();
+        let mut records = Vec::new();
+        for row in &METHODS {
+            if row.3 == 0.0 {
+                let reason = "the loss became NaN at step 12: try a lower learning rate than 3e-2".to_owned();
+                records.push(record(row.0, Role::Main, 1, Outcome::Failed { reason }));
+                continue;
+            }
+            for seed in &SEEDS[..seeds] {
+                let skill = row.3 + 0.004 * random.normal();
+                let run = trained(&mut random, row, skill, &hardness, STEPS);
+                records.push(record(row.0, Role::Main, *seed, Outcome::Trained(Box::new(run))));
+            }
+            for (place, size) in SIZES.iter().enumerate() {
+                for draw in 0..DRAWS {
+                    let short = 0.36 * (row.3 - 0.5) * (1.0 - place as f64 / 6.5) + 0.4 * row.6.recip();
+                    let skill = row.3 - short + 0.015 * random.normal();
+                    let run = trained(&mut random, row, skill, &hardness[..1], 40);
+                    let role = Role::SmallData { examples: *size, draw };
+                    records.push(record(row.0, role, 1, Outcome::Trained(Box::new(run))));
+                }
+            }
+            if row.0 != "dora" {
+                let probed = probed(&mut random, row);
+                records.push(record(row.0, Role::Probe, 1, Outcome::Probed(Box::new(probed))));
+            }
+        }
+        World { records, seeds }
+    }
+
+    /// What the metrics look at.
+    pub(crate) fn evidence(&self) -> Evidence<'_> {
+        let fact = |row: &Row| MethodFacts {
+            name: row.0.to_owned(),
+            title: row.1.to_owned(),
+            kind: row.0.to_owned(),
+            mergeable: row.2,
+            learning_rate: Some(1e-3),
+        };
+        let study = StudyFacts {
+            name: "quickstart".to_owned(),
+            purpose: "balanced".to_owned(),
+            methods: METHODS.iter().map(fact).collect(),
+            seeds: SEEDS[..self.seeds].to_vec(),
+            small_data: SIZES.to_vec(),
+            batch_size: 16,
+            learning_rates: "Each method tried 4 learning rates on the validation split with the same number of steps; the best one was kept.".to_owned(),
+            data: "Sentiment (two labels): 2,400 training rows of movie reviews, 400 validation rows, 800 test rows in each of four domains. The most frequent label makes 51 % of the test rows.".to_owned(),
+            model: "all-MiniLM-L6-v2, 22.7 M parameters, weights in f32.".to_owned(),
+            machine: "Synthetic CPU @ 2.6 GHz, 2 cores, avx2, 8.2 GB, Linux x86_64.".to_owned(),
+            benchmark_note: "this study is offline; see `tenfold list tasks`".to_owned(),
+            generated_at: "2026-01-31".to_owned(),
+            elapsed_seconds: 1234.0,
+        };
+        Evidence { study, records: &self.records }
+    }
+}
+
+fn record(method: &str, role: Role, seed: u64, outcome: Outcome) -> Record {
+    let model = ModelIdentity {
+        name: "all-minilm-l6-v2".into(),
+        sha256: "0".repeat(64),
+        parameters: 22_713_216,
+        weights: "f32".into(),
+    };
+    let machine = Machine {
+        processor: "Synthetic CPU".into(),
+        cores: 2,
+        memory_bytes: 8_200_000_000,
+        simd: "avx2".into(),
+        system: "linux x86_64".into(),
+    };
+    let data = DataIdentity { task: "sentiment".into(), sha256: "0".repeat(64) };
+    let trial = Trial {
+        code: "0.1.0".into(),
+        model,
+        data,
+        method: method.into(),
+        adapter: serde_json::json!({ "type": method }),
+        train: serde_json::json!({ "learning_rate": 1e-3 }),
+        role,
+        seed,
+    };
+    Record { schema: SCHEMA, trial, machine, outcome }
+}
+
+fn test(random: &mut SplitMix, domain: &str, skill: f64, hardness: &[f64]) -> Test {
+    let labels: Vec<u32> = (0..hardness.len()).map(|i| (i % 2) as u32).collect();
+    let right = |random: &mut SplitMix, h: f64| {
+        let h = if random.uniform() < 0.12 { random.uniform() } else { h };
+        h < skill
+    };
+    let predictions: Vec<u32> =
+        labels.iter().zip(hardness).map(|(l, h)| if right(random, *h) { *l } else { 1 - l }).collect();
+    let accuracy =
+        labels.iter().zip(&predictions).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64;
+    let score = Score { examples: labels.len(), loss: 1.2 - accuracy, accuracy };
+    Test { domain: domain.to_owned(), labels, predictions, score }
+}
+
+fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], steps: usize) -> Trained {
+    let pace = 8.0 + 20.0 * (0.9 - row.3) / 0.1;
+    let height = |step: usize| 0.69 - (0.69 - (1.15 - row.3)) * (1.0 - (-(step as f64) / pace).exp());
+    let losses = (0..steps).map(|step| (height(step) + 0.05 * random.normal()).max(0.01) as f32).collect();
+    let validation = (1..=8)
+        .map(|look| {
+            let step = look * steps / 8;
+            let accuracy = skill - (skill - 0.5) * (-(step as f64) / pace).exp() + 0.006 * random.normal();
+            let score = Score { examples: 400, loss: height(step), accuracy };
+            Validation { step, seconds: step as f64 * 0.2, score }
+        })
+        .collect();
+    let tests: Vec<Test> = DOMAINS
+        .iter()
+        .zip(hardness)
+        .map(|((domain, drop), h)| test(random, domain, skill + drop, h))
+        .collect();
+    let parameters =
+        Parameters { trainable: row.4, head: 770, base: 22_713_216, adapter_bytes: row.4 * 4 + 1200 };
+    Trained {
+        parameters,
+        steps,
+        examples: steps as u64 * 16,
+        tokens: steps as u64 * 16 * 24,
+        seconds: steps as f64 * 0.25,
+        losses,
+        validation,
+        best_step: steps,
+        stopped_early: false,
+        train_score: Score { examples: 1000, loss: 0.2, accuracy: (skill + 0.04).min(1.0) },
+        tests,
+    }
+}
+
+fn memory(peak: f64, trainable: u64, training: bool) -> Memory {
+    let by_class: BTreeMap<String, u64> = [
+        ("base", 91_000_000),
+        ("trainable", trainable * 4),
+        ("gradients", if training { trainable * 4 } else { 0 }),
+        ("optimizer", if training { trainable * 8 } else { 0 }),
+        ("workspace", 3_000_000),
+    ]
+    .map(|(class, bytes)| (class.to_owned(), bytes))
+    .into();
+    let sum: u64 = by_class.values().sum();
+    let activations = ((peak * 1e6) as u64).saturating_sub(sum);
+    let mut by_class = by_class;
+    by_class.insert("activations".to_owned(), activations);
+    let peak_bytes = by_class.values().sum();
+    Memory { by_class, peak_bytes, process_peak_bytes: Some(peak_bytes + 31_000_000) }
+}
+
+fn probed(random: &mut SplitMix, row: &Row) -> Probed {
+    let mut batches = |seconds: f64, n: usize| -> Vec<f64> {
+        (0..n).map(|_| seconds * (1.0 + 0.05 * random.normal().abs())).collect()
+    };
+    let training =
+        Speed { examples: 16 * 24, tokens: 16 * 24 * 24, batch_seconds: batches(16.0 / row.6, 24) };
+    let inference =
+        Speed { examples: 32 * 20, tokens: 32 * 20 * 24, batch_seconds: batches(32.0 / 410.0, 20) };
+    let mut requests = |ms: f64| -> Vec<f64> {
+        (0..400)
+            .map(|_| ms * 1e-3 * (1.0 + 0.09 * random.normal().abs() + 0.6 * random.uniform().powi(40)))
+            .collect()
+    };
+    let energy = |seconds: f64| Energy {
+        joules: seconds * 11.4,
+        seconds,
+        processor_seconds: seconds * 1.9,
+        source: EnergySource::Estimate { watts_per_core: 6.0 },
+    };
+    let per_row = (row.5 - 91.0).max(4.0) / 16.0;
+    Probed {
+        threads: 2,
+        training_energy: energy(training.batch_seconds.iter().sum()),
+        inference_energy: energy(inference.batch_seconds.iter().sum()),
+        training,
+        inference,
+        training_memory: memory(row.5, row.4, true),
+        inference_memory: memory(104.0, row.4, false),
+        memory_by_batch: [4usize, 8, 16, 32].map(|b| (b, ((91.0 + per_row * b as f64) * 1e6) as u64)).into(),
+        latency_seconds: requests(row.7),
+        merged_latency_seconds: row.2.then(|| requests(7.9)),
+        repeat: Repeat { steps: 8, first_difference: None },
+    }
+}

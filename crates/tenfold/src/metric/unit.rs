@@ -1,0 +1,184 @@
+//! What figures are counted in, and how they are written for people.
+
+use serde::Serialize;
+
+/// The unit of a figure's value as it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// 0 to 1, written in percent.
+    Share,
+    /// A difference of shares, written in percentage points.
+    Points,
+    /// Bytes, written in kB, MB, GB (powers of 1,000).
+    Bytes,
+    /// Seconds, written in ms, s, min, h.
+    Seconds,
+    /// Tokens per second.
+    TokensPerSecond,
+    /// Rows per second.
+    ExamplesPerSecond,
+    /// Numbers that are trained.
+    Parameters,
+    /// Rows.
+    Examples,
+    /// Optimizer steps.
+    Steps,
+    /// Joules.
+    Joules,
+    /// Watts.
+    Watts,
+    /// Pieces, such as adapters.
+    Count,
+    /// Nats squared: the variance of a loss.
+    SquareNats,
+    /// A number without a unit.
+    Number,
+}
+
+impl Unit {
+    /// The unit's own name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Share => "%",
+            Unit::Points => "points",
+            Unit::Bytes => "bytes",
+            Unit::Seconds => "seconds",
+            Unit::TokensPerSecond => "tokens/s",
+            Unit::ExamplesPerSecond => "examples/s",
+            Unit::Parameters => "parameters",
+            Unit::Examples => "examples",
+            Unit::Steps => "steps",
+            Unit::Joules => "J",
+            Unit::Watts => "W",
+            Unit::Count => "pieces",
+            Unit::SquareNats => "nats²",
+            Unit::Number => "",
+        }
+    }
+
+    /// The part of the unit that a table's heading can say once for all: "examples/s".
+    pub fn heading(self) -> Option<&'static str> {
+        match self {
+            Unit::TokensPerSecond
+            | Unit::ExamplesPerSecond
+            | Unit::Examples
+            | Unit::Steps
+            | Unit::Watts
+            | Unit::Points
+            | Unit::SquareNats => Some(self.name()),
+            _ => None,
+        }
+    }
+
+    /// A value without what [`Unit::heading`] says.
+    pub fn write_bare(self, value: f64) -> String {
+        let text = self.write(value);
+        let bare = self.heading().and_then(|unit| text.strip_suffix(unit)).map(str::trim_end);
+        bare.map_or_else(|| text.clone(), str::to_owned)
+    }
+
+    /// A value with its unit: "87.3 %", "412 MB", "8.1 ms".
+    pub fn write(self, value: f64) -> String {
+        if !value.is_finite() {
+            return "–".to_owned();
+        }
+        let scaled = |steps: &[(f64, &str)]| {
+            let scale =
+                steps.iter().rev().find(|(size, _)| value.abs() >= *size * 0.9995).unwrap_or(&steps[0]);
+            format!("{} {}", digits(value / scale.0), scale.1)
+        };
+        match self {
+            Unit::Share if value != 0.0 && value.abs() < 0.001 => {
+                format!("{} %", minus(small(value * 100.0)))
+            }
+            Unit::Share => format!("{:.1} %", value * 100.0),
+            Unit::Bytes | Unit::Seconds | Unit::Joules if value == 0.0 => "0".to_owned(),
+            Unit::Points => format!("{} points", minus(format!("{:.1}", value * 100.0))),
+            Unit::Bytes => scaled(&[(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")]),
+            Unit::Seconds => scaled(&[(1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h")]),
+            Unit::Parameters | Unit::Count => short_count(value),
+            Unit::Joules => scaled(&[(1e-3, "mJ"), (1.0, "J"), (1e3, "kJ"), (1e6, "MJ")]),
+            Unit::Number => digits(value),
+            Unit::SquareNats => format!("{} nats²", small(value)),
+            other => format!("{} {}", digits(value), other.name()),
+        }
+    }
+}
+
+/// Three significant digits, thousands set apart: "0.0123", "4.56", "78.9", "1,234".
+pub(crate) fn digits(value: f64) -> String {
+    let size = value.abs();
+    let text = if size >= 99.95 {
+        grouped(value.round())
+    } else if size >= 9.995 {
+        format!("{value:.1}")
+    } else if size >= 0.0995 {
+        format!("{value:.2}")
+    } else if size == 0.0 {
+        "0".to_owned()
+    } else {
+        small(value)
+    };
+    minus(text)
+}
+
+fn small(value: f64) -> String {
+    if value.abs() >= 1e-4 { format!("{value:.4}") } else { format!("{value:.1e}") }
+}
+
+fn short_count(value: f64) -> String {
+    match value.abs() {
+        x if x >= 999.5e6 => format!("{} G", digits(value / 1e9)),
+        x if x >= 999.5e3 => format!("{} M", digits(value / 1e6)),
+        x if x >= 9_999.5 => format!("{} k", digits(value / 1e3)),
+        x if x >= 100.0 || x.fract() == 0.0 => grouped(value.round()),
+        _ => digits(value),
+    }
+}
+
+fn grouped(value: f64) -> String {
+    let plain = format!("{:.0}", value.abs());
+    let mut text = String::new();
+    for (index, digit) in plain.chars().enumerate() {
+        if index > 0 && (plain.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    if value < 0.0 { format!("-{text}") } else { text }
+}
+
+fn minus(text: String) -> String {
+    text.replace('-', "−").replace("e−", "e-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_written_with_three_digits_and_their_unit() {
+        let cases = [
+            (Unit::Share, 0.8734, "87.3 %"),
+            (Unit::Share, 0.000_034, "0.0034 %"),
+            (Unit::Seconds, 0.0, "0"),
+            (Unit::Points, -0.0312, "−3.1 points"),
+            (Unit::Bytes, 412_345_678.0, "412 MB"),
+            (Unit::Bytes, 12.0, "12.0 B"),
+            (Unit::Seconds, 0.0081, "8.10 ms"),
+            (Unit::Seconds, 90.0, "1.50 min"),
+            (Unit::TokensPerSecond, 1234.5, "1,235 tokens/s"),
+            (Unit::Parameters, 147_968.0, "148 k"),
+            (Unit::Parameters, 22_713_216.0, "22.7 M"),
+            (Unit::Parameters, 770.0, "770"),
+            (Unit::Joules, 1500.0, "1.50 kJ"),
+            (Unit::Number, 0.0, "0"),
+            (Unit::Bytes, 999_999.0, "1.00 MB"),
+            (Unit::Share, f64::NAN, "–"),
+        ];
+        for (unit, value, expected) in cases {
+            assert_eq!(unit.write(value), expected);
+        }
+    }
+}

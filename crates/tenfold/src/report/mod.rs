@@ -1,0 +1,31 @@
+//! What people read: a recommendation, a table for the terminal, and one HTML file.
+
+mod format;
+mod html;
+mod plot;
+mod purpose;
+mod recommendation;
+mod table;
+
+pub use html::html;
+pub use purpose::Purpose;
+pub use recommendation::{Recommendation, RunnerUp, SCHEMA, recommend};
+pub use table::{summary_markdown, summary_table};
+
+use crate::metric::Findings;
+
+/// A figure written with its unit, or a dash.
+fn value(findings: &Findings, method: &str, metric: &str, key: &str) -> String {
+    match findings.figure(method, metric, key) {
+        Some(figure) => match figure.reading.estimate() {
+            Some(estimate) => figure.unit.write(estimate.value),
+            None => "–".to_owned(),
+        },
+        None => "–".to_owned(),
+    }
+}
+
+/// A method's name for people.
+fn title<'a>(findings: &'a Findings, method: &'a str) -> &'a str {
+    findings.evidence.method(method).map_or(method, |facts| &facts.title)
+}

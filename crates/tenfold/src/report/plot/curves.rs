@@ -1,0 +1,183 @@
+//! One line a method: learning, little data, and memory by batch size; named at its right end.
+
+use super::Drawing;
+use super::axis::{Axis, tidy};
+use super::label::{short, spread, width};
+use super::scatter::percent;
+use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
+use crate::metric::{Findings, small_data_curve};
+use crate::record::Trained;
+use plotters::style::text_anchor::{HPos, VPos};
+use std::collections::BTreeMap;
+
+/// A method's line: x, y, and how far y may be off.
+struct Curve {
+    series: Series,
+    name: String,
+    points: Vec<(f64, f64, Option<(f64, f64)>)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Spread {
+    Band,
+    Bars,
+}
+
+/// Validation accuracy by step: mean over seeds, band from the lowest to the highest seed.
+pub(in super::super) fn learning_curves(findings: &Findings) -> Drawing {
+    let curves = over_seeds(findings, |run| {
+        run.validation.iter().map(|look| (look.step, look.score.accuracy)).collect()
+    });
+    let y = Axis::linear("Validation accuracy (%)", &heights(&curves), 5, percent)?;
+    by_step("Validation accuracy by training step, a line for each method", &curves, &y)
+}
+
+/// Training loss by step, smoothed: mean over seeds, band from the lowest to the highest seed.
+pub(in super::super) fn loss_curves(findings: &Findings) -> Drawing {
+    let curves = over_seeds(findings, |run| smoothed(&run.losses));
+    let y = Axis::linear("Training loss (nats), smoothed", &heights(&curves), 5, tidy)?;
+    by_step("Training loss by step, a line for each method", &curves, &y)
+}
+
+/// Accuracy by the number of training examples.
+pub(in super::super) fn small_data_curves(findings: &Findings) -> Drawing {
+    let point = |(n, e): (usize, crate::statistics::Estimate)| (n as f64, e.value, e.low.zip(e.high));
+    let curves = by_method(findings, |name| {
+        small_data_curve(findings.evidence, name).into_iter().filter(|(n, _)| *n > 0).map(point).collect()
+    });
+    let mut sizes: Vec<f64> = xs(&curves);
+    sizes.sort_by(f64::total_cmp);
+    sizes.dedup();
+    let ticks: Vec<(f64, String)> = sizes.iter().map(|n| (*n, format!("{n:.0}"))).collect();
+    let x = Axis::log("Training examples (log scale)", &sizes, |v| format!("{v:.0}"))?.with_ticks(ticks);
+    let y = Axis::linear("Accuracy (%), bars: 95 % interval", &heights(&curves), 5, percent)?;
+    lines("Accuracy by number of training examples, a line for each method", &curves, &x, &y, Spread::Bars)
+}
+
+/// Peak training memory by batch size.
+pub(in super::super) fn memory_curves(findings: &Findings) -> Drawing {
+    let curves = by_method(findings, |name| {
+        let probe = findings.evidence.probe(name);
+        let sizes = probe.map(|p| &p.memory_by_batch);
+        sizes.into_iter().flatten().map(|(batch, bytes)| (*batch as f64, *bytes as f64, None)).collect()
+    });
+    let mut sizes: Vec<f64> = xs(&curves);
+    sizes.sort_by(f64::total_cmp);
+    sizes.dedup();
+    let x = Axis::linear("Rows in a batch", &sizes, 5, |v| format!("{v:.0}"))?
+        .with_ticks(sizes.iter().map(|n| (*n, format!("{n:.0}"))));
+    let y =
+        Axis::linear("Peak memory in training (MB)", &heights(&curves), 5, |v| format!("{:.0}", v / 1e6))?;
+    lines("Peak training memory by batch size, a line for each method", &curves, &x, &y, Spread::Bars)
+}
+
+fn by_method(
+    findings: &Findings,
+    points: impl Fn(&str) -> Vec<(f64, f64, Option<(f64, f64)>)>,
+) -> Vec<Curve> {
+    let named = findings.methods().iter().enumerate();
+    let curve = |(index, method): (usize, &crate::metric::MethodFacts)| Curve {
+        series: Series(index),
+        name: method.name.clone(),
+        points: points(&method.name),
+    };
+    named.map(curve).filter(|curve| !curve.points.is_empty()).collect()
+}
+
+fn over_seeds(findings: &Findings, values: impl Fn(&Trained) -> Vec<(usize, f64)>) -> Vec<Curve> {
+    by_method(findings, |name| {
+        let mut by_step: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
+        for (_, run) in findings.evidence.main(name) {
+            for (step, value) in values(run).into_iter().filter(|(_, v)| v.is_finite()) {
+                by_step.entry(step).or_default().push(value);
+            }
+        }
+        let point = |(step, values): (usize, Vec<f64>)| {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+            let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            (step as f64, mean, (values.len() > 1).then_some((low, high)))
+        };
+        by_step.into_iter().map(point).collect()
+    })
+}
+
+/// Means of at most sixty stretches of equal length, at their middle.
+fn smoothed(losses: &[f32]) -> Vec<(usize, f64)> {
+    let stretch = losses.len().div_ceil(60).max(losses.len() / 24).max(1);
+    let mean = |part: &[f32]| part.iter().map(|x| f64::from(*x)).sum::<f64>() / part.len() as f64;
+    losses.chunks(stretch).enumerate().map(|(k, part)| (k * stretch + part.len() / 2, mean(part))).collect()
+}
+
+fn xs(curves: &[Curve]) -> Vec<f64> {
+    curves.iter().flat_map(|c| c.points.iter().map(|p| p.0)).collect()
+}
+
+fn heights(curves: &[Curve]) -> Vec<f64> {
+    let all = curves.iter().flat_map(|c| &c.points);
+    all.flat_map(|(_, y, range)| [*y].into_iter().chain(range.iter().flat_map(|r| [r.0, r.1]))).collect()
+}
+
+fn by_step(title: &str, curves: &[Curve], y: &Axis) -> Drawing {
+    let x = Axis::linear("Training step", &xs(curves), 5, |v| format!("{v:.0}"))?;
+    lines(title, curves, &x, y, Spread::Band)
+}
+
+fn lines(title: &str, curves: &[Curve], x: &Axis, y: &Axis, spread: Spread) -> Drawing {
+    let widest = curves.iter().map(|c| width(&short(&c.name))).max()?;
+    let height = if spread == Spread::Bars { 400 } else { 340 };
+    let room = Room { height, left: 38, right: widest / SCALE + 24 };
+    draw(title, room, x, y, |sheet| {
+        if spread == Spread::Band {
+            curves.iter().try_for_each(|curve| band(sheet, curve))?;
+        }
+        for (index, curve) in curves.iter().enumerate() {
+            let points: Vec<(i32, i32)> = curve.points.iter().map(|p| sheet.at(p.0, p.1)).collect();
+            sheet.line(points.clone(), curve.series.colour(), 2.0)?;
+            if spread == Spread::Bars {
+                // Side by side, so that bars of neighbours do not hide one another.
+                let aside = (2 * index as i32 - curves.len() as i32 + 1) * SCALE;
+                bars(sheet, curve, aside)?;
+                points.iter().try_for_each(|point| sheet.marker(*point, curve.series, 3.5))?;
+            }
+        }
+        end_labels(sheet, curves)
+    })
+}
+
+fn band(sheet: &Sheet, curve: &Curve) -> Drawn {
+    let edge = |pick: fn((f64, f64)) -> f64| curve.points.iter().map(move |p| (p.0, p.2.map_or(p.1, pick)));
+    let upper = edge(|r| r.1).map(|(x, y)| sheet.at(x, y));
+    let lower: Vec<(i32, i32)> = edge(|r| r.0).map(|(x, y)| sheet.at(x, y)).collect();
+    sheet.area(upper.chain(lower.into_iter().rev()).collect(), curve.series.colour(), 0.13)
+}
+
+fn bars(sheet: &Sheet, curve: &Curve, aside: i32) -> Drawn {
+    for (x, _, range) in &curve.points {
+        if let Some((low, high)) = range {
+            let (low, high) = (sheet.at(*x, *low), sheet.at(*x, *high));
+            sheet.line(
+                vec![(low.0 + aside, low.1), (high.0 + aside, high.1)],
+                curve.series.colour(),
+                0.75,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn end_labels(sheet: &Sheet, curves: &[Curve]) -> Drawn {
+    let (_, top, right, bottom) = sheet.frame();
+    let ends: Vec<(i32, i32)> =
+        curves.iter().filter_map(|c| c.points.last()).map(|p| sheet.at(p.0, p.1)).collect();
+    let heights: Vec<i32> = ends.iter().map(|end| end.1).collect();
+    let places = spread(&heights, top, bottom + 8 * SCALE);
+    for ((curve, end), place) in curves.iter().zip(ends).zip(places) {
+        let mark = (right + 8 * SCALE, place);
+        sheet.line(vec![end, (mark.0 - 5 * SCALE, place)], curve.series.colour(), 0.75)?;
+        sheet.marker(mark, curve.series, 3.5)?;
+        let text = (mark.0 + 8 * SCALE, place);
+        sheet.text(&short(&curve.name), text, INK, (HPos::Left, VPos::Center))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! The summary for the terminal, which fits the width given, and the same as Markdown.
+
+use super::format::short;
+use super::recommendation::Recommendation;
+use crate::metric::{Findings, Unit};
+use unicode_width::UnicodeWidthStr;
+
+/// The narrowest a method's column becomes before columns are dropped.
+const NARROWEST_NAME: usize = 12;
+const GAP: usize = 2;
+
+/// A column: heading, metric, key; `drop` says which goes first where the width does not suffice.
+struct Column {
+    heading: &'static str,
+    metric: &'static str,
+    key: &'static str,
+    drop: u8,
+}
+
+const COLUMNS: [Column; 8] = [
+    Column { heading: "accuracy", metric: "accuracy", key: "accuracy", drop: 0 },
+    Column { heading: "group", metric: "accuracy", key: "group", drop: 1 },
+    Column { heading: "worst dom.", metric: "cross_domain", key: "worst", drop: 4 },
+    Column { heading: "train ex/s", metric: "speed", key: "train_examples_per_second", drop: 2 },
+    Column { heading: "peak mem.", metric: "memory", key: "train_peak_bytes", drop: 1 },
+    Column { heading: "trained", metric: "parameters", key: "trainable", drop: 3 },
+    Column { heading: "p95", metric: "response_time", key: "p95", drop: 5 },
+    Column { heading: "J/1k ex", metric: "energy", key: "train_joules", drop: 6 },
+];
+
+/// One line a method, no wider than `width` columns of a terminal (at least 40), failures below.
+pub fn summary_table(findings: &Findings, width: usize) -> String {
+    let width = width.max(40);
+    let mut columns: Vec<&Column> = COLUMNS.iter().collect();
+    let longest = findings.methods().iter().map(|m| m.name.width()).max().unwrap_or(0).max("method".len());
+    loop {
+        let rows = rows(findings, &columns);
+        let widths = widths(&columns, &rows);
+        let taken: usize = widths.iter().map(|w| w + GAP).sum();
+        let room = width.saturating_sub(taken);
+        let needed = longest.min(NARROWEST_NAME.max(width / 5));
+        let Some(last) = columns.iter().map(|c| c.drop).max().filter(|drop| *drop > 0) else {
+            return draw(findings, &columns, &rows, &widths, room.clamp(1, longest), width);
+        };
+        if room >= needed {
+            return draw(findings, &columns, &rows, &widths, room.min(longest), width);
+        }
+        columns.retain(|c| c.drop != last);
+    }
+}
+
+/// The summary as Markdown: the recommendation, every column, and what failed.
+pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String {
+    let columns: Vec<&Column> = COLUMNS.iter().collect();
+    let study = &findings.evidence.study;
+    let mut text = format!("# {}\n\n**{}**\n\n", cell(&study.name), cell(&advice.sentence));
+    for reason in &advice.reasons {
+        text.push_str(&format!("- {}\n", cell(reason)));
+    }
+    text.push_str(&format!("\nRule: {}\n\n", cell(&advice.rule)));
+    let headings: Vec<&str> = columns.iter().map(|c| c.heading).collect();
+    text.push_str(&format!(
+        "| method | {} |\n|---|{}\n",
+        headings.join(" | "),
+        "---:|".repeat(columns.len())
+    ));
+    for (method, row) in findings.methods().iter().zip(rows(findings, &columns)) {
+        let cells: Vec<String> = row.iter().map(|c| cell(c)).collect();
+        text.push_str(&format!("| {} | {} |\n", cell(&method.name), cells.join(" | ")));
+    }
+    text.push_str(&format!("\n{}\n", notes(findings).join("\n\n")));
+    for line in failures(findings) {
+        text.push_str(&format!("\n- {}", cell(&line)));
+    }
+    for caveat in &advice.caveats {
+        text.push_str(&format!("\n- {}", cell(caveat)));
+    }
+    text.push_str(&format!(
+        "\n\n{}\n\n{}\n\n{}\n",
+        cell(&study.model),
+        cell(&study.data),
+        cell(&study.machine)
+    ));
+    text
+}
+
+fn rows(findings: &Findings, columns: &[&Column]) -> Vec<Vec<String>> {
+    let entry = |method: &str, column: &Column| match findings.figure(method, column.metric, column.key) {
+        Some(figure) => match (column.key, figure.reading.estimate()) {
+            ("accuracy", Some(e)) => match e.margin() {
+                Some(margin) => format!("{:.1} ± {:.1} %", e.value * 100.0, margin * 100.0),
+                None => figure.unit.write(e.value),
+            },
+            _ => short(figure.unit, &figure.reading)
+                .replace(&format!(" {}", Unit::ExamplesPerSecond.name()), ""),
+        },
+        None => "–".to_owned(),
+    };
+    findings.methods().iter().map(|m| columns.iter().map(|c| entry(&m.name, c)).collect()).collect()
+}
+
+fn widths(columns: &[&Column], rows: &[Vec<String>]) -> Vec<usize> {
+    let widest = |k: usize| rows.iter().map(|row| row[k].width()).max().unwrap_or(0);
+    columns.iter().enumerate().map(|(k, column)| column.heading.width().max(widest(k))).collect()
+}
+
+fn draw(
+    findings: &Findings,
+    columns: &[&Column],
+    rows: &[Vec<String>],
+    widths: &[usize],
+    name_width: usize,
+    width: usize,
+) -> String {
+    let line = |name: &str, cells: &mut dyn Iterator<Item = &str>| {
+        let name = shortened(name, name_width);
+        let mut text = format!("{name}{}", " ".repeat(name_width - name.width()));
+        for (cell, width) in cells.zip(widths) {
+            text.push_str(&" ".repeat(GAP + width - cell.width()));
+            text.push_str(cell);
+        }
+        text.push('\n');
+        text
+    };
+    let mut text = line("method", &mut columns.iter().map(|c| c.heading));
+    let ruled = name_width + widths.iter().map(|w| w + GAP).sum::<usize>();
+    text.push_str(&format!("{}\n", "─".repeat(ruled)));
+    for (method, row) in findings.methods().iter().zip(rows) {
+        text.push_str(&line(&method.name, &mut row.iter().map(String::as_str)));
+    }
+    text.push('\n');
+    for note in notes(findings).into_iter().chain(failures(findings)) {
+        text.push_str(&format!("{}\n", wrapped(&note, width)));
+    }
+    text
+}
+
+fn notes(findings: &Findings) -> Vec<String> {
+    let seeds = findings.evidence.study.seeds.len();
+    let over = if seeds == 1 { "test rows (one seed: its spread is unknown)" } else { "seeds and test rows" };
+    vec![format!(
+        "±: 95 % interval over {over}. Methods that share a group letter cannot be told apart. ~: an estimate. –: not to be \
+         had, the report says why."
+    )]
+}
+
+/// One line for each method with failed trials.
+fn failures(findings: &Findings) -> Vec<String> {
+    let mut lines: Vec<(String, String, usize)> = Vec::new();
+    for failure in findings.evidence.failures() {
+        match lines.iter_mut().find(|line| line.0 == failure.method) {
+            Some(line) => line.2 += 1,
+            None => lines.push((failure.method.to_owned(), failure.reason.to_owned(), 1)),
+        }
+    }
+    let line = |(method, reason, count): (String, String, usize)| match count {
+        1 => format!("{method} failed: {reason}"),
+        n => format!("{method} failed in {n} trials, first: {reason}"),
+    };
+    lines.into_iter().map(line).collect()
+}
+
+/// Cut to a width, with an ellipsis where something is missing.
+fn shortened(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    for c in text.chars() {
+        if format!("{short}{c}…").width() > width {
+            break;
+        }
+        short.push(c);
+    }
+    if width > 0 { short + "…" } else { short }
+}
+
+fn wrapped(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let word = shortened(word, width);
+        let last = lines.len() - 1;
+        if lines[last].is_empty() {
+            lines[last] = word;
+        } else if lines[last].width() + 1 + word.width() <= width {
+            lines[last] = format!("{} {word}", lines[last]);
+        } else {
+            lines.push(word);
+        }
+    }
+    lines.join("\n")
+}
+
+/// Text that cannot break a Markdown table or be taken for HTML.
+fn cell(text: &str) -> String {
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    flat.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::synthetic::World;
+
+    #[test]
+    fn the_table_fits_every_width_even_with_long_and_wide_names() {
+        let world = World::new();
+        let mut evidence = world.evidence();
+        evidence.study.methods[1].name =
+            "lora-with-a-very-long-name-that-somebody-gave-it-in-a-study".repeat(3);
+        evidence.study.methods[2].name = "低秩适应方法的一个很长很长的名字在这里".to_owned();
+        let findings = Findings::of(&evidence);
+        for width in [40, 60, 80, 100, 120] {
+            for line in summary_table(&findings, width).lines() {
+                assert!(line.width() <= width, "{} > {width}: {line}", line.width());
+            }
+        }
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_everything_and_a_narrow_one_the_essential() {
+        let world = World::new();
+        let evidence = world.evidence();
+        let findings = Findings::of(&evidence);
+        let wide = summary_table(&findings, 100);
+        println!("{wide}\n{}", summary_table(&findings, 80));
+        assert!(wide.contains("J/1k ex") && wide.contains("adalora failed: the loss became NaN"));
+        let narrow = summary_table(&findings, 60);
+        assert!(narrow.contains("accuracy") && !narrow.contains("J/1k ex"));
+    }
+
+    #[test]
+    fn markdown_keeps_its_columns() {
+        let world = World::new();
+        let evidence = world.evidence();
+        let findings = Findings::of(&evidence);
+        let advice = super::super::recommend(&findings, super::super::Purpose::Balanced);
+        let text = summary_markdown(&findings, &advice);
+        let bars = |line: &&str| line.starts_with('|');
+        assert!(text.lines().filter(bars).all(|line| line.matches('|').count() == COLUMNS.len() + 2));
+        assert!(text.contains(&cell(&advice.sentence)));
+    }
+}

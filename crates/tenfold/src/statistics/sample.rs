@@ -1,0 +1,119 @@
+//! Means, deviations and quantiles of one sample, with intervals.
+
+use super::{CONFIDENCE, Estimate, t_quantile};
+use statrs::distribution::{Binomial, ChiSquared, ContinuousCDF, DiscreteCDF};
+
+/// Mean with Student's t interval. One observation has no interval; none has no mean.
+pub fn mean(values: &[f64]) -> Option<Estimate> {
+    let n = values.len();
+    let value = average(values)?;
+    let margin = standard_deviation(values).map(|s| t_quantile(n as f64 - 1.0) * s / (n as f64).sqrt());
+    Some(Estimate { value, low: margin.map(|m| value - m), high: margin.map(|m| value + m), n })
+}
+
+/// Standard deviation (n − 1), `None` for fewer than two observations: one run has no deviation.
+pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+    if values.len() < 2 {
+        return None;
+    }
+    let centre = average(values)?;
+    let squares: f64 = values.iter().map(|x| (x - centre).powi(2)).sum();
+    Some((squares / (values.len() as f64 - 1.0)).sqrt())
+}
+
+/// Standard deviation with its chi-squared interval, which for three runs is wide: that is the truth.
+pub fn deviation(values: &[f64]) -> Option<Estimate> {
+    let value = standard_deviation(values)?;
+    let freedom = values.len() as f64 - 1.0;
+    let law = ChiSquared::new(freedom).ok()?;
+    let end = |p: f64| Some(value * (freedom / law.inverse_cdf(p)).sqrt()).filter(|x| x.is_finite());
+    let tail = (1.0 - CONFIDENCE) / 2.0;
+    Some(Estimate { value, low: end(1.0 - tail), high: end(tail), n: values.len() })
+}
+
+/// Quantile `q` of a sample with the interval between two order statistics.
+///
+/// The value interpolates linearly (type 7 of Hyndman and Fan, 1996). The interval makes no
+/// assumption about the distribution: the number of observations below the true quantile is binomial
+/// (David and Nagaraja, *Order Statistics*, section 7.1). Where the sample is too small to bound
+/// the quantile on one side (p99 of 200 requests), that side is `None`.
+pub fn quantile(values: &[f64], q: f64) -> Option<Estimate> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let value = quantile_of_sorted(&sorted, q)?;
+    let n = sorted.len();
+    let law = Binomial::new(q, n as u64).ok()?;
+    let tail = (1.0 - CONFIDENCE) / 2.0;
+    // X(l) <= quantile <= X(u), 1-based, with P(Bin < l) <= tail and P(Bin < u) >= 1 - tail.
+    let lower = (1..=n).take_while(|l| law.cdf(*l as u64 - 1) <= tail).last();
+    let upper = (1..=n).find(|u| law.cdf(*u as u64 - 1) >= 1.0 - tail);
+    Some(Estimate { value, low: lower.map(|l| sorted[l - 1]), high: upper.map(|u| sorted[u - 1]), n })
+}
+
+/// Quantile `q` of values that already stand in rising order.
+pub fn quantile_of_sorted(sorted: &[f64], q: f64) -> Option<f64> {
+    let last = sorted.len().checked_sub(1)?;
+    let place = q.clamp(0.0, 1.0) * last as f64;
+    let (below, share) = (place.floor() as usize, place.fract());
+    let above = (below + 1).min(last);
+    Some(sorted[below] * (1.0 - share) + sorted[above] * share)
+}
+
+fn average(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SplitMix;
+    use super::*;
+
+    #[test]
+    fn one_observation_has_a_value_and_no_interval() {
+        let one = mean(&[3.0]).unwrap();
+        assert_eq!((one.value, one.low, one.high, one.n), (3.0, None, None, 1));
+        assert!(mean(&[]).is_none() && standard_deviation(&[3.0]).is_none() && deviation(&[3.0]).is_none());
+    }
+
+    #[test]
+    fn the_t_interval_is_the_textbook_one() {
+        let e = mean(&[1.0, 2.0, 3.0]).unwrap();
+        assert!((e.margin().unwrap() - 4.3027 / 3f64.sqrt()).abs() < 1e-3);
+    }
+
+    #[test]
+    fn too_few_requests_leave_p99_open_above() {
+        let values: Vec<f64> = (0..200).map(f64::from).collect();
+        let p50 = quantile(&values, 0.5).unwrap();
+        assert_eq!(p50.value, 99.5);
+        assert!(p50.low.unwrap() < 99.5 && p50.high.unwrap() > 99.5);
+        assert!(quantile(&values, 0.99).unwrap().high.is_none());
+        let small = quantile(&[1.0], 0.5).unwrap();
+        assert_eq!((small.low, small.high), (None, None));
+    }
+
+    #[test]
+    fn quantile_intervals_cover_the_true_quantile() {
+        let mut random = SplitMix::new(3);
+        let covered = (0..1000)
+            .filter(|_| {
+                let draws: Vec<f64> = (0..400).map(|_| random.uniform()).collect();
+                let e = quantile(&draws, 0.95).unwrap();
+                e.low.unwrap() <= 0.95 && 0.95 <= e.high.unwrap()
+            })
+            .count();
+        assert!((930..=980).contains(&covered), "{covered} of 1000");
+    }
+
+    #[test]
+    fn t_intervals_cover_the_true_mean() {
+        let mut random = SplitMix::new(4);
+        let covered = (0..4000)
+            .filter(|_| {
+                let e = mean(&[random.normal(), random.normal(), random.normal()]).unwrap();
+                e.low.unwrap() <= 0.0 && 0.0 <= e.high.unwrap()
+            })
+            .count();
+        assert!((3720..=3880).contains(&covered), "{covered} of 4000");
+    }
+}
