@@ -9,11 +9,8 @@
 
 mod atomic;
 pub mod error;
-pub mod metric;
 pub mod progress;
 pub mod record;
-pub mod report;
-pub mod statistics;
 
 pub mod data;
 pub mod task;
@@ -25,7 +22,14 @@ pub mod adapter;
 pub mod train;
 
 pub mod eval;
+
 pub mod meter;
+
+pub mod statistics;
+
+pub mod metric;
+
+pub mod report;
 
 pub mod study;
 

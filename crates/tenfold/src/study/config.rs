@@ -176,6 +176,14 @@ impl Study {
         if faults.is_empty() { Ok(study) } else { Err(Error::Faults { file: path.to_owned(), faults }) }
     }
 
+    /// The methods in the order of the registry, those of one type by name.
+    pub fn ordered_methods(&self) -> Vec<(&String, &MethodSettings)> {
+        let place = |method: &MethodSettings| adapter::METHODS.iter().position(|known| known.name == method.kind);
+        let mut methods: Vec<_> = self.methods.iter().collect();
+        methods.sort_by_key(|(_, method)| place(method));
+        methods
+    }
+
     /// The study as TOML, all defaults written out.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_else(|error| unreachable!("a study is plain values: {error}"))
@@ -204,6 +212,9 @@ impl Study {
         require(self.search.candidates > 0, "search.candidates: expected at least 1".into());
         require(!self.small_data.examples.contains(&0), "small_data.examples: expected numbers above 0".into());
         require(self.probe.steps > 0 && self.probe.requests > 0, "probe: expected steps and requests above 0".into());
+        if let Err(error) = crate::report::Purpose::named(&self.purpose) {
+            faults.push(format!("purpose: {error}"));
+        }
         for (name, method) in &self.methods {
             faults.extend(method.faults().into_iter().map(|fault| format!("methods.{name}.{fault}")));
         }

@@ -1,5 +1,6 @@
 //! Studies: which methods to compare, on which model and data, and how to run that to its end.
 
+mod conclude;
 mod config;
 mod plan;
 mod probe;
@@ -8,7 +9,7 @@ mod session;
 mod store;
 mod trial;
 
+pub use conclude::Conclusion;
 pub use config::{MethodSettings, Probing, Search, SmallData, Study};
-pub use plan::{Job as PlannedTrial, hash};
 pub use probe::probe;
 pub use run::{Finished, Options, run};

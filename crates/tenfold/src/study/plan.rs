@@ -104,6 +104,15 @@ impl Plan<'_> {
         })
     }
 
+    /// A standard benchmark: every method with every seed, with the study's own settings.
+    pub(super) fn benchmark(&self, name: &str, rates: &BTreeMap<String, f64>) -> Result<Vec<Job>> {
+        self.for_each(rates, |method, rate| {
+            let role = Role::Benchmark { name: name.into() };
+            let jobs = self.study.seeds.iter();
+            jobs.map(|seed| self.job(method, role.clone(), *seed, self.settings(rate))).collect()
+        })
+    }
+
     /// One probe of every method.
     pub(super) fn probes(&self, rates: &BTreeMap<String, f64>) -> Result<Vec<Job>> {
         if !self.study.probe.enabled {

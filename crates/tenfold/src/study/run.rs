@@ -1,5 +1,6 @@
 //! Running a study to its end: what is finished is kept, what is not goes on.
 
+use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
 use super::plan::{Job, Plan};
 use super::session::{Session, backend};
@@ -15,13 +16,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where and how to run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The run's folder.
     pub out: PathBuf,
+    /// Whether to run what is missing, or to report on what is there.
+    pub run_missing: bool,
     /// A command that probes: run folder and trial name are appended to it.
     pub probe_command: Vec<OsString>,
 }
@@ -35,25 +38,34 @@ pub struct Finished {
     pub learning_rates: BTreeMap<String, f64>,
     /// How many trials were run just now; the others were there already.
     pub ran: usize,
+    /// How many trials are missing, where the study was not to be run.
+    pub missing: usize,
 }
 
-/// Runs all trials that are not finished.
-pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<Finished> {
+/// Runs all trials that are not finished, and writes the report.
+pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<(Finished, Conclusion)> {
     let folder = RunFolder::new(&options.out);
     let _lock = folder.lock()?;
-    atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
+    if options.run_missing {
+        atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
+    }
+    let elapsed = Elapsed::start(&folder);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
-    let runner = Runner { study, options, folder, session: &session, progress };
+    let runner = Runner { study, options, folder: folder.clone(), elapsed, progress };
     let plan = Plan { study, session: &session };
-    let mut finished = Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0 };
-    runner.trials("learning-rate search", plan.search()?, &mut finished)?;
+    let mut finished = Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0, missing: 0 };
+    runner.trials("learning-rate search", &session, plan.search()?, &mut finished)?;
     finished.learning_rates = learning_rates(study, &finished.records);
     let rates = finished.learning_rates.clone();
-    runner.trials("comparison", plan.main(&rates)?, &mut finished)?;
-    runner.trials("small data", plan.small_data(&rates)?, &mut finished)?;
+    runner.trials("comparison", &session, plan.main(&rates)?, &mut finished)?;
+    runner.trials("small data", &session, plan.small_data(&rates)?, &mut finished)?;
+    let benchmark_note = runner.benchmarks(&session, &rates, &mut finished)?;
     runner.probes(plan.probes(&rates)?, &mut finished)?;
-    Ok(finished)
+    let elapsed_seconds = runner.elapsed.keep()?;
+    let circumstances = Circumstances { learning_rates: &rates, benchmark_note, elapsed_seconds };
+    let conclusion = conclude(study, &session, &folder, &finished.records, &circumstances)?;
+    Ok((finished, conclusion))
 }
 
 /// The learning rate given, or the one with the best validation score.
@@ -82,13 +94,38 @@ struct Runner<'a> {
     study: &'a Study,
     options: &'a Options,
     folder: RunFolder,
-    session: &'a Session,
+    elapsed: Elapsed,
     progress: &'a dyn Progress,
 }
 
 impl Runner<'_> {
+    /// Runs the standard benchmarks whose rows are here; says of the others why they were not run.
+    fn benchmarks(
+        &self,
+        session: &Session,
+        rates: &BTreeMap<String, f64>,
+        finished: &mut Finished,
+    ) -> Result<String> {
+        let mut missing = Vec::new();
+        for name in &self.study.benchmarks {
+            match session.benchmark(self.study, name, self.progress) {
+                Ok(session) => {
+                    let plan = Plan { study: self.study, session: &session };
+                    let jobs = plan.benchmark(&session.data_identity.task, rates)?;
+                    self.trials(&format!("benchmark {name}"), &session, jobs, finished)?;
+                }
+                Err(error @ Error::MissingData { .. }) => missing.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.study.benchmarks.is_empty() {
+            missing.push("the study names none".into());
+        }
+        Ok(missing.join("; "))
+    }
+
     /// Runs trials side by side, each on one thread, over the one base.
-    fn trials(&self, phase: &str, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
+    fn trials(&self, phase: &str, session: &Session, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
         let mut queue = VecDeque::new();
         for job in jobs {
             match self.folder.finished(&job)? {
@@ -97,6 +134,10 @@ impl Runner<'_> {
             }
         }
         let total = queue.len();
+        if !self.options.run_missing {
+            finished.missing += total;
+            return Ok(());
+        }
         if total == 0 {
             return Ok(());
         }
@@ -106,7 +147,7 @@ impl Runner<'_> {
         let state = Mutex::new(State { queue, records: Vec::new(), error: None });
         std::thread::scope(|scope| {
             for _ in 0..workers.min(total) {
-                scope.spawn(|| self.work(&state, bar));
+                scope.spawn(|| self.work(session, &state, bar));
             }
         });
         self.progress.event(Event::Finished { job: bar, note: format!("{total} trials") });
@@ -117,7 +158,7 @@ impl Runner<'_> {
     }
 
     /// One worker: takes trials until there are none, or until one meets trouble that concerns all.
-    fn work(&self, state: &Mutex<State>, bar: Bar) {
+    fn work(&self, session: &Session, state: &Mutex<State>, bar: Bar) {
         let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
             Ok(pool) => pool,
@@ -137,7 +178,7 @@ impl Runner<'_> {
                     None => return,
                 }
             };
-            let outcome = pool.install(|| self.trial(&job));
+            let outcome = pool.install(|| self.trial(session, &job));
             let mut state = lock();
             match outcome {
                 Ok(record) => state.records.push(record),
@@ -149,10 +190,10 @@ impl Runner<'_> {
         }
     }
 
-    fn trial(&self, job: &Job) -> Result<Record> {
+    fn trial(&self, session: &Session, job: &Job) -> Result<Record> {
         let folder = self.folder.prepare(job)?;
         let snapshot_every = Duration::from_secs_f64(self.study.snapshot_seconds);
-        let work = Work { session: self.session, job, folder: &folder, snapshot_every, progress: self.progress };
+        let work = Work { session, job, folder: &folder, snapshot_every, progress: self.progress };
         let outcome = match work.run() {
             Ok(trained) => Outcome::Trained(Box::new(trained)),
             // These concern the whole study, not the trial.
@@ -167,6 +208,10 @@ impl Runner<'_> {
         for job in jobs {
             if let Some(record) = self.folder.finished(&job)? {
                 finished.records.push(record);
+                continue;
+            }
+            if !self.options.run_missing {
+                finished.missing += 1;
                 continue;
             }
             self.folder.prepare(&job)?;
@@ -226,6 +271,7 @@ impl Runner<'_> {
     fn record(&self, job: &Job, outcome: Outcome) -> Result<Record> {
         let record = Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
         self.folder.keep(job, &record)?;
+        self.elapsed.keep()?;
         Ok(record)
     }
 }
@@ -234,4 +280,25 @@ struct State {
     queue: VecDeque<Job>,
     records: Vec<Record>,
     error: Option<Error>,
+}
+
+/// Seconds that all commands on a run took together, kept beside its trials.
+struct Elapsed {
+    path: PathBuf,
+    before: f64,
+    start: Instant,
+}
+
+impl Elapsed {
+    fn start(folder: &RunFolder) -> Elapsed {
+        let path = folder.file("elapsed_seconds");
+        let before = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+        Elapsed { path, before: before.unwrap_or(0.0), start: Instant::now() }
+    }
+
+    fn keep(&self) -> Result<f64> {
+        let seconds = self.before + self.start.elapsed().as_secs_f64();
+        atomic::write(&self.path, format!("{seconds:.1}\n").as_bytes())?;
+        Ok(seconds)
+    }
 }

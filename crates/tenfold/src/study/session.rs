@@ -11,7 +11,6 @@ use crate::record::{DataIdentity, ModelIdentity};
 use crate::task::Task;
 use crate::train::Rows;
 use serde_json::Value;
-use std::path::PathBuf;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Cpu, Dtype};
 
@@ -19,10 +18,11 @@ use tenfold_tensor::{Backend, Cpu, Dtype};
 pub(super) struct Session {
     pub model: Arc<dyn Model>,
     pub tokenizer: Tokenizer,
-    pub folder: PathBuf,
     pub model_identity: ModelIdentity,
     pub data_identity: DataIdentity,
     pub labels: Vec<String>,
+    /// Who published the rows, and under which licence.
+    pub task_source: String,
     pub train_examples: Vec<Example>,
     pub train: Rows,
     pub validation: Rows,
@@ -33,6 +33,13 @@ pub(super) struct Session {
     pub notes: Vec<String>,
 }
 
+/// The part that does not depend on the task.
+struct Base {
+    model: Arc<dyn Model>,
+    tokenizer: Tokenizer,
+    identity: ModelIdentity,
+}
+
 impl Session {
     /// Finds, reads and encodes all that the study names. The base's bytes are booked with `backend`.
     pub(super) fn open(study: &Study, backend: &Arc<dyn Backend>, progress: &dyn Progress) -> Result<Session> {
@@ -41,38 +48,65 @@ impl Session {
         let model = model::load(&located.dir, backend, dtype)?;
         let tokenizer = Tokenizer::from_dir(&located.dir)?;
         check_vocabulary(&located.dir, &tokenizer, &*model)?;
-        let task = Task::load(&study.task)?;
+        let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
+        let base = Base {
+            model,
+            tokenizer,
+            identity: ModelIdentity {
+                name: study.model.clone(),
+                sha256: located.sha256,
+                parameters,
+                weights: study.weights.clone(),
+            },
+        };
+        let rows = [study.train_rows, study.validation_rows, study.test_rows];
+        Session::encode(study, base, &study.task, rows, progress)
+    }
+
+    /// The same model with a standard benchmark's rows: as many to train on, all of its test rows.
+    pub(super) fn benchmark(&self, study: &Study, task: &str, progress: &dyn Progress) -> Result<Session> {
+        let base = Base {
+            model: self.model.clone(),
+            tokenizer: self.tokenizer.clone(),
+            identity: self.model_identity.clone(),
+        };
+        Session::encode(study, base, task, [study.train_rows, study.validation_rows, 0], progress)
+    }
+
+    fn encode(
+        study: &Study,
+        base: Base,
+        task: &str,
+        [train_rows, validation_rows, test_rows]: [usize; 3],
+        progress: &dyn Progress,
+    ) -> Result<Session> {
+        let Base { model, tokenizer, identity } = base;
+        let task = Task::load(task)?;
         let data = task.read()?;
         let length = study.train.max_length.min(model.extents().max_positions);
         let encode = |examples: &[Example], rows: usize| {
             let rows = if rows == 0 { examples.len() } else { rows.min(examples.len()) };
             Rows::encode(&tokenizer, &examples[..rows], length)
         };
-        let train = encode(&data.train, study.train_rows)?;
-        let validation = encode(&data.validation, study.validation_rows)?;
+        let train = encode(&data.train, train_rows)?;
+        let validation = encode(&data.validation, validation_rows)?;
         let tests = (data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, study.test_rows)?)))
+            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?)))
             .collect::<Result<Vec<_>>>()?;
         let truncated = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
         if truncated > 0 {
-            let note = format!("{truncated} rows were cut to {length} tokens (train.max_length)");
+            let note = format!("{}: {truncated} rows were cut to {length} tokens (train.max_length)", task.name);
             progress.event(Event::Note(note));
         }
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
         let requests = requests.iter().take(200).map(|example| example.text.clone()).collect();
-        let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
         Ok(Session {
             model,
             tokenizer,
-            folder: located.dir,
-            model_identity: ModelIdentity {
-                name: study.model.clone(),
-                sha256: located.sha256,
-                parameters,
-                weights: study.weights.clone(),
-            },
+            model_identity: identity,
             data_identity: DataIdentity { task: task.name, sha256: data.sha256 },
             labels: data.labels,
+            task_source: format!("{}; {}", task.source, task.licence),
             train_examples: data.train.into_iter().take(train.len()).collect(),
             train,
             validation,

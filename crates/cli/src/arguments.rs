@@ -1,0 +1,141 @@
+//! What can be typed.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Which fine-tuning method should I use for my model, my data and my hardware?
+///
+/// Tenfold fine-tunes one base model with many methods, measures each over ten metrics, recommends
+/// one, and leaves adapters that Hugging Face PEFT loads. Start with `tenfold quickstart`.
+#[derive(Debug, Parser)]
+#[command(name = "tenfold", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do the whole job once, on a small real model and real data
+    ///
+    /// Fetches all-MiniLM-L6-v2 if it is not in the cache, fine-tunes it with eight methods and
+    /// three seeds, and writes runs/quickstart/. Stopped or killed, the same command goes on.
+    Quickstart {
+        #[command(flatten)]
+        run: RunOptions,
+    },
+    /// Run a study; finished trials are kept, so the same command goes on where it stopped
+    Run {
+        /// The study, a TOML file
+        study: PathBuf,
+        #[command(flatten)]
+        run: RunOptions,
+    },
+    /// Write a run's report anew from what is there
+    Report {
+        /// The run's folder
+        run: PathBuf,
+        /// Print the recommendation as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Recommend a method for a purpose from what a run measured
+    Recommend {
+        /// The run's folder
+        run: PathBuf,
+        /// balanced, accuracy, memory, speed, latency, small-data, storage or energy
+        #[arg(long = "for", default_value = "balanced")]
+        purpose: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply a base model with an adapter to texts, one a line
+    Eval {
+        /// A folder, a Hugging Face id or a catalog name
+        #[arg(long)]
+        model: String,
+        /// The adapter's folder, ours or PEFT's
+        #[arg(long)]
+        adapter: PathBuf,
+        /// A file with one text a line
+        #[arg(long)]
+        texts: PathBuf,
+        /// Fold the adapter into the base model's weights first, where the method can
+        #[arg(long)]
+        merged: bool,
+        /// Print logits as JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// List what there is
+    List {
+        what: Listed,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch base models, and look at them
+    Model {
+        #[command(subcommand)]
+        command: ModelCommand,
+    },
+    /// Look at adapters
+    Adapter {
+        #[command(subcommand)]
+        command: AdapterCommand,
+    },
+    /// Measure one method alone; `run` starts this for each method
+    #[command(hide = true)]
+    Probe { run: PathBuf, trial: String },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct RunOptions {
+    /// The run's folder [default: runs/<the study's name>]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Change a setting: --set train.batch_size=16 --set seeds=[0]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print the recommendation as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Listed {
+    Methods,
+    Models,
+    Tasks,
+    Metrics,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Fetch a model into the cache, and say where it is
+    Pull {
+        /// A folder, a Hugging Face id or a catalog name
+        name: String,
+    },
+    /// Show a model's extents and the modules that methods can step in at
+    Inspect {
+        /// A folder, a Hugging Face id or a catalog name
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AdapterCommand {
+    /// Show an adapter's method, settings and tensors
+    Inspect {
+        /// The adapter's folder
+        adapter: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,101 @@
+//! quickstart, run, report, recommend.
+
+use super::print_json;
+use crate::arguments::RunOptions;
+use crate::dashboard::Dashboard;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use tenfold::report::Recommendation;
+use tenfold::study::{self, Conclusion, Finished, Options, Study};
+
+const QUICKSTART: &str = include_str!("../../../../studies/quickstart.toml");
+
+pub fn quickstart(options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
+    let study = Study::parse(Path::new("studies/quickstart.toml"), QUICKSTART, &options.set)?;
+    run(&study, options, "tenfold quickstart", dashboard)
+}
+
+pub fn study(path: &Path, options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
+    let study = Study::read(path, &options.set)?;
+    run(&study, options, &format!("tenfold run {}", path.display()), dashboard)
+}
+
+pub fn report(folder: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
+    let study = read_back(folder)?;
+    let (finished, conclusion) = conclude(&study, folder, false, dashboard)?;
+    if finished.missing > 0 {
+        dashboard.say(&format!("{} trials of this study are not finished", finished.missing));
+    }
+    show(folder, &conclusion, json)
+}
+
+pub fn recommend(folder: &Path, purpose: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
+    let set = [format!("purpose={purpose:?}")];
+    let study = Study::read(&folder.join("study.toml"), &set)?;
+    let (_, conclusion) = conclude(&study, folder, false, dashboard)?;
+    if json { print_json(&conclusion.recommendation) } else { explain(&conclusion.recommendation) }
+}
+
+fn read_back(folder: &Path) -> Result<Study> {
+    Study::read(&folder.join("study.toml"), &[]).with_context(|| format!("{} is not a run", folder.display()))
+}
+
+fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard) -> Result<()> {
+    let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
+    let outcome = conclude(study, &folder, true, dashboard);
+    let again = || format!("go on with: {command}{}", typed(options));
+    let (finished, conclusion) = match outcome {
+        Err(error @ tenfold::Error::Interrupted) => return Err(anyhow::Error::new(error).context(again())),
+        other => other?,
+    };
+    if finished.ran == 0 {
+        dashboard.say("every trial of this study was finished already");
+    }
+    show(&folder, &conclusion, options.json)
+}
+
+/// The options as they were typed, to type them again.
+fn typed(options: &RunOptions) -> String {
+    let out = options.out.iter().map(|out| format!(" --out {}", out.display()));
+    out.chain(options.set.iter().map(|set| format!(" --set '{set}'"))).collect()
+}
+
+fn conclude(
+    study: &Study,
+    folder: &Path,
+    run_missing: bool,
+    dashboard: &Dashboard,
+) -> tenfold::Result<(Finished, Conclusion)> {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
+    let probe_command = vec![program.into(), "probe".into()];
+    study::run(study, &Options { out: folder.to_owned(), run_missing, probe_command }, dashboard)
+}
+
+fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
+    if json {
+        return print_json(&conclusion.recommendation);
+    }
+    let wide = terminal_width().is_none_or(|width| width >= 100);
+    println!("{}", conclusion.table[usize::from(!wide)]);
+    explain(&conclusion.recommendation)?;
+    println!("\nReport: {}", folder.join("report.html").display());
+    println!("Adapters: {}", folder.join("trials/*/adapter").display());
+    Ok(())
+}
+
+fn explain(recommendation: &Recommendation) -> Result<()> {
+    println!("{}", recommendation.sentence);
+    for reason in &recommendation.reasons {
+        println!("  · {reason}");
+    }
+    for caveat in &recommendation.caveats {
+        println!("  ! {caveat}");
+    }
+    Ok(())
+}
+
+/// Columns of the terminal on stdout; none if stdout is none.
+fn terminal_width() -> Option<u16> {
+    let terminal = console::Term::stdout();
+    terminal.is_term().then(|| terminal.size().1)
+}

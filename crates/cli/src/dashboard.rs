@@ -1,0 +1,143 @@
+//! Progress on stderr: bars in a terminal, plain lines elsewhere; and Ctrl-C.
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::HashMap;
+use std::io::{IsTerminal, stderr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tenfold::progress::{Event, Job, Progress};
+
+/// Draws the library's events.
+pub struct Dashboard {
+    bars: MultiProgress,
+    is_terminal: bool,
+    jobs: Mutex<HashMap<Job, Shown>>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Shown {
+    title: String,
+    unit: &'static str,
+    total: Option<u64>,
+    bar: ProgressBar,
+    said: Instant,
+}
+
+/// Plain lines about one job come no more often than this.
+const QUIET: Duration = Duration::from_secs(10);
+
+impl Dashboard {
+    pub fn new() -> Dashboard {
+        let stop = Arc::new(AtomicBool::new(false));
+        Dashboard { bars: MultiProgress::new(), is_terminal: stderr().is_terminal(), jobs: Mutex::default(), stop }
+    }
+
+    /// The first Ctrl-C asks all work to stop; a second one ends the process at once.
+    pub fn stop_on_ctrl_c(&self) {
+        let stop = self.stop.clone();
+        let installed = ctrlc::set_handler(move || {
+            if stop.swap(true, Ordering::SeqCst) {
+                std::process::exit(1);
+            }
+        });
+        if let Err(error) = installed {
+            self.say(&format!("Ctrl-C will end the process without a word: {error}"));
+        }
+    }
+
+    /// Takes all bars away.
+    pub fn clear(&self) {
+        for (_, shown) in self.jobs().drain() {
+            shown.bar.finish_and_clear();
+        }
+    }
+
+    /// A line above the bars.
+    pub fn say(&self, line: &str) {
+        if self.is_terminal {
+            let _ = self.bars.println(line);
+        } else {
+            eprintln!("{line}");
+        }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<Job, Shown>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(&self, job: Job, title: String, unit: &'static str, total: Option<u64>) {
+        let bar = if self.is_terminal { self.bars.add(bar(unit, total)) } else { ProgressBar::hidden() };
+        bar.set_prefix(shorten(&title, 34));
+        if total.is_none() {
+            bar.enable_steady_tick(Duration::from_millis(120));
+        }
+        if !self.is_terminal && unit != "steps" {
+            let total = total.map(|total| format!(", {}", amount(total, unit)));
+            eprintln!("{title}{}", total.unwrap_or_default());
+        }
+        self.jobs().insert(job, Shown { title, unit, total, bar, said: Instant::now() });
+    }
+
+    fn advance(&self, job: Job, done: u64, note: String) {
+        let mut jobs = self.jobs();
+        let Some(shown) = jobs.get_mut(&job) else { return };
+        shown.bar.set_position(done);
+        shown.bar.set_message(note.clone());
+        if !self.is_terminal && shown.said.elapsed() >= QUIET {
+            shown.said = Instant::now();
+            let total = shown.total.map(|total| format!(" of {}", amount(total, shown.unit)));
+            let done = if shown.total.is_some() { done.to_string() } else { amount(done, shown.unit) };
+            let note = if note.is_empty() { note } else { format!(", {note}") };
+            eprintln!("{}: {done}{}{note}", shown.title, total.unwrap_or_default());
+        }
+    }
+
+    fn finish(&self, job: Job, note: &str) {
+        let Some(shown) = self.jobs().remove(&job) else { return };
+        shown.bar.finish_and_clear();
+        if !note.is_empty() {
+            self.say(&format!("{}: {note}", shown.title));
+        }
+    }
+}
+
+impl Progress for Dashboard {
+    fn event(&self, event: Event) {
+        match event {
+            Event::Started { job, title, unit, total } => self.start(job, title, unit, total),
+            Event::Advanced { job, done, note } => self.advance(job, done, note),
+            Event::Finished { job, note } => self.finish(job, &note),
+            Event::Note(line) => self.say(&line),
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+fn bar(unit: &str, total: Option<u64>) -> ProgressBar {
+    let template = match (unit, total) {
+        ("bytes", _) => "{prefix:34} {bar:20} {bytes:>10} of {total_bytes:<10} {eta}",
+        (_, Some(_)) => "{prefix:34} {bar:20} {pos:>5} of {len:<5} {msg} {eta}",
+        (_, None) => "{prefix:34} {spinner} {elapsed}",
+    };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    bar.with_style(style.progress_chars("━╸─"))
+}
+
+fn amount(number: u64, unit: &str) -> String {
+    match unit {
+        "bytes" => format!("{:.1} MB", number as f64 / 1e6),
+        _ => format!("{number} {unit}"),
+    }
+}
+
+fn shorten(text: &str, width: usize) -> String {
+    match text.chars().count() > width {
+        true => text.chars().take(width.saturating_sub(1)).chain(['…']).collect(),
+        false => text.to_owned(),
+    }
+}

@@ -1,0 +1,149 @@
+//! From records to what people read: report.html, summary.md, recommendation.json.
+
+use super::config::Study;
+use super::session::Session;
+use super::store::RunFolder;
+use crate::adapter;
+use crate::atomic;
+use crate::error::Result;
+use crate::meter::machine;
+use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts};
+use crate::record::Record;
+use crate::report::{self, Purpose, Recommendation};
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a run came to, in words.
+#[derive(Debug, Clone)]
+pub struct Conclusion {
+    /// The table for a terminal of 100 columns, and of 80.
+    pub table: [String; 2],
+    /// Which method, and why.
+    pub recommendation: Recommendation,
+}
+
+/// What only the run knows.
+pub(super) struct Circumstances<'a> {
+    pub learning_rates: &'a BTreeMap<String, f64>,
+    pub benchmark_note: String,
+    pub elapsed_seconds: f64,
+}
+
+/// Computes all metrics and writes the run's three documents.
+pub(super) fn conclude(
+    study: &Study,
+    session: &Session,
+    folder: &RunFolder,
+    records: &[Record],
+    circumstances: &Circumstances,
+) -> Result<Conclusion> {
+    let evidence = Evidence { study: facts(study, session, circumstances)?, records };
+    let findings = Findings::of(&evidence);
+    let recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
+    let json = serde_json::to_string_pretty(&recommendation).unwrap_or_default() + "\n";
+    atomic::write(&folder.file("recommendation.json"), json.as_bytes())?;
+    let markdown = report::summary_markdown(&findings, &recommendation);
+    atomic::write(&folder.file("summary.md"), markdown.as_bytes())?;
+    atomic::write(&folder.file("report.html"), report::html(&findings, &recommendation).as_bytes())?;
+    let table = [100, 80].map(|width| report::summary_table(&findings, width));
+    Ok(Conclusion { table, recommendation })
+}
+
+fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Result<StudyFacts> {
+    let mut methods = Vec::new();
+    for (name, given) in study.ordered_methods() {
+        let method = adapter::method(&given.kind)?;
+        let title = if *name == given.kind { method.title.into() } else { format!("{} ({name})", method.title) };
+        methods.push(MethodFacts {
+            name: name.clone(),
+            title,
+            kind: given.kind.clone(),
+            mergeable: method.mergeable,
+            learning_rate: circumstances.learning_rates.get(name).copied(),
+        });
+    }
+    let machine = machine::describe();
+    Ok(StudyFacts {
+        name: study.name.clone(),
+        purpose: study.purpose.clone(),
+        methods,
+        seeds: study.seeds.clone(),
+        small_data: study.small_data.examples.clone(),
+        batch_size: study.train.batch_size,
+        learning_rates: learning_rates(study),
+        data: data(session),
+        model: model(session),
+        machine: format!(
+            "{}, {} cores, {:.0} GiB, {}, {}",
+            machine.processor,
+            machine.cores,
+            machine.memory_bytes as f64 / (1u64 << 30) as f64,
+            machine.simd,
+            machine.system
+        ),
+        benchmark_note: circumstances.benchmark_note.clone(),
+        generated_at: today(),
+        elapsed_seconds: circumstances.elapsed_seconds,
+    })
+}
+
+fn learning_rates(study: &Study) -> String {
+    if !study.learning_rate_note.is_empty() {
+        return study.learning_rate_note.clone();
+    }
+    let given = study.methods.values().filter(|method| method.learning_rate.is_some()).count();
+    if given == study.methods.len() {
+        return "The study states the learning rate of every method; none was searched for here.".into();
+    }
+    let searched = format!(
+        "Searched on the validation rows alone, {} candidates for each method, one seed.",
+        study.search.candidates
+    );
+    if given == 0 { searched } else { format!("{searched} The study states those of {given} methods.") }
+}
+
+fn data(session: &Session) -> String {
+    let tests: Vec<String> =
+        session.tests.iter().map(|(name, rows)| format!("{} {name}", rows.len())).collect();
+    let identity = &session.data_identity;
+    let mut words = format!(
+        "Task {} ({}): {} training rows, {} validation rows, test rows: {}. Labels: {}. SHA-256 of all rows {}.",
+        identity.task,
+        session.task_source,
+        session.train.len(),
+        session.validation.len(),
+        tests.join(", "),
+        session.labels.join(", "),
+        identity.sha256
+    );
+    for note in &session.notes {
+        words += &format!(" {note}.");
+    }
+    words
+}
+
+fn model(session: &Session) -> String {
+    let identity = &session.model_identity;
+    format!(
+        "{} ({}): {} parameters without a head, frozen matrices in {}, SHA-256 {}.",
+        identity.name,
+        session.model.family(),
+        identity.parameters,
+        identity.weights,
+        identity.sha256
+    )
+}
+
+/// Today's date in UTC as YYYY-MM-DD (Howard Hinnant's civil_from_days).
+fn today() -> String {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let days = (seconds / 86_400) as i64 + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
