@@ -156,7 +156,7 @@ fn table(findings: &Findings, metric: &Metric, columns: &[Column]) -> Markup {
                         tr {
                             th scope="row" { (method.title) }
                             @match lost(findings, metric, method) {
-                                Some(reason) => td.none.reason colspan=(columns.len()) { "unavailable: " (reason) },
+                                Some(reason) => td.none.reason colspan=(columns.len()) { span { "unavailable: " (reason) } },
                                 None => (entries(findings, metric, method, columns)),
                             }
                         }
