@@ -1,9 +1,10 @@
 //! A made-up study for tests: eight methods, three seeds, four domains, one failure, one missing probe.
 
-use super::{Evidence, MethodFacts, StudyFacts};
+use super::{Evidence, Findings, MethodFacts, StudyFacts};
 use crate::record::*;
 use crate::statistics::SplitMix;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 const SEEDS: [u64; 3] = [1, 2, 3];
 const SIZES: [usize; 6] = [16, 32, 64, 128, 256, 512];
@@ -33,6 +34,15 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// The whole study's findings, computed once for all tests.
+    pub(crate) fn findings() -> &'static Findings<'static> {
+        static FINDINGS: OnceLock<Findings<'static>> = OnceLock::new();
+        FINDINGS.get_or_init(|| {
+            let world: &'static World = Box::leak(Box::new(World::new()));
+            Findings::of(Box::leak(Box::new(world.evidence())))
+        })
+    }
+
     /// The whole study.
     pub(crate) fn new() -> World {
         World::with_seeds(SEEDS.len())

@@ -296,15 +296,13 @@ mod tests {
 
     #[test]
     fn each_purpose_chooses_by_its_own_figure() {
-        let world = World::new();
-        let evidence = world.evidence();
-        let findings = Findings::of(&evidence);
-        let choose = |purpose| recommend(&findings, purpose).method.unwrap();
+        let findings = World::findings();
+        let choose = |purpose| recommend(findings, purpose).method.unwrap();
         assert_eq!(choose(Purpose::Memory), "bitfit");
         assert_eq!(choose(Purpose::Storage), "ia3");
         assert_ne!(choose(Purpose::Balanced), "linear_probe");
         for purpose in Purpose::ALL {
-            let advice = recommend(&findings, purpose);
+            let advice = recommend(findings, purpose);
             assert!(advice.sentence.contains(" take "), "{}", advice.sentence);
             let named = |c: &String| c.contains("AdaLoRA");
             assert!(advice.caveats.iter().any(named), "the failed method is named: {:?}", advice.caveats);
@@ -314,10 +312,8 @@ mod tests {
 
     #[test]
     fn a_method_without_probe_is_never_recommended_for_its_costs() {
-        let world = World::new();
-        let evidence = world.evidence();
-        let findings = Findings::of(&evidence);
-        let advice = recommend(&findings, Purpose::Balanced);
+        let findings = World::findings();
+        let advice = recommend(findings, Purpose::Balanced);
         assert!(advice.caveats.iter().any(|c| c.contains("DoRA") && c.contains("not considered")));
         assert!(advice.runners_up.iter().all(|r| r.method != "dora"));
     }

@@ -219,23 +219,19 @@ mod tests {
 
     #[test]
     fn a_wide_terminal_shows_everything_and_a_narrow_one_the_essential() {
-        let world = World::new();
-        let evidence = world.evidence();
-        let findings = Findings::of(&evidence);
-        let wide = summary_table(&findings, 100);
-        println!("{wide}\n{}", summary_table(&findings, 80));
+        let findings = World::findings();
+        let wide = summary_table(findings, 100);
+        println!("{wide}\n{}", summary_table(findings, 80));
         assert!(wide.contains("J/1k ex") && wide.contains("adalora failed: the loss became NaN"));
-        let narrow = summary_table(&findings, 60);
+        let narrow = summary_table(findings, 60);
         assert!(narrow.contains("accuracy") && !narrow.contains("J/1k ex"));
     }
 
     #[test]
     fn markdown_keeps_its_columns() {
-        let world = World::new();
-        let evidence = world.evidence();
-        let findings = Findings::of(&evidence);
-        let advice = super::super::recommend(&findings, super::super::Purpose::Balanced);
-        let text = summary_markdown(&findings, &advice);
+        let findings = World::findings();
+        let advice = super::super::recommend(findings, super::super::Purpose::Balanced);
+        let text = summary_markdown(findings, &advice);
         let bars = |line: &&str| line.starts_with('|');
         assert!(text.lines().filter(bars).all(|line| line.matches('|').count() == COLUMNS.len() + 2));
         assert!(text.contains(&cell(&advice.sentence)));

@@ -32,7 +32,7 @@ pub(super) fn heat_map(findings: &Findings) -> Markup {
     html! {
         div.scroll tabindex="0" {
             table.heat {
-                caption { "Accuracy in every domain, in %. The darker, the higher: from " (Unit::Share.write(low)) " to " (Unit::Share.write(high)) "." }
+                caption { "Accuracy in every domain, in %. The stronger the shade, the higher: from " (Unit::Share.write(low)) " to " (Unit::Share.write(high)) "." }
                 thead {
                     tr {
                         th scope="col" { "Method" }

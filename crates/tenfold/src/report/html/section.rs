@@ -5,6 +5,9 @@ use super::{figure, heat_map, plot};
 use crate::metric::{Figure, Findings, MethodFacts, Metric, Reading, Unit};
 use maud::{Markup, html};
 
+/// The most figures that stand side by side.
+const WIDEST: usize = 7;
+
 /// The section of a metric.
 pub(super) fn section(findings: &Findings, metric: &'static Metric) -> Markup {
     let mut columns = columns(findings, metric);
@@ -18,7 +21,7 @@ pub(super) fn section(findings: &Findings, metric: &'static Metric) -> Markup {
             h2 { (metric.number) ". " (metric.title) }
             p.small { strong { "Unit: " } (metric.unit) "; " (metric.direction.words()) ". " (metric.source) }
             (plots(findings, metric))
-            @if !columns.is_empty() { (table(findings, metric, &columns)) }
+            @for part in parts(&columns) { (table(findings, metric, part)) }
             (notes(findings, metric, &missing))
         }
     }
@@ -31,6 +34,12 @@ struct Column {
     unit: Unit,
     /// Observations behind each figure, where all methods have the same.
     n: Option<usize>,
+}
+
+/// Wide tables are split into parts of about equal width, which fit a page.
+fn parts(columns: &[Column]) -> impl Iterator<Item = &[Column]> {
+    let count = columns.len().div_ceil(WIDEST).max(1);
+    columns.chunks(columns.len().div_ceil(count).max(1))
 }
 
 fn plots(findings: &Findings, metric: &Metric) -> Markup {
@@ -147,7 +156,7 @@ fn table(findings: &Findings, metric: &Metric, columns: &[Column]) -> Markup {
                         tr {
                             th scope="row" { (method.title) }
                             @match lost(findings, metric, method) {
-                                Some(reason) => td.none.reason colspan=(columns.len()) { "unavailable: " (reason) },
+                                Some(reason) => td.none.reason colspan=(columns.len()) { span { "unavailable: " (reason) } },
                                 None => (entries(findings, metric, method, columns)),
                             }
                         }

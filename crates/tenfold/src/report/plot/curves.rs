@@ -10,11 +10,14 @@ use crate::record::Trained;
 use plotters::style::text_anchor::{HPos, VPos};
 use std::collections::BTreeMap;
 
-/// A method's line: x, y, and how far y may be off.
+/// x, y, and the range of y.
+type Point = (f64, f64, Option<(f64, f64)>);
+
+/// A method's line.
 struct Curve {
     series: Series,
     name: String,
-    points: Vec<(f64, f64, Option<(f64, f64)>)>,
+    points: Vec<Point>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -71,10 +74,7 @@ pub(in super::super) fn memory_curves(findings: &Findings) -> Drawing {
     lines("Peak training memory by batch size, a line for each method", &curves, &x, &y, Spread::Bars)
 }
 
-fn by_method(
-    findings: &Findings,
-    points: impl Fn(&str) -> Vec<(f64, f64, Option<(f64, f64)>)>,
-) -> Vec<Curve> {
+fn by_method(findings: &Findings, points: impl Fn(&str) -> Vec<Point>) -> Vec<Curve> {
     let named = findings.methods().iter().enumerate();
     let curve = |(index, method): (usize, &crate::metric::MethodFacts)| Curve {
         series: Series(index),
