@@ -160,6 +160,11 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Keys up to whole vectors: scores of the zeros behind the keys are computed too, which is faster than leaving them out.
+fn whole_vectors(level: Level, keys: usize) -> usize {
+    keys.next_multiple_of(Shape::of(level).lanes)
+}
+
 /// Cuts pieces of the given lengths off a scratch buffer.
 fn pieces<const N: usize>(mut buffer: &mut [f32], lengths: [usize; N]) -> [&mut [f32]; N] {
     lengths.map(|length| {

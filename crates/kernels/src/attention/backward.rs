@@ -186,8 +186,8 @@ impl Inputs<'_> {
             let left = Left::Rows { ptr: left.as_ptr(), stride: work.padded };
             let right = Right { ptr: right[b.key * d..].as_ptr(), step: cols, panel: cols * d };
             let out = Out::rows(out.as_mut_ptr(), KEYS, alpha, false);
-            // SAFETY: the level was detected; the queries, the panels of these keys and the block exist.
-            unsafe { multiply(self.level, b.count, b.here, d, left, right, out) };
+            // SAFETY: the level was detected; the queries, the zero-padded panels and the block exist.
+            unsafe { multiply(self.level, b.count, whole_vectors(self.level, b.here), d, left, right, out) };
         }
     }
 

@@ -136,8 +136,8 @@ impl Head<'_> {
         let right =
             Right { ptr: buffers.keys[key * p.head_dim..].as_ptr(), step: cols, panel: cols * p.head_dim };
         let out = Out::rows(buffers.scores.as_mut_ptr(), KEYS, p.scale, false);
-        // SAFETY: the level was detected; `count` queries, panels of `here` keys and the score block exist.
-        unsafe { multiply(self.level, count, here, p.head_dim, left, right, out) };
+        // SAFETY: the level was detected; `count` queries, zero-padded panels and the score block exist.
+        unsafe { multiply(self.level, count, whole_vectors(self.level, here), p.head_dim, left, right, out) };
     }
 
     /// `out[count, head_dim] += probabilities * values`, the first block overwriting.

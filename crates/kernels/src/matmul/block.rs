@@ -4,7 +4,7 @@ use super::tile::{Job, Shape, select};
 use crate::simd::Level;
 
 /// Terms of a sum added in registers before they go to memory; one for all levels, so that AVX2 and AVX-512 agree.
-pub(crate) const KC: usize = 256;
+pub(crate) const KC: usize = 384;
 
 /// The left operand `[rows, k]`: its elements are broadcast.
 #[derive(Clone, Copy)]

@@ -9,10 +9,10 @@ use std::ops::Range;
 
 /// Multiply-adds below which spreading a product costs more than it saves.
 const SMALL: usize = 1 << 19;
-/// Floats of one packed operand that are held at a time (4 MB).
-const PACKED: usize = 1 << 20;
+/// Floats of one packed operand that are held at a time (1 MB: half of a common L2 cache).
+const PACKED: usize = 1 << 18;
 /// Most terms packed at a time; a multiple of `KC`.
-const DEEP: usize = 8 * KC;
+const DEEP: usize = 4 * KC;
 /// Rows of the left operand that one task holds in its L2 cache.
 const TASK_ROWS: usize = 96;
 /// Up to this many lanes a left operand stored along its lanes is read where it lies.

@@ -3,7 +3,7 @@
 //! The scheme is that of BLIS (Van Zee and van de Geijn 2015): operands are brought into panels, register tiles run
 //! along them. Here the roles of the operands may be exchanged (`out` transposed) when that wastes fewer lanes, which
 //! keeps skinny products at memory speed. An output element is always the same chain of multiply-adds over k, cut
-//! every [`block::KC`] terms, so its value depends on neither tile, thread nor role.
+//! every `block::KC` terms, so its value depends on neither tile, thread nor role.
 
 pub(crate) mod block;
 mod driver;
