@@ -30,7 +30,12 @@ const QUIET: Duration = Duration::from_secs(10);
 impl Dashboard {
     pub fn new() -> Dashboard {
         let stop = Arc::new(AtomicBool::new(false));
-        Dashboard { bars: MultiProgress::new(), is_terminal: stderr().is_terminal(), jobs: Mutex::default(), stop }
+        Dashboard {
+            bars: MultiProgress::new(),
+            is_terminal: stderr().is_terminal(),
+            jobs: Mutex::default(),
+            stop,
+        }
     }
 
     /// The first Ctrl-C asks all work to stop; a second one ends the process at once.

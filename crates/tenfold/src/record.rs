@@ -108,7 +108,7 @@ pub struct Machine {
 
 /// What came of a trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It trained and was scored.
     Trained(Box<Trained>),
@@ -279,4 +279,38 @@ pub struct Repeat {
     pub steps: usize,
     /// The first step whose loss differed in any bit, if one did.
     pub first_difference: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_read_back_as_they_were_written() {
+        let speed = Speed { examples: 3, tokens: 40, batch_seconds: vec![0.1] };
+        let memory = Memory {
+            by_class: BTreeMap::from([("base".into(), 7)]),
+            peak_bytes: 7,
+            process_peak_bytes: None,
+        };
+        let source = EnergySource::Estimate { watts_per_core: 8.0 };
+        let energy = Energy { joules: 1.5, seconds: 0.2, processor_seconds: 0.3, source };
+        let probed = Probed {
+            threads: 2,
+            training: speed.clone(),
+            inference: speed,
+            training_memory: memory.clone(),
+            inference_memory: memory,
+            memory_by_batch: BTreeMap::from([(8, 100), (16, 200)]),
+            latency_seconds: vec![0.1],
+            merged_latency_seconds: None,
+            training_energy: energy.clone(),
+            inference_energy: energy,
+            repeat: Repeat { steps: 2, first_difference: None },
+        };
+        for outcome in [Outcome::Probed(Box::new(probed)), Outcome::Failed { reason: "why".into() }] {
+            let text = serde_json::to_string(&outcome).unwrap();
+            assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! The figures are in `tests/golden`, or in the folder that TENFOLD_GOLDEN names (same layout).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use tenfold::train::{Optimizer, TrainSettings};
 use tenfold_tensor::{Backend, Cpu, Dtype, Param, Ragged, Reference, without_gradients};
 
 /// The methods whose figures are held here, with the folder's name.
-const METHODS: &[&str] = &["lora", "lora-rs", "lora-all-bias", "ia3", "prefix_tuning", "prompt_tuning", "p_tuning"];
+const METHODS: &[&str] =
+    &["lora", "lora-rs", "lora-all-bias", "ia3", "prefix_tuning", "prompt_tuning", "p_tuning"];
 
 fn golden() -> PathBuf {
     match std::env::var_os("TENFOLD_GOLDEN") {
@@ -46,7 +49,9 @@ fn batch(figures: &BTreeMap<String, HostTensor>) -> Batch {
         type_ids: vec![0; ids.len()],
         ids,
         ragged: Ragged::from_lengths(mask.data.chunks(columns).map(real)),
-        labels: figures.get("labels").map_or(Vec::new(), |labels| labels.data.iter().map(|x| *x as u32).collect()),
+        labels: figures
+            .get("labels")
+            .map_or(Vec::new(), |labels| labels.data.iter().map(|x| *x as u32).collect()),
     }
 }
 
@@ -103,7 +108,10 @@ fn difference(found: &[f32], expected: &[f32]) -> f32 {
 #[track_caller]
 fn close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     let difference = difference(found, expected);
-    assert!(difference <= tolerance, "{what}: off by {difference:e}, {tolerance:e} is allowed\n{found:?}\n{expected:?}");
+    assert!(
+        difference <= tolerance,
+        "{what}: off by {difference:e}, {tolerance:e} is allowed\n{found:?}\n{expected:?}"
+    );
 }
 
 /// A key's bias adds the same to all scores of a query, which softmax does not see: its gradient is
@@ -124,7 +132,8 @@ fn backends() -> [Arc<dyn Backend>; 2] {
 /// Our name for a parameter in PEFT's own naming of a live model ("raw", "grad.").
 fn our_name(theirs: &str) -> String {
     let plain = theirs.replace(".default", "").replace(".modules_to_save", "").replace(".base_layer", "");
-    let inner = plain.strip_prefix("base_model.model.").or(plain.strip_prefix("base_model.")).unwrap_or(&plain);
+    let inner =
+        plain.strip_prefix("base_model.model.").or(plain.strip_prefix("base_model.")).unwrap_or(&plain);
     if plain.contains("lora_") || plain.contains("ia3_l") || plain.starts_with("prompt_encoder") {
         return plain;
     }
@@ -148,7 +157,9 @@ fn golden_base_logits_loss_and_every_gradient() {
         close("loss", &[tiny.loss(&full)], &tiny.figures["loss"].data, 1e-4);
         let parameters = full.parameters();
         let mut checked = 0;
-        for (name, expected) in tiny.figures.iter().filter_map(|(name, x)| Some((name.strip_prefix("grad.")?, x))) {
+        for (name, expected) in
+            tiny.figures.iter().filter_map(|(name, x)| Some((name.strip_prefix("grad.")?, x)))
+        {
             let parameter = parameters.iter().find(|parameter| parameter.name() == name).expect(name);
             close_gradient(name, &parameter.gradient().unwrap().unwrap(), &expected.data);
             checked += 1;
@@ -176,7 +187,9 @@ fn golden_adapters_of_peft_load_and_give_its_logits_and_gradients() {
             close(method, &tiny.logits(&tuning), &figures["logits"].data, 1e-4);
             close(method, &[tiny.loss(&tuning)], &figures["loss"].data, 1e-4);
             let parameters = tuning.parameters();
-            for (name, expected) in figures.iter().filter_map(|(name, x)| Some((name.strip_prefix("grad.")?, x))) {
+            for (name, expected) in
+                figures.iter().filter_map(|(name, x)| Some((name.strip_prefix("grad.")?, x)))
+            {
                 if name.contains("original_module") {
                     continue;
                 }
@@ -186,7 +199,11 @@ fn golden_adapters_of_peft_load_and_give_its_logits_and_gradients() {
                         close_gradient(&format!("{method} {name}"), &gradient, &expected.data);
                     }
                     // The file of P-tuning holds no network any more.
-                    _ => assert_eq!((*method, name.starts_with("prompt_encoder")), ("p_tuning", true), "{name}"),
+                    _ => assert_eq!(
+                        (*method, name.starts_with("prompt_encoder")),
+                        ("p_tuning", true),
+                        "{name}"
+                    ),
                 }
             }
             if let Some(merged) = figures.get("merged.logits") {
@@ -276,7 +293,9 @@ fn minilm() -> Option<PathBuf> {
 #[test]
 fn golden_minilm_hidden_states_and_pooler() {
     let Some(folder) = minilm() else {
-        eprintln!("skipped: all-MiniLM-L6-v2 is not in the cache; `tenfold model pull all-minilm-l6-v2` brings it");
+        eprintln!(
+            "skipped: all-MiniLM-L6-v2 is not in the cache; `tenfold model pull all-minilm-l6-v2` brings it"
+        );
         return;
     };
     let figures = read_tensors(&golden().join("real/all-minilm-l6-v2.safetensors")).unwrap();

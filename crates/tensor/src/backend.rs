@@ -181,7 +181,13 @@ pub trait Backend: Send + Sync {
     fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer>;
 
     /// Layer norm over rows of `weight.len()`; returns the result, and means and reciprocal deviations.
-    fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32) -> Result<(Buffer, Buffer, Buffer)>;
+    fn layer_norm(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        bias: &Buffer,
+        eps: f32,
+    ) -> Result<(Buffer, Buffer, Buffer)>;
     /// Its gradients; `affine` says whether weight and bias want theirs.
     fn layer_norm_gradient(
         &self,
@@ -209,7 +215,13 @@ pub trait Backend: Send + Sync {
     ) -> Result<AttentionGradients>;
 
     /// Sum of the cross-entropies of rows of `classes` logits, in nats, and the log-sum-exp of each row.
-    fn cross_entropy(&self, logits: &Buffer, classes: usize, labels: &[u32], smoothing: f32) -> Result<(f64, Buffer)>;
+    fn cross_entropy(
+        &self,
+        logits: &Buffer,
+        classes: usize,
+        labels: &[u32],
+        smoothing: f32,
+    ) -> Result<(f64, Buffer)>;
     /// Its gradient, times `scale`.
     fn cross_entropy_gradient(
         &self,

@@ -3,12 +3,14 @@
 use crate::backend::{AttentionGradients, AttentionInputs, AttentionShape, MatMul, NormGradients};
 use crate::buffer::{Buffer, Mapped};
 use crate::error::Result;
-use crate::host::{Host, Memory, attention_parameters, attention_slices, elements, implement_backend, read, write};
+use crate::host::{
+    Host, Memory, attention_parameters, attention_slices, elements, implement_backend, read, write,
+};
 use crate::memory::{Class, Ledger};
 use std::sync::Arc;
 use tenfold_kernels::activation::{self, Activation};
-use tenfold_kernels::attention::Gradients as AttentionOutputs;
 use tenfold_kernels::adamw::{self, AdamW};
+use tenfold_kernels::attention::Gradients as AttentionOutputs;
 use tenfold_kernels::dropout::{self, Dropout};
 use tenfold_kernels::matmul::{Matrix, matmul};
 use tenfold_kernels::{attention, cross_entropy, elementwise, embedding, layer_norm};

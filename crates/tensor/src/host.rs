@@ -25,13 +25,13 @@ impl Host {
 fn mapped_elements(mapped: &Mapped) -> Elements<'_> {
     let bytes = &mapped.map[mapped.range.clone()];
     match mapped.dtype {
-        // SAFETY: every bit pattern is a valid f32; `map` made sure of alignment and length.
         Dtype::F32 => {
+            // SAFETY: every bit pattern is a valid f32; `map` made sure of alignment and length.
             let (_, numbers, _) = unsafe { bytes.align_to::<f32>() };
             Elements::F32(numbers)
         }
-        // SAFETY: every bit pattern is a valid u16; `map` made sure of alignment and length.
         Dtype::Bf16 => {
+            // SAFETY: every bit pattern is a valid u16; `map` made sure of alignment and length.
             let (_, numbers, _) = unsafe { bytes.align_to::<u16>() };
             Elements::Bf16(numbers)
         }
@@ -68,11 +68,16 @@ impl Memory {
     /// Keeps the mapping where the processor can read it in place, and copies it where it cannot.
     pub(crate) fn map(&self, class: Class, mapped: Mapped) -> Buffer {
         let bytes = &mapped.map[mapped.range.clone()];
-        let in_place = cfg!(target_endian = "little") && bytes.as_ptr().align_offset(mapped.dtype.size()) == 0;
+        let in_place =
+            cfg!(target_endian = "little") && bytes.as_ptr().align_offset(mapped.dtype.size()) == 0;
         let host = match mapped.dtype {
             _ if in_place => Host::Mapped(mapped),
-            Dtype::F32 => Host::F32(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
-            Dtype::Bf16 => Host::Bf16(bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect()),
+            Dtype::F32 => Host::F32(
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+            ),
+            Dtype::Bf16 => {
+                Host::Bf16(bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect())
+            }
         };
         self.buffer(Some(class), host)
     }
@@ -168,7 +173,9 @@ macro_rules! implement_backend {
             }
 
             fn scale_columns_gradient(&self, x: &Buffer, l: &Buffer, dy: &Buffer) -> Result<Buffer> {
-                Ok(self.memory.filled(l.len(), |out| elementwise::scale_columns_backward(read(x), read(l), read(dy), None, Some(out))))
+                Ok(self.memory.filled(l.len(), |out| {
+                    elementwise::scale_columns_backward(read(x), read(l), read(dy), None, Some(out))
+                }))
             }
 
             fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer> {
@@ -177,7 +184,13 @@ macro_rules! implement_backend {
                 Ok(self.memory.buffer(None, Host::F32(chosen)))
             }
 
-            fn columns_gradient(&self, dy: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer> {
+            fn columns_gradient(
+                &self,
+                dy: &Buffer,
+                cols: usize,
+                first: usize,
+                width: usize,
+            ) -> Result<Buffer> {
                 Ok(self.memory.filled(dy.len() / width * cols, |dx| {
                     for (row, dy) in dx.chunks_exact_mut(cols).zip(read(dy).chunks_exact(width)) {
                         row[first..first + width].copy_from_slice(dy);
@@ -197,7 +210,13 @@ macro_rules! implement_backend {
                 Ok(self.memory.filled(x.len(), |out| dropout::apply(&dropout, read(x), out)))
             }
 
-            fn layer_norm(&self, x: &Buffer, weight: &Buffer, bias: &Buffer, eps: f32) -> Result<(Buffer, Buffer, Buffer)> {
+            fn layer_norm(
+                &self,
+                x: &Buffer,
+                weight: &Buffer,
+                bias: &Buffer,
+                eps: f32,
+            ) -> Result<(Buffer, Buffer, Buffer)> {
                 let rows = x.len() / weight.len();
                 let (mut mean, mut deviation) = (vec![0.0; rows], vec![0.0; rows]);
                 let y = self.memory.filled(x.len(), |y| {
@@ -275,7 +294,13 @@ macro_rules! implement_backend {
                 Ok(AttentionGradients { query, key, value, prefix })
             }
 
-            fn cross_entropy(&self, logits: &Buffer, classes: usize, labels: &[u32], smoothing: f32) -> Result<(f64, Buffer)> {
+            fn cross_entropy(
+                &self,
+                logits: &Buffer,
+                classes: usize,
+                labels: &[u32],
+                smoothing: f32,
+            ) -> Result<(f64, Buffer)> {
                 let mut lse = vec![0.0; logits.len() / classes];
                 let sum = cross_entropy::forward(read(logits), labels, smoothing, &mut lse);
                 Ok((sum, self.memory.buffer(None, Host::F32(lse))))

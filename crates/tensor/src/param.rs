@@ -111,7 +111,10 @@ impl Param {
     }
 
     /// Lets `change` alter the value in place by the gradient, if there is one, and forgets the gradient.
-    pub fn update(&self, change: impl FnOnce(&dyn Backend, &mut Buffer, &Buffer) -> Result<()>) -> Result<()> {
+    pub fn update(
+        &self,
+        change: impl FnOnce(&dyn Backend, &mut Buffer, &Buffer) -> Result<()>,
+    ) -> Result<()> {
         let Some(gradient) = self.cell.gradient().take() else { return Ok(()) };
         let backend = &*self.cell.backend;
         let mut value = self.cell.value();

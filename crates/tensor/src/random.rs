@@ -76,6 +76,8 @@ mod tests {
         let variance = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / x.len() as f64 - mean * mean;
         assert!(mean.abs() < 0.03 && (variance - 4.0).abs() < 0.1, "{mean} {variance}");
         let u = uniform(3, 10_000, 0.5);
-        assert!(u.iter().all(|u| u.abs() <= 0.5) && u.iter().any(|u| *u < -0.45) && u.iter().any(|u| *u > 0.45));
+        assert!(
+            u.iter().all(|u| u.abs() <= 0.5) && u.iter().any(|u| *u < -0.45) && u.iter().any(|u| *u > 0.45)
+        );
     }
 }

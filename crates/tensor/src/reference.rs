@@ -3,12 +3,14 @@
 use crate::backend::{AttentionGradients, AttentionInputs, AttentionShape, MatMul, NormGradients};
 use crate::buffer::{Buffer, Mapped};
 use crate::error::Result;
-use crate::host::{Host, Memory, attention_parameters, attention_slices, elements, implement_backend, read, write};
+use crate::host::{
+    Host, Memory, attention_parameters, attention_slices, elements, implement_backend, read, write,
+};
 use crate::memory::{Class, Ledger};
 use std::sync::Arc;
 use tenfold_kernels::activation::{Activation, reference as activation};
-use tenfold_kernels::attention::Gradients as AttentionOutputs;
 use tenfold_kernels::adamw::{AdamW, reference as adamw};
+use tenfold_kernels::attention::Gradients as AttentionOutputs;
 use tenfold_kernels::attention::reference as attention;
 use tenfold_kernels::cross_entropy::reference as cross_entropy;
 use tenfold_kernels::dropout::{Dropout, reference as dropout};

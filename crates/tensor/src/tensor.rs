@@ -18,7 +18,12 @@ pub struct Tensor {
 
 impl Tensor {
     /// Numbers copied to a backend, booked under `class`.
-    pub fn new(backend: &Arc<dyn Backend>, class: Class, shape: &[usize], numbers: Vec<f32>) -> Result<Tensor> {
+    pub fn new(
+        backend: &Arc<dyn Backend>,
+        class: Class,
+        shape: &[usize],
+        numbers: Vec<f32>,
+    ) -> Result<Tensor> {
         check_len(shape, numbers.len())?;
         let buffer = backend.upload(class, numbers)?;
         Ok(Tensor::assemble(backend.clone(), Arc::new(buffer), shape.to_vec(), None))

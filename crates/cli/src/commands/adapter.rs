@@ -10,11 +10,13 @@ use tenfold::model::checkpoint::read_tensors;
 pub fn inspect(folder: &Path, json: bool) -> Result<()> {
     let path = folder.join(file::CONFIG);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let config: Value =
+        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     let tensors = read_tensors(&folder.join(file::TENSORS))?;
     let count: usize = tensors.values().map(|tensor| tensor.data.len()).sum();
     if json {
-        let shapes: Value = tensors.iter().map(|(name, tensor)| (name.clone(), json!(tensor.shape))).collect();
+        let shapes: Value =
+            tensors.iter().map(|(name, tensor)| (name.clone(), json!(tensor.shape))).collect();
         return print_json(&json!({"config": config, "parameters": count, "tensors": shapes}));
     }
     let kind = config.get("peft_type").or(config.get("tenfold_method"));

@@ -35,7 +35,8 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let room = model.extents().max_positions;
-    let encodings = lines.iter().map(|line| tokenizer.encode(line, None, room)).collect::<tenfold::Result<Vec<_>>>()?;
+    let encodings =
+        lines.iter().map(|line| tokenizer.encode(line, None, room)).collect::<tenfold::Result<Vec<_>>>()?;
     let rows = Rows::of(encodings, vec![0; lines.len()]);
     let source = Source::new(&*model, &rows);
     let forward = Forward::evaluation(&tuning);

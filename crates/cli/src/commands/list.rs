@@ -43,7 +43,10 @@ fn methods() -> Vec<Value> {
 
 fn models() -> Result<Vec<Value>> {
     let entries = model::catalog::entries()?;
-    Ok(entries.iter().map(|entry| json!({"name": entry.name, "what": entry.title, "source": entry.hub})).collect())
+    Ok(entries
+        .iter()
+        .map(|entry| json!({"name": entry.name, "what": entry.title, "source": entry.hub}))
+        .collect())
 }
 
 fn tasks() -> Result<Vec<Value>> {

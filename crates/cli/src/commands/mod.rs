@@ -21,8 +21,12 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         }
         Command::List { what, json } => list::list(what, json),
         Command::Model { command: ModelCommand::Pull { name } } => model::pull(&name, dashboard),
-        Command::Model { command: ModelCommand::Inspect { name, json } } => model::inspect(&name, json, dashboard),
-        Command::Adapter { command: AdapterCommand::Inspect { adapter, json } } => adapter::inspect(&adapter, json),
+        Command::Model { command: ModelCommand::Inspect { name, json } } => {
+            model::inspect(&name, json, dashboard)
+        }
+        Command::Adapter { command: AdapterCommand::Inspect { adapter, json } } => {
+            adapter::inspect(&adapter, json)
+        }
         Command::Probe { run, trial } => Ok(tenfold::study::probe(&run, &trial, dashboard)?),
     }
 }

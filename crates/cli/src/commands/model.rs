@@ -37,7 +37,11 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     println!("{parameters} parameters without a head");
     println!(
         "{} layers, {} wide, {} heads, {} words, {} positions",
-        extents.num_layers, extents.hidden_size, extents.num_attention_heads, extents.vocab_size, extents.max_positions
+        extents.num_layers,
+        extents.hidden_size,
+        extents.num_attention_heads,
+        extents.vocab_size,
+        extents.max_positions
     );
     println!("linear maps (target_modules takes paths, or suffixes of them):");
     for linear in model.linears() {

@@ -89,13 +89,20 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
     let labels = labels(&path, context.model.head_name(), &tensors)?;
     let mut tuning = Tuning::new(method, &settings, context, labels)?;
     let in_file = |error| match error {
-        Error::Malformed { place, expected, found, .. } => Error::Malformed { file: path.clone(), place, expected, found },
+        Error::Malformed { place, expected, found, .. } => {
+            Error::Malformed { file: path.clone(), place, expected, found }
+        }
         other => other,
     };
     tuning.restore(&mut tensors, context.backend).map_err(in_file)?;
     match tensors.keys().next() {
         None => Ok(tuning),
-        Some(name) => Err(Error::malformed(&path, name, format!("tensors of {}", method.title), "a tensor of another kind")),
+        Some(name) => Err(Error::malformed(
+            &path,
+            name,
+            format!("tensors of {}", method.title),
+            "a tensor of another kind",
+        )),
     }
 }
 
@@ -104,9 +111,12 @@ fn method_of(path: &Path, config: &Map<String, Value>) -> Result<&'static Method
     if let Some(name) = named("tenfold_method") {
         return super::method(name);
     }
-    let peft_type = named("peft_type").ok_or_else(|| Error::malformed(path, "peft_type", "a method's name", "nothing"))?;
+    let peft_type = named("peft_type")
+        .ok_or_else(|| Error::malformed(path, "peft_type", "a method's name", "nothing"))?;
     let found = METHODS.iter().find(|method| method.peft_type == Some(peft_type));
-    found.ok_or_else(|| Error::unknown("peft_type", peft_type, METHODS.iter().filter_map(|method| method.peft_type)))
+    found.ok_or_else(|| {
+        Error::unknown("peft_type", peft_type, METHODS.iter().filter_map(|method| method.peft_type))
+    })
 }
 
 /// The method's settings among a file's keys. A key that this version does not know is passed over
@@ -136,13 +146,15 @@ fn is_harmless(method: &Method, key: &str, value: &Value) -> bool {
         Value::Object(items) => items.is_empty(),
         _ => false,
     };
-    empty || method.harmless.iter().any(|(name, text)| *name == key && value.to_string() == *text)
+    let text = value.to_string();
+    empty || method.harmless.iter().any(|(name, harmless)| *name == key && text == *harmless)
 }
 
 /// How many labels the saved head has.
 fn labels(path: &Path, head: &str, tensors: &BTreeMap<String, NamedTensor>) -> Result<usize> {
     let name = format!("{head}.weight");
-    let weight = tensors.values().find(|tensor| tensor.name == name || tensor.name.ends_with(&format!(".{name}")));
+    let weight =
+        tensors.values().find(|tensor| tensor.name == name || tensor.name.ends_with(&format!(".{name}")));
     match weight.map(|weight| weight.shape.as_slice()) {
         Some([labels, _]) if *labels > 0 => Ok(*labels),
         other => Err(Error::malformed(path, name, "a head [labels, hidden]", format!("{other:?}"))),

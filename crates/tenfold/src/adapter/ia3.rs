@@ -68,8 +68,12 @@ impl Factors {
             let roles: &[Role] = if given { &[] } else { &[Role::FeedForwardDown] };
             Targets::roles(context.model, roles)
         });
-        let selection =
-            Selection { targets: &targets, exclude: settings.exclude_modules.as_ref(), layers: None, layers_pattern: &[] };
+        let selection = Selection {
+            targets: &targets,
+            exclude: settings.exclude_modules.as_ref(),
+            layers: None,
+            layers_pattern: &[],
+        };
         let mut factors = BTreeMap::new();
         for Linear { site, .. } in selection.linears(context.model)? {
             let name = format!("base_model.model.{}.ia3_l", site.path);

@@ -210,7 +210,9 @@ impl Adapter for LowRank {
 
     fn key(&self, weight: &str) -> String {
         match weight.strip_suffix(".bias") {
-            Some(path) if self.updates.contains_key(path) => format!("base_model.model.{path}.base_layer.bias"),
+            Some(path) if self.updates.contains_key(path) => {
+                format!("base_model.model.{path}.base_layer.bias")
+            }
             _ => format!("base_model.model.{weight}"),
         }
     }
@@ -225,9 +227,12 @@ impl Lora {
             return Err(refuse(&METHOD, "lora_dropout", "a probability below 1", self.lora_dropout));
         }
         match &self.init_lora_weights {
-            Start::Named(name) if !name.eq_ignore_ascii_case("gaussian") => {
-                Err(refuse(&METHOD, "init_lora_weights", "true, false or \"gaussian\"", format!("\"{name}\"")))
-            }
+            Start::Named(name) if !name.eq_ignore_ascii_case("gaussian") => Err(refuse(
+                &METHOD,
+                "init_lora_weights",
+                "true, false or \"gaussian\"",
+                format!("\"{name}\""),
+            )),
             _ => Ok(()),
         }
     }

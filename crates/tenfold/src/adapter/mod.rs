@@ -90,9 +90,14 @@ pub trait Adapter: Send + Sync {
     }
 
     /// Takes over the tensors of an adapter's file.
-    fn restore(&mut self, tensors: &mut BTreeMap<String, NamedTensor>, _backend: &Arc<dyn Backend>) -> Result<()> {
+    fn restore(
+        &mut self,
+        tensors: &mut BTreeMap<String, NamedTensor>,
+        _backend: &Arc<dyn Backend>,
+    ) -> Result<()> {
         for parameter in self.parameters() {
-            take(tensors, parameter.name(), parameter.shape()).and_then(|numbers| Ok(parameter.set(numbers)?))?;
+            take(tensors, parameter.name(), parameter.shape())
+                .and_then(|numbers| Ok(parameter.set(numbers)?))?;
         }
         Ok(())
     }
@@ -237,7 +242,8 @@ fn refuse(method: &Method, key: &str, expected: &str, found: impl std::fmt::Disp
 
 /// Takes a tensor of that shape out of a file's tensors.
 fn take(tensors: &mut BTreeMap<String, NamedTensor>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let fault = |found: String| Error::malformed("adapter_model.safetensors", name, format!("{shape:?}"), found);
+    let fault =
+        |found: String| Error::malformed("adapter_model.safetensors", name, format!("{shape:?}"), found);
     let tensor = tensors.remove(name).ok_or_else(|| fault("nothing".into()))?;
     if tensor.shape == shape { Ok(tensor.numbers) } else { Err(fault(format!("{:?}", tensor.shape))) }
 }

@@ -130,10 +130,18 @@ impl Adapter for PromptEncoder {
 
     fn tensors(&self) -> Result<Vec<NamedTensor>> {
         let output = without_gradients(|| self.encode())?;
-        Ok(vec![NamedTensor { name: NAME.into(), shape: output.shape().to_vec(), numbers: output.numbers()? }])
+        Ok(vec![NamedTensor {
+            name: NAME.into(),
+            shape: output.shape().to_vec(),
+            numbers: output.numbers()?,
+        }])
     }
 
-    fn restore(&mut self, tensors: &mut BTreeMap<String, NamedTensor>, backend: &Arc<dyn Backend>) -> Result<()> {
+    fn restore(
+        &mut self,
+        tensors: &mut BTreeMap<String, NamedTensor>,
+        backend: &Arc<dyn Backend>,
+    ) -> Result<()> {
         let shape = without_gradients(|| self.encode())?.shape().to_vec();
         self.source = Source::Output(Param::new(backend, NAME, &shape, take(tensors, NAME, &shape)?)?);
         Ok(())

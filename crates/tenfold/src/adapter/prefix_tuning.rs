@@ -43,7 +43,12 @@ struct PrefixTuning {
 
 impl Default for PrefixTuning {
     fn default() -> PrefixTuning {
-        PrefixTuning { num_virtual_tokens: 20, prefix_projection: false, encoder_hidden_size: None, init_weights: None }
+        PrefixTuning {
+            num_virtual_tokens: 20,
+            prefix_projection: false,
+            encoder_hidden_size: None,
+            init_weights: None,
+        }
     }
 }
 
@@ -109,7 +114,10 @@ impl Source {
             };
             Ok((start(name("weight"), &[outputs, inputs])?, start(name("bias"), &[outputs])?))
         };
-        Ok(Source::Projected { embedding, layers: [layer(0, width, inner, false)?, layer(2, inner, all, zero)?] })
+        Ok(Source::Projected {
+            embedding,
+            layers: [layer(0, width, inner, false)?, layer(2, inner, all, zero)?],
+        })
     }
 }
 
@@ -140,10 +148,18 @@ impl Adapter for Prefix {
 
     fn tensors(&self) -> Result<Vec<NamedTensor>> {
         let output = without_gradients(|| self.encode())?;
-        Ok(vec![NamedTensor { name: NAME.into(), shape: output.shape().to_vec(), numbers: output.numbers()? }])
+        Ok(vec![NamedTensor {
+            name: NAME.into(),
+            shape: output.shape().to_vec(),
+            numbers: output.numbers()?,
+        }])
     }
 
-    fn restore(&mut self, tensors: &mut BTreeMap<String, NamedTensor>, backend: &Arc<dyn Backend>) -> Result<()> {
+    fn restore(
+        &mut self,
+        tensors: &mut BTreeMap<String, NamedTensor>,
+        backend: &Arc<dyn Backend>,
+    ) -> Result<()> {
         let shape = without_gradients(|| self.encode())?.shape().to_vec();
         self.source = Source::Direct(Param::new(backend, NAME, &shape, take(tensors, NAME, &shape)?)?);
         Ok(())

@@ -93,13 +93,19 @@ pub(super) fn virtual_token_keys(model: &dyn Model) -> Map<String, Value> {
 pub(super) fn check_virtual_tokens(method: &Method, model: &dyn Model, tokens: usize) -> Result<usize> {
     let room = model.extents().max_positions;
     if tokens == 0 || tokens >= room {
-        return Err(refuse(method, "num_virtual_tokens", &format!("1 to {}", room.saturating_sub(1)), tokens));
+        return Err(refuse(
+            method,
+            "num_virtual_tokens",
+            &format!("1 to {}", room.saturating_sub(1)),
+            tokens,
+        ));
     }
     Ok(tokens)
 }
 
 fn sample(context: &Context, tokens: usize) -> Vec<u32> {
-    let order = random::permutation(context.key("prompt_embeddings.vocabulary"), context.model.extents().vocab_size);
+    let order =
+        random::permutation(context.key("prompt_embeddings.vocabulary"), context.model.extents().vocab_size);
     order.into_iter().take(tokens).map(|id| id as u32).collect()
 }
 

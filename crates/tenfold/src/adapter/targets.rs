@@ -56,7 +56,8 @@ impl Selection<'_> {
         }
         if chosen.is_empty() {
             let known: Vec<&str> = model.linears().iter().map(|linear| linear.site.path.as_str()).collect();
-            let known = format!("names or suffixes of modules, as in {}", known[..known.len().min(7)].join(", "));
+            let known =
+                format!("names or suffixes of modules, as in {}", known[..known.len().min(7)].join(", "));
             return Err(Error::malformed("method", "target_modules", known, format!("{:?}", self.targets)));
         }
         Ok(chosen)
@@ -106,7 +107,12 @@ fn layer(path: &str, lists: &[String]) -> Option<usize> {
 
 fn whole(pattern: &str) -> Result<Regex> {
     Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
-        Error::malformed("method", "target_modules", "a regular expression", format!("\"{pattern}\": {error}"))
+        Error::malformed(
+            "method",
+            "target_modules",
+            "a regular expression",
+            format!("\"{pattern}\": {error}"),
+        )
     })
 }
 
@@ -141,7 +147,8 @@ mod tests {
 
     #[test]
     fn rank_patterns_match_ends_of_paths() {
-        let patterns = BTreeMap::from([("layer.0.attention.self.query".to_owned(), 2), ("value".to_owned(), 16)]);
+        let patterns =
+            BTreeMap::from([("layer.0.attention.self.query".to_owned(), 2), ("value".to_owned(), 16)]);
         let rank = |path| pattern_value(&patterns, path).unwrap();
         assert_eq!(rank("bert.encoder.layer.0.attention.self.query"), Some(2));
         assert_eq!(rank("bert.encoder.layer.0.attention.self.value"), Some(16));

@@ -18,7 +18,12 @@ pub struct Tuning {
 
 impl Tuning {
     /// The method as it starts, with a head for so many labels.
-    pub fn new(method: &'static Method, settings: &Value, context: &Context, labels: usize) -> Result<Tuning> {
+    pub fn new(
+        method: &'static Method,
+        settings: &Value,
+        context: &Context,
+        labels: usize,
+    ) -> Result<Tuning> {
         let adapter = (method.build)(settings, context)?;
         let mut trained = BTreeMap::new();
         for weight in context.model.weights().into_iter().filter(|weight| adapter.unfreezes(&weight.name)) {

@@ -113,9 +113,11 @@ mod tests {
             ("intel-rapl:1", "psys", 5000),
         ] {
             fs::create_dir(dir.path().join(zone)).unwrap();
-            for (file, value) in
-                [("name", name.to_owned()), ("energy_uj", energy.to_string()), ("max_energy_range_uj", "1000".into())]
-            {
+            for (file, value) in [
+                ("name", name.to_owned()),
+                ("energy_uj", energy.to_string()),
+                ("max_energy_range_uj", "1000".into()),
+            ] {
                 fs::write(dir.path().join(zone).join(file), value + "\n").unwrap();
             }
         }
@@ -126,7 +128,9 @@ mod tests {
     fn counters_wrap_around_and_cores_are_not_counted_twice() {
         let dir = tree();
         let mut meter = Meter::start(dir.path());
-        let set = |zone: &str, value: u64| fs::write(dir.path().join(zone).join("energy_uj"), value.to_string()).unwrap();
+        let set = |zone: &str, value: u64| {
+            fs::write(dir.path().join(zone).join("energy_uj"), value.to_string()).unwrap()
+        };
         set("intel-rapl:0", 50);
         set("intel-rapl:0:0", 999);
         meter.tick();

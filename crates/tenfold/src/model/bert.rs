@@ -87,8 +87,10 @@ impl Bert {
     pub(super) fn load(config: Config, file: &Path, loader: &Loader) -> Result<Bert> {
         let activation = config.check(file)?;
         let hidden = config.hidden_size;
-        let embeddings = |name: &str, rows| loader.matrix(format!("bert.embeddings.{name}.weight"), rows, hidden);
-        let layers = (0..config.num_hidden_layers).map(|i| Layer::load(&config, loader, i)).collect::<Result<_>>()?;
+        let embeddings =
+            |name: &str, rows| loader.matrix(format!("bert.embeddings.{name}.weight"), rows, hidden);
+        let layers =
+            (0..config.num_hidden_layers).map(|i| Layer::load(&config, loader, i)).collect::<Result<_>>()?;
         Ok(Bert {
             activation,
             word_embeddings: embeddings("word_embeddings", config.vocab_size)?,
@@ -139,7 +141,14 @@ impl Bert {
         Ok((forward.dropout(x, self.config.hidden_dropout_prob)?, ragged))
     }
 
-    fn block(&self, forward: &Forward, number: usize, layer: &Layer, x: &Tensor, ragged: &Ragged) -> Result<Tensor> {
+    fn block(
+        &self,
+        forward: &Forward,
+        number: usize,
+        layer: &Layer,
+        x: &Tensor,
+        ragged: &Ragged,
+    ) -> Result<Tensor> {
         let dropout = self.config.hidden_dropout_prob;
         let attended = self.attend(forward, number, layer, x, ragged)?;
         let attended = forward.dropout(forward.linear(&layer.attention_output, &attended)?, dropout)?;
@@ -149,7 +158,14 @@ impl Bert {
         forward.norm(&layer.output_norm, &outer.add(&x)?)
     }
 
-    fn attend(&self, forward: &Forward, number: usize, layer: &Layer, x: &Tensor, ragged: &Ragged) -> Result<Tensor> {
+    fn attend(
+        &self,
+        forward: &Forward,
+        number: usize,
+        layer: &Layer,
+        x: &Tensor,
+        ragged: &Ragged,
+    ) -> Result<Tensor> {
         let heads = self.config.num_attention_heads;
         let head_dim = self.config.hidden_size / heads;
         let query = forward.linear(&layer.query, x)?;
@@ -205,9 +221,12 @@ impl Model for Bert {
     fn weights(&self) -> Vec<&Weight> {
         let embeddings = [&self.word_embeddings, &self.position_embeddings, &self.token_type_embeddings];
         let norms = self.layers.iter().flat_map(|layer| [&layer.attention_norm, &layer.output_norm]);
-        let norms = [&self.embedding_norm].into_iter().chain(norms).flat_map(|norm| [&norm.weight, &norm.bias]);
-        let linears = self.linears().into_iter().flat_map(|linear| [Some(&linear.weight), linear.bias.as_ref()]);
-        let mut weights: Vec<&Weight> = embeddings.into_iter().chain(norms).chain(linears.flatten()).collect();
+        let norms =
+            [&self.embedding_norm].into_iter().chain(norms).flat_map(|norm| [&norm.weight, &norm.bias]);
+        let linears =
+            self.linears().into_iter().flat_map(|linear| [Some(&linear.weight), linear.bias.as_ref()]);
+        let mut weights: Vec<&Weight> =
+            embeddings.into_iter().chain(norms).chain(linears.flatten()).collect();
         weights.sort_by(|a, b| a.name.cmp(&b.name));
         weights
     }
@@ -232,7 +251,12 @@ impl Model for Bert {
                 stored: stored(0),
                 deviation: self.config.initializer_range,
             },
-            HeadWeight { name: "classifier.bias".into(), shape: vec![labels], stored: stored(1), deviation: 0.0 },
+            HeadWeight {
+                name: "classifier.bias".into(),
+                shape: vec![labels],
+                stored: stored(1),
+                deviation: 0.0,
+            },
         ]
     }
 
@@ -276,9 +300,14 @@ impl Layer {
 impl Config {
     /// Refuses what this file does not compute; returns the activation.
     fn check(&self, file: &Path) -> Result<Activation> {
-        let fault = |key: &str, expected: &str, found: String| Err(Error::malformed(file, key, expected, found));
+        let fault =
+            |key: &str, expected: &str, found: String| Err(Error::malformed(file, key, expected, found));
         if self.num_attention_heads == 0 || !self.hidden_size.is_multiple_of(self.num_attention_heads) {
-            return fault("num_attention_heads", "a divisor of hidden_size", self.num_attention_heads.to_string());
+            return fault(
+                "num_attention_heads",
+                "a divisor of hidden_size",
+                self.num_attention_heads.to_string(),
+            );
         }
         if self.hidden_size == 0 || self.num_hidden_layers > 10_000 || self.max_position_embeddings == 0 {
             return fault("hidden_size", "extents of a model", format!("{self:?}"));

@@ -104,7 +104,9 @@ pub fn load(dir: &Path, backend: &Arc<dyn Backend>, dtype: Dtype) -> Result<Arc<
     let loader = Loader::new(&checkpoint, backend, dtype);
     let architecture = kind.architectures.first().map(String::as_str);
     match (kind.model_type.as_deref(), architecture) {
-        (Some("bert"), _) | (None, Some("BertModel" | "BertForSequenceClassification")) => Ok(Arc::new(bert::Bert::load(read_config(&file, &text)?, &file, &loader)?)),
+        (Some("bert"), _) | (None, Some("BertModel" | "BertForSequenceClassification")) => {
+            Ok(Arc::new(bert::Bert::load(read_config(&file, &text)?, &file, &loader)?))
+        }
         (model_type, _) => Err(Error::malformed(
             &file,
             "model_type",

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn bf16_rounds_to_nearest_even() {
-        for (x, expected) in [(1.0, 0x3f80), (1.003_906_25, 0x3f80), (1.011_718_75, 0x3f82), (-2.0, 0xc000)] {
+        for (x, expected) in [(1.0, 0x3f80), (257.0 / 256.0, 0x3f80), (259.0 / 256.0, 0x3f82), (-2.0, 0xc000)]
+        {
             assert_eq!(to_bf16(x), expected, "{x}");
         }
         assert_eq!(to_bf16(f32::INFINITY), 0x7f80);

@@ -53,7 +53,8 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
     let mut methods = Vec::new();
     for (name, given) in study.ordered_methods() {
         let method = adapter::method(&given.kind)?;
-        let title = if *name == given.kind { method.title.into() } else { format!("{} ({name})", method.title) };
+        let title =
+            if *name == given.kind { method.title.into() } else { format!("{} ({name})", method.title) };
         methods.push(MethodFacts {
             name: name.clone(),
             title,

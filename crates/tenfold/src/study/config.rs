@@ -160,7 +160,8 @@ impl Study {
     /// Reads a study's text; `path` is for messages.
     pub fn parse(path: &Path, text: &str, set: &[String]) -> Result<Study> {
         let given: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            let place = error.span().map_or("the file".into(), |span| format!("line {}", line_of(text, span.start)));
+            let place =
+                error.span().map_or("the file".into(), |span| format!("line {}", line_of(text, span.start)));
             Error::malformed(path, place, "TOML", error.message().to_owned())
         })?;
         let mut given = match serde_json::to_value(given) {
@@ -178,7 +179,8 @@ impl Study {
 
     /// The methods in the order of the registry, those of one type by name.
     pub fn ordered_methods(&self) -> Vec<(&String, &MethodSettings)> {
-        let place = |method: &MethodSettings| adapter::METHODS.iter().position(|known| known.name == method.kind);
+        let place =
+            |method: &MethodSettings| adapter::METHODS.iter().position(|known| known.name == method.kind);
         let mut methods: Vec<_> = self.methods.iter().collect();
         methods.sort_by_key(|(_, method)| place(method));
         methods
@@ -201,17 +203,32 @@ impl Study {
             let plain = |c: char| c.is_alphanumeric() || "-_.+".contains(c);
             !name.is_empty() && name.chars().all(plain) && !name.starts_with('.')
         };
-        require(is_name(&self.name), format!("name: expected letters, digits, - and _, found \"{}\"", self.name));
-        require(!self.model.is_empty(), "model: expected a folder, a Hugging Face id or a catalog name".into());
+        require(
+            is_name(&self.name),
+            format!("name: expected letters, digits, - and _, found \"{}\"", self.name),
+        );
+        require(
+            !self.model.is_empty(),
+            "model: expected a folder, a Hugging Face id or a catalog name".into(),
+        );
         require(!self.task.is_empty(), "task: expected a built-in task or the path of a task file".into());
         let weights = ["f32", "bf16"].contains(&self.weights.as_str());
         require(weights, format!("weights: expected \"f32\" or \"bf16\", found \"{}\"", self.weights));
         require(!self.seeds.is_empty(), "seeds: expected at least one".into());
-        require(!self.methods.is_empty(), "methods: expected at least one table such as [methods.lora]".into());
+        require(
+            !self.methods.is_empty(),
+            "methods: expected at least one table such as [methods.lora]".into(),
+        );
         require(self.snapshot_seconds >= 0.0, "snapshot_seconds: expected 0 or more".into());
         require(self.search.candidates > 0, "search.candidates: expected at least 1".into());
-        require(!self.small_data.examples.contains(&0), "small_data.examples: expected numbers above 0".into());
-        require(self.probe.steps > 0 && self.probe.requests > 0, "probe: expected steps and requests above 0".into());
+        require(
+            !self.small_data.examples.contains(&0),
+            "small_data.examples: expected numbers above 0".into(),
+        );
+        require(
+            self.probe.steps > 0 && self.probe.requests > 0,
+            "probe: expected steps and requests above 0".into(),
+        );
         if let Err(error) = crate::report::Purpose::named(&self.purpose) {
             faults.push(format!("purpose: {error}"));
         }
@@ -343,7 +360,11 @@ mod tests {
 
     #[test]
     fn a_resolved_study_reads_back_as_itself() {
-        let study = parse(SMALL, &["train.batch_size=16", "seeds=[7]", "methods.lora.r=2", "methods.full.learning_rate=1e-5"]).unwrap();
+        let study = parse(
+            SMALL,
+            &["train.batch_size=16", "seeds=[7]", "methods.lora.r=2", "methods.full.learning_rate=1e-5"],
+        )
+        .unwrap();
         assert_eq!(study.train.batch_size, 16);
         assert_eq!(study.seeds, [7]);
         assert_eq!(study.methods["lora"].settings["r"], 2);
@@ -355,7 +376,14 @@ mod tests {
     fn all_faults_come_at_once_each_with_its_key() {
         let text = "nam = 'a'\nmodel = 'm'\nseeds = 'x'\n[train]\nbatch_sise = 4\nnum_train_epochs = 0\n[methods.lroa]\n[methods.lora]\nrr = 1\n";
         let message = parse(text, &["train=3"]).unwrap_err().to_string();
-        for expected in ["nam: there is no such key: did you mean \"name\"?", "seeds:", "task:", "lroa", "did you mean \"lora\"?", "\"rr\""] {
+        for expected in [
+            "nam: there is no such key: did you mean \"name\"?",
+            "seeds:",
+            "task:",
+            "lroa",
+            "did you mean \"lora\"?",
+            "\"rr\"",
+        ] {
             assert!(message.contains(expected), "{expected} not in:\n{message}");
         }
         let message = parse(text, &[]).unwrap_err().to_string();

@@ -61,7 +61,12 @@ impl Plan<'_> {
                 if search.num_train_epochs > 0 {
                     settings.train.num_train_epochs = search.num_train_epochs;
                 }
-                jobs.push(self.job(name, Role::Search { learning_rate: rate }, self.study.seeds[0], settings)?);
+                jobs.push(self.job(
+                    name,
+                    Role::Search { learning_rate: rate },
+                    self.study.seeds[0],
+                    settings,
+                )?);
             }
         }
         Ok(jobs)

@@ -102,7 +102,8 @@ impl Bench<'_> {
         let rows = self.session.tests.first().map(|(_, rows)| rows).unwrap_or(&self.session.train);
         let all: Vec<usize> = (0..rows.len().min(EVALUATION_BATCH * INFERENCE_BATCHES)).collect();
         let batches: Vec<Rows> = all.chunks(EVALUATION_BATCH).map(|picks| rows.select(picks)).collect();
-        let score = |rows: &Rows| eval::score(tuning, &Source::new(&*self.session.model, rows), || self.go_on());
+        let score =
+            |rows: &Rows| eval::score(tuning, &Source::new(&*self.session.model, rows), || self.go_on());
         for rows in batches.iter().take(WARM_UP) {
             score(rows)?;
         }
@@ -146,7 +147,9 @@ impl Bench<'_> {
         let planned = self.how.train.steps(rows.len());
         let (warm_up, count) = if cached { (0, planned) } else { (WARM_UP, planned.min(WARM_UP + steps)) };
         let meter: Mutex<Option<Meter>> = Mutex::new(None);
-        let begin = || *meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Meter::start(Path::new(POWERCAP)));
+        let begin = || {
+            *meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Meter::start(Path::new(POWERCAP)))
+        };
         let seconds = Mutex::new(Vec::new());
         self.start_peak();
         if warm_up == 0 {
@@ -155,17 +158,29 @@ impl Bench<'_> {
         let start = Instant::now();
         let before_steps = Mutex::new(None);
         let mut token_counts = Vec::new();
-        let training = self.train(&self.how.train, count, &|| {
-            before_steps.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| start.elapsed());
-        }, &|progressed| {
-            seconds.lock().unwrap_or_else(PoisonError::into_inner).push((progressed.seconds, progressed.tokens));
-            if progressed.step == warm_up {
-                begin();
-            }
-        })?;
+        let training = self.train(
+            &self.how.train,
+            count,
+            &|| {
+                before_steps
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert_with(|| start.elapsed());
+            },
+            &|progressed| {
+                seconds
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((progressed.seconds, progressed.tokens));
+                if progressed.step == warm_up {
+                    begin();
+                }
+            },
+        )?;
         let energy = meter.into_inner().unwrap_or_else(PoisonError::into_inner);
         let energy = energy.unwrap_or_else(|| Meter::start(Path::new(POWERCAP))).stop();
-        let mut timed = seconds.into_inner().unwrap_or_else(PoisonError::into_inner).split_off(warm_up.min(count));
+        let mut timed =
+            seconds.into_inner().unwrap_or_else(PoisonError::into_inner).split_off(warm_up.min(count));
         if cached && !timed.is_empty() {
             let ahead = before_steps.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
             let share = ahead.as_secs_f64() / timed.len() as f64;
@@ -185,7 +200,8 @@ impl Bench<'_> {
     fn memory_by_batch(&self, sizes: &[usize]) -> Result<BTreeMap<usize, u64>> {
         let mut peaks = BTreeMap::new();
         for size in sizes.iter().copied().filter(|size| *size > 0 && *size <= self.session.train.len()) {
-            let settings = TrainSettings { batch_size: size, gradient_accumulation_steps: 1, ..self.how.train.clone() };
+            let settings =
+                TrainSettings { batch_size: size, gradient_accumulation_steps: 1, ..self.how.train.clone() };
             self.backend.ledger().reset_peak();
             self.train(&settings, 2, &|| {}, &|_| {})?;
             peaks.insert(size, self.backend.ledger().peak().total());

@@ -73,16 +73,16 @@ fn learning_rates(study: &Study, records: &[Record]) -> BTreeMap<String, f64> {
     let mut rates: BTreeMap<String, f64> = BTreeMap::new();
     for (name, method) in &study.methods {
         let searched = records.iter().filter(|record| record.trial.method == *name).filter_map(|record| {
-            let (Role::Search { learning_rate }, Outcome::Trained(trained)) = (&record.trial.role, &record.outcome)
+            let (Role::Search { learning_rate }, Outcome::Trained(trained)) =
+                (&record.trial.role, &record.outcome)
             else {
                 return None;
             };
             let score = trained.validation.iter().find(|look| look.step == trained.best_step)?.score;
             Some((score, *learning_rate))
         });
-        let best = searched.max_by(|(a, _), (b, _)| {
-            a.accuracy.total_cmp(&b.accuracy).then(b.loss.total_cmp(&a.loss))
-        });
+        let best = searched
+            .max_by(|(a, _), (b, _)| a.accuracy.total_cmp(&b.accuracy).then(b.loss.total_cmp(&a.loss)));
         if let Some(rate) = method.learning_rate.or(best.map(|(_, rate)| rate)) {
             rates.insert(name.clone(), rate);
         }
@@ -142,7 +142,12 @@ impl Runner<'_> {
             return Ok(());
         }
         let bar = Bar::new();
-        self.progress.event(Event::Started { job: bar, title: phase.into(), unit: "trials", total: Some(total as u64) });
+        self.progress.event(Event::Started {
+            job: bar,
+            title: phase.into(),
+            unit: "trials",
+            total: Some(total as u64),
+        });
         let workers = if self.study.workers == 0 { machine::cores() } else { self.study.workers };
         let state = Mutex::new(State { queue, records: Vec::new(), error: None });
         std::thread::scope(|scope| {
@@ -216,7 +221,12 @@ impl Runner<'_> {
             }
             self.folder.prepare(&job)?;
             let bar = Bar::new();
-            self.progress.event(Event::Started { job: bar, title: title(&job.trial), unit: "probe", total: None });
+            self.progress.event(Event::Started {
+                job: bar,
+                title: title(&job.trial),
+                unit: "probe",
+                total: None,
+            });
             let failure = self.probe(&job)?;
             self.progress.event(Event::Finished { job: bar, note: String::new() });
             let record = match (self.folder.finished(&job)?, failure) {
@@ -269,7 +279,8 @@ impl Runner<'_> {
     }
 
     fn record(&self, job: &Job, outcome: Outcome) -> Result<Record> {
-        let record = Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
+        let record =
+            Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
         self.folder.keep(job, &record)?;
         self.elapsed.keep()?;
         Ok(record)

@@ -42,7 +42,11 @@ struct Base {
 
 impl Session {
     /// Finds, reads and encodes all that the study names. The base's bytes are booked with `backend`.
-    pub(super) fn open(study: &Study, backend: &Arc<dyn Backend>, progress: &dyn Progress) -> Result<Session> {
+    pub(super) fn open(
+        study: &Study,
+        backend: &Arc<dyn Backend>,
+        progress: &dyn Progress,
+    ) -> Result<Session> {
         let located = store::locate(&study.model, progress)?;
         let dtype = if study.weights == "bf16" { Dtype::Bf16 } else { Dtype::F32 };
         let model = model::load(&located.dir, backend, dtype)?;
@@ -95,7 +99,8 @@ impl Session {
             .collect::<Result<Vec<_>>>()?;
         let truncated = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
         if truncated > 0 {
-            let note = format!("{}: {truncated} rows were cut to {length} tokens (train.max_length)", task.name);
+            let note =
+                format!("{}: {truncated} rows were cut to {length} tokens (train.max_length)", task.name);
             progress.event(Event::Note(note));
         }
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);

@@ -68,7 +68,8 @@ impl RunFolder {
     /// Writes a record, whole or not at all; what a trial needs no more goes.
     pub(super) fn keep(&self, job: &Job, record: &Record) -> Result<()> {
         let folder = self.trial(&job.hash);
-        let text = serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
+        let text =
+            serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
         atomic::write(&folder.join("record.json"), text.as_bytes())?;
         let _ = fs::remove_file(folder.join("snapshot.safetensors"));
         Ok(())

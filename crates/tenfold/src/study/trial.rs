@@ -149,7 +149,11 @@ struct Events<'a> {
 impl<'a> Events<'a> {
     fn open(work: &Work<'a>, steps: usize) -> Result<Events<'a>> {
         let path = work.folder.join("events.jsonl");
-        let lines = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(Error::io("write", &path))?;
+        let lines = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(Error::io("write", &path))?;
         let bar = Bar::new();
         let title = title(&work.job.trial);
         work.progress.event(Event::Started { job: bar, title, unit: "steps", total: Some(steps as u64) });
@@ -171,7 +175,8 @@ impl<'a> Events<'a> {
         let text = fs::read_to_string(&self.path).map_err(Error::io("read", &self.path))?;
         let mut last = vec![None; training.step];
         for line in text.lines() {
-            let step = serde_json::from_str::<serde_json::Value>(line).ok().and_then(|event| event["step"].as_u64());
+            let step =
+                serde_json::from_str::<serde_json::Value>(line).ok().and_then(|event| event["step"].as_u64());
             if let Some(slot) = step.and_then(|step| last.get_mut((step as usize).wrapping_sub(1))) {
                 *slot = Some(line);
             }

@@ -16,7 +16,11 @@ pub struct Optimizer {
 
 impl Optimizer {
     /// An optimizer that has seen nothing.
-    pub fn new(backend: &Arc<dyn Backend>, parameters: Vec<Param>, settings: &TrainSettings) -> Result<Optimizer> {
+    pub fn new(
+        backend: &Arc<dyn Backend>,
+        parameters: Vec<Param>,
+        settings: &TrainSettings,
+    ) -> Result<Optimizer> {
         let moments = (parameters.iter())
             .map(|parameter| {
                 let zeros = || backend.zeros(Class::Optimizer, parameter.len());

@@ -207,13 +207,15 @@ impl Trainer<'_> {
         }
         let score = eval::score(self.tuning, self.validation, self.go_on)?.score;
         let patience = self.settings.early_stopping_patience;
-        let kept = training.validation.iter().find(|look| look.step == training.best_step).map(|look| look.score);
+        let kept =
+            training.validation.iter().find(|look| look.step == training.best_step).map(|look| look.score);
         if patience == 0 || kept.is_none_or(|kept| is_better(&score, &kept)) {
             training.best_step = training.step;
             training.stale = 0;
             if patience > 0 {
                 let parameters = self.tuning.parameters();
-                *best = Some(parameters.iter().map(|parameter| Ok(parameter.numbers()?)).collect::<Result<_>>()?);
+                *best =
+                    Some(parameters.iter().map(|parameter| Ok(parameter.numbers()?)).collect::<Result<_>>()?);
             }
         } else {
             training.stale += 1;

@@ -16,10 +16,16 @@ impl Tensor {
         let backend = self.backend();
         let y = backend.add(self.buffer(), other.buffer())?;
         let (a, b) = (self.trace().clone(), other.trace().clone());
-        Ok(Tensor::result(backend, &[&a.clone(), &b.clone()], y, self.shape().to_vec(), move |dy, gradients| {
-            gradients.give(&a, dy.clone())?;
-            gradients.give(&b, dy)
-        }))
+        Ok(Tensor::result(
+            backend,
+            &[&a.clone(), &b.clone()],
+            y,
+            self.shape().to_vec(),
+            move |dy, gradients| {
+                gradients.give(&a, dy.clone())?;
+                gradients.give(&b, dy)
+            },
+        ))
     }
 
     /// `alpha · self`.

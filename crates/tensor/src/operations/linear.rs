@@ -16,7 +16,8 @@ impl Tensor {
             check("linear", fits, || format!("a bias of {}", map.outputs), || bias.len().to_string())?;
         }
         let backend = self.backend().clone();
-        let y = backend.matmul(&map.forward(self.buffer(), weight.buffer(), bias.map(|b| &**b.buffer())), None)?;
+        let y = backend
+            .matmul(&map.forward(self.buffer(), weight.buffer(), bias.map(|b| &**b.buffer())), None)?;
         let bias_trace = bias.map_or(&None, Tensor::trace).clone();
         let inputs = [self.trace(), weight.trace(), &bias_trace];
         let (saved, target) = (map.save(self, weight), bias_trace.clone());
@@ -35,7 +36,8 @@ impl Tensor {
         let fits = self.rows() == map.rows && self.cols() == map.outputs;
         let expected = || format!("a sum of [{}, {}]", map.rows, map.outputs);
         check("add_linear", fits, expected, || format!("{:?}", self.shape()))?;
-        let (backend, shape, onto_trace) = (self.backend().clone(), self.shape().to_vec(), self.trace().clone());
+        let (backend, shape, onto_trace) =
+            (self.backend().clone(), self.shape().to_vec(), self.trace().clone());
         let product = map.forward(x.buffer(), weight.buffer(), None);
         let y = match Arc::try_unwrap(self.into_buffer()) {
             Ok(own) => backend.matmul(&product, Some(own))?,

@@ -53,7 +53,12 @@ impl Tensor {
         prompt.require_f32("prepend")?;
         ragged.check("prepend", self.rows())?;
         let (cols, virtual_tokens) = (self.cols(), prompt.rows());
-        check("prepend", prompt.cols() == cols, || format!("[_, {cols}]"), || format!("{:?}", prompt.shape()))?;
+        check(
+            "prepend",
+            prompt.cols() == cols,
+            || format!("[_, {cols}]"),
+            || format!("{:?}", prompt.shape()),
+        )?;
         let longer = Ragged::from_lengths(ragged.lengths().map(|length| length + virtual_tokens));
         let places = Places::new(&longer, virtual_tokens);
         let backend = self.backend();

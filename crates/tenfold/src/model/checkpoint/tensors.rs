@@ -78,6 +78,7 @@ pub fn write_tensors(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn tensors() -> BTreeMap<String, HostTensor> {
         let tensor =
