@@ -18,10 +18,21 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error:#}", if is_interruption(&error) { "tenfold" } else { "error" });
+            eprintln!("{}: {}", if is_interruption(&error) { "tenfold" } else { "error" }, words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, without those that the words before already hold.
+fn words(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        match (said.is_empty(), said.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => said,
+            (false, false) => format!("{said}: {cause}"),
+        }
+    })
 }
 
 fn is_interruption(error: &anyhow::Error) -> bool {
