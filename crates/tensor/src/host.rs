@@ -2,12 +2,13 @@
 
 use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::memory::{Class, Ledger, Reservation};
+use crate::recycle::{Numbers, Recycler};
 use std::sync::Arc;
 use tenfold_kernels::matmul::Elements;
 
 /// Numbers in the memory of the process.
 pub(crate) enum Host {
-    F32(Vec<f32>),
+    F32(Numbers),
     Bf16(Vec<u16>),
     Mapped(Mapped),
 }
@@ -41,28 +42,41 @@ fn mapped_elements(mapped: &Mapped) -> Elements<'_> {
 /// Makes buffers and enters them into its ledger.
 pub(crate) struct Memory {
     pub(crate) ledger: Arc<Ledger>,
+    recycler: Arc<Recycler>,
 }
 
 impl Memory {
     pub(crate) fn new() -> Memory {
-        Memory { ledger: Ledger::new() }
+        Memory { ledger: Ledger::new(), recycler: Arc::default() }
     }
 
     pub(crate) fn buffer(&self, class: Option<Class>, host: Host) -> Buffer {
-        let (len, dtype) = match &host {
-            Host::F32(numbers) => (numbers.len(), Dtype::F32),
-            Host::Bf16(numbers) => (numbers.len(), Dtype::Bf16),
-            Host::Mapped(mapped) => (mapped.range.len() / mapped.dtype.size(), mapped.dtype),
+        let (len, dtype, bytes) = match &host {
+            Host::F32(numbers) => (numbers.len(), Dtype::F32, numbers.bytes()),
+            Host::Bf16(numbers) => (numbers.len(), Dtype::Bf16, numbers.len() * Dtype::Bf16.size()),
+            Host::Mapped(mapped) => {
+                (mapped.range.len() / mapped.dtype.size(), mapped.dtype, mapped.range.len())
+            }
         };
-        let reservation = Reservation::new(&self.ledger, class, (len * dtype.size()) as u64);
+        let reservation = Reservation::new(&self.ledger, class, bytes as u64);
         Buffer::new(host, len, dtype, reservation)
+    }
+
+    /// `len` floats that hold anything.
+    pub(crate) fn unwritten(&self, len: usize) -> Numbers {
+        self.recycler.take(len)
+    }
+
+    /// A buffer of the current phase.
+    pub(crate) fn result(&self, numbers: impl Into<Numbers>) -> Buffer {
+        self.buffer(None, Host::F32(numbers.into()))
     }
 
     /// A buffer of the current phase that `fill` writes whole.
     pub(crate) fn filled(&self, len: usize, fill: impl FnOnce(&mut [f32])) -> Buffer {
-        let mut numbers = vec![0.0; len];
+        let mut numbers = self.unwritten(len);
         fill(&mut numbers);
-        self.buffer(None, Host::F32(numbers))
+        self.result(numbers)
     }
 
     /// Keeps the mapping where the processor can read it in place, and copies it where it cannot.
@@ -72,9 +86,10 @@ impl Memory {
             cfg!(target_endian = "little") && bytes.as_ptr().align_offset(mapped.dtype.size()) == 0;
         let host = match mapped.dtype {
             _ if in_place => Host::Mapped(mapped),
-            Dtype::F32 => Host::F32(
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            ),
+            Dtype::F32 => {
+                let floats = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+                Host::F32(floats.collect::<Vec<f32>>().into())
+            }
             Dtype::Bf16 => {
                 Host::Bf16(bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect())
             }
@@ -118,7 +133,7 @@ macro_rules! implement_backend {
             }
 
             fn upload(&self, class: Class, numbers: Vec<f32>) -> Result<Buffer> {
-                Ok(self.memory.buffer(Some(class), Host::F32(numbers)))
+                Ok(self.memory.buffer(Some(class), Host::F32(numbers.into())))
             }
 
             fn upload_bf16(&self, class: Class, numbers: Vec<u16>) -> Result<Buffer> {
@@ -134,7 +149,7 @@ macro_rules! implement_backend {
             }
 
             fn zeros(&self, class: Class, len: usize) -> Result<Buffer> {
-                Ok(self.memory.buffer(Some(class), Host::F32(vec![0.0; len])))
+                Ok(self.memory.buffer(Some(class), Host::F32(vec![0.0; len].into())))
             }
 
             fn matmul(&self, product: &MatMul, onto: Option<Buffer>) -> Result<Buffer> {
@@ -180,8 +195,8 @@ macro_rules! implement_backend {
 
             fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer> {
                 let rows = read(x).chunks_exact(cols);
-                let chosen = rows.flat_map(|row| &row[first..first + width]).copied().collect();
-                Ok(self.memory.buffer(None, Host::F32(chosen)))
+                let chosen = rows.flat_map(|row| &row[first..first + width]).copied();
+                Ok(self.memory.result(chosen.collect::<Vec<f32>>()))
             }
 
             fn columns_gradient(
@@ -192,6 +207,7 @@ macro_rules! implement_backend {
                 width: usize,
             ) -> Result<Buffer> {
                 Ok(self.memory.filled(dy.len() / width * cols, |dx| {
+                    dx.fill(0.0);
                     for (row, dy) in dx.chunks_exact_mut(cols).zip(read(dy).chunks_exact(width)) {
                         row[first..first + width].copy_from_slice(dy);
                     }
@@ -222,8 +238,7 @@ macro_rules! implement_backend {
                 let y = self.memory.filled(x.len(), |y| {
                     layer_norm::forward(read(x), read(weight), read(bias), eps, y, &mut mean, &mut deviation);
                 });
-                let memory = &self.memory;
-                Ok((y, memory.buffer(None, Host::F32(mean)), memory.buffer(None, Host::F32(deviation))))
+                Ok((y, self.memory.result(mean), self.memory.result(deviation)))
             }
 
             fn layer_norm_gradient(
@@ -242,7 +257,7 @@ macro_rules! implement_backend {
                     let (dw, db) = (dweight.as_deref_mut(), dbias.as_deref_mut());
                     layer_norm::backward(read(x), read(weight), mean, deviation, read(dy), dx, dw, db);
                 });
-                let buffer = |numbers| self.memory.buffer(None, Host::F32(numbers));
+                let buffer = |numbers: Vec<f32>| self.memory.result(numbers);
                 Ok(NormGradients { input, weight: dweight.map(buffer), bias: dbias.map(buffer) })
             }
 
@@ -259,11 +274,11 @@ macro_rules! implement_backend {
             fn attention(&self, shape: &AttentionShape, inputs: AttentionInputs) -> Result<(Buffer, Buffer)> {
                 let parameters = attention_parameters(shape);
                 let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
-                let mut lse = vec![0.0; shape.ragged.rows() * shape.heads];
+                let mut lse = self.memory.unwritten(shape.ragged.rows() * shape.heads);
                 let y = self.memory.filled(q.len(), |out| {
                     attention::forward(&parameters, q, k, v, prefix_k, prefix_v, out, &mut lse);
                 });
-                Ok((y, self.memory.buffer(None, Host::F32(lse))))
+                Ok((y, self.memory.result(lse)))
             }
 
             fn attention_gradient(
@@ -276,7 +291,7 @@ macro_rules! implement_backend {
                 let parameters = attention_parameters(shape);
                 let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
                 let [mut dq, mut dk, mut dv, mut dprefix_k, mut dprefix_v] =
-                    [q, k, v, prefix_k, prefix_v].map(|input| vec![0.0; input.len()]);
+                    [q, k, v, prefix_k, prefix_v].map(|input| self.memory.unwritten(input.len()));
                 let gradients = AttentionOutputs {
                     dq: &mut dq,
                     dk: &mut dk,
@@ -286,9 +301,9 @@ macro_rules! implement_backend {
                 };
                 let (out, lse) = (read(saved.0), read(saved.1));
                 attention::backward(&parameters, q, k, v, prefix_k, prefix_v, out, lse, read(dy), gradients);
-                let [query, key, value] = [dq, dk, dv].map(|d| self.memory.buffer(None, Host::F32(d)));
+                let [query, key, value] = [dq, dk, dv].map(|d| self.memory.result(d));
                 let prefix = inputs.prefix.is_some().then(|| {
-                    let [k, v] = [dprefix_k, dprefix_v].map(|d| self.memory.buffer(None, Host::F32(d)));
+                    let [k, v] = [dprefix_k, dprefix_v].map(|d| self.memory.result(d));
                     (k, v)
                 });
                 Ok(AttentionGradients { query, key, value, prefix })
@@ -303,7 +318,7 @@ macro_rules! implement_backend {
             ) -> Result<(f64, Buffer)> {
                 let mut lse = vec![0.0; logits.len() / classes];
                 let sum = cross_entropy::forward(read(logits), labels, smoothing, &mut lse);
-                Ok((sum, self.memory.buffer(None, Host::F32(lse))))
+                Ok((sum, self.memory.result(lse)))
             }
 
             fn cross_entropy_gradient(

@@ -14,6 +14,7 @@ pub mod memory;
 mod operations;
 mod param;
 pub mod random;
+mod recycle;
 mod reference;
 mod tensor;
 

@@ -1,0 +1,171 @@
+//! Memory of results that are gone, kept for the ones to come: fresh pages from the system cost more than many an
+//! operation, and a training step asks for the same sizes again and again.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Below this many floats the system's allocator reuses memory well enough by itself.
+const SMALL: usize = 1 << 12;
+/// Sizes to an octave: an eighth of a buffer may stay unused, and batches of nearly one size share buffers.
+const SIZES: usize = 8;
+
+/// Buffers in use and buffers that wait. Together they never exceed the most that was in use at once, so keeping them
+/// does not raise the peak.
+#[derive(Debug, Default)]
+pub(crate) struct Recycler(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The longest unused first.
+    waiting: VecDeque<Vec<f32>>,
+    waiting_floats: usize,
+    used_floats: usize,
+    most_used_floats: usize,
+}
+
+impl Recycler {
+    /// `len` floats that hold anything: whoever asks writes them all.
+    pub(crate) fn take(self: &Arc<Recycler>, len: usize) -> Numbers {
+        if len < SMALL {
+            return Numbers::from(vec![ANYTHING; len]);
+        }
+        let waiting = self.state().take(len);
+        let mut floats = waiting.unwrap_or_else(|| vec![0.0; rounded(len)]);
+        floats.resize(len, 0.0);
+        let mut numbers = Numbers { floats, home: Some(self.clone()) };
+        if cfg!(debug_assertions) {
+            numbers.fill(ANYTHING);
+        }
+        numbers
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What unwritten results hold in tests, so that a kernel that leaves some out does not pass.
+const ANYTHING: f32 = if cfg!(debug_assertions) { f32::NAN } else { 0.0 };
+
+/// The size that `len` floats are given.
+fn rounded(len: usize) -> usize {
+    let octave = 1 << len.ilog2();
+    len.next_multiple_of((octave / SIZES).max(1))
+}
+
+impl State {
+    /// The smallest waiting buffer that holds `len` floats and is at most half as large again; books `len` floats as
+    /// used whether there is one or not.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        let fits = |floats: &Vec<f32>| floats.capacity() >= len && floats.capacity() <= len + len / 2;
+        let candidates = self.waiting.iter().enumerate().filter(|(_, floats)| fits(floats));
+        let best = candidates.min_by_key(|(_, floats)| floats.capacity()).map(|(place, _)| place);
+        let found = best.and_then(|place| self.waiting.remove(place));
+        self.waiting_floats -= found.as_ref().map_or(0, Vec::capacity);
+        self.used_floats += found.as_ref().map_or(rounded(len), Vec::capacity);
+        self.most_used_floats = self.most_used_floats.max(self.used_floats);
+        self.forget_what_exceeds();
+        found
+    }
+
+    fn give_back(&mut self, floats: Vec<f32>) {
+        self.used_floats = self.used_floats.saturating_sub(floats.capacity());
+        self.waiting_floats += floats.capacity();
+        self.waiting.push_back(floats);
+        self.forget_what_exceeds();
+    }
+
+    fn forget_what_exceeds(&mut self) {
+        while self.used_floats + self.waiting_floats > self.most_used_floats
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.waiting_floats -= oldest.capacity();
+        }
+    }
+}
+
+/// Floats that go back to where they came from.
+#[derive(Debug)]
+pub(crate) struct Numbers {
+    floats: Vec<f32>,
+    home: Option<Arc<Recycler>>,
+}
+
+impl Numbers {
+    /// Bytes that are held, those behind the last number included.
+    pub(crate) fn bytes(&self) -> usize {
+        if self.home.is_some() { self.floats.capacity() * 4 } else { self.floats.len() * 4 }
+    }
+}
+
+impl From<Vec<f32>> for Numbers {
+    fn from(floats: Vec<f32>) -> Numbers {
+        Numbers { floats, home: None }
+    }
+}
+
+impl Deref for Numbers {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.floats
+    }
+}
+
+impl DerefMut for Numbers {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.floats
+    }
+}
+
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            home.state().give_back(std::mem::take(&mut self.floats));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = 100_000;
+
+    #[test]
+    fn memory_comes_back_to_whoever_asks_for_nearly_as_much() {
+        let recycler = Arc::new(Recycler::default());
+        let first = recycler.take(LEN);
+        let place = first.as_ptr();
+        drop(first);
+        let again = recycler.take(LEN - 500);
+        assert_eq!((again.as_ptr(), again.len()), (place, LEN - 500));
+        assert_ne!(recycler.take(LEN).as_ptr(), place, "it is in use");
+        drop(again);
+        assert_ne!(recycler.take(LEN / 2).as_ptr(), place, "too large to be spent on half");
+    }
+
+    #[test]
+    fn what_waits_and_what_is_used_stay_below_the_most_that_was_used() {
+        let recycler = Arc::new(Recycler::default());
+        drop([LEN, LEN, LEN].map(|len| recycler.take(len)));
+        let held = |state: &State| state.used_floats + state.waiting_floats;
+        let most = 3 * rounded(LEN);
+        assert_eq!(held(&recycler.state()), most);
+        let other = recycler.take(2 * LEN);
+        assert!(held(&recycler.state()) <= most, "old sizes make room for new ones");
+        drop(other);
+        let small = [LEN / 4; 20].map(|len| recycler.take(len));
+        assert!(held(&recycler.state()) <= recycler.state().most_used_floats);
+        drop(small);
+        assert_eq!(recycler.state().used_floats, 0);
+    }
+
+    #[test]
+    fn an_eighth_is_wasted_at_most() {
+        for len in [SMALL, SMALL + 1, LEN, 3 * LEN + 7, (1 << 20) - 1] {
+            assert!(rounded(len) >= len && rounded(len) - len <= len / 8, "{len} {}", rounded(len));
+        }
+    }
+}
