@@ -187,6 +187,7 @@ fn attentions(budget: Duration) {
             scale: 0.2,
             causal,
             offsets: &offsets,
+            key_offsets: &offsets,
             prefix_len: 0,
             dropout,
         };

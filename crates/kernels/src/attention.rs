@@ -36,8 +36,11 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Whether a token sees only itself, earlier tokens of its sequence, and the prefix.
     pub causal: bool,
-    /// Sequence i is token rows `offsets[i]..offsets[i + 1]`.
+    /// The queries of sequence i are rows `offsets[i]..offsets[i + 1]`. A sequence may ask for fewer tokens than it
+    /// has keys; a causal one then asks for its last.
     pub offsets: &'a [usize],
+    /// The keys and values of sequence i are rows `key_offsets[i]..key_offsets[i + 1]`.
+    pub key_offsets: &'a [usize],
     /// Keys and values before every sequence, the same for all, seen by every query.
     pub prefix_len: usize,
     /// Dropout on the probabilities, see [`Attention::dropout_index`].
@@ -47,11 +50,11 @@ pub struct Attention<'a> {
 /// Where [`backward`] writes the gradients; shapes are those of the forward's inputs.
 #[derive(Debug)]
 pub struct Gradients<'a> {
-    /// `[tokens, heads * head_dim]`.
+    /// `[queries, heads * head_dim]`.
     pub dq: &'a mut [f32],
-    /// `[tokens, kv_heads * head_dim]`.
+    /// `[keys, kv_heads * head_dim]`.
     pub dk: &'a mut [f32],
-    /// `[tokens, kv_heads * head_dim]`.
+    /// `[keys, kv_heads * head_dim]`.
     pub dv: &'a mut [f32],
     /// `[prefix_len, kv_heads * head_dim]`, summed over sequences.
     pub dprefix_k: &'a mut [f32],
@@ -69,8 +72,14 @@ impl Attention<'_> {
         self.offsets.len().saturating_sub(1)
     }
 
+    /// Rows of a sequence's queries.
     fn tokens(&self, sequence: usize) -> Range<usize> {
         self.offsets[sequence]..self.offsets[sequence + 1]
+    }
+
+    /// Rows of a sequence's keys and values.
+    fn key_tokens(&self, sequence: usize) -> Range<usize> {
+        self.key_offsets[sequence]..self.key_offsets[sequence + 1]
     }
 
     /// Numbers between a token's queries, and between its keys, and those of the next.
@@ -78,27 +87,32 @@ impl Attention<'_> {
         (self.heads * self.head_dim, self.kv_heads * self.head_dim)
     }
 
-    /// How many of `keys` keys (prefix included) the query at `place` in its sequence sees.
-    fn visible(&self, place: usize, keys: usize) -> usize {
-        if self.causal { (self.prefix_len + place + 1).min(keys) } else { keys }
+    /// How many of `keys` keys (prefix included) the query `token` sees, `tokens` being its sequence's queries.
+    fn visible(&self, token: usize, tokens: &Range<usize>, keys: usize) -> usize {
+        if self.causal { keys + token + 1 - tokens.end } else { keys }
     }
 
     /// Whether the whole job is worth spreading over threads.
     fn spread(&self) -> bool {
-        let scores = |s: usize| self.tokens(s).len() * (self.tokens(s).len() + self.prefix_len);
+        let scores = |s: usize| self.tokens(s).len() * (self.key_tokens(s).len() + self.prefix_len);
         let work = (0..self.sequences()).map(scores).sum::<usize>() * self.heads * self.head_dim;
         work >= 1 << 18 && rayon::current_num_threads() > 1
     }
 
-    /// Asserts the lengths of the inputs and gives the number of tokens.
+    /// Asserts the lengths of the inputs and gives the number of queries.
     fn check(&self, q: &[f32], k: &[f32], v: &[f32], prefix_k: &[f32], prefix_v: &[f32]) -> usize {
         let (wide, narrow) = self.strides();
         assert!(self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), "heads share keys evenly");
         assert!(self.head_dim > 0, "a head has a width");
-        assert!(self.offsets.is_sorted(), "offsets rise");
-        assert!(self.offsets.first().is_none_or(|first| *first == 0), "offsets start at zero");
-        let tokens = self.offsets.last().copied().unwrap_or(0);
-        assert_eq!((q.len(), k.len(), v.len()), (tokens * wide, tokens * narrow, tokens * narrow), "q, k, v");
+        for offsets in [self.offsets, self.key_offsets] {
+            assert!(offsets.is_sorted(), "offsets rise");
+            assert!(offsets.first().is_none_or(|first| *first == 0), "offsets start at zero");
+        }
+        assert_eq!(self.offsets.len(), self.key_offsets.len(), "queries and keys of the same sequences");
+        let fewer = |s: usize| self.tokens(s).len() <= self.key_tokens(s).len();
+        assert!((0..self.sequences()).all(fewer), "no sequence has more queries than keys");
+        let [tokens, keys] = [self.offsets, self.key_offsets].map(|o| o.last().copied().unwrap_or(0));
+        assert_eq!((q.len(), k.len(), v.len()), (tokens * wide, keys * narrow, keys * narrow), "q, k, v");
         let prefix = self.prefix_len * narrow;
         assert_eq!((prefix_k.len(), prefix_v.len()), (prefix, prefix), "prefix keys and values");
         tokens
@@ -117,14 +131,8 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn of(
-        p: &Attention,
-        prefix: &'a [f32],
-        own: &'a [f32],
-        tokens: &Range<usize>,
-        kv_head: usize,
-    ) -> Rows<'a> {
-        let stride = p.kv_heads * p.head_dim;
+    fn of(p: &Attention, prefix: &'a [f32], own: &'a [f32], sequence: usize, kv_head: usize) -> Rows<'a> {
+        let (stride, tokens) = (p.kv_heads * p.head_dim, p.key_tokens(sequence));
         let own = &own[tokens.start * stride..tokens.end * stride];
         Rows { prefix, own, stride, start: kv_head * p.head_dim, width: p.head_dim }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tenfold::adapter::{self, Context, METHODS, Method, Tuning, file};
 use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Forward, Model};
-use tenfold::train::{Rows, Source, TrainSettings, Trainer, Training};
+use tenfold::train::{Features, Rows, Source, TrainSettings, Trainer, Training};
 use tenfold::{Error, eval};
 use tenfold_tensor::{Backend, Cpu, Dtype, random};
 
@@ -60,7 +60,9 @@ impl Place {
             ..TrainSettings::default()
         };
         let forward = Forward::evaluation(tuning);
-        let source = || Source::new(&*self.model, &self.rows).cache_features(&forward, || Ok(()));
+        let source = || {
+            Source::new(&*self.model, &self.rows).cache_features(&forward, &Features::default(), || Ok(()))
+        };
         let steps = AtomicUsize::new(0);
         let go_on =
             || if steps.load(Ordering::Relaxed) < stop_after { Ok(()) } else { Err(Error::Interrupted) };
@@ -96,6 +98,25 @@ fn bits(tuning: &Tuning) -> Vec<u32> {
 
 fn losses(training: &Training) -> Vec<u32> {
     training.losses.iter().map(|loss| loss.to_bits()).collect()
+}
+
+/// Features are kept for each row, whatever batch it came in: that is true only if the batch leaves no trace.
+#[test]
+fn a_row_has_the_same_bits_in_any_batch() {
+    let place = place();
+    for method in METHODS {
+        let tuning = place.tuning(method);
+        let source = Source::new(&*place.model, &place.rows);
+        let forward = Forward::evaluation(&tuning);
+        let all: Vec<usize> = (0..place.rows.len()).collect();
+        for size in [1, 7, 50] {
+            let parts =
+                all.chunks(size).map(|picks| source.logits(&forward, picks).unwrap().numbers().unwrap());
+            let parts: Vec<u32> = parts.flatten().map(f32::to_bits).collect();
+            let whole: Vec<u32> = place.logits(&tuning).into_iter().map(f32::to_bits).collect();
+            assert!(parts == whole, "{} in batches of {size}", method.name);
+        }
+    }
 }
 
 #[test]

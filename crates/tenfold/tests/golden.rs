@@ -309,7 +309,7 @@ fn golden_minilm_hidden_states_and_pooler() {
         let tuning = Tuning::new(method, &(method.defaults)(), &context, 2).unwrap();
         let forward = Forward::evaluation(&tuning);
         let (hidden, ragged) = without_gradients(|| bert.hidden_states(&forward, &batch)).unwrap();
-        let pooled = without_gradients(|| bert.pool(&forward, &hidden, &ragged)).unwrap();
+        let pooled = without_gradients(|| bert.features(&forward, &batch)).unwrap();
         let expected = &figures["last_hidden_state"];
         let (rows, width) = (expected.shape[1], expected.shape[2]);
         let real: Vec<f32> = (ragged.lengths().enumerate())

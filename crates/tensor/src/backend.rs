@@ -92,16 +92,18 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Whether a query sees only keys up to its own place.
     pub causal: bool,
-    /// Where the sequences lie.
-    pub ragged: Ragged,
+    /// Where each sequence's queries lie. Where it has fewer than keys, they are its last if `causal`.
+    pub queries: Ragged,
+    /// Where each sequence's keys and values lie.
+    pub keys: Ragged,
     /// Keys and values that every query sees besides its sequence.
     pub prefix_len: usize,
     /// Dropout on the probabilities.
     pub dropout: Option<Dropout>,
 }
 
-/// Operands of an attention: query \[tokens, heads · head_dim\], key and value
-/// \[tokens, kv_heads · head_dim\], and the prefix \[prefix_len, kv_heads · head_dim\].
+/// Operands of an attention: query \[queries, heads · head_dim\], key and value
+/// \[keys, kv_heads · head_dim\], and the prefix \[prefix_len, kv_heads · head_dim\].
 #[derive(Clone, Copy)]
 pub struct AttentionInputs<'a> {
     /// Queries.

@@ -274,7 +274,7 @@ macro_rules! implement_backend {
             fn attention(&self, shape: &AttentionShape, inputs: AttentionInputs) -> Result<(Buffer, Buffer)> {
                 let parameters = attention_parameters(shape);
                 let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
-                let mut lse = self.memory.unwritten(shape.ragged.rows() * shape.heads);
+                let mut lse = self.memory.unwritten(shape.queries.rows() * shape.heads);
                 let y = self.memory.filled(q.len(), |out| {
                     attention::forward(&parameters, q, k, v, prefix_k, prefix_v, out, &mut lse);
                 });
@@ -368,7 +368,8 @@ pub(crate) fn attention_parameters(shape: &AttentionShape) -> Attention<'_> {
         head_dim: shape.head_dim,
         scale: shape.scale,
         causal: shape.causal,
-        offsets: shape.ragged.offsets(),
+        offsets: shape.queries.offsets(),
+        key_offsets: shape.keys.offsets(),
         prefix_len: shape.prefix_len,
         dropout: shape.dropout,
     }

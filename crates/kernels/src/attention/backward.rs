@@ -103,9 +103,10 @@ pub fn backward(
     parallel::tasks(p.sequences() * p.kv_heads, p.spread(), |task| {
         let (sequence, kv_head) = (task / p.kv_heads, task % p.kv_heads);
         let tokens = p.tokens(sequence);
-        let keys = Rows::of(p, prefix_k, k, &tokens, kv_head);
-        let values = Rows::of(p, prefix_v, v, &tokens, kv_head);
-        inputs.with_head(tokens, &keys, &values, |head| {
+        let keys = Rows::of(p, prefix_k, k, sequence, kv_head);
+        let values = Rows::of(p, prefix_v, v, sequence, kv_head);
+        let count = p.prefix_len + p.key_tokens(sequence).len();
+        inputs.with_head(tokens, count, &keys, &values, |head| {
             inputs.head(kv_head, head);
             for ((own, share), from) in targets.iter().zip([&head.dk, &head.dv]) {
                 // SAFETY: this sequence's rows and prefix share, at this key head, are this task's own.
@@ -121,10 +122,16 @@ pub fn backward(
 
 impl Inputs<'_> {
     /// Calls `f` with the operands of one sequence and key head laid out in scratch memory.
-    fn with_head(&self, tokens: Range<usize>, keys: &Rows, values: &Rows, f: impl FnOnce(&mut Head)) {
+    fn with_head(
+        &self,
+        tokens: Range<usize>,
+        count: usize,
+        keys: &Rows,
+        values: &Rows,
+        f: impl FnOnce(&mut Head),
+    ) {
         let (shape, d) = (Shape::of(self.level), self.p.head_dim);
         let padded = d.next_multiple_of(shape.lanes);
-        let count = self.p.prefix_len + tokens.len();
         let (panels, block) = (count.next_multiple_of(shape.cols()) * d, QUERIES * KEYS);
         let rows = QUERIES * padded;
         let lengths = [panels, panels, count * padded, rows, rows, block, block, KEYS, count * d, count * d];
@@ -164,7 +171,7 @@ impl Inputs<'_> {
                 row[d..].fill(0.0);
             }
         }
-        let seen = p.visible(block.first + block.count - 1 - work.tokens.start, work.keys);
+        let seen = p.visible(block.first + block.count - 1, &work.tokens, work.keys);
         for key in (0..seen).step_by(KEYS) {
             (block.key, block.here) = (key, (seen - key).min(KEYS));
             self.recompute(block, work);
@@ -194,7 +201,7 @@ impl Inputs<'_> {
     /// Query `i` of a block: probabilities and gradients of the scores, zero where the query does not see.
     fn row(&self, b: Block, i: usize, delta: f32, work: &mut Head) {
         let token = b.first + i;
-        let visible = self.p.visible(token - work.tokens.start, work.keys).saturating_sub(b.key).min(b.here);
+        let visible = self.p.visible(token, &work.tokens, work.keys).saturating_sub(b.key).min(b.here);
         let (scores, hidden_scores) = work.scores[i * KEYS..][..b.here].split_at_mut(visible);
         let (grads, hidden_grads) = work.grads[i * KEYS..][..b.here].split_at_mut(visible);
         let factors = &mut work.factors[..visible];
@@ -240,7 +247,7 @@ impl Inputs<'_> {
         own: Shared<f32>,
         share: Shared<f32>,
     ) {
-        let (d, prefix, first) = (self.p.head_dim, self.p.prefix_len, self.p.offsets[sequence]);
+        let (d, prefix, first) = (self.p.head_dim, self.p.prefix_len, self.p.key_offsets[sequence]);
         for (key, row) in sums.chunks_exact(d).enumerate() {
             let (target, row_index) =
                 if key < prefix { (share, sequence * prefix + key) } else { (own, first + key - prefix) };

@@ -44,8 +44,8 @@ struct Buffers<'a> {
 
 /// Attention of every sequence.
 ///
-/// `q` and `out` are `[tokens, heads * head_dim]`, `k` and `v` `[tokens, kv_heads * head_dim]`, `prefix_k` and
-/// `prefix_v` `[prefix_len, kv_heads * head_dim]`; `lse` `[tokens, heads]` receives each query's log-sum-exp of the
+/// `q` and `out` are `[queries, heads * head_dim]`, `k` and `v` `[keys, kv_heads * head_dim]`, `prefix_k` and
+/// `prefix_v` `[prefix_len, kv_heads * head_dim]`; `lse` `[queries, heads]` receives each query's log-sum-exp of the
 /// scaled scores for the backward.
 pub fn forward(
     p: &Attention,
@@ -65,11 +65,11 @@ pub fn forward(
         let (sequence, head) = (task / p.heads, task % p.heads);
         let tokens = p.tokens(sequence);
         let kv_head = head / (p.heads / p.kv_heads);
-        let keys = Rows::of(p, prefix_k, k, &tokens, kv_head);
-        let values = Rows::of(p, prefix_v, v, &tokens, kv_head);
+        let keys = Rows::of(p, prefix_k, k, sequence, kv_head);
+        let values = Rows::of(p, prefix_v, v, sequence, kv_head);
         let shape = Shape::of(level);
         let padded = p.head_dim.next_multiple_of(shape.lanes);
-        let count = p.prefix_len + tokens.len();
+        let count = p.prefix_len + p.key_tokens(sequence).len();
         let lengths =
             [count.next_multiple_of(shape.cols()) * p.head_dim, count * padded, QUERIES * KEYS, KEYS];
         with_scratch(lengths.iter().sum(), |buffer| {
@@ -90,14 +90,13 @@ impl Head<'_> {
     fn queries(&self, first: usize, count: usize, buffers: &mut Buffers) {
         let p = self.p;
         let (mut tops, mut sums) = ([f32::NEG_INFINITY; QUERIES], [0.0; QUERIES]);
-        let seen = p.visible(first + count - 1 - self.tokens.start, self.keys);
+        let seen = p.visible(first + count - 1, &self.tokens, self.keys);
         for key in (0..seen).step_by(KEYS) {
             let here = (seen - key).min(KEYS);
             self.scores(first, count, key, here, buffers);
             for i in 0..count {
                 let row = &mut buffers.scores[i * KEYS..][..here];
-                let visible =
-                    p.visible(first + i - self.tokens.start, self.keys).saturating_sub(key).min(here);
+                let visible = p.visible(first + i, &self.tokens, self.keys).saturating_sub(key).min(here);
                 let (row, hidden) = row.split_at_mut(visible);
                 let (top, keep, sum) = softmax_block(self.level, row, tops[i]);
                 hidden.fill(0.0);

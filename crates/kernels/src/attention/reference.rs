@@ -92,7 +92,7 @@ impl<'a> Side<'a> {
         let p = self.p;
         let kv_head = head / (p.heads / p.kv_heads);
         let in_prefix = t < p.prefix_len;
-        let token = if in_prefix { t } else { p.offsets[sequence] + t - p.prefix_len };
+        let token = if in_prefix { t } else { p.key_offsets[sequence] + t - p.prefix_len };
         (in_prefix, (token * p.kv_heads + kv_head) * p.head_dim)
     }
 
@@ -108,7 +108,8 @@ fn every_query(p: &Attention, mut f: impl FnMut(usize, usize, usize, usize)) {
         let tokens = p.tokens(sequence);
         for token in tokens.clone() {
             for head in 0..p.heads {
-                let visible = p.visible(token - tokens.start, p.prefix_len + tokens.len());
+                let keys = p.prefix_len + p.key_tokens(sequence).len();
+                let visible = p.visible(token, &tokens, keys);
                 f(token, head, sequence, visible);
             }
         }

@@ -9,10 +9,9 @@ use crate::testing::{
 type Inputs = [Vec<f32>; 5];
 
 fn inputs(p: &Attention) -> Inputs {
-    let tokens = *p.offsets.last().unwrap();
+    let (tokens, keys) = (*p.offsets.last().unwrap(), *p.key_offsets.last().unwrap());
     let (wide, narrow) = p.strides();
-    let sizes =
-        [tokens * wide, tokens * narrow, tokens * narrow, p.prefix_len * narrow, p.prefix_len * narrow];
+    let sizes = [tokens * wide, keys * narrow, keys * narrow, p.prefix_len * narrow, p.prefix_len * narrow];
     std::array::from_fn(|i| values(i as u64 + 1, sizes[i]).iter().map(|v| v * 2.0).collect())
 }
 
@@ -35,20 +34,29 @@ fn gradients(p: &Attention, x: &Inputs, [out, lse]: &[Vec<f32>; 2], dout: &[f32]
     result
 }
 
-/// Forms to test: heads, key heads, width, offsets, prefix.
-fn forms() -> Vec<(usize, usize, usize, Vec<usize>, usize)> {
+/// Forms to test: heads, key heads, width, offsets of the keys, how many last tokens are asked for, prefix.
+fn forms() -> Vec<(usize, usize, usize, Vec<usize>, usize, usize)> {
+    let all = usize::MAX;
     vec![
-        (2, 2, 32, vec![0, 5, 5, 70, 71], 0),
-        (4, 2, 16, vec![0, 3, 20], 5),
-        (3, 1, 20, vec![0, 9], 1),
-        (1, 1, 3, vec![0, 300], 250),
-        (2, 1, 64, vec![0, 130, 520], 0),
-        (1, 1, 8, vec![0], 2),
+        (2, 2, 32, vec![0, 5, 5, 70, 71], all, 0),
+        (4, 2, 16, vec![0, 3, 20], all, 5),
+        (4, 2, 16, vec![0, 3, 20, 20], 1, 5),
+        (3, 1, 20, vec![0, 9], all, 1),
+        (1, 1, 3, vec![0, 300], all, 250),
+        (2, 1, 64, vec![0, 130, 520], all, 0),
+        (2, 1, 64, vec![0, 130, 520], 70, 0),
+        (1, 1, 8, vec![0, 4], 0, 2),
+        (1, 1, 8, vec![0], all, 2),
     ]
 }
 
 fn each_form(f: impl Fn(&Attention)) {
-    for (heads, kv_heads, head_dim, offsets, prefix_len) in forms() {
+    for (heads, kv_heads, head_dim, key_offsets, asked, prefix_len) in forms() {
+        let mut offsets = vec![0];
+        offsets.extend(key_offsets.windows(2).scan(0, |end, pair| {
+            *end += (pair[1] - pair[0]).min(asked);
+            Some(*end)
+        }));
         for case in 0..4 {
             let dropout = (case & 2 != 0).then_some(Dropout { probability: 0.2, key: 5, stream: 1 });
             let scale = 1.0 / (head_dim as f32).sqrt();
@@ -60,6 +68,7 @@ fn each_form(f: impl Fn(&Attention)) {
                 scale,
                 causal,
                 offsets: &offsets,
+                key_offsets: &key_offsets,
                 prefix_len,
                 dropout,
             });
@@ -92,6 +101,7 @@ fn large_scores_do_not_overflow() {
         scale: 100.0,
         causal: true,
         offsets: &[0, 500],
+        key_offsets: &[0, 500],
         prefix_len: 0,
         dropout: None,
     };
@@ -104,7 +114,7 @@ fn large_scores_do_not_overflow() {
 fn reference_backward_is_the_gradient() {
     for (causal, prefix_len, drop) in [(false, 0, false), (true, 2, false), (true, 1, true)] {
         let dropout = drop.then_some(Dropout { probability: 0.3, key: 5, stream: 1 });
-        let offsets = &[0, 3, 4];
+        let (offsets, key_offsets) = (&[0, 2, 3], &[0, 3, 4]);
         let p = Attention {
             heads: 2,
             kv_heads: 1,
@@ -112,6 +122,7 @@ fn reference_backward_is_the_gradient() {
             scale: 0.6,
             causal,
             offsets,
+            key_offsets,
             prefix_len,
             dropout,
         };
@@ -139,6 +150,7 @@ fn threads_do_not_matter() {
         scale: 0.2,
         causal: true,
         offsets: &offsets,
+        key_offsets: &offsets,
         prefix_len: 7,
         dropout,
     };

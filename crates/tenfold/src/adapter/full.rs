@@ -14,7 +14,7 @@ pub(super) const METHOD: Method = Method {
     source: "Devlin et al. 2019, BERT",
     peft_type: None,
     mergeable: false,
-    learning_rates: &[1e-5, 3e-5, 5e-5, 1e-4],
+    learning_rates: &[1e-5, 3e-5, 1e-4, 3e-4],
     harmless: &[],
     defaults: || Value::Object(Map::new()),
     build: |_: &Value, _: &Context| Ok(Box::new(Full)),

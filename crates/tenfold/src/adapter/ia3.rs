@@ -20,7 +20,7 @@ pub(super) const METHOD: Method = Method {
     source: "Liu et al. 2022, arXiv:2205.05638",
     peft_type: Some("IA3"),
     mergeable: true,
-    learning_rates: &[1e-3, 3e-3, 5e-3, 1e-2],
+    learning_rates: &[1e-3, 3e-3, 1e-2, 3e-2],
     harmless: &[],
     defaults: || to_value(&Ia3::default()),
     build: |settings, context| Ok(Box::new(Factors::new(settings, context)?)),

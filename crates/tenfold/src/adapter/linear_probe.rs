@@ -14,7 +14,7 @@ pub(super) const METHOD: Method = Method {
     source: "Alain & Bengio 2016, arXiv:1610.01644",
     peft_type: None,
     mergeable: false,
-    learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
+    learning_rates: &[1e-3, 3e-3, 1e-2, 3e-2],
     harmless: &[],
     defaults: || Value::Object(Map::new()),
     build: |_: &Value, _: &Context| Ok(Box::new(LinearProbe)),

@@ -23,7 +23,7 @@ pub(super) const METHOD: Method = Method {
     source: "Hu et al. 2021, arXiv:2106.09685",
     peft_type: Some("LORA"),
     mergeable: true,
-    learning_rates: &[3e-4, 1e-3, 2e-3, 5e-3],
+    learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
     harmless: &[("megatron_core", "\"megatron.core\""), ("qalora_group_size", "16")],
     defaults: || to_value(&Lora::default()),
     build: |settings, context| Ok(Box::new(LowRank::new(settings, context)?)),

@@ -6,15 +6,15 @@
 //! MLP. Not the identity at step 0; not mergeable. Starts as torch starts its modules. The file
 //! holds the network's output alone, so a loaded adapter has no network any more.
 
-use super::prompt_tuning::{NAME, check_virtual_tokens, virtual_token_keys};
-use super::{Adapter, Context, Method, NamedTensor, refuse, settings, take, to_map, to_value};
+use super::virtual_tokens::{self, Table};
+use super::{Adapter, Context, Method, NamedTensor, refuse, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::Forward;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tenfold_tensor::{Activation, Backend, Param, Tensor, without_gradients};
+use tenfold_tensor::{Activation, Backend, Param, Tensor};
 
 pub(super) const METHOD: Method = Method {
     name: "p_tuning",
@@ -23,7 +23,7 @@ pub(super) const METHOD: Method = Method {
     source: "Liu et al. 2021, arXiv:2103.10385",
     peft_type: Some("P_TUNING"),
     mergeable: false,
-    learning_rates: &[3e-4, 1e-3, 3e-3, 5e-3],
+    learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
     harmless: &[],
     defaults: || to_value(&PTuning::default()),
     build: |settings, context| Ok(Box::new(PromptEncoder::new(settings, context)?)),
@@ -56,14 +56,7 @@ impl Default for PTuning {
 struct PromptEncoder {
     settings: PTuning,
     keys: Map<String, Value>,
-    source: Source,
-}
-
-enum Source {
-    /// Embeddings, and weight and bias of each layer.
-    Network { embedding: Param, layers: Vec<(Param, Param)> },
-    /// What a network made once.
-    Output(Param),
+    table: Table,
 }
 
 impl PromptEncoder {
@@ -76,52 +69,21 @@ impl PromptEncoder {
         if settings.encoder_hidden_size == 0 {
             return Err(refuse(&METHOD, "encoder_hidden_size", "at least 1", 0));
         }
-        let tokens = check_virtual_tokens(&METHOD, context.model, settings.num_virtual_tokens)?;
+        let tokens = virtual_tokens::check_count(&METHOD, context.model, settings.num_virtual_tokens)?;
         let (hidden, inner) = (context.model.extents().hidden_size, settings.encoder_hidden_size);
-        let embedding = context.normal("prompt_encoder.embedding.weight", &[tokens, hidden], 1.0)?;
-        let layers = [(0, hidden, inner), (2, inner, inner), (4, inner, hidden)]
-            .into_iter()
-            .map(|(place, inputs, outputs)| {
-                let name = |part| format!("prompt_encoder.mlp_head.{place}.{part}");
-                let weight = context.kaiming_uniform(&name("weight"), &[outputs, inputs], inputs)?;
-                Ok((weight, context.kaiming_uniform(&name("bias"), &[outputs], inputs)?))
-            })
-            .collect::<Result<_>>()?;
-        let keys = virtual_token_keys(context.model);
-        Ok(PromptEncoder { settings, keys, source: Source::Network { embedding, layers } })
-    }
-
-    /// The virtual tokens \[tokens, hidden\].
-    fn encode(&self) -> Result<Tensor> {
-        match &self.source {
-            Source::Output(prompt) => Ok(prompt.tensor()),
-            Source::Network { embedding, layers } => {
-                let mut x = embedding.tensor();
-                for (place, (weight, bias)) in layers.iter().enumerate() {
-                    if place > 0 {
-                        x = x.activation(Activation::Relu)?;
-                    }
-                    x = x.linear(&weight.tensor(), Some(&bias.tensor()))?;
-                }
-                Ok(x)
-            }
-        }
+        let widths = [hidden, inner, inner, hidden];
+        let table = Table::network(context, tokens, &widths, "mlp_head", Activation::Relu)?;
+        Ok(PromptEncoder { settings, keys: virtual_tokens::config_keys(context.model), table })
     }
 }
 
 impl Adapter for PromptEncoder {
     fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
-        self.encode().map(Some)
+        self.table.encode().map(Some)
     }
 
     fn parameters(&self) -> Vec<Param> {
-        match &self.source {
-            Source::Output(prompt) => vec![prompt.clone()],
-            Source::Network { embedding, layers } => {
-                let layers = layers.iter().flat_map(|(weight, bias)| [weight.clone(), bias.clone()]);
-                [embedding.clone()].into_iter().chain(layers).collect()
-            }
-        }
+        self.table.parameters()
     }
 
     fn config(&self) -> Result<Map<String, Value>> {
@@ -129,12 +91,7 @@ impl Adapter for PromptEncoder {
     }
 
     fn tensors(&self) -> Result<Vec<NamedTensor>> {
-        let output = without_gradients(|| self.encode())?;
-        Ok(vec![NamedTensor {
-            name: NAME.into(),
-            shape: output.shape().to_vec(),
-            numbers: output.numbers()?,
-        }])
+        self.table.tensors()
     }
 
     fn restore(
@@ -142,9 +99,7 @@ impl Adapter for PromptEncoder {
         tensors: &mut BTreeMap<String, NamedTensor>,
         backend: &Arc<dyn Backend>,
     ) -> Result<()> {
-        let shape = without_gradients(|| self.encode())?.shape().to_vec();
-        self.source = Source::Output(Param::new(backend, NAME, &shape, take(tensors, NAME, &shape)?)?);
-        Ok(())
+        self.table.restore(tensors, backend)
     }
 
     fn key(&self, weight: &str) -> String {

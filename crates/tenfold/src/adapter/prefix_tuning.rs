@@ -6,15 +6,15 @@
 //! two-layer network that makes P out of it. Not the identity at step 0; not mergeable. Starts normal,
 //! as torch.nn.Embedding. In BERT tokens take the positions behind the prefix, as in Transformers.
 
-use super::prompt_tuning::{NAME, check_virtual_tokens, virtual_token_keys};
-use super::{Adapter, Context, Method, NamedTensor, refuse, settings, take, to_map, to_value};
+use super::virtual_tokens::{self, KEY, Table};
+use super::{Adapter, Context, Method, NamedTensor, refuse, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::{Extents, Forward};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tenfold_tensor::{Activation, Backend, Param, Tensor, without_gradients};
+use tenfold_tensor::{Activation, Backend, Param, Tensor};
 
 pub(super) const METHOD: Method = Method {
     name: "prefix_tuning",
@@ -23,7 +23,7 @@ pub(super) const METHOD: Method = Method {
     source: "Li & Liang 2021, arXiv:2101.00190",
     peft_type: Some("PREFIX_TUNING"),
     mergeable: false,
-    learning_rates: &[1e-3, 5e-3, 1e-2, 3e-2],
+    learning_rates: &[1e-3, 3e-3, 1e-2, 3e-2],
     harmless: &[],
     defaults: || to_value(&PrefixTuning::default()),
     build: |settings, context| Ok(Box::new(Prefix::new(settings, context)?)),
@@ -56,21 +56,14 @@ struct Prefix {
     settings: PrefixTuning,
     keys: Map<String, Value>,
     extents: Extents,
-    source: Source,
-}
-
-enum Source {
-    /// P itself.
-    Direct(Param),
-    /// Embeddings, and weight and bias of both layers.
-    Projected { embedding: Param, layers: [(Param, Param); 2] },
+    table: Table,
 }
 
 impl Prefix {
     fn new(value: &Value, context: &Context) -> Result<Prefix> {
         let mut settings: PrefixTuning = settings(&METHOD, value)?;
         let extents = context.model.extents();
-        let tokens = check_virtual_tokens(&METHOD, context.model, settings.num_virtual_tokens)?;
+        let tokens = virtual_tokens::check_count(&METHOD, context.model, settings.num_virtual_tokens)?;
         let inner = *settings.encoder_hidden_size.get_or_insert(extents.hidden_size);
         let zero = match settings.init_weights.as_deref() {
             None => false,
@@ -78,52 +71,25 @@ impl Prefix {
             Some(other) => return Err(refuse(&METHOD, "init_weights", "\"zero\" or nothing", other)),
         };
         let (width, all) = (extents.kv_size, extents.num_layers * 2 * extents.kv_size);
-        let source = match (settings.prefix_projection, zero) {
-            (false, false) => Source::Direct(context.normal(NAME, &[tokens, all], 1.0)?),
-            (false, true) => Source::Direct(context.constant(NAME, &[tokens, all], 0.0)?),
-            (true, zero) => Source::projected(context, [tokens, width, inner, all], zero)?,
-        };
-        let mut keys = virtual_token_keys(context.model);
-        keys.insert("token_dim".into(), width.into());
-        Ok(Prefix { settings, keys, extents, source })
-    }
-
-    /// P \[tokens, layers · 2 · kv_size\].
-    fn encode(&self) -> Result<Tensor> {
-        match &self.source {
-            Source::Direct(prefix) => Ok(prefix.tensor()),
-            Source::Projected { embedding, layers: [(w1, b1), (w2, b2)] } => {
-                let inner = embedding.tensor().linear(&w1.tensor(), Some(&b1.tensor()))?;
-                Ok(inner.activation(Activation::Tanh)?.linear(&w2.tensor(), Some(&b2.tensor()))?)
+        let table = match (settings.prefix_projection, inner) {
+            (false, _) => Table::Direct(context.normal(KEY, &[tokens, all], 1.0)?),
+            (true, 0) => return Err(refuse(&METHOD, "encoder_hidden_size", "at least 1", 0)),
+            (true, _) => {
+                Table::network(context, tokens, &[width, inner, all], "transform", Activation::Tanh)?
             }
-        }
-    }
-}
-
-impl Source {
-    fn projected(context: &Context, [tokens, width, inner, all]: [usize; 4], zero: bool) -> Result<Source> {
-        if inner == 0 {
-            return Err(refuse(&METHOD, "encoder_hidden_size", "at least 1", 0));
-        }
-        let embedding = context.normal("prompt_encoder.embedding.weight", &[tokens, width], 1.0)?;
-        let layer = |place: usize, inputs: usize, outputs: usize, zero: bool| -> Result<(Param, Param)> {
-            let name = |part| format!("prompt_encoder.transform.{place}.{part}");
-            let start = |name: String, shape: &[usize]| match zero {
-                true => context.constant(&name, shape, 0.0),
-                false => context.kaiming_uniform(&name, shape, inputs),
-            };
-            Ok((start(name("weight"), &[outputs, inputs])?, start(name("bias"), &[outputs])?))
         };
-        Ok(Source::Projected {
-            embedding,
-            layers: [layer(0, width, inner, false)?, layer(2, inner, all, zero)?],
-        })
+        if zero {
+            table.start_at_zero()?;
+        }
+        let mut keys = virtual_tokens::config_keys(context.model);
+        keys.insert("token_dim".into(), width.into());
+        Ok(Prefix { settings, keys, extents, table })
     }
 }
 
 impl Adapter for Prefix {
     fn prefix(&self, _forward: &Forward, layer: usize) -> Result<Option<(Tensor, Tensor)>> {
-        let (all, width) = (self.encode()?, self.extents.kv_size);
+        let (all, width) = (self.table.encode()?, self.extents.kv_size);
         let first = layer * 2 * width;
         Ok(Some((all.select_columns(first, width)?, all.select_columns(first + width, width)?)))
     }
@@ -133,13 +99,7 @@ impl Adapter for Prefix {
     }
 
     fn parameters(&self) -> Vec<Param> {
-        match &self.source {
-            Source::Direct(prefix) => vec![prefix.clone()],
-            Source::Projected { embedding, layers } => {
-                let layers = layers.iter().flat_map(|(weight, bias)| [weight.clone(), bias.clone()]);
-                [embedding.clone()].into_iter().chain(layers).collect()
-            }
-        }
+        self.table.parameters()
     }
 
     fn config(&self) -> Result<Map<String, Value>> {
@@ -147,12 +107,7 @@ impl Adapter for Prefix {
     }
 
     fn tensors(&self) -> Result<Vec<NamedTensor>> {
-        let output = without_gradients(|| self.encode())?;
-        Ok(vec![NamedTensor {
-            name: NAME.into(),
-            shape: output.shape().to_vec(),
-            numbers: output.numbers()?,
-        }])
+        self.table.tensors()
     }
 
     fn restore(
@@ -160,9 +115,7 @@ impl Adapter for Prefix {
         tensors: &mut BTreeMap<String, NamedTensor>,
         backend: &Arc<dyn Backend>,
     ) -> Result<()> {
-        let shape = without_gradients(|| self.encode())?.shape().to_vec();
-        self.source = Source::Direct(Param::new(backend, NAME, &shape, take(tensors, NAME, &shape)?)?);
-        Ok(())
+        self.table.restore(tensors, backend)
     }
 
     fn key(&self, weight: &str) -> String {

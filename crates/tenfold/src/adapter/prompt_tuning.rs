@@ -6,9 +6,10 @@
 //! vocabulary ("SAMPLE_VOCAB", which the paper found better), or at the words of a text ("TEXT").
 //! As in PEFT the head sees the first token of the longer sequence, which is a virtual one.
 
+use super::virtual_tokens::{self, KEY};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
-use crate::model::{Forward, Model};
+use crate::model::Forward;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tenfold_tensor::{Param, Tensor, random};
@@ -20,7 +21,7 @@ pub(super) const METHOD: Method = Method {
     source: "Lester et al. 2021, arXiv:2104.08691",
     peft_type: Some("PROMPT_TUNING"),
     mergeable: false,
-    learning_rates: &[1e-3, 3e-3, 1e-2, 3e-2],
+    learning_rates: &[3e-3, 1e-2, 3e-2, 1e-1],
     harmless: &[],
     defaults: || to_value(&PromptTuning::default()),
     build: |settings, context| Ok(Box::new(Prompt::new(settings, context)?)),
@@ -64,43 +65,15 @@ struct Prompt {
 impl Prompt {
     fn new(value: &Value, context: &Context) -> Result<Prompt> {
         let settings: PromptTuning = settings(&METHOD, value)?;
-        let tokens = check_virtual_tokens(&METHOD, context.model, settings.num_virtual_tokens)?;
+        let tokens = virtual_tokens::check_count(&METHOD, context.model, settings.num_virtual_tokens)?;
         let shape = [tokens, context.model.extents().hidden_size];
         let prompt = match settings.prompt_tuning_init {
-            Start::Random => context.normal(NAME, &shape, 1.0)?,
+            Start::Random => context.normal(KEY, &shape, 1.0)?,
             Start::SampleVocab => at_words(context, &shape, &sample(context, tokens))?,
             Start::Text => at_words(context, &shape, &words_of(&settings, context)?)?,
         };
-        Ok(Prompt { settings, keys: virtual_token_keys(context.model), prompt })
+        Ok(Prompt { settings, keys: virtual_tokens::config_keys(context.model), prompt })
     }
-}
-
-/// The key in the file.
-pub(super) const NAME: &str = "prompt_embeddings";
-
-/// Keys that PEFT writes for every method with virtual tokens.
-pub(super) fn virtual_token_keys(model: &dyn Model) -> Map<String, Value> {
-    let extents = model.extents();
-    Map::from_iter([
-        ("num_attention_heads".to_owned(), extents.num_attention_heads.into()),
-        ("num_layers".to_owned(), extents.num_layers.into()),
-        ("num_transformer_submodules".to_owned(), 1.into()),
-        ("token_dim".to_owned(), extents.hidden_size.into()),
-    ])
-}
-
-/// Refuses counts that leave no room in the model's positions.
-pub(super) fn check_virtual_tokens(method: &Method, model: &dyn Model, tokens: usize) -> Result<usize> {
-    let room = model.extents().max_positions;
-    if tokens == 0 || tokens >= room {
-        return Err(refuse(
-            method,
-            "num_virtual_tokens",
-            &format!("1 to {}", room.saturating_sub(1)),
-            tokens,
-        ));
-    }
-    Ok(tokens)
 }
 
 fn sample(context: &Context, tokens: usize) -> Vec<u32> {
@@ -126,7 +99,7 @@ fn words_of(settings: &PromptTuning, context: &Context) -> Result<Vec<u32>> {
 fn at_words(context: &Context, shape: &[usize], ids: &[u32]) -> Result<Param> {
     let ids: Vec<u32> = ids.iter().copied().cycle().take(shape[0]).collect();
     let numbers = context.model.word_embeddings().tensor.select_rows(&ids)?.numbers()?;
-    Ok(Param::new(context.backend, NAME, shape, numbers)?)
+    Ok(Param::new(context.backend, KEY, shape, numbers)?)
 }
 
 impl Adapter for Prompt {

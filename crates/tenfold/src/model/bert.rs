@@ -108,16 +108,27 @@ impl Bert {
     pub fn hidden_states(&self, forward: &Forward, batch: &Batch) -> Result<(Tensor, Ragged)> {
         let (mut x, ragged) = self.embed(forward, batch)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            x = self.block(forward, number, layer, &x, &ragged)?;
+            x = self.block(forward, number, layer, (&x, &ragged), (&x, &ragged))?;
         }
         Ok((x, ragged))
     }
 
-    /// The pooled first token of each sequence \[sequences, hidden\].
-    pub fn pool(&self, forward: &Forward, hidden: &Tensor, ragged: &Ragged) -> Result<Tensor> {
-        let first: Vec<u32> = ragged.starts().iter().map(|row| *row as u32).collect();
-        let pooled = forward.linear(&self.pooler, &hidden.select_rows(&first)?)?;
-        Ok(pooled.activation(Activation::Tanh)?)
+    /// The last layer's hidden state of each sequence's first token \[sequences, hidden\], and no other: of the
+    /// other tokens it takes only keys and values.
+    fn first_tokens(&self, forward: &Forward, batch: &Batch) -> Result<Tensor> {
+        let (mut x, ragged) = self.embed(forward, batch)?;
+        let starts: Vec<u32> = ragged.starts().iter().map(|row| *row as u32).collect();
+        let Some((last, before)) = self.layers.split_last() else { return Ok(x.select_rows(&starts)?) };
+        for (number, layer) in before.iter().enumerate() {
+            x = self.block(forward, number, layer, (&x, &ragged), (&x, &ragged))?;
+        }
+        let first = (&x.select_rows(&starts)?, &Ragged::from_lengths(starts.iter().map(|_| 1)));
+        self.block(forward, before.len(), last, first, (&x, &ragged))
+    }
+
+    /// Pools first tokens: \[sequences, hidden\] -> \[sequences, hidden\].
+    fn pool(&self, forward: &Forward, first_tokens: &Tensor) -> Result<Tensor> {
+        Ok(forward.linear(&self.pooler, first_tokens)?.activation(Activation::Tanh)?)
     }
 
     fn embed(&self, forward: &Forward, batch: &Batch) -> Result<(Tensor, Ragged)> {
@@ -141,18 +152,19 @@ impl Bert {
         Ok((forward.dropout(x, self.config.hidden_dropout_prob)?, ragged))
     }
 
+    /// What a layer makes of the tokens `wanted`, which see `all` tokens.
     fn block(
         &self,
         forward: &Forward,
         number: usize,
         layer: &Layer,
-        x: &Tensor,
-        ragged: &Ragged,
+        wanted: (&Tensor, &Ragged),
+        all: (&Tensor, &Ragged),
     ) -> Result<Tensor> {
         let dropout = self.config.hidden_dropout_prob;
-        let attended = self.attend(forward, number, layer, x, ragged)?;
+        let attended = self.attend(forward, number, layer, wanted, all)?;
         let attended = forward.dropout(forward.linear(&layer.attention_output, &attended)?, dropout)?;
-        let x = forward.norm(&layer.attention_norm, &attended.add(x)?)?;
+        let x = forward.norm(&layer.attention_norm, &attended.add(wanted.0)?)?;
         let inner = forward.linear(&layer.intermediate, &x)?.activation(self.activation)?;
         let outer = forward.dropout(forward.linear(&layer.output, &inner)?, dropout)?;
         forward.norm(&layer.output_norm, &outer.add(&x)?)
@@ -163,14 +175,14 @@ impl Bert {
         forward: &Forward,
         number: usize,
         layer: &Layer,
-        x: &Tensor,
-        ragged: &Ragged,
+        (wanted, queries): (&Tensor, &Ragged),
+        (all, keys): (&Tensor, &Ragged),
     ) -> Result<Tensor> {
         let heads = self.config.num_attention_heads;
         let head_dim = self.config.hidden_size / heads;
-        let query = forward.linear(&layer.query, x)?;
-        let key = forward.linear(&layer.key, x)?;
-        let value = forward.linear(&layer.value, x)?;
+        let query = forward.linear(&layer.query, wanted)?;
+        let key = forward.linear(&layer.key, all)?;
+        let value = forward.linear(&layer.value, all)?;
         let attention = Attention {
             heads,
             kv_heads: heads,
@@ -181,7 +193,7 @@ impl Bert {
         };
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
-        Ok(attention.attend(&query, &key, &value, prefix, ragged)?)
+        Ok(attention.attend(&query, &key, &value, prefix, [queries, keys])?)
     }
 }
 
@@ -261,8 +273,7 @@ impl Model for Bert {
     }
 
     fn features(&self, forward: &Forward, batch: &Batch) -> Result<Tensor> {
-        let (hidden, ragged) = self.hidden_states(forward, batch)?;
-        self.pool(forward, &hidden, &ragged)
+        self.pool(forward, &self.first_tokens(forward, batch)?)
     }
 
     fn head(&self, forward: &Forward, features: &Tensor) -> Result<Tensor> {

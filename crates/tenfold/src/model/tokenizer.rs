@@ -10,7 +10,7 @@ use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
 /// What a model reads instead of text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Encoding {
     /// One id for each token.
     pub ids: Vec<u32>,

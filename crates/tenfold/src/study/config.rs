@@ -233,13 +233,35 @@ impl Study {
             faults.push(format!("purpose: {error}"));
         }
         for (name, method) in &self.methods {
+            faults.extend(self.unequal_search(method).map(|fault| format!("methods.{name}.{fault}")));
             faults.extend(method.faults().into_iter().map(|fault| format!("methods.{name}.{fault}")));
         }
         faults
     }
 }
 
+impl Study {
+    /// What is wrong with a method's candidates for the search: every method must have as many.
+    fn unequal_search(&self, method: &MethodSettings) -> Option<String> {
+        let wanted = self.search.candidates;
+        let found = method.candidates(wanted).ok()?.len();
+        (method.learning_rate.is_none() && found != wanted).then(|| {
+            format!(
+                "learning_rates: expected {wanted}, as search.candidates says, so that every method has the \
+                 same chance; found {found}"
+            )
+        })
+    }
+}
+
 impl MethodSettings {
+    /// Learning rates to search among: those given, or the first `count` of the method's own.
+    pub fn candidates(&self, count: usize) -> Result<Vec<f64>> {
+        let own = adapter::method(&self.kind)?.learning_rates;
+        let given = !self.learning_rates.is_empty();
+        Ok(if given { self.learning_rates.clone() } else { own.iter().copied().take(count).collect() })
+    }
+
     fn faults(&self) -> Vec<String> {
         let method = match adapter::method(&self.kind) {
             Ok(method) => method,
@@ -390,6 +412,16 @@ mod tests {
         for expected in ["train.batch_sise", "train.batch_size", "train.num_train_epochs"] {
             assert!(message.contains(expected), "{expected} not in:\n{message}");
         }
+    }
+
+    #[test]
+    fn every_method_gets_as_many_candidates() {
+        let message = parse(SMALL, &["methods.lora.learning_rates=[1e-3]", "search.candidates=2"])
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("methods.lora.learning_rates: expected 2"), "{message}");
+        assert!(parse(SMALL, &["search.candidates=5"]).is_err(), "LoRA has four of its own");
+        assert!(parse(SMALL, &["search.candidates=5", "methods.lora.learning_rate=1e-3"]).is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The version of the code in every trial's name: raise it when a change alters results.
-pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 1");
+pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 2");
 
 /// A trial and the name of its folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,7 +51,7 @@ impl Plan<'_> {
     pub(super) fn search(&self) -> Result<Vec<Job>> {
         let mut jobs = Vec::new();
         for (name, method) in self.study.methods.iter().filter(|(_, method)| method.learning_rate.is_none()) {
-            for rate in self.candidates(method)? {
+            for rate in method.candidates(self.study.search.candidates)? {
                 let mut settings = self.settings(rate);
                 let search = &self.study.search;
                 settings.test_rows = 0;
@@ -70,13 +70,6 @@ impl Plan<'_> {
             }
         }
         Ok(jobs)
-    }
-
-    /// The learning rates that a search tries for a method: as many for each.
-    fn candidates(&self, method: &super::MethodSettings) -> Result<Vec<f64>> {
-        let own = adapter::method(&method.kind)?.learning_rates;
-        let given = if method.learning_rates.is_empty() { own } else { &method.learning_rates };
-        Ok(given.iter().copied().take(self.study.search.candidates).collect())
     }
 
     /// The comparison itself: every method with every seed.

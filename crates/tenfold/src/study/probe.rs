@@ -12,7 +12,7 @@ use crate::meter::{machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
 use crate::record::{Energy, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
-use crate::train::{EVALUATION_BATCH, Rows, Source, TrainSettings, Trainer, Training};
+use crate::train::{EVALUATION_BATCH, Features, Rows, Source, TrainSettings, Trainer, Training};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -219,7 +219,8 @@ impl Bench<'_> {
         let tuning = self.tuning()?;
         let none = Rows::default();
         let source = Source::new(&*self.session.model, &self.session.train);
-        let source = source.cache_features(&Forward::evaluation(&tuning), || self.go_on())?;
+        let source =
+            source.cache_features(&Forward::evaluation(&tuning), &Features::default(), || self.go_on())?;
         ready();
         let trainer = Trainer {
             backend: self.backend.clone(),

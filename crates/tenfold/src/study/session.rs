@@ -9,7 +9,7 @@ use crate::model::{self, Model, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, ModelIdentity};
 use crate::task::Task;
-use crate::train::Rows;
+use crate::train::{Features, Rows};
 use serde_json::Value;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Cpu, Dtype};
@@ -27,6 +27,8 @@ pub(super) struct Session {
     pub train: Rows,
     pub validation: Rows,
     pub tests: Vec<(String, Rows)>,
+    /// What heads see of the rows, for methods that leave it alone.
+    pub features: Features,
     /// Texts as users would send them, for latency.
     pub requests: Vec<String>,
     /// What a reader of the results should know about the rows.
@@ -117,6 +119,7 @@ impl Session {
             validation,
             tests,
             requests,
+            features: Features::default(),
             notes: data.notes,
         })
     }

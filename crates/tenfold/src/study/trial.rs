@@ -38,7 +38,9 @@ impl Work<'_> {
         let (train, validation) = self.rows(&how);
         let go_on = || if self.progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) };
         let forward = Forward::evaluation(&tuning);
-        let source = |rows| Source::new(&*self.session.model, rows).cache_features(&forward, go_on);
+        let source = |rows| {
+            Source::new(&*self.session.model, rows).cache_features(&forward, &self.session.features, go_on)
+        };
         let (train_source, validation_source) = (source(&train)?, source(&validation)?);
         let snapshot = self.folder.join("snapshot.safetensors");
         let events = Events::open(self, how.train.steps(train.len()))?;

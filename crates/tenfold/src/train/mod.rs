@@ -1,5 +1,6 @@
 //! Training: from a tuning as it starts to one that has learned.
 
+mod features;
 mod optimizer;
 mod rows;
 mod schedule;
@@ -7,6 +8,7 @@ mod settings;
 mod snapshot;
 mod trainer;
 
+pub use features::Features;
 pub use optimizer::Optimizer;
 pub use rows::{EVALUATION_BATCH, Rows, Source};
 pub use schedule::Schedule;

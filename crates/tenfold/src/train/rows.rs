@@ -1,11 +1,12 @@
 //! Rows of text as a model reads them, and batches of them.
 
+use super::features::Features;
 use crate::data::Example;
 use crate::error::Result;
 use crate::model::tokenizer::{Encoding, Tokenizer};
 use crate::model::{Batch, Forward, Model};
 use rayon::prelude::*;
-use tenfold_tensor::{Ragged, Tensor};
+use tenfold_tensor::{Class, Ragged, Tensor};
 
 /// Encoded rows with their labels.
 #[derive(Debug, Clone, Default)]
@@ -62,6 +63,11 @@ impl Rows {
         }
     }
 
+    /// A row as the model reads it.
+    pub fn encoding(&self, row: usize) -> &Encoding {
+        &self.encodings[row]
+    }
+
     /// The rows `picks` as one batch without padding.
     pub fn batch(&self, picks: &[usize]) -> Batch {
         let chosen = || picks.iter().map(|row| &self.encodings[*row]);
@@ -95,25 +101,26 @@ impl<'a> Source<'a> {
         self.rows
     }
 
-    /// Computes what the head sees once and for all, if `forward`'s method leaves that alone.
-    pub fn cache_features(mut self, forward: &Forward, go_on: impl Fn() -> Result<()>) -> Result<Source<'a>> {
+    /// Takes what the head sees from `known`, where it is computed once and for all, if `forward`'s method leaves
+    /// that alone.
+    pub fn cache_features(
+        mut self,
+        forward: &Forward,
+        known: &Features,
+        go_on: impl Fn() -> Result<()>,
+    ) -> Result<Source<'a>> {
         if !forward.leaves_features_alone() || self.rows.is_empty() {
             return Ok(self);
         }
         let mut numbers = Vec::new();
-        let mut backend = None;
         let all: Vec<usize> = (0..self.rows.len()).collect();
         for picks in all.chunks(EVALUATION_BATCH) {
             go_on()?;
-            let batch = self.rows.batch(picks);
-            let features = tenfold_tensor::without_gradients(|| self.model.features(forward, &batch))?;
-            numbers.extend(features.numbers()?);
-            backend = Some(features.backend().clone());
+            numbers.extend(known.of(self.model, forward, self.rows, picks)?);
         }
-        if let Some(backend) = backend {
-            let shape = [self.rows.len(), numbers.len() / self.rows.len()];
-            self.features = Some(Tensor::new(&backend, tenfold_tensor::Class::Activations, &shape, numbers)?);
-        }
+        let shape = [self.rows.len(), numbers.len() / self.rows.len()];
+        let backend = self.model.word_embeddings().tensor.backend();
+        self.features = Some(Tensor::new(backend, Class::Activations, &shape, numbers)?);
         Ok(self)
     }
 

@@ -24,8 +24,9 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Query \[tokens, heads · head_dim\], key and value \[tokens, kv_heads · head_dim\] ->
-    /// \[tokens, heads · head_dim\]. The keys and values of `prefix`
+    /// Query \[queries, heads · head_dim\], key and value \[keys, kv_heads · head_dim\] ->
+    /// \[queries, heads · head_dim\]. A sequence may have fewer queries than keys: those of the tokens whose
+    /// results are wanted, its last ones if causal. The keys and values of `prefix`
     /// \[prefix, kv_heads · head_dim\] are seen by every query of every sequence.
     pub fn attend(
         &self,
@@ -33,9 +34,9 @@ impl Attention {
         key: &Tensor,
         value: &Tensor,
         prefix: Option<(&Tensor, &Tensor)>,
-        ragged: &Ragged,
+        [queries, keys]: [&Ragged; 2],
     ) -> Result<Tensor> {
-        self.check(query, key, value, prefix, ragged)?;
+        self.check(query, key, value, prefix, [queries, keys])?;
         let backend = query.backend();
         let shape = AttentionShape {
             heads: self.heads,
@@ -43,7 +44,8 @@ impl Attention {
             head_dim: self.head_dim,
             scale: self.scale,
             causal: self.causal,
-            ragged: ragged.clone(),
+            queries: queries.clone(),
+            keys: keys.clone(),
             prefix_len: prefix.map_or(0, |(key, _)| key.rows()),
             dropout: self.dropout,
         };
@@ -93,7 +95,7 @@ impl Attention {
         key: &Tensor,
         value: &Tensor,
         prefix: Option<(&Tensor, &Tensor)>,
-        ragged: &Ragged,
+        [queries, keys]: [&Ragged; 2],
     ) -> Result<()> {
         let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let grouped = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
@@ -109,9 +111,12 @@ impl Attention {
             let fits = key.rows() == value.rows();
             check("attention", fits, || "a prefix of one length".into(), || format!("{key:?}, {value:?}"))?;
         }
-        for tensor in [query, key, value] {
+        for (tensor, ragged) in [(query, queries), (key, keys), (value, keys)] {
             ragged.check("attention", tensor.rows())?;
         }
-        Ok(())
+        let fewer = queries.sequences() == keys.sequences()
+            && queries.lengths().zip(keys.lengths()).all(|(queries, keys)| queries <= keys);
+        let found = || format!("queries {queries:?}, keys {keys:?}");
+        check("attention", fewer, || "the same sequences, none with more queries than keys".into(), found)
     }
 }
