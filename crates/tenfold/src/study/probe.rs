@@ -145,7 +145,8 @@ impl Bench<'_> {
         let cached = self.tuning()?.adapter().leaves_features_alone();
         let rows = &self.session.train;
         let planned = self.how.train.steps(rows.len());
-        let (warm_up, count) = if cached { (0, planned) } else { (WARM_UP, planned.min(WARM_UP + steps)) };
+        let warm_up = if cached { 0 } else { WARM_UP.min(planned.saturating_sub(1)) };
+        let count = if cached { planned } else { planned.min(warm_up + steps) };
         let meter: Mutex<Option<Meter>> = Mutex::new(None);
         let begin = || {
             *meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Meter::start(Path::new(POWERCAP)))

@@ -124,7 +124,7 @@ impl Runner<'_> {
         Ok(missing.join("; "))
     }
 
-    /// Runs trials side by side, each on one thread, over the one base.
+    /// Runs trials side by side over the one base; they share out the cores, and a lone one has them all.
     fn trials(&self, phase: &str, session: &Session, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
         let mut queue = VecDeque::new();
         for job in jobs {
@@ -150,9 +150,11 @@ impl Runner<'_> {
         });
         let workers = if self.study.workers == 0 { machine::cores() } else { self.study.workers };
         let state = Mutex::new(State { queue, records: Vec::new(), error: None });
+        let workers = workers.min(total);
+        let threads = (machine::cores() / workers).max(1);
         std::thread::scope(|scope| {
-            for _ in 0..workers.min(total) {
-                scope.spawn(|| self.work(session, &state, bar));
+            for _ in 0..workers {
+                scope.spawn(|| self.work(session, &state, threads, bar));
             }
         });
         self.progress.event(Event::Finished { job: bar, note: format!("{total} trials") });
@@ -163,9 +165,9 @@ impl Runner<'_> {
     }
 
     /// One worker: takes trials until there are none, or until one meets trouble that concerns all.
-    fn work(&self, session: &Session, state: &Mutex<State>, bar: Bar) {
+    fn work(&self, session: &Session, state: &Mutex<State>, threads: usize, bar: Bar) {
         let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+        let pool = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
             Ok(pool) => pool,
             Err(error) => {
                 lock().error = Some(Error::io("start", "a thread")(std::io::Error::other(error.to_string())));
