@@ -5,6 +5,7 @@ mod config;
 mod plan;
 mod probe;
 mod run;
+mod seal;
 mod session;
 mod store;
 mod trial;
