@@ -2,6 +2,7 @@
 
 mod conclude;
 mod config;
+mod elapsed;
 mod plan;
 mod probe;
 mod run;
