@@ -9,6 +9,7 @@ use std::path::PathBuf;
 /// one, and leaves adapters that Hugging Face PEFT loads. Start with `tenfold quickstart`.
 #[derive(Debug, Parser)]
 #[command(name = "tenfold", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped on request (Ctrl-C).")]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -87,7 +88,13 @@ pub enum Command {
     },
     /// Measure one method alone; `run` starts this for each method
     #[command(hide = true)]
-    Probe { run: PathBuf, trial: String },
+    Probe {
+        run: PathBuf,
+        trial: String,
+        /// End when the standard input does: a probe must not outlive who started it
+        #[arg(long)]
+        until_stdin_ends: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]

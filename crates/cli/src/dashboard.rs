@@ -2,7 +2,7 @@
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::HashMap;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ pub struct Dashboard {
     bars: MultiProgress,
     is_terminal: bool,
     jobs: Mutex<HashMap<Job, Shown>>,
-    stop: Arc<AtomicBool>,
+    stop: AtomicBool,
+    again: Mutex<Option<String>>,
 }
 
 struct Shown {
@@ -24,30 +25,57 @@ struct Shown {
     said: Instant,
 }
 
+/// The exit code of a process that was asked to stop, as shells have it for Ctrl-C.
+pub const STOPPED: u8 = 130;
+
+/// Work that has not ended by itself so long after Ctrl-C is left as it stands: to be killed harms nothing.
+const PATIENCE: Duration = Duration::from_millis(600);
+
 /// Plain lines about one job come no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
 
 impl Dashboard {
     pub fn new() -> Dashboard {
-        let stop = Arc::new(AtomicBool::new(false));
         Dashboard {
             bars: MultiProgress::new(),
             is_terminal: stderr().is_terminal(),
             jobs: Mutex::default(),
-            stop,
+            stop: AtomicBool::new(false),
+            again: Mutex::default(),
         }
     }
 
-    /// The first Ctrl-C asks all work to stop; a second one ends the process at once.
-    pub fn stop_on_ctrl_c(&self) {
-        let stop = self.stop.clone();
+    /// The first Ctrl-C asks all work to stop, and ends the process if it takes too long, as one batch of a large
+    /// model does; a second one ends the process at once.
+    pub fn stop_on_ctrl_c(self: &Arc<Self>) {
+        let dashboard = self.clone();
         let installed = ctrlc::set_handler(move || {
-            if stop.swap(true, Ordering::SeqCst) {
-                std::process::exit(1);
+            if dashboard.stop.swap(true, Ordering::SeqCst) {
+                std::process::exit(STOPPED.into());
             }
+            let dashboard = dashboard.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(PATIENCE);
+                dashboard.clear();
+                dashboard.say(&dashboard.farewell());
+                std::process::exit(STOPPED.into());
+            });
         });
         if let Err(error) = installed {
             self.say(&format!("Ctrl-C will end the process without a word: {error}"));
+        }
+    }
+
+    /// Remembers the command that goes on if this one is stopped.
+    pub fn goes_on_with(&self, command: String) {
+        *self.again.lock().unwrap_or_else(PoisonError::into_inner) = Some(command);
+    }
+
+    /// The last words of a process that was asked to stop.
+    pub fn farewell(&self) -> String {
+        match &*self.again.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(command) => format!("tenfold: stopped; go on with: {command}"),
+            None => "tenfold: stopped".into(),
         }
     }
 
@@ -63,7 +91,7 @@ impl Dashboard {
         if self.is_terminal {
             let _ = self.bars.println(line);
         } else {
-            eprintln!("{line}");
+            tell(line);
         }
     }
 
@@ -79,7 +107,7 @@ impl Dashboard {
         }
         if !self.is_terminal && unit != "steps" {
             let total = total.map(|total| format!(", {}", amount(total, unit)));
-            eprintln!("{title}{}", total.unwrap_or_default());
+            tell(&format!("{title}{}", total.unwrap_or_default()));
         }
         self.jobs().insert(job, Shown { title, unit, total, bar, said: Instant::now() });
     }
@@ -94,7 +122,7 @@ impl Dashboard {
             let total = shown.total.map(|total| format!(" of {}", amount(total, shown.unit)));
             let done = if shown.total.is_some() { done.to_string() } else { amount(done, shown.unit) };
             let note = if note.is_empty() { note } else { format!(", {note}") };
-            eprintln!("{}: {done}{}{note}", shown.title, total.unwrap_or_default());
+            tell(&format!("{}: {done}{}{note}", shown.title, total.unwrap_or_default()));
         }
     }
 
@@ -120,6 +148,11 @@ impl Progress for Dashboard {
     fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
+}
+
+/// A line on stderr; unlike `eprintln!`, work goes on if nobody can read it any more.
+pub fn tell(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
 }
 
 fn bar(unit: &str, total: Option<u64>) -> ProgressBar {

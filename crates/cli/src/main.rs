@@ -6,19 +6,24 @@ mod dashboard;
 
 use arguments::Arguments;
 use clap::Parser;
-use dashboard::Dashboard;
+use dashboard::{Dashboard, STOPPED, tell};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let dashboard = Dashboard::new();
+    let dashboard = Arc::new(Dashboard::new());
     dashboard.stop_on_ctrl_c();
     let outcome = commands::run(arguments, &dashboard);
     dashboard.clear();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_interruption(&error) => {
+            tell(&dashboard.farewell());
+            STOPPED.into()
+        }
         Err(error) => {
-            eprintln!("{}: {}", if is_interruption(&error) { "tenfold" } else { "error" }, words(&error));
+            tell(&format!("error: {}", words(&error)));
             ExitCode::FAILURE
         }
     }

@@ -1,8 +1,8 @@
 //! adapter inspect
 
-use super::print_json;
+use super::{print_json, say};
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 use tenfold::adapter::file;
 use tenfold::model::checkpoint::read_tensors;
@@ -10,8 +10,8 @@ use tenfold::model::checkpoint::read_tensors;
 pub fn inspect(folder: &Path, json: bool) -> Result<()> {
     let path = folder.join(file::CONFIG);
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config: Value =
-        serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
+    let config: Map<String, Value> = serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected an adapter's configuration", path.display()))?;
     let tensors = read_tensors(&folder.join(file::TENSORS))?;
     let count: usize = tensors.values().map(|tensor| tensor.data.len()).sum();
     if json {
@@ -20,12 +20,12 @@ pub fn inspect(folder: &Path, json: bool) -> Result<()> {
         return print_json(&json!({"config": config, "parameters": count, "tensors": shapes}));
     }
     let kind = config.get("peft_type").or(config.get("tenfold_method"));
-    println!("{}, {count} numbers in {} tensors", kind.and_then(Value::as_str).unwrap_or("?"), tensors.len());
-    for (key, value) in config.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
-        println!("  {key} = {value}");
+    say!("{}, {count} numbers in {} tensors", kind.and_then(Value::as_str).unwrap_or("?"), tensors.len())?;
+    for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
+        say!("  {key} = {value}")?;
     }
     for (name, tensor) in &tensors {
-        println!("  {name} {:?}", tensor.shape);
+        say!("  {name} {:?}", tensor.shape)?;
     }
     Ok(())
 }

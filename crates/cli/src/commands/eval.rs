@@ -1,5 +1,6 @@
 //! eval: a base model with an adapter over texts.
 
+use super::say;
 use crate::dashboard::Dashboard;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -22,6 +23,7 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let backend = Cpu::new();
     let model = model::load(&located.dir, &backend, Dtype::F32)?;
     let tokenizer = Tokenizer::from_dir(&located.dir)?;
+    tokenizer.check(&model.extents())?;
     let tokenize = |text: &str| tokenizer.words(text);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };
     let mut tuning = file::read(&request.adapter, &context)?;
@@ -44,11 +46,19 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     for picks in all.chunks(EVALUATION_BATCH) {
         let logits = without_gradients(|| source.logits(&forward, picks))?;
         for (row, logits) in picks.iter().zip(logits.numbers()?.chunks_exact(logits.cols())) {
+            if logits.iter().any(|logit| !logit.is_finite()) {
+                let adapter = request.adapter.display();
+                bail!(
+                    "line \"{}\": expected numbers of model {} with {adapter}, found {logits:?}",
+                    lines[*row],
+                    request.model
+                );
+            }
             let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
             if request.json {
-                println!("{}", json!({"label": best, "logits": logits}));
+                say!("{}", json!({"label": best, "logits": logits}))?;
             } else {
-                println!("{best}\t{}", lines[*row]);
+                say!("{best}\t{}", lines[*row])?;
             }
         }
     }

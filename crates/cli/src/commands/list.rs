@@ -1,6 +1,6 @@
 //! list methods | models | tasks | metrics
 
-use super::print_json;
+use super::{print_json, say};
 use crate::arguments::Listed;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -19,8 +19,8 @@ pub fn list(what: Listed, json: bool) -> Result<()> {
     let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
     let width = rows.iter().map(|row| text(row, "name").chars().count()).max().unwrap_or(0);
     for row in &rows {
-        println!("{:width$}  {}", text(row, "name"), text(row, "what"));
-        println!("{:width$}  {}", "", text(row, "source"));
+        say!("{:width$}  {}", text(row, "name"), text(row, "what"))?;
+        say!("{:width$}  {}", "", text(row, "source"))?;
     }
     Ok(())
 }

@@ -7,8 +7,10 @@ mod model;
 mod run;
 
 use crate::arguments::{AdapterCommand, Arguments, Command, ModelCommand};
-use crate::dashboard::Dashboard;
-use anyhow::Result;
+use crate::dashboard::{Dashboard, STOPPED};
+use anyhow::{Context, Result};
+use std::fmt;
+use std::io::{self, Write};
 
 pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
     match arguments.command {
@@ -27,12 +29,38 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Adapter { command: AdapterCommand::Inspect { adapter, json } } => {
             adapter::inspect(&adapter, json)
         }
-        Command::Probe { run, trial } => Ok(tenfold::study::probe(&run, &trial, dashboard)?),
+        Command::Probe { run, trial, until_stdin_ends } => {
+            if until_stdin_ends {
+                end_with_stdin();
+            }
+            Ok(tenfold::study::probe(&run, &trial, dashboard)?)
+        }
+    }
+}
+
+/// Ends this process when its standard input ends, that is, when the process that holds the other end does.
+fn end_with_stdin() {
+    std::thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        std::process::exit(STOPPED.into())
+    });
+}
+
+/// A line on stdout, as `println!`, but a full disk behind it is an error and no panic.
+macro_rules! say {
+    ($($words:tt)*) => { $crate::commands::print(format_args!($($words)*)) };
+}
+use say;
+
+fn print(words: fmt::Arguments) -> Result<()> {
+    match writeln!(io::stdout(), "{words}") {
+        // Whoever read this has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.context("cannot write to the standard output"),
     }
 }
 
 /// Prints a value as JSON on stdout.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    say!("{}", serde_json::to_string_pretty(value)?)
 }

@@ -1,6 +1,6 @@
 //! model pull | inspect
 
-use super::print_json;
+use super::{print_json, say};
 use crate::dashboard::Dashboard;
 use anyhow::Result;
 use serde_json::json;
@@ -9,8 +9,7 @@ use tenfold_tensor::{Cpu, Dtype};
 
 pub fn pull(name: &str, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
-    println!("{}\nmodel.safetensors has SHA-256 {}", located.dir.display(), located.sha256);
-    Ok(())
+    say!("{}\nmodel.safetensors has SHA-256 {}", located.dir.display(), located.sha256)
 }
 
 pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
@@ -33,19 +32,19 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
             "linear": sites,
         }));
     }
-    println!("{} in {}", model.family(), located.dir.display());
-    println!("{parameters} parameters without a head");
-    println!(
+    say!("{} in {}", model.family(), located.dir.display())?;
+    say!("{parameters} parameters without a head")?;
+    say!(
         "{} layers, {} wide, {} heads, {} words, {} positions",
         extents.num_layers,
         extents.hidden_size,
         extents.num_attention_heads,
         extents.vocab_size,
         extents.max_positions
-    );
-    println!("linear maps (target_modules takes paths, or suffixes of them):");
+    )?;
+    say!("linear maps (target_modules takes paths, or suffixes of them):")?;
     for linear in model.linears() {
-        println!("  {:52} {:>6} -> {}", linear.site.path, linear.site.inputs, linear.site.outputs);
+        say!("  {:52} {:>6} -> {}", linear.site.path, linear.site.inputs, linear.site.outputs)?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! quickstart, run, report, recommend.
 
-use super::print_json;
+use super::{print_json, say};
 use crate::arguments::RunOptions;
 use crate::dashboard::Dashboard;
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ pub fn quickstart(options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
 
 pub fn study(path: &Path, options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
     let study = Study::read(path, &options.set)?;
-    run(&study, options, &format!("tenfold run {}", path.display()), dashboard)
+    run(&study, options, &format!("tenfold run {}", quoted(&path.display().to_string())), dashboard)
 }
 
 pub fn report(folder: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
@@ -42,12 +42,8 @@ fn read_back(folder: &Path) -> Result<Study> {
 
 fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard) -> Result<()> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
-    let outcome = conclude(study, &folder, true, dashboard);
-    let again = || format!("go on with: {command}{}", typed(options));
-    let (finished, conclusion) = match outcome {
-        Err(error @ tenfold::Error::Interrupted) => return Err(anyhow::Error::new(error).context(again())),
-        other => other?,
-    };
+    dashboard.goes_on_with(format!("{command}{}", typed(options)));
+    let (finished, conclusion) = conclude(study, &folder, true, dashboard)?;
     if finished.ran == 0 {
         dashboard.say("every trial of this study was finished already");
     }
@@ -56,8 +52,19 @@ fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard
 
 /// The options as they were typed, to type them again.
 fn typed(options: &RunOptions) -> String {
-    let out = options.out.iter().map(|out| format!(" --out {}", out.display()));
-    out.chain(options.set.iter().map(|set| format!(" --set '{set}'"))).collect()
+    let out = options.out.iter().map(|out| format!(" --out {}", quoted(&out.display().to_string())));
+    let set = options.set.iter().map(|set| format!(" --set {}", quoted(set)));
+    let json = options.json.then(|| " --json".to_owned());
+    out.chain(set).chain(json).collect()
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=,:@%".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
 }
 
 fn conclude(
@@ -67,7 +74,7 @@ fn conclude(
     dashboard: &Dashboard,
 ) -> tenfold::Result<(Finished, Conclusion)> {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
-    let probe_command = vec![program.into(), "probe".into()];
+    let probe_command = vec![program.into(), "probe".into(), "--until-stdin-ends".into()];
     study::run(study, &Options { out: folder.to_owned(), run_missing, probe_command }, dashboard)
 }
 
@@ -76,20 +83,20 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
         return print_json(&conclusion.recommendation);
     }
     let wide = terminal_width().is_none_or(|width| width >= 100);
-    println!("{}", conclusion.table[usize::from(!wide)]);
+    say!("{}", conclusion.table[usize::from(!wide)])?;
     explain(&conclusion.recommendation)?;
-    println!("\nReport: {}", folder.join("report.html").display());
-    println!("Adapters: {}", folder.join("trials/*/adapter").display());
+    say!("\nReport: {}", folder.join("report.html").display())?;
+    say!("Adapters: {}", folder.join("trials/*/adapter").display())?;
     Ok(())
 }
 
 fn explain(recommendation: &Recommendation) -> Result<()> {
-    println!("{}", recommendation.sentence);
+    say!("{}", recommendation.sentence)?;
     for reason in &recommendation.reasons {
-        println!("  · {reason}");
+        say!("  · {reason}")?;
     }
     for caveat in &recommendation.caveats {
-        println!("  ! {caveat}");
+        say!("  ! {caveat}")?;
     }
     Ok(())
 }

@@ -79,22 +79,24 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
         Error::malformed(&path, place, "an adapter's configuration", error.to_string())
     })?;
     let method = method_of(&path, &config)?;
-    let settings = settings_of(&path, method, config)?;
-    let path = dir.join(TENSORS);
-    let mut tensors: BTreeMap<String, NamedTensor> = (checkpoint::read_tensors(&path)?.into_iter())
+    let settings = settings_of(&path, method, config).map_err(|error| about(&path, error))?;
+    let (config_path, path) = (path, dir.join(TENSORS));
+    let stored = checkpoint::read_tensors(&path)?;
+    for (name, tensor) in &stored {
+        if let Some(place) = tensor.data.iter().position(|number| !number.is_finite()) {
+            let found = format!("{} at place {place}", tensor.data[place]);
+            return Err(Error::malformed(&path, name, "finite numbers", found));
+        }
+    }
+    let mut tensors: BTreeMap<String, NamedTensor> = (stored.into_iter())
         .map(|(name, tensor)| (name.clone(), NamedTensor { name, shape: tensor.shape, numbers: tensor.data }))
         .collect();
     // PEFT saves a second and third copy of a head's bias under bias="all".
     tensors.retain(|name, _| !name.contains(".original_module.") && !name.contains(".modules_to_save."));
     let labels = labels(&path, context.model.head_name(), &tensors)?;
-    let mut tuning = Tuning::new(method, &settings, context, labels)?;
-    let in_file = |error| match error {
-        Error::Malformed { place, expected, found, .. } => {
-            Error::Malformed { file: path.clone(), place, expected, found }
-        }
-        other => other,
-    };
-    tuning.restore(&mut tensors, context.backend).map_err(in_file)?;
+    let built = Tuning::new(method, &settings, context, labels);
+    let mut tuning = built.map_err(|error| about(&config_path, error))?;
+    tuning.restore(&mut tensors, context.backend).map_err(|error| about(&path, error))?;
     match tensors.keys().next() {
         None => Ok(tuning),
         Some(name) => Err(Error::malformed(
@@ -103,6 +105,15 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
             format!("tensors of {}", method.title),
             "a tensor of another kind",
         )),
+    }
+}
+
+/// The fault of a setting or a tensor, with the file that it came from.
+fn about(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Malformed { place, expected, found, .. } => Error::malformed(path, place, expected, found),
+        Error::Faults { faults, .. } => Error::Faults { file: path.to_owned(), faults },
+        other => other,
     }
 }
 

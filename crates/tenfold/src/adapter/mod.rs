@@ -154,7 +154,7 @@ impl Context<'_> {
 
     /// A parameter drawn from the normal distribution.
     pub fn normal(&self, name: &str, shape: &[usize], deviation: f32) -> Result<Param> {
-        let numbers = random::normal(self.key(name), shape.iter().product(), deviation);
+        let numbers = random::normal(self.key(name), count(name, shape)?, deviation);
         Ok(Param::new(self.backend, name, shape, numbers)?)
     }
 
@@ -162,14 +162,28 @@ impl Context<'_> {
     /// (He et al. 2015 with a = √5).
     pub fn kaiming_uniform(&self, name: &str, shape: &[usize], fan_in: usize) -> Result<Param> {
         let bound = (fan_in as f32).sqrt().recip();
-        let numbers = random::uniform(self.key(name), shape.iter().product(), bound);
+        let numbers = random::uniform(self.key(name), count(name, shape)?, bound);
         Ok(Param::new(self.backend, name, shape, numbers)?)
     }
 
     /// A parameter that starts at one value.
     pub fn constant(&self, name: &str, shape: &[usize], value: f32) -> Result<Param> {
-        Ok(Param::new(self.backend, name, shape, vec![value; shape.iter().product()])?)
+        Ok(Param::new(self.backend, name, shape, vec![value; count(name, shape)?])?)
     }
+}
+
+/// How many numbers a shape has, if a machine may hold them: settings come from files of others.
+fn count(name: &str, shape: &[usize]) -> Result<usize> {
+    const MOST: usize = u32::MAX as usize;
+    let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+    count.filter(|count| *count <= MOST).ok_or_else(|| {
+        Error::malformed(
+            "settings of the method",
+            name,
+            format!("at most {MOST} numbers"),
+            format!("{shape:?}"),
+        )
+    })
 }
 
 /// A tensor of an adapter's file.

@@ -210,6 +210,7 @@ impl Model for Bert {
             kv_size: self.config.hidden_size,
             vocab_size: self.config.vocab_size,
             max_positions: self.config.max_position_embeddings,
+            token_types: self.config.type_vocab_size,
         }
     }
 
@@ -322,6 +323,9 @@ impl Config {
         }
         if self.hidden_size == 0 || self.num_hidden_layers > 10_000 || self.max_position_embeddings == 0 {
             return fault("hidden_size", "extents of a model", format!("{self:?}"));
+        }
+        if !(self.layer_norm_eps >= 0.0 && self.layer_norm_eps.is_finite()) {
+            return fault("layer_norm_eps", "0 or a small number above", self.layer_norm_eps.to_string());
         }
         if let Some(kind) = self.position_embedding_type.as_deref().filter(|kind| *kind != "absolute") {
             return fault("position_embedding_type", "\"absolute\"", format!("\"{kind}\""));

@@ -44,6 +44,21 @@ impl View {
     pub fn to_f32(&self) -> Vec<f32> {
         self.dtype.to_f32(self.bytes())
     }
+
+    /// The place of the first number that is infinite or none at all, if there is one.
+    pub fn first_not_finite(&self) -> Option<usize> {
+        match self.dtype {
+            Dtype::F32 => {
+                let numbers = self.bytes().as_chunks().0.iter();
+                numbers.map(|bytes| f32::from_le_bytes(*bytes)).position(|number| !number.is_finite())
+            }
+            Dtype::BF16 => {
+                let numbers = self.bytes().as_chunks().0.iter();
+                numbers.map(|bytes| u16::from_le_bytes(*bytes)).position(|number| number & 0x7f80 == 0x7f80)
+            }
+            _ => self.to_f32().iter().position(|number| !number.is_finite()),
+        }
+    }
 }
 
 /// The weights of a model's folder.

@@ -86,6 +86,8 @@ pub struct Extents {
     pub vocab_size: usize,
     /// Longest sequence, virtual tokens included.
     pub max_positions: usize,
+    /// Kinds of segments that tokens can belong to.
+    pub token_types: usize,
 }
 
 /// Reads the model in a Hugging Face folder; matrices are kept in `dtype`.

@@ -1,10 +1,11 @@
 //! Text to token ids, as the model's own tokenizer.json says, special tokens included, never padded.
 
+mod guard;
 mod wordpiece;
 
+use super::Extents;
 use crate::{Error, Result};
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
@@ -26,6 +27,7 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     file: PathBuf,
     vocab_size: usize,
+    token_types: usize,
 }
 
 impl Tokenizer {
@@ -67,9 +69,23 @@ impl Tokenizer {
         self.guarded(encode, || format!("the text \"{}\"", text.chars().take(60).collect::<String>()))
     }
 
-    /// One more than the highest id this tokenizer can give; the model's embedding must have as many rows.
+    /// One more than the highest id this tokenizer can give.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
+    }
+
+    /// Refuses a model whose embeddings have no rows for what this tokenizer can give.
+    pub fn check(&self, extents: &Extents) -> Result<()> {
+        for (what, given, rows) in [
+            ("words", self.vocab_size, extents.vocab_size),
+            ("types of tokens", self.token_types, extents.token_types),
+        ] {
+            if given > rows {
+                let expected = format!("at most {rows} {what}, as many as the model's embeddings");
+                return Err(Error::malformed(&self.file, "vocabulary", expected, given.to_string()));
+            }
+        }
+        Ok(())
     }
 
     fn from_json(file: PathBuf, content: &[u8]) -> Result<Tokenizer> {
@@ -83,7 +99,17 @@ impl Tokenizer {
         if vocab_size == 0 {
             return Err(Error::malformed(file, "model.vocab", "one token or more", "none"));
         }
-        Ok(Tokenizer { inner, file, vocab_size })
+        let mut tokenizer = Tokenizer { inner, file, vocab_size, token_types: 0 };
+        // What stands around every text need not be in the vocabulary, and its types are stated nowhere else.
+        for pair in [None, Some("a")] {
+            let Ok(around) = tokenizer.encode("a", pair, usize::MAX) else { continue };
+            let most = |numbers: &[u32]| numbers.iter().max().map_or(0, |most| *most as usize + 1);
+            tokenizer.vocab_size = tokenizer.vocab_size.max(most(&around.ids));
+            if pair.is_none() {
+                tokenizer.token_types = most(&around.type_ids);
+            }
+        }
+        Ok(tokenizer)
     }
 
     fn special_tokens(&self, pair: bool) -> usize {
@@ -108,16 +134,16 @@ impl Tokenizer {
         Ok(Encoding { ids: whole.get_ids().to_vec(), type_ids: whole.get_type_ids().to_vec(), truncated })
     }
 
-    /// Runs the library, whose parts still panic on some faulty files, and names the file if it fails.
+    /// Runs the library and names the file if it fails.
     fn guarded<T>(
         &self,
         work: impl FnOnce() -> tokenizers::Result<T>,
         on: impl FnOnce() -> String,
     ) -> Result<T> {
-        let reason = match catch_unwind(AssertUnwindSafe(work)) {
+        let reason = match guard::quietly(work) {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => error.to_string(),
-            Err(panic) => panic_message(&*panic),
+            Err(panic) => panic,
         };
         let expected = format!("a tokenizer that can encode {}", on());
         Err(Error::malformed(&self.file, "tokenizer", expected, format!("the fault: {reason}")))
@@ -125,10 +151,10 @@ impl Tokenizer {
 }
 
 fn load(file: &Path, content: &[u8]) -> Result<tokenizers::Tokenizer> {
-    let found = match catch_unwind(|| tokenizers::Tokenizer::from_bytes(content)) {
+    let found = match guard::quietly(|| tokenizers::Tokenizer::from_bytes(content)) {
         Ok(Ok(tokenizer)) => return Ok(tokenizer),
         Ok(Err(error)) => error.to_string(),
-        Err(panic) => panic_message(&*panic),
+        Err(panic) => panic,
     };
     Err(Error::malformed(
         file,
@@ -136,11 +162,6 @@ fn load(file: &Path, content: &[u8]) -> Result<tokenizers::Tokenizer> {
         "a tokenizer as Hugging Face's tokenizers library writes it",
         found,
     ))
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic of the tokenizers library").to_owned()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::checkpoint::{self, Checkpoint, View};
 use super::layer::{Linear, Norm, Role, Site, Weight};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Class, Dtype, Mapped, Tensor};
 
@@ -36,7 +36,7 @@ impl<'a> Loader<'a> {
     /// A matrix \[rows, cols\] in the loader's format.
     pub fn matrix(&self, name: String, rows: usize, cols: usize) -> Result<Weight> {
         let shape = [rows, cols];
-        let view = self.checkpoint.require(&name, &shape)?;
+        let view = self.view(&name, &shape)?;
         let tensor = match (self.dtype, view.dtype) {
             (Dtype::F32, checkpoint::Dtype::F32) => self.mapped(view, Dtype::F32, &shape)?,
             (Dtype::Bf16, checkpoint::Dtype::BF16) => self.mapped(view, Dtype::Bf16, &shape)?,
@@ -51,7 +51,7 @@ impl<'a> Loader<'a> {
 
     /// A vector \[len\] in f32.
     pub fn vector(&self, name: String, len: usize) -> Result<Weight> {
-        let view = self.checkpoint.require(&name, &[len])?;
+        let view = self.view(&name, &[len])?;
         let tensor = match view.dtype {
             checkpoint::Dtype::F32 => self.mapped(view, Dtype::F32, &[len])?,
             _ => Tensor::new(&self.backend, Class::Base, &[len], view.to_f32())?,
@@ -64,6 +64,18 @@ impl<'a> Loader<'a> {
         let view = self.checkpoint.get(name)?;
         let numbers = view.to_f32();
         Some((view.shape, numbers))
+    }
+
+    /// A tensor of that shape, all numbers: one that is none would make every result one that is none.
+    fn view(&self, name: &str, shape: &[usize]) -> Result<View> {
+        let view = self.checkpoint.require(name, shape)?;
+        match view.first_not_finite() {
+            None => Ok(view),
+            Some(place) => {
+                let found = format!("an infinite one, or none, at place {place}");
+                Err(Error::malformed(self.checkpoint.file(), name, "finite numbers", found))
+            }
+        }
     }
 
     fn mapped(&self, view: View, dtype: Dtype, shape: &[usize]) -> Result<Tensor> {

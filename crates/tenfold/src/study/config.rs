@@ -2,12 +2,13 @@
 
 use crate::adapter;
 use crate::error::{Error, Result, nearest};
-use crate::train::TrainSettings;
+use crate::train::{MOST, TrainSettings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 /// A study with everything resolved. Serialises to the TOML that it is read from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -164,11 +165,13 @@ impl Study {
                 error.span().map_or("the file".into(), |span| format!("line {}", line_of(text, span.start)));
             Error::malformed(path, place, "TOML", error.message().to_owned())
         })?;
+        let mut faults = Vec::new();
+        let given = toml::Value::Table(given);
+        refuse_infinite("", &given, &mut faults);
         let mut given = match serde_json::to_value(given) {
             Ok(Value::Object(given)) => given,
             _ => Map::new(),
         };
-        let mut faults = Vec::new();
         for change in set {
             apply(&mut given, change, &mut faults);
         }
@@ -219,16 +222,23 @@ impl Study {
             !self.methods.is_empty(),
             "methods: expected at least one table such as [methods.lora]".into(),
         );
-        require(self.snapshot_seconds >= 0.0, "snapshot_seconds: expected 0 or more".into());
+        let snapshots = Duration::try_from_secs_f64(self.snapshot_seconds).is_ok();
+        require(snapshots, "snapshot_seconds: expected 0 or more, and less than the age of the world".into());
         require(self.search.candidates > 0, "search.candidates: expected at least 1".into());
         require(
             !self.small_data.examples.contains(&0),
             "small_data.examples: expected numbers above 0".into(),
         );
-        require(
-            self.probe.steps > 0 && self.probe.requests > 0,
-            "probe: expected steps and requests above 0".into(),
-        );
+        let small = &self.small_data;
+        for (key, count, least) in [
+            ("small_data.steps", small.steps, 0),
+            ("small_data.draws", small.draws, 0),
+            ("probe.steps", self.probe.steps, 1),
+            ("probe.requests", self.probe.requests, 1),
+        ] {
+            let fits = (least..=MOST).contains(&count);
+            require(fits, format!("{key}: expected {least} to 1,000,000,000, found {count}"));
+        }
         if let Err(error) = crate::report::Purpose::named(&self.purpose) {
             faults.push(format!("purpose: {error}"));
         }
@@ -342,11 +352,12 @@ fn apply(given: &mut Map<String, Value>, change: &str, faults: &mut Vec<String>)
         faults.push(format!("--set {change}: expected key=value"));
         return;
     };
-    let parsed: Option<Value> = format!("value = {text}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .and_then(|value| serde_json::to_value(value).ok());
+    let parsed =
+        format!("value = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
+    if let Some(parsed) = &parsed {
+        refuse_infinite(path.trim(), parsed, faults);
+    }
+    let parsed: Option<Value> = parsed.and_then(|value| serde_json::to_value(value).ok());
     let value = parsed.unwrap_or_else(|| text.trim().into());
     let mut parts = path.trim().split('.').peekable();
     let mut table = given;
@@ -362,6 +373,21 @@ fn apply(given: &mut Map<String, Value>, change: &str, faults: &mut Vec<String>)
                 return;
             }
         }
+    }
+}
+
+/// TOML has infinite numbers and ones that are none; as JSON they would be null, as if nothing had been given.
+fn refuse_infinite(key: &str, value: &toml::Value, faults: &mut Vec<String>) {
+    let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+    match value {
+        toml::Value::Float(number) if !number.is_finite() => {
+            faults.push(format!("{key}: expected a finite number, found {number}"));
+        }
+        toml::Value::Array(items) => items.iter().for_each(|item| refuse_infinite(key, item, faults)),
+        toml::Value::Table(table) => {
+            table.iter().for_each(|(name, value)| refuse_infinite(&below(name), value, faults));
+        }
+        _ => {}
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod conclude;
 mod config;
+mod elapsed;
 mod plan;
 mod probe;
 mod run;
+mod seal;
 mod session;
 mod store;
 mod trial;

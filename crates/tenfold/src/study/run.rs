@@ -2,6 +2,7 @@
 
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
+use super::elapsed::Elapsed;
 use super::plan::{Job, Plan};
 use super::session::{Session, backend};
 use super::store::RunFolder;
@@ -13,10 +14,10 @@ use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Outcome, Record, Role, SCHEMA};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Where and how to run.
 #[derive(Debug, Clone)]
@@ -25,7 +26,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Whether to run what is missing, or to report on what is there.
     pub run_missing: bool,
-    /// A command that probes: run folder and trial name are appended to it.
+    /// A command that probes: run folder and trial name are appended to it. Its standard input ends when this
+    /// process does, however it ends.
     pub probe_command: Vec<OsString>,
 }
 
@@ -65,7 +67,24 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let elapsed_seconds = runner.elapsed.keep()?;
     let circumstances = Circumstances { learning_rates: &rates, benchmark_note, elapsed_seconds };
     let conclusion = conclude(study, &session, &folder, &finished.records, &circumstances)?;
+    if finished.missing == 0 {
+        check_trained(&finished.records, &options.out)?;
+    }
     Ok((finished, conclusion))
+}
+
+/// One failed method is a line in the report; a study that trained none has failed itself.
+fn check_trained(records: &[Record], run: &Path) -> Result<()> {
+    let is_trained =
+        |record: &Record| record.trial.role == Role::Main && matches!(record.outcome, Outcome::Trained(_));
+    if records.iter().any(is_trained) {
+        return Ok(());
+    }
+    let faults = records.iter().filter_map(|record| match &record.outcome {
+        Outcome::Failed { reason } => Some(format!("{}: {reason}", title(&record.trial))),
+        _ => None,
+    });
+    Err(Error::Faults { file: run.to_owned(), faults: faults.collect() })
 }
 
 /// The learning rate given, or the one with the best validation score.
@@ -252,13 +271,14 @@ impl Runner<'_> {
         let mut command = Command::new(program);
         command.args(arguments).arg(&self.options.out).arg(&job.hash);
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(Error::io("start", program))?;
         loop {
-            if let Some(status) = child.try_wait().map_err(Error::io("wait for", program))? {
+            let ended = child.try_wait().map_err(Error::io("wait for", program))?;
+            if let Some(status) = ended.filter(|status| status.success() || !self.progress.stop_requested()) {
                 let mut words = String::new();
                 if let Some(mut stderr) = child.stderr.take() {
                     let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
@@ -293,25 +313,4 @@ struct State {
     queue: VecDeque<Job>,
     records: Vec<Record>,
     error: Option<Error>,
-}
-
-/// Seconds that all commands on a run took together, kept beside its trials.
-struct Elapsed {
-    path: PathBuf,
-    before: f64,
-    start: Instant,
-}
-
-impl Elapsed {
-    fn start(folder: &RunFolder) -> Elapsed {
-        let path = folder.file("elapsed_seconds");
-        let before = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-        Elapsed { path, before: before.unwrap_or(0.0), start: Instant::now() }
-    }
-
-    fn keep(&self) -> Result<f64> {
-        let seconds = self.before + self.start.elapsed().as_secs_f64();
-        atomic::write(&self.path, format!("{seconds:.1}\n").as_bytes())?;
-        Ok(seconds)
-    }
 }

@@ -3,7 +3,7 @@
 use super::config::Study;
 use crate::adapter::{Context, Method, Tuning};
 use crate::data::Example;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, store};
 use crate::progress::{Event, Progress};
@@ -53,7 +53,7 @@ impl Session {
         let dtype = if study.weights == "bf16" { Dtype::Bf16 } else { Dtype::F32 };
         let model = model::load(&located.dir, backend, dtype)?;
         let tokenizer = Tokenizer::from_dir(&located.dir)?;
-        check_vocabulary(&located.dir, &tokenizer, &*model)?;
+        tokenizer.check(&model.extents())?;
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
         let base = Base {
             model,
@@ -136,16 +136,6 @@ impl Session {
         let context = Context { model: &*self.model, backend, seed, tokenize: &tokenize };
         Tuning::new(method, settings, &context, self.labels.len())
     }
-}
-
-/// Token ids must be rows of the model's table.
-fn check_vocabulary(folder: &std::path::Path, tokenizer: &Tokenizer, model: &dyn Model) -> Result<()> {
-    let (words, rows) = (tokenizer.vocab_size(), model.extents().vocab_size);
-    if words <= rows {
-        return Ok(());
-    }
-    let expected = format!("at most {rows} words, as many as the model's embeddings");
-    Err(Error::malformed(folder.join("tokenizer.json"), "vocabulary", expected, format!("{words} words")))
 }
 
 /// The backend of a trial or a study.

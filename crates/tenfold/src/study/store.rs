@@ -1,12 +1,18 @@
 //! The run's folder: its lock, its trials' folders and records.
 
 use super::plan::Job;
+use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::record::{Outcome, Record, SCHEMA};
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+
+/// What a trial came to, in its folder.
+const RECORD: &str = "record.json";
+/// From where a trial goes on, in its folder.
+pub(super) const SNAPSHOT: &str = "snapshot.safetensors";
 
 /// The folder of one run.
 #[derive(Debug, Clone)]
@@ -45,24 +51,40 @@ impl RunFolder {
         }
         let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
         written.map_err(Error::io("write", &path))?;
+        self.sweep();
         Ok(Lock { _file: file })
     }
 
-    /// The record of a finished trial; none if there is none, or none of this version.
+    /// Only the lock's holder may: what lies half-written in a run that nobody works on stays so.
+    fn sweep(&self) {
+        atomic::sweep(&self.0);
+        for trial in fs::read_dir(self.0.join("trials")).into_iter().flatten().flatten() {
+            atomic::sweep(&trial.path());
+            atomic::sweep(&trial.path().join("adapter"));
+        }
+    }
+
+    /// The record of a finished trial; none if there is none, none of this version, or a damaged one.
     pub(super) fn record(&self, job: &Job) -> Result<Option<Record>> {
-        let path = self.trial(&job.hash).join("record.json");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+        let path = self.trial(&job.hash).join(RECORD);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
-        let record: Option<Record> = serde_json::from_str(&text).ok();
+        let record: Option<Record> =
+            seal::opened(&bytes).and_then(|record| serde_json::from_slice(&record).ok());
         Ok(record.filter(|record| record.schema == SCHEMA && record.trial == job.trial))
     }
 
     /// The record, if the trial need not be run again.
     pub(super) fn finished(&self, job: &Job) -> Result<Option<Record>> {
-        Ok(self.record(job)?.filter(|record| !matches!(record.outcome, Outcome::Failed { .. })))
+        let record = self.record(job)?.filter(|record| !matches!(record.outcome, Outcome::Failed { .. }));
+        if record.is_some() {
+            // Left by a process that was killed between writing the one and removing the other.
+            let _ = fs::remove_file(self.trial(&job.hash).join(SNAPSHOT));
+        }
+        Ok(record)
     }
 
     /// Writes a record, whole or not at all; what a trial needs no more goes.
@@ -70,8 +92,8 @@ impl RunFolder {
         let folder = self.trial(&job.hash);
         let text =
             serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
-        atomic::write(&folder.join("record.json"), text.as_bytes())?;
-        let _ = fs::remove_file(folder.join("snapshot.safetensors"));
+        atomic::write(&folder.join(RECORD), seal::sealed(&text).as_bytes())?;
+        let _ = fs::remove_file(folder.join(SNAPSHOT));
         Ok(())
     }
 
@@ -80,8 +102,8 @@ impl RunFolder {
         let folder = self.trial(&job.hash);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let path = folder.join("trial.json");
-        if !path.exists() {
-            let text = serde_json::to_string_pretty(&job.trial).unwrap_or_default();
+        let text = serde_json::to_string_pretty(&job.trial).unwrap_or_default();
+        if fs::read(&path).ok().is_none_or(|there| there != text.as_bytes()) {
             atomic::write(&path, text.as_bytes())?;
         }
         Ok(folder)

@@ -2,6 +2,7 @@
 
 use super::plan::{Job, TrialSettings, parts};
 use super::session::{Session, backend};
+use super::store::SNAPSHOT;
 use crate::adapter::{Tuning, file};
 use crate::data::subset;
 use crate::error::{Error, Result};
@@ -42,7 +43,7 @@ impl Work<'_> {
             Source::new(&*self.session.model, rows).cache_features(&forward, &self.session.features, go_on)
         };
         let (train_source, validation_source) = (source(&train)?, source(&validation)?);
-        let snapshot = self.folder.join("snapshot.safetensors");
+        let snapshot = self.folder.join(SNAPSHOT);
         let events = Events::open(self, how.train.steps(train.len()))?;
         let trainer = Trainer {
             backend: backend.clone(),
@@ -57,7 +58,15 @@ impl Work<'_> {
             go_on: &go_on,
             on_step: &|progressed| events.step(progressed),
         };
-        let training = trainer.run()?;
+        let training = match trainer.run() {
+            Err(error @ Error::Malformed { .. }) if is_about(&error, &snapshot) => {
+                let note = format!("{}: {error}; it is trained anew", title(&self.job.trial));
+                self.progress.event(Event::Note(note));
+                fs::remove_file(&snapshot).map_err(Error::io("remove", &snapshot))?;
+                trainer.run()
+            }
+            other => other,
+        }?;
         events.finish(&training)?;
         let tests = self.tests(&tuning, &how, &source, go_on)?;
         let shown: Vec<usize> = (0..train.len().min(TRAIN_SCORE_ROWS)).collect();
@@ -140,6 +149,10 @@ impl Work<'_> {
     }
 }
 
+fn is_about(error: &Error, path: &Path) -> bool {
+    matches!(error, Error::Malformed { file, .. } if file == path)
+}
+
 /// `events.jsonl`: a line for each step, and the progress bar.
 struct Events<'a> {
     path: std::path::PathBuf,
@@ -151,11 +164,10 @@ struct Events<'a> {
 impl<'a> Events<'a> {
     fn open(work: &Work<'a>, steps: usize) -> Result<Events<'a>> {
         let path = work.folder.join("events.jsonl");
-        let lines = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(Error::io("write", &path))?;
+        let open = fs::OpenOptions::new().create(true).append(true).open(&path);
+        let mut lines = open.map_err(Error::io("write", &path))?;
+        // A killed process may have left half a line, which must not swallow the next one.
+        let _ = lines.write_all(b"\n");
         let bar = Bar::new();
         let title = title(&work.job.trial);
         work.progress.event(Event::Started { job: bar, title, unit: "steps", total: Some(steps as u64) });
@@ -174,7 +186,8 @@ impl<'a> Events<'a> {
 
     /// A run that was killed did some steps twice: the later line of each step stays.
     fn finish(&self, training: &Training) -> Result<()> {
-        let text = fs::read_to_string(&self.path).map_err(Error::io("read", &self.path))?;
+        let bytes = fs::read(&self.path).map_err(Error::io("read", &self.path))?;
+        let text = String::from_utf8_lossy(&bytes);
         let mut last = vec![None; training.step];
         for line in text.lines() {
             let step =

@@ -12,5 +12,6 @@ pub use features::Features;
 pub use optimizer::Optimizer;
 pub use rows::{EVALUATION_BATCH, Rows, Source};
 pub use schedule::Schedule;
+pub(crate) use settings::MOST;
 pub use settings::TrainSettings;
 pub use trainer::{Progressed, Trainer, Training};

@@ -3,6 +3,9 @@
 use super::schedule::Schedule;
 use serde::{Deserialize, Serialize};
 
+/// Counts above this are slips; and no product of two of them is too large for the machine's numbers.
+pub(crate) const MOST: usize = 1_000_000_000;
+
 /// Settings of a training run. The learning rate belongs to the method, not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -66,10 +69,11 @@ impl TrainSettings {
     /// One line for each value that makes no sense.
     pub fn faults(&self) -> Vec<String> {
         let share = |x: f64| (0.0..1.0).contains(&x);
+        let count = |x: usize| (1..=MOST).contains(&x);
         [
-            (self.num_train_epochs > 0, "num_train_epochs: at least 1"),
-            (self.batch_size > 0, "batch_size: at least 1"),
-            (self.gradient_accumulation_steps > 0, "gradient_accumulation_steps: at least 1"),
+            (count(self.num_train_epochs), "num_train_epochs: 1 to 1,000,000,000"),
+            (count(self.batch_size), "batch_size: 1 to 1,000,000,000"),
+            (count(self.gradient_accumulation_steps), "gradient_accumulation_steps: 1 to 1,000,000,000"),
             (self.max_length >= 3, "max_length: at least 3"),
             (share(self.warmup_ratio), "warmup_ratio: 0 or more, below 1"),
             (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay: 0 or more"),
@@ -78,7 +82,7 @@ impl TrainSettings {
             (self.adam_epsilon > 0.0, "adam_epsilon: above 0"),
             (self.max_grad_norm >= 0.0, "max_grad_norm: 0 or more"),
             (share(self.label_smoothing_factor.into()), "label_smoothing_factor: 0 or more, below 1"),
-            (self.evaluations_per_epoch > 0, "evaluations_per_epoch: at least 1"),
+            (count(self.evaluations_per_epoch), "evaluations_per_epoch: 1 to 1,000,000,000"),
         ]
         .into_iter()
         .filter(|(fine, _)| !fine)

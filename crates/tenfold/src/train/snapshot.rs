@@ -1,10 +1,12 @@
-//! Snapshots: all that a run needs to go on with the same bits, in one file.
+//! Snapshots: all that a run needs to go on with the same bits, in one file, which carries its own hash.
 
 use super::optimizer::Optimizer;
 use super::trainer::Training;
 use crate::adapter::Tuning;
+use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{self, HostTensor};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -62,7 +64,9 @@ pub(super) fn write(
         put("best", number, numbers.clone());
     }
     let text = serde_json::to_string(training).unwrap_or_else(|error| unreachable!("plain values: {error}"));
-    checkpoint::write_tensors(path, &tensors, &BTreeMap::from([(STATE.to_owned(), text)]))
+    let sha256 = hash(&text, &tensors);
+    let metadata = BTreeMap::from([(STATE.to_owned(), text), (HASH.to_owned(), sha256)]);
+    checkpoint::write_tensors(path, &tensors, &metadata)
 }
 
 /// Reads the snapshot for a tuning; none if there is no file. A file that does not fit is an error.
@@ -71,12 +75,13 @@ pub(super) fn read(path: &Path, tuning: &Tuning) -> Result<Option<Snapshot>> {
         return Ok(None);
     }
     let (mut tensors, metadata) = checkpoint::read_tensors_and_metadata(path)?;
-    let fault = |place: &str, expected: String| {
-        Error::malformed(path, place, expected, "something else; delete the file to start this trial anew")
-    };
-    let training: Training = (metadata.get(STATE))
-        .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or_else(|| fault(STATE, "the state of a training run".into()))?;
+    let fault = |place: &str, expected: String| Error::malformed(path, place, expected, "something else");
+    let text = metadata.get(STATE).map_or("", String::as_str);
+    if metadata.get(HASH).is_none_or(|stated| *stated != hash(text, &tensors)) {
+        return Err(fault(HASH, "the hash of what the file holds".into()));
+    }
+    let training: Training =
+        serde_json::from_str(text).map_err(|_| fault(STATE, "the state of a training run".into()))?;
     let lengths: Vec<usize> = tuning.parameters().iter().map(|parameter| parameter.len()).collect();
     let mut all = |kind: &str| -> Result<Numbers> {
         (lengths.iter().enumerate())
@@ -94,6 +99,24 @@ pub(super) fn read(path: &Path, tuning: &Tuning) -> Result<Option<Snapshot>> {
 }
 
 const STATE: &str = "training";
+const HASH: &str = "sha256";
+
+/// A damaged number would train on to a wrong result without a word.
+fn hash(state: &str, tensors: &BTreeMap<String, HostTensor>) -> String {
+    let mut hash = Sha256::new();
+    hash.update((state.len() as u64).to_le_bytes());
+    hash.update(state);
+    for (name, tensor) in tensors {
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((tensor.data.len() as u64).to_le_bytes());
+        for numbers in tensor.data.chunks(1 << 14) {
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            hash.update(bytes);
+        }
+    }
+    hexadecimal(&hash.finalize())
+}
 
 /// When to write: after a while, and never for more than a twentieth of the time.
 pub(super) struct Pace {

@@ -1,0 +1,103 @@
+//! What every command promises to scripts: exit codes, JSON and nothing else on stdout, words on stderr.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
+
+mod fixture;
+
+use fixture::{Fixture, SHORT};
+use serde_json::Value;
+
+#[test]
+fn wrong_usage_is_exit_code_2_with_a_hint() {
+    let fixture = Fixture::new();
+    let cases: [(&[&str], &str); 9] = [
+        (&[], "Usage"),
+        (&["quikstart"], "quickstart"),
+        (&["run"], "<STUDY>"),
+        (&["run", "study.toml", "--ouut", "a"], "--out"),
+        (&["list", "method"], "methods"),
+        (&["recommend"], "<RUN>"),
+        (&["eval", "--model", "model"], "--adapter"),
+        (&["adapter"], "inspect"),
+        (&["model", "inspect"], "<NAME>"),
+    ];
+    for (arguments, hint) in cases {
+        let ended = fixture.run(arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(ended.stderr.contains(hint), "{arguments:?}: {}", ended.stderr);
+    }
+    for arguments in [["--help"], ["--version"]] {
+        assert!(!fixture.run(&arguments).done().stdout.is_empty());
+    }
+    let help = fixture.run(&["--help"]).stdout;
+    assert!(help.contains("Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped"), "{help}");
+}
+
+#[test]
+fn what_was_meant_is_said_with_exit_code_1() {
+    let fixture = Fixture::new();
+    fixture.short_run("a").done();
+    let cases: [(&[&str], &[&str]); 6] = [
+        (&["recommend", "a", "--for", "acuracy"], &["purpose", "did you mean \"accuracy\"?"]),
+        (&["run", "study.toml", "--set", "train.batch_sise=3"], &["did you mean \"train.batch_size\"?"]),
+        (&["run", "study.toml", "--set", "train"], &["--set train", "key=value"]),
+        (&["model", "inspect", "no/model"], &["no/model", "Tried", "Put config.json"]),
+        (&["model", "pull", "../etc"], &["../etc"]),
+        (&["adapter", "inspect", "nowhere"], &["nowhere/adapter_config.json"]),
+    ];
+    for (arguments, words) in cases {
+        let ended = fixture.run(arguments);
+        ended.is_refused(&arguments.join(" "), words);
+        assert_eq!(ended.stdout, "");
+    }
+}
+
+#[test]
+fn json_is_all_there_is_on_stdout() {
+    let fixture = Fixture::new();
+    let json = |arguments: &[&str]| -> Value {
+        let ended = fixture.run(arguments).done();
+        serde_json::from_str(&ended.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}\n{}", ended.stdout))
+    };
+    let recommended = json(&[&["run", "study.toml", "--out", "a", "--json"][..], &SHORT].concat());
+    assert_eq!(recommended, json(&["report", "a", "--json"]));
+    assert_eq!(recommended["purpose"], "balanced");
+    assert_eq!(json(&["recommend", "a", "--for", "memory", "--json"])["purpose"], "memory");
+    for (what, key) in
+        [("methods", "settings"), ("models", "source"), ("tasks", "domains"), ("metrics", "what")]
+    {
+        let rows = json(&["list", what, "--json"]);
+        let rows = rows.as_array().unwrap();
+        assert!(
+            !rows.is_empty() && rows.iter().all(|row| row["name"].is_string() && !row[key].is_null()),
+            "{what}"
+        );
+    }
+    assert_eq!(json(&["model", "inspect", "model", "--json"])["hidden_size"], 16);
+    let adapter = format!("{}/adapter", fixture.only_trial("a"));
+    assert_eq!(json(&["adapter", "inspect", &adapter, "--json"])["config"]["peft_type"], "LORA");
+
+    fixture.write("texts.txt", "a good film\n\nwe slept\n");
+    for merged in [&[][..], &["--merged"]] {
+        let arguments = ["eval", "--model", "model", "--adapter", &adapter, "--texts", "texts.txt", "--json"];
+        let ended = fixture.run(&[&arguments[..], merged].concat()).done();
+        let rows: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(rows.len() == 2 && rows.iter().all(|row| row["logits"].as_array().unwrap().len() == 2));
+    }
+}
+
+#[test]
+fn a_finished_run_is_not_run_again_and_a_changed_one_is() {
+    let fixture = Fixture::new();
+    fixture.short_run("a").done();
+    let trial = fixture.only_trial("a");
+    assert!(fixture.short_run("a").done().stderr.contains("finished already"));
+    assert_eq!(fixture.only_trial("a"), trial);
+    let changed =
+        fixture.run(&[&["run", "study.toml", "--out", "a", "--set=seeds=[1]"][..], &SHORT].concat());
+    assert!(changed.done().stderr.contains("comparison, 1 trials"));
+    // `report` shows the study as it was asked for last.
+    let report = fixture.run(&["report", "a"]).done();
+    assert!(!report.stderr.contains("not finished"), "{report:?}");
+}

@@ -1,0 +1,235 @@
+//! Killed or stopped at any moment, the same command goes on and ends with the same bits.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
+
+mod fixture;
+
+use fixture::{Ended, Extents, Fixture, Process, Run, VOCABULARY, records, until};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tenfold::model::checkpoint::read_tensors_and_metadata;
+use tenfold_tensor::random;
+
+/// Two seeds and enough steps to be disturbed in.
+const LONGER: [&str; 4] = [
+    "--set=seeds=[0, 1]",
+    "--set=train.num_train_epochs=12",
+    "--set=train.early_stopping_patience=20",
+    "--set=small_data.steps=20",
+];
+
+fn longer(out: &str) -> Vec<&str> {
+    [&["run", "study.toml", "--out", out][..], &LONGER].concat()
+}
+
+#[test]
+fn a_run_killed_at_random_moments_ends_with_the_same_bits() {
+    let fixture = Fixture::new();
+    let start = Instant::now();
+    fixture.run(&longer("undisturbed")).done();
+    let whole = start.elapsed();
+    let expected = Run::read(&fixture.path("undisturbed"));
+    let roles: BTreeSet<&str> = expected.outcomes.values().map(|(role, _)| role.as_str()).collect();
+    assert_eq!(roles, BTreeSet::from(["main", "probe", "search", "small_data"]));
+    assert!(expected.outcomes.values().all(|(_, outcome)| outcome != "failed"), "{expected:?}");
+
+    let mut kills = 0;
+    loop {
+        let mut process = Process::start(fixture.command(&longer("killed")));
+        // Steps of a twentieth to a quarter of the whole, so that all its parts are met, whatever they begin with.
+        let share = 0.05 + 0.2 * (random::mix(7, kills) >> 40) as f64 / (1u64 << 24) as f64;
+        let ended = process.wait_for(whole.mul_f64(share));
+        if let Some(ended) = ended {
+            ended.done();
+            break;
+        }
+        process.kill();
+        kills += 1;
+        if kills == 15 {
+            fixture.run(&longer("killed")).done();
+            break;
+        }
+    }
+    assert!(kills >= 3, "only {kills} kills in {whole:?}");
+    assert_same(&Run::read(&fixture.path("killed")), &expected);
+    let litter = |path: &Path| path.to_string_lossy().ends_with(".tmp");
+    assert_eq!(fixture.files("killed").into_iter().find(|path| litter(path)), None);
+    for file in ["report.html", "summary.md", "recommendation.json"] {
+        assert!(fixture.path("killed").join(file).exists(), "{file}");
+    }
+    // What is finished is not run again.
+    let again = fixture.run(&longer("killed")).done();
+    assert!(again.stderr.contains("finished already"), "{again:?}");
+}
+
+/// With the names of what differs, since the whole is too long to read.
+#[track_caller]
+fn assert_same(found: &Run, expected: &Run) {
+    assert_eq!(found.outcomes, expected.outcomes);
+    for (name, trained) in &expected.trained {
+        assert_eq!(&found.trained[name], trained, "{name}");
+    }
+    let files = |run: &Run| run.adapters.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(files(found), files(expected));
+    for (file, bytes) in &expected.adapters {
+        assert!(found.adapters[file] == *bytes, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_killed_trial_goes_on_from_its_snapshot_and_does_no_step_twice() {
+    let fixture = Fixture::new();
+    let arguments = |out| {
+        let mut arguments =
+            vec!["run", "study.toml", "--out", out, "--set=methods={full={learning_rate=2e-1}}"];
+        arguments.extend(["--set=small_data.examples=[]", "--set=probe.enabled=false"]);
+        arguments.extend(["--set=train.num_train_epochs=60", "--set=train.early_stopping_patience=200"]);
+        arguments
+    };
+    fixture.run(&arguments("undisturbed")).done();
+    // At this learning rate the best weights come early: they must go through the snapshot, too.
+    let best =
+        records(&fixture.path("undisturbed"))[0].1["outcome"]["trained"]["best_step"].as_u64().unwrap();
+    assert!(best < 400, "{best}");
+    let least = best.max(20) + 1;
+    let mut process = Process::start(fixture.command(&arguments("killed")));
+    let step = |path: &Path| -> u64 {
+        let state = read_tensors_and_metadata(path).map(|(_, metadata)| metadata["training"].clone());
+        state.map_or(0, |state| {
+            serde_json::from_str::<serde_json::Value>(&state).unwrap()["step"].as_u64().unwrap()
+        })
+    };
+    let snapshot = || fixture.files("killed").into_iter().find(|path| path.ends_with("snapshot.safetensors"));
+    until("a snapshot behind the best step", || snapshot().is_some_and(|path| step(&path) >= least));
+    process.kill();
+    let snapshot = snapshot().expect("the trial ended before it could be killed");
+    let (done, events) = (step(&snapshot) as usize, snapshot.with_file_name("events.jsonl"));
+    let before = fs::read_to_string(&events).unwrap();
+
+    fixture.run(&arguments("killed")).done();
+    assert_same(&Run::read(&fixture.path("killed")), &Run::read(&fixture.path("undisturbed")));
+    assert!(!snapshot.exists());
+    // A step that was done again has other seconds.
+    let after = fs::read_to_string(&events).unwrap();
+    let before: Vec<&str> = before.lines().filter(|line| !line.is_empty()).take(done).collect();
+    assert!(after.lines().take(done).eq(before), "{done} steps");
+}
+
+/// Process ids of the probes of a run.
+#[cfg(target_os = "linux")]
+fn probes(fixture: &Fixture) -> Vec<PathBuf> {
+    let here = fs::canonicalize(fixture.path(".")).unwrap();
+    let is_ours = |process: &PathBuf| {
+        let command = fs::read(process.join("cmdline")).unwrap_or_default();
+        let probes = command.split(|byte| *byte == 0).any(|word| word == b"probe");
+        probes && fs::read_link(process.join("cwd")).is_ok_and(|folder| folder == here)
+    };
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    processes.filter(is_ours).collect()
+}
+
+const LONG_PROBES: [&str; 5] = [
+    "--set=methods={bitfit={learning_rate=1e-3}, full={learning_rate=1e-3}}",
+    "--set=train.max_steps=2",
+    "--set=train.early_stopping_patience=0",
+    "--set=small_data.examples=[]",
+    "--set=probe.requests=100000000",
+];
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_probe_does_not_outlive_its_killed_run() {
+    let fixture = Fixture::new();
+    let arguments = [&["run", "study.toml", "--out", "a"][..], &LONG_PROBES].concat();
+    let mut process = Process::start(fixture.command(&arguments));
+    until("a probe", || probes(&fixture).len() == 1);
+    process.kill();
+    until("the probe's end", || probes(&fixture).is_empty());
+    assert!(!fixture.files("a").iter().any(|path| {
+        path.ends_with("record.json") && fs::read_to_string(path).unwrap().contains("\"probed\"")
+    }));
+}
+
+/// Interrupts a process, all of its group as a terminal does, and returns what it left and how long it took.
+fn interrupt(process: &mut Process) -> (Ended, Duration) {
+    let start = Instant::now();
+    process.interrupt_group();
+    let ended = process.wait_for(Duration::from_secs(20)).expect("the end of an interrupted process");
+    (ended, start.elapsed())
+}
+
+#[track_caller]
+fn assert_stopped(ended: &Ended, took: Duration) -> String {
+    assert_eq!(ended.code, Some(130), "{ended:#?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let command = ended.stderr.split("tenfold: stopped; go on with: ").nth(1).expect(&ended.stderr);
+    assert_eq!(command.lines().count(), 1, "{command}");
+    command.trim().to_owned()
+}
+
+#[test]
+fn ctrl_c_in_training_stops_within_a_second_and_the_command_it_names_goes_on() {
+    let fixture = Fixture::new();
+    fixture.run(&longer("undisturbed")).done();
+    let name = "a run, isn't it";
+    let mut process = Process::start(fixture.command(&longer(name)));
+    let snapshot = |path: &PathBuf| path.ends_with("snapshot.safetensors");
+    until("a snapshot", || fixture.files(name).iter().any(snapshot));
+    let (ended, took) = interrupt(&mut process);
+    let command = assert_stopped(&ended, took);
+    Ended::of(fixture.shell(&command).output().unwrap()).done();
+    assert_same(&Run::read(&fixture.path(name)), &Run::read(&fixture.path("undisturbed")));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_in_a_probe_stops_within_a_second_and_leaves_no_failure_behind() {
+    let fixture = Fixture::new();
+    let arguments = [&["run", "study.toml", "--out", "a"][..], &LONG_PROBES].concat();
+    let mut process = Process::start(fixture.command(&arguments));
+    until("a probe", || probes(&fixture).len() == 1);
+    let (ended, took) = interrupt(&mut process);
+    assert_stopped(&ended, took);
+    until("the probe's end", || probes(&fixture).is_empty());
+    let run = Run::read(&fixture.path("a"));
+    assert!(run.outcomes.values().all(|(_, outcome)| outcome == "trained"), "{:?}", run.outcomes);
+}
+
+/// A batch that takes many seconds cannot be asked to stop in between.
+#[test]
+fn ctrl_c_within_one_long_batch_stops_within_a_second() {
+    // A lone trial has all cores.
+    let layers = 48 * std::thread::available_parallelism().map_or(2, usize::from).max(2);
+    let fixture = Fixture::of(&Extents { layers, positions: 512, ..Extents::default() });
+    let text = VOCABULARY[7..].iter().cycle().take(600).copied().collect::<Vec<_>>().join(" ");
+    let rows: String = (0..64).map(|row| format!("{text}\t{}\n", ["bad", "good"][row % 2])).collect();
+    fixture.write("train.tsv", format!("text\tlabel\n{rows}"));
+    let mut arguments =
+        vec!["run", "study.toml", "--out", "a", "--set=methods={linear_probe={learning_rate=1e-3}}"];
+    arguments.extend(["--set=train.max_length=512", "--set=seeds=[0]"]);
+    let mut process = Process::start(fixture.command(&arguments));
+    until("the trial's folder", || fixture.files("a").iter().any(|path| path.ends_with("trial.json")));
+    let (ended, took) = interrupt(&mut process);
+    assert_stopped(&ended, took);
+    assert!(took > Duration::from_millis(500), "the batch was too short to prove anything: {took:?}");
+}
+
+#[test]
+fn a_second_process_on_a_run_says_so_and_leaves_and_a_killed_one_blocks_nobody() {
+    let fixture = Fixture::new();
+    let endless = ["run", "study.toml", "--out", "a", "--set=train.num_train_epochs=1000000"];
+    let mut first = Process::start(fixture.command(&endless));
+    until("the first process's trials", || !fixture.files("a/trials").is_empty());
+    for arguments in [&["run", "study.toml", "--out", "a"][..], &["report", "a"], &["recommend", "a"]] {
+        let start = Instant::now();
+        let second = fixture.run(arguments);
+        let process = format!("process {}", first.id());
+        second.is_refused("second process", &["a is in use by another tenfold process", &process, "--out"]);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+    assert!(first.wait_for(Duration::ZERO).is_none(), "the first process was disturbed");
+    first.kill();
+    fixture.short_run("a").done();
+}
