@@ -55,8 +55,9 @@ pub struct Task {
 }
 
 /// The files that make up the built-in tasks, each by the name it is shown under in errors.
-const BUILTIN: [(&str, &str); 2] = [
+const BUILTIN: &[(&str, &str)] = &[
     ("tasks/vader.toml", include_str!("../../../tasks/vader.toml")),
+    ("tasks/film_reviews.toml", include_str!("../../../tasks/film_reviews.toml")),
     ("tasks/sst2.toml", include_str!("../../../tasks/sst2.toml")),
 ];
 

@@ -5,7 +5,7 @@ use crate::dashboard::Dashboard;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
-use tenfold::adapter::{Context, file};
+use tenfold::adapter::{self, Context, file};
 use tenfold::model::{self, Forward, store, tokenizer::Tokenizer};
 use tenfold::train::{EVALUATION_BATCH, Rows, Source};
 use tenfold_tensor::{Cpu, Dtype, without_gradients};
@@ -36,7 +36,8 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let file = &request.texts;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let room = model.extents().max_positions;
+    let taken = adapter::virtual_tokens(&tuning.adapter().config()?);
+    let room = model.extents().max_positions.saturating_sub(taken);
     let encodings =
         lines.iter().map(|line| tokenizer.encode(line, None, room)).collect::<tenfold::Result<Vec<_>>>()?;
     let rows = Rows::of(encodings, vec![0; lines.len()]);

@@ -231,6 +231,11 @@ pub fn resolve(method: &Method, given: &Map<String, Value>) -> Result<Value> {
     Err(Error::Faults { file: format!("settings of {}", method.name).into(), faults })
 }
 
+/// How many of the model's positions a method with these settings takes before every sequence.
+pub fn virtual_tokens(settings: &Map<String, Value>) -> usize {
+    settings.get("num_virtual_tokens").and_then(Value::as_u64).unwrap_or(0) as usize
+}
+
 /// A method's settings out of a study's or an adapter's values.
 fn settings<T: DeserializeOwned>(method: &Method, value: &Value) -> Result<T> {
     T::deserialize(value).map_err(|error| Error::Faults {

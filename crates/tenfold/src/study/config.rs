@@ -1,9 +1,9 @@
 //! `study.toml`: the whole of a study, checked all at once.
 
+use super::overlay;
 use crate::adapter;
-use crate::error::{Error, Result, nearest};
+use crate::error::{Error, Result};
 use crate::train::{MOST, TrainSettings};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -160,22 +160,7 @@ impl Study {
 
     /// Reads a study's text; `path` is for messages.
     pub fn parse(path: &Path, text: &str, set: &[String]) -> Result<Study> {
-        let given: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            let place =
-                error.span().map_or("the file".into(), |span| format!("line {}", line_of(text, span.start)));
-            Error::malformed(path, place, "TOML", error.message().to_owned())
-        })?;
-        let mut faults = Vec::new();
-        let given = toml::Value::Table(given);
-        refuse_infinite("", &given, &mut faults);
-        let mut given = match serde_json::to_value(given) {
-            Ok(Value::Object(given)) => given,
-            _ => Map::new(),
-        };
-        for change in set {
-            apply(&mut given, change, &mut faults);
-        }
-        let study = resolve(given, &mut faults);
+        let (study, mut faults) = overlay::resolve(path, text, set)?;
         faults.extend(study.faults());
         if faults.is_empty() { Ok(study) } else { Err(Error::Faults { file: path.to_owned(), faults }) }
     }
@@ -223,7 +208,7 @@ impl Study {
             "methods: expected at least one table such as [methods.lora]".into(),
         );
         let snapshots = Duration::try_from_secs_f64(self.snapshot_seconds).is_ok();
-        require(snapshots, "snapshot_seconds: expected 0 or more, and less than the age of the world".into());
+        require(snapshots, "snapshot_seconds: expected a number of seconds, 0 or more".into());
         require(self.search.candidates > 0, "search.candidates: expected at least 1".into());
         require(
             !self.small_data.examples.contains(&0),
@@ -265,6 +250,12 @@ impl Study {
 }
 
 impl MethodSettings {
+    /// How many of the model's positions the method takes.
+    pub fn virtual_tokens(&self) -> Result<usize> {
+        let settings = adapter::resolve(adapter::method(&self.kind)?, &self.settings)?;
+        Ok(settings.as_object().map_or(0, adapter::virtual_tokens))
+    }
+
     /// Learning rates to search among: those given, or the first `count` of the method's own.
     pub fn candidates(&self, count: usize) -> Result<Vec<f64>> {
         let own = adapter::method(&self.kind)?.learning_rates;
@@ -290,109 +281,6 @@ impl MethodSettings {
         }
         faults
     }
-}
-
-/// Lays what was given over the defaults, table by table.
-fn resolve(mut given: Map<String, Value>, faults: &mut Vec<String>) -> Study {
-    let mut table = |key: &str| match given.remove(key) {
-        None => Map::new(),
-        Some(Value::Object(table)) => table,
-        Some(other) => {
-            faults.push(format!("{key}: expected a table, found {other}"));
-            Map::new()
-        }
-    };
-    let [train, search, small_data, probe, methods] =
-        ["train", "search", "small_data", "probe", "methods"].map(&mut table);
-    let mut study: Study = overlay("", given, faults);
-    study.train = overlay("train.", train, faults);
-    study.search = overlay("search.", search, faults);
-    study.small_data = overlay("small_data.", small_data, faults);
-    study.probe = overlay("probe.", probe, faults);
-    for (name, settings) in methods {
-        let Value::Object(mut settings) = settings else {
-            faults.push(format!("methods.{name}: expected a table, found {settings}"));
-            continue;
-        };
-        settings.entry("type").or_insert_with(|| name.clone().into());
-        match serde_json::from_value(Value::Object(settings)) {
-            Ok(method) => drop(study.methods.insert(name, method)),
-            Err(error) => faults.push(format!("methods.{name}: {error}")),
-        }
-    }
-    study
-}
-
-/// The defaults of `T` with the given keys in their places; each key that does not fit is a fault.
-fn overlay<T: Default + Serialize + DeserializeOwned>(
-    section: &str,
-    given: Map<String, Value>,
-    faults: &mut Vec<String>,
-) -> T {
-    let Ok(Value::Object(mut whole)) = serde_json::to_value(T::default()) else { return T::default() };
-    for (key, value) in given {
-        let Some(default) = whole.get(&key).cloned() else {
-            let hint = nearest(&key, whole.keys().map(String::as_str));
-            let hint = hint.map_or(String::new(), |name| format!(": did you mean \"{section}{name}\"?"));
-            faults.push(format!("{section}{key}: there is no such key{hint}"));
-            continue;
-        };
-        whole.insert(key.clone(), value);
-        if let Err(error) = T::deserialize(Value::Object(whole.clone())) {
-            faults.push(format!("{section}{key}: {error}"));
-            whole.insert(key, default);
-        }
-    }
-    T::deserialize(Value::Object(whole)).unwrap_or_default()
-}
-
-/// Applies one "a.b=value"; the value is TOML, or else a string.
-fn apply(given: &mut Map<String, Value>, change: &str, faults: &mut Vec<String>) {
-    let Some((path, text)) = change.split_once('=') else {
-        faults.push(format!("--set {change}: expected key=value"));
-        return;
-    };
-    let parsed =
-        format!("value = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
-    if let Some(parsed) = &parsed {
-        refuse_infinite(path.trim(), parsed, faults);
-    }
-    let parsed: Option<Value> = parsed.and_then(|value| serde_json::to_value(value).ok());
-    let value = parsed.unwrap_or_else(|| text.trim().into());
-    let mut parts = path.trim().split('.').peekable();
-    let mut table = given;
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            table.insert(part.to_owned(), value);
-            return;
-        }
-        match table.entry(part).or_insert_with(|| Value::Object(Map::new())) {
-            Value::Object(inner) => table = inner,
-            _ => {
-                faults.push(format!("--set {change}: {part} is not a table"));
-                return;
-            }
-        }
-    }
-}
-
-/// TOML has infinite numbers and ones that are none; as JSON they would be null, as if nothing had been given.
-fn refuse_infinite(key: &str, value: &toml::Value, faults: &mut Vec<String>) {
-    let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
-    match value {
-        toml::Value::Float(number) if !number.is_finite() => {
-            faults.push(format!("{key}: expected a finite number, found {number}"));
-        }
-        toml::Value::Array(items) => items.iter().for_each(|item| refuse_infinite(key, item, faults)),
-        toml::Value::Table(table) => {
-            table.iter().for_each(|(name, value)| refuse_infinite(&below(name), value, faults));
-        }
-        _ => {}
-    }
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
 }
 
 #[cfg(test)]

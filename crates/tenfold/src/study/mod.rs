@@ -1,12 +1,15 @@
 //! Studies: which methods to compare, on which model and data, and how to run that to its end.
 
+mod child;
 mod conclude;
 mod config;
 mod elapsed;
+mod overlay;
 mod plan;
 mod probe;
 mod run;
 mod seal;
+mod search;
 mod session;
 mod store;
 mod trial;

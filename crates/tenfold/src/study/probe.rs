@@ -123,11 +123,10 @@ impl Bench<'_> {
     /// Whole requests, one after the other: text in, label out.
     fn latency(&self, tuning: &Tuning, requests: usize) -> Result<Vec<f64>> {
         let texts = &self.session.requests;
-        let length = self.how.train.max_length.min(self.session.model.extents().max_positions);
         let request = |text: &str| -> Result<f64> {
             self.go_on()?;
             let start = Instant::now();
-            let encoding = self.session.tokenizer.encode(text, None, length)?;
+            let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
             let rows = Rows::of(vec![encoding], vec![0]);
             let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
             std::hint::black_box(scored.predictions);

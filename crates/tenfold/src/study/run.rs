@@ -1,9 +1,11 @@
 //! Running a study to its end: what is finished is kept, what is not goes on.
 
+use super::child;
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
 use super::elapsed::Elapsed;
 use super::plan::{Job, Plan};
+use super::search::learning_rates;
 use super::session::{Session, backend};
 use super::store::RunFolder;
 use super::trial::{Work, title};
@@ -15,7 +17,6 @@ use crate::record::{Outcome, Record, Role, SCHEMA};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,28 +86,6 @@ fn check_trained(records: &[Record], run: &Path) -> Result<()> {
         _ => None,
     });
     Err(Error::Faults { file: run.to_owned(), faults: faults.collect() })
-}
-
-/// The learning rate given, or the one with the best validation score.
-fn learning_rates(study: &Study, records: &[Record]) -> BTreeMap<String, f64> {
-    let mut rates: BTreeMap<String, f64> = BTreeMap::new();
-    for (name, method) in &study.methods {
-        let searched = records.iter().filter(|record| record.trial.method == *name).filter_map(|record| {
-            let (Role::Search { learning_rate }, Outcome::Trained(trained)) =
-                (&record.trial.role, &record.outcome)
-            else {
-                return None;
-            };
-            let score = trained.validation.iter().find(|look| look.step == trained.best_step)?.score;
-            Some((score, *learning_rate))
-        });
-        let best = searched
-            .max_by(|(a, _), (b, _)| a.accuracy.total_cmp(&b.accuracy).then(b.loss.total_cmp(&a.loss)));
-        if let Some(rate) = method.learning_rate.or(best.map(|(_, rate)| rate)) {
-            rates.insert(name.clone(), rate);
-        }
-    }
-    rates
 }
 
 struct Runner<'a> {
@@ -248,7 +227,8 @@ impl Runner<'_> {
                 unit: "probe",
                 total: None,
             });
-            let failure = self.probe(&job)?;
+            let stop = || self.progress.stop_requested();
+            let failure = child::probe(&self.options.probe_command, &self.options.out, &job.hash, stop)?;
             self.progress.event(Event::Finished { job: bar, note: String::new() });
             let record = match (self.folder.finished(&job)?, failure) {
                 (Some(record), _) => record,
@@ -261,38 +241,6 @@ impl Runner<'_> {
             finished.records.push(record);
         }
         Ok(())
-    }
-
-    /// Runs the probe's process; returns what it said if it failed.
-    fn probe(&self, job: &Job) -> Result<Option<String>> {
-        let Some((program, arguments)) = self.options.probe_command.split_first() else {
-            return Ok(Some("no command to probe with was given".into()));
-        };
-        let mut command = Command::new(program);
-        command.args(arguments).arg(&self.options.out).arg(&job.hash);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(Error::io("start", program))?;
-        loop {
-            let ended = child.try_wait().map_err(Error::io("wait for", program))?;
-            if let Some(status) = ended.filter(|status| status.success() || !self.progress.stop_requested()) {
-                let mut words = String::new();
-                if let Some(mut stderr) = child.stderr.take() {
-                    let _ = std::io::Read::read_to_string(&mut stderr, &mut words);
-                }
-                let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-                return Ok((!status.success()).then(|| format!("the probe ended with {status}: {last}")));
-            }
-            if self.progress.stop_requested() {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(Error::Interrupted);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
     }
 
     fn failed(&self, job: &Job, reason: String) -> Outcome {

@@ -29,6 +29,8 @@ pub(super) struct Session {
     pub tests: Vec<(String, Rows)>,
     /// What heads see of the rows, for methods that leave it alone.
     pub features: Features,
+    /// Tokens of a row at the most.
+    pub length: usize,
     /// Texts as users would send them, for latency.
     pub requests: Vec<String>,
     /// What a reader of the results should know about the rows.
@@ -89,7 +91,11 @@ impl Session {
         let Base { model, tokenizer, identity } = base;
         let task = Task::load(task)?;
         let data = task.read()?;
-        let length = study.train.max_length.min(model.extents().max_positions);
+        // The same rows for every method, so what one of them needs is taken from all.
+        let taken = study.methods.values().map(|method| method.virtual_tokens());
+        let taken = taken.collect::<Result<Vec<usize>>>()?.into_iter().max().unwrap_or(0);
+        let room = model.extents().max_positions.saturating_sub(taken);
+        let length = study.train.max_length.min(room);
         let encode = |examples: &[Example], rows: usize| {
             let rows = if rows == 0 { examples.len() } else { rows.min(examples.len()) };
             Rows::encode(&tokenizer, &examples[..rows], length)
@@ -101,8 +107,12 @@ impl Session {
             .collect::<Result<Vec<_>>>()?;
         let truncated = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
         if truncated > 0 {
-            let note =
-                format!("{}: {truncated} rows were cut to {length} tokens (train.max_length)", task.name);
+            let why = if length < study.train.max_length {
+                "the model has no more positions beside the virtual tokens of the methods"
+            } else {
+                "train.max_length"
+            };
+            let note = format!("{}: {truncated} rows were cut to {length} tokens ({why})", task.name);
             progress.event(Event::Note(note));
         }
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
@@ -118,6 +128,7 @@ impl Session {
             train,
             validation,
             tests,
+            length,
             requests,
             features: Features::default(),
             notes: data.notes,

@@ -17,9 +17,6 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Most training rows that the train score is taken over.
-const TRAIN_SCORE_ROWS: usize = 1000;
-
 /// A trial at work in its folder.
 pub(super) struct Work<'a> {
     pub session: &'a Session,
@@ -69,8 +66,9 @@ impl Work<'_> {
         }?;
         events.finish(&training)?;
         let tests = self.tests(&tuning, &how, &source, go_on)?;
-        let shown: Vec<usize> = (0..train.len().min(TRAIN_SCORE_ROWS)).collect();
-        let shown = train.select(&shown);
+        // As many of its own rows as of the first test's: the two scores are set side by side.
+        let shown = self.session.tests.first().map_or(train.len(), |(_, rows)| rows.len().min(train.len()));
+        let shown = train.select(&(0..shown).collect::<Vec<_>>());
         let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
         let trained = self.trained(&tuning, training, tests, train_score)?;
         // The record is written by the caller; until then the snapshot stays.
