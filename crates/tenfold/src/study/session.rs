@@ -91,10 +91,13 @@ impl Session {
         let Base { model, tokenizer, identity } = base;
         let task = Task::load(task)?;
         let data = task.read()?;
-        // The same rows for every method, so what one of them needs is taken from all.
+        // The same rows for every method, so what one of them needs is taken from all. One that needs more than there
+        // is gets nothing here and is refused when it is made.
+        let positions = model.extents().max_positions;
         let taken = study.methods.values().map(|method| method.virtual_tokens());
-        let taken = taken.collect::<Result<Vec<usize>>>()?.into_iter().max().unwrap_or(0);
-        let room = model.extents().max_positions.saturating_sub(taken);
+        let taken =
+            taken.collect::<Result<Vec<usize>>>()?.into_iter().filter(|taken| *taken < positions).max();
+        let room = positions - taken.unwrap_or(0);
         let length = study.train.max_length.min(room);
         let encode = |examples: &[Example], rows: usize| {
             let rows = if rows == 0 { examples.len() } else { rows.min(examples.len()) };

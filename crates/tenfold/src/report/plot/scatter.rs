@@ -19,7 +19,8 @@ struct Point {
 pub(in super::super) fn accuracy_against_memory(findings: &Findings) -> Drawing {
     let points = points(findings, "memory", "train_peak_bytes");
     let costs: Vec<f64> = points.iter().map(|p| p.cost).collect();
-    let x = Axis::linear("Peak memory in training (MB)", &costs, 5, |v| format!("{:.0}", v / 1e6))?;
+    let megabytes = |v: f64| format!("{:.0}", v / 1e6);
+    let x = Axis::log("Peak memory in training (MB, log scale)", &costs, megabytes)?;
     scatter("Accuracy against peak memory in training, one point a method", &points, &x)
 }
 
