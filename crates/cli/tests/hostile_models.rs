@@ -8,8 +8,8 @@ use fixture::Fixture;
 use serde_json::{Value, json};
 use std::path::Path;
 use tenfold::adapter::{Context, file};
-use tenfold::model::{self, Forward, tokenizer::Tokenizer};
-use tenfold::train::{Rows, Source};
+use tenfold::model::{self, Forward, TaskType, tokenizer::Tokenizer};
+use tenfold::train::{Rows, Source, Target};
 use tenfold_tensor::{Backend, Cpu, Dtype, random};
 
 const WEIGHTS: &str = "model/model.safetensors";
@@ -257,13 +257,13 @@ fn damaged(good: &[u8], number: u64) -> Vec<u8> {
 /// The whole way of `tenfold eval`, in this process.
 fn evaluate(folder: &Path) -> tenfold::Result<Vec<f32>> {
     let backend: std::sync::Arc<dyn Backend> = Cpu::new();
-    let model = model::load(&folder.join("model"), &backend, Dtype::F32)?;
+    let model = model::load(&folder.join("model"), TaskType::SequenceClassification, &backend, Dtype::F32)?;
     let tokenizer = Tokenizer::from_dir(&folder.join("model"))?;
     let tokenize = |text: &str| tokenizer.words(text);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };
     let tuning = file::read(&folder.join("adapter"), &context)?;
     let encoding = tokenizer.encode("a good film!", None, model.extents().max_positions)?;
-    let rows = Rows::of(vec![encoding], vec![0]);
+    let rows = Rows::of(vec![encoding], vec![Target::Label(0)]);
     let source = Source::new(&*model, &rows);
     Ok(source.logits(&Forward::evaluation(&tuning), &[0])?.numbers()?)
 }

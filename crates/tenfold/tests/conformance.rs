@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tenfold::adapter::{self, Context, METHODS, Method, Tuning, file};
 use tenfold::model::tokenizer::Encoding;
-use tenfold::model::{self, Forward, Model};
-use tenfold::train::{Features, Rows, Source, TrainSettings, Trainer, Training};
+use tenfold::model::{self, Forward, Model, TaskType};
+use tenfold::train::{Features, Rows, Source, Target, TrainSettings, Trainer, Training};
 use tenfold::{Error, eval};
 use tenfold_tensor::{Backend, Cpu, Dtype, random};
 
@@ -22,7 +22,7 @@ struct Place {
 fn place() -> Place {
     let backend = Cpu::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny/bert/model");
-    let model = model::load(&folder, &backend, Dtype::F32).unwrap();
+    let model = model::load(&folder, TaskType::SequenceClassification, &backend, Dtype::F32).unwrap();
     // Rows whose label is what their third word says: something to learn.
     let row = |row: usize| -> Encoding {
         let words = random::permutation(row as u64, 90).into_iter().map(|word| word as u32 + 3);
@@ -30,7 +30,7 @@ fn place() -> Place {
         Encoding { type_ids: vec![0; ids.len()], ids, truncated: false }
     };
     let encodings: Vec<Encoding> = (0..192).map(row).collect();
-    let labels = encodings.iter().map(|encoding| u32::from(encoding.ids[2] > 48)).collect();
+    let labels = encodings.iter().map(|encoding| Target::Label(u32::from(encoding.ids[2] > 48))).collect();
     Place { backend, model, rows: Rows::of(encodings, labels) }
 }
 

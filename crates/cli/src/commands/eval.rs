@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 use tenfold::adapter::{self, Context, file};
-use tenfold::model::{self, Forward, store, tokenizer::Tokenizer};
-use tenfold::train::{EVALUATION_BATCH, Rows, Source};
+use tenfold::model::{self, Forward, TaskType, store, tokenizer::Tokenizer};
+use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
 use tenfold_tensor::{Cpu, Dtype, without_gradients};
 
 pub struct Request {
@@ -21,7 +21,7 @@ pub struct Request {
 pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
     let backend = Cpu::new();
-    let model = model::load(&located.dir, &backend, Dtype::F32)?;
+    let model = model::load(&located.dir, TaskType::SequenceClassification, &backend, Dtype::F32)?;
     let tokenizer = Tokenizer::from_dir(&located.dir)?;
     tokenizer.check(&model.extents())?;
     let tokenize = |text: &str| tokenizer.words(text);
@@ -40,7 +40,7 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let room = model.extents().max_positions.saturating_sub(taken);
     let encodings =
         lines.iter().map(|line| tokenizer.encode(line, None, room)).collect::<tenfold::Result<Vec<_>>>()?;
-    let rows = Rows::of(encodings, vec![0; lines.len()]);
+    let rows = Rows::of(encodings, vec![Target::Label(0); lines.len()]);
     let source = Source::new(&*model, &rows);
     let forward = Forward::evaluation(&tuning);
     let all: Vec<usize> = (0..lines.len()).collect();

@@ -14,7 +14,7 @@ pub fn pull(name: &str, dashboard: &Dashboard) -> Result<()> {
 
 pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
-    let model = model::load(&located.dir, &Cpu::new(), Dtype::F32)?;
+    let model = model::load(&located.dir, model::usual_task(&located.dir)?, &Cpu::new(), Dtype::F32)?;
     let parameters: usize = model.weights().iter().map(|weight| weight.tensor.len()).sum();
     let extents = model.extents();
     let sites: Vec<_> = (model.linears().iter())

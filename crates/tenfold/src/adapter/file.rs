@@ -5,8 +5,9 @@
 
 use super::{Context, METHODS, Method, NamedTensor, Tuning, resolve};
 use crate::error::{Error, Result};
+use crate::model::TaskType;
 use crate::model::checkpoint::{self, HostTensor};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -19,6 +20,7 @@ pub const TENSORS: &str = "adapter_model.safetensors";
 const COMMON: &[&str] = &[
     "auto_mapping",
     "base_model_name_or_path",
+    "fan_in_fan_out",
     "inference_mode",
     "modules_to_save",
     "peft_type",
@@ -60,14 +62,25 @@ fn config(tuning: &Tuning, base_model: &str) -> Result<Value> {
         ("auto_mapping", Value::Null),
         ("base_model_name_or_path", base_model.into()),
         ("inference_mode", true.into()),
-        ("modules_to_save", json!(["classifier", "score"])),
+        ("modules_to_save", modules_to_save(tuning)),
         ("revision", Value::Null),
-        ("task_type", "SEQ_CLS".into()),
+        ("task_type", tuning.task().name().into()),
     ] {
         config.insert(key.into(), value);
     }
     // serde_json keeps keys sorted, as PEFT writes them.
     Ok(Value::Object(config))
+}
+
+/// PEFT adds both of these for every classification by itself; a head with other modules names them too.
+fn modules_to_save(tuning: &Tuning) -> Value {
+    let usual: &[&str] = match tuning.task() {
+        TaskType::SequenceClassification | TaskType::TokenClassification => &["classifier", "score"],
+        TaskType::QuestionAnswering => &["qa_outputs"],
+        TaskType::CausalLm | TaskType::Seq2SeqLm => return Value::Null,
+    };
+    let own = tuning.head().modules().into_iter().filter(|module| !usual.contains(module));
+    own.chain(usual.iter().copied()).collect::<Vec<&str>>().into()
 }
 
 /// Reads an adapter, ours or PEFT's, onto a model.
@@ -93,7 +106,7 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
         .collect();
     // PEFT saves a second and third copy of a head's bias under bias="all".
     tensors.retain(|name, _| !name.contains(".original_module.") && !name.contains(".modules_to_save."));
-    let labels = labels(&path, context.model.head_name(), &tensors)?;
+    let labels = labels(&path, context.model.head().last_weight(), &tensors)?;
     let built = Tuning::new(method, &settings, context, labels);
     let mut tuning = built.map_err(|error| about(&config_path, error))?;
     tuning.restore(&mut tensors, context.backend).map_err(|error| about(&path, error))?;
@@ -161,9 +174,9 @@ fn is_harmless(method: &Method, key: &str, value: &Value) -> bool {
     empty || method.harmless.iter().any(|(name, harmless)| *name == key && text == *harmless)
 }
 
-/// How many labels the saved head has.
-fn labels(path: &Path, head: &str, tensors: &BTreeMap<String, NamedTensor>) -> Result<usize> {
-    let name = format!("{head}.weight");
+/// How many labels the saved head has; 1 where the model has no head.
+fn labels(path: &Path, head: Option<String>, tensors: &BTreeMap<String, NamedTensor>) -> Result<usize> {
+    let Some(name) = head else { return Ok(1) };
     let weight =
         tensors.values().find(|tensor| tensor.name == name || tensor.name.ends_with(&format!(".{name}")));
     match weight.map(|weight| weight.shape.as_slice()) {

@@ -47,6 +47,8 @@ impl Default for Ia3 {
 
 struct Factors {
     settings: Ia3,
+    /// Whether weights are stored transposed, which PEFT wants to be told.
+    fan_in_fan_out: bool,
     factors: BTreeMap<String, Factor>,
 }
 
@@ -61,7 +63,7 @@ impl Factors {
         let mut settings: Ia3 = settings(&METHOD, value)?;
         let given = settings.target_modules.is_some();
         let targets = settings.target_modules.get_or_insert_with(|| {
-            Targets::roles(context.model, &[Role::Key, Role::Value, Role::FeedForwardDown])
+            Targets::roles(context.model, &[Role::Key, Role::Value, Role::QueryKeyValue, Role::FeedForwardDown])
         });
         let targets = targets.clone();
         let feedforward = settings.feedforward_modules.get_or_insert_with(|| {
@@ -74,8 +76,10 @@ impl Factors {
             layers: None,
             layers_pattern: &[],
         };
+        let chosen = selection.linears(context.model)?;
+        let fan_in_fan_out = chosen.iter().any(|linear| linear.site.fan_in_fan_out);
         let mut factors = BTreeMap::new();
-        for Linear { site, .. } in selection.linears(context.model)? {
+        for Linear { site, .. } in chosen {
             let name = format!("base_model.model.{}.ia3_l", site.path);
             let start = |shape: [usize; 2]| match settings.init_ia3_weights {
                 true => context.constant(&name, &shape, 1.0),
@@ -92,7 +96,7 @@ impl Factors {
         {
             return Err(refuse(&METHOD, "feedforward_modules", "modules among target_modules", name));
         }
-        Ok(Factors { settings, factors })
+        Ok(Factors { settings, fan_in_fan_out, factors })
     }
 }
 
@@ -133,7 +137,7 @@ impl Adapter for Factors {
 
     fn config(&self) -> Result<Map<String, Value>> {
         let mut config = to_map(&self.settings);
-        config.insert("fan_in_fan_out".into(), false.into());
+        config.insert("fan_in_fan_out".into(), self.fan_in_fan_out.into());
         Ok(config)
     }
 }

@@ -112,6 +112,8 @@ enum OneOrMany {
 
 struct LowRank {
     settings: Lora,
+    /// Whether weights are stored transposed, which PEFT wants to be told.
+    fan_in_fan_out: bool,
     updates: BTreeMap<String, Update>,
 }
 
@@ -128,7 +130,7 @@ impl LowRank {
         settings.check()?;
         let targets = settings
             .target_modules
-            .get_or_insert_with(|| Targets::roles(context.model, &[Role::Query, Role::Value]))
+            .get_or_insert_with(|| Targets::roles(context.model, &[Role::Query, Role::Value, Role::QueryKeyValue]))
             .clone();
         let layers = settings.layers_to_transform.as_ref().map(|layers| match layers {
             Layers::One(layer) => std::slice::from_ref(layer),
@@ -141,11 +143,13 @@ impl LowRank {
         };
         let exclude = settings.exclude_modules.as_ref();
         let selection = Selection { targets: &targets, exclude, layers, layers_pattern };
+        let chosen = selection.linears(context.model)?;
         let mut updates = BTreeMap::new();
-        for linear in selection.linears(context.model)? {
+        for linear in &chosen {
             updates.insert(linear.site.path.clone(), Update::new(&settings, &linear.site, context)?);
         }
-        Ok(LowRank { settings, updates })
+        let fan_in_fan_out = chosen.iter().any(|linear| linear.site.fan_in_fan_out);
+        Ok(LowRank { settings, fan_in_fan_out, updates })
     }
 }
 
@@ -204,7 +208,7 @@ impl Adapter for LowRank {
 
     fn config(&self) -> Result<Map<String, Value>> {
         let mut config = to_map(&self.settings);
-        config.insert("fan_in_fan_out".into(), false.into());
+        config.insert("fan_in_fan_out".into(), self.fan_in_fan_out.into());
         Ok(config)
     }
 

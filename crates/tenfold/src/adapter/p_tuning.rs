@@ -72,14 +72,15 @@ impl PromptEncoder {
         let tokens = virtual_tokens::check_count(&METHOD, context.model, settings.num_virtual_tokens)?;
         let (hidden, inner) = (context.model.extents().hidden_size, settings.encoder_hidden_size);
         let widths = [hidden, inner, inner, hidden];
-        let table = Table::network(context, tokens, &widths, "mlp_head", Activation::Relu)?;
+        let rows = tokens * context.model.extents().num_submodules;
+        let table = Table::network(context, rows, &widths, "mlp_head", Activation::Relu)?;
         Ok(PromptEncoder { settings, keys: virtual_tokens::config_keys(context.model), table })
     }
 }
 
 impl Adapter for PromptEncoder {
     fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
-        self.table.encode().map(Some)
+        virtual_tokens::first(self.table.encode()?, self.settings.num_virtual_tokens).map(Some)
     }
 
     fn parameters(&self) -> Vec<Param> {

@@ -83,6 +83,7 @@ impl Prefix {
         }
         let mut keys = virtual_tokens::config_keys(context.model);
         keys.insert("token_dim".into(), width.into());
+        keys.insert("num_attention_heads".into(), extents.num_key_value_heads.into());
         Ok(Prefix { settings, keys, extents, table })
     }
 }
@@ -90,7 +91,10 @@ impl Prefix {
 impl Adapter for Prefix {
     fn prefix(&self, _forward: &Forward, layer: usize) -> Result<Option<(Tensor, Tensor)>> {
         let (all, width) = (self.table.encode()?, self.extents.kv_size);
-        let first = layer * 2 * width;
+        // PEFT deals an encoder-decoder's layers four parts each of a table that holds two for each, over and over, and
+        // uses the first two of the four.
+        let parts = 2 * self.extents.num_layers;
+        let first = layer * 2 * self.extents.num_submodules % parts * width;
         Ok(Some((all.select_columns(first, width)?, all.select_columns(first + width, width)?)))
     }
 

@@ -66,7 +66,9 @@ impl Prompt {
     fn new(value: &Value, context: &Context) -> Result<Prompt> {
         let settings: PromptTuning = settings(&METHOD, value)?;
         let tokens = virtual_tokens::check_count(&METHOD, context.model, settings.num_virtual_tokens)?;
-        let shape = [tokens, context.model.extents().hidden_size];
+        let extents = context.model.extents();
+        let tokens = tokens * extents.num_submodules;
+        let shape = [tokens, extents.hidden_size];
         let prompt = match settings.prompt_tuning_init {
             Start::Random => context.normal(KEY, &shape, 1.0)?,
             Start::SampleVocab => at_words(context, &shape, &sample(context, tokens))?,
@@ -104,7 +106,7 @@ fn at_words(context: &Context, shape: &[usize], ids: &[u32]) -> Result<Param> {
 
 impl Adapter for Prompt {
     fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
-        Ok(Some(self.prompt.tensor()))
+        virtual_tokens::first(self.prompt.tensor(), self.settings.num_virtual_tokens).map(Some)
     }
 
     fn parameters(&self) -> Vec<Param> {

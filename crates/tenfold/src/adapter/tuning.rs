@@ -1,19 +1,21 @@
 //! All that one trial trains: a method's own parameters, and copies of base weights that it unfreezes.
 
 use super::{Adapter, Context, Method, NamedTensor, full};
-use crate::error::Result;
-use crate::model::Model;
+use crate::error::{Error, Result};
+use crate::model::{Head, Model, TaskType};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Param, Tensor};
 
-/// A method at work on a model. Always has a head of its own.
+/// A method at work on a model, with a head of its own where the task asks for one. Clones are the same tuning.
+#[derive(Clone)]
 pub struct Tuning {
     method: &'static Method,
-    adapter: Box<dyn Adapter>,
-    trained: BTreeMap<String, Param>,
-    head: &'static str,
+    task: TaskType,
+    adapter: Arc<dyn Adapter>,
+    trained: Arc<BTreeMap<String, Param>>,
+    head: Arc<Head>,
 }
 
 impl Tuning {
@@ -24,21 +26,36 @@ impl Tuning {
         context: &Context,
         labels: usize,
     ) -> Result<Tuning> {
-        let adapter = (method.build)(settings, context)?;
+        let adapter: Arc<dyn Adapter> = (method.build)(settings, context)?.into();
         let mut trained = BTreeMap::new();
         for weight in context.model.weights().into_iter().filter(|weight| adapter.unfreezes(&weight.name)) {
             let numbers = weight.tensor.numbers()?;
             let copy = Param::new(context.backend, weight.name.clone(), weight.tensor.shape(), numbers)?;
             trained.insert(weight.name.clone(), copy);
         }
-        for part in context.model.head_weights(labels) {
+        for part in context.model.head().weights(labels) {
             let parameter = match part.stored {
                 Some(numbers) => Param::new(context.backend, part.name.clone(), &part.shape, numbers)?,
                 None => context.normal(&part.name, &part.shape, part.deviation)?,
             };
             trained.insert(part.name, parameter);
         }
-        Ok(Tuning { method, adapter, trained, head: context.model.head_name() })
+        let head = Arc::new(context.model.head().clone());
+        let tuning = Tuning { method, task: context.model.task(), adapter, trained: trained.into(), head };
+        if tuning.is_empty() {
+            return Err(Error::malformed("study", method.name, "something to train in this model", "nothing"));
+        }
+        Ok(tuning)
+    }
+
+    /// What the model is asked for.
+    pub fn task(&self) -> TaskType {
+        self.task
+    }
+
+    /// The head.
+    pub fn head(&self) -> &Head {
+        &self.head
     }
 
     /// The line of the registry.
@@ -71,15 +88,15 @@ impl Tuning {
         self.parameters().iter().map(Param::len).sum()
     }
 
-    /// True if nothing is trained; never so, since the head is.
+    /// True if nothing is trained; no tuning that is made is so.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// How many numbers the head has.
     pub fn head_len(&self) -> usize {
-        let prefix = format!("{}.", self.head);
-        self.trained.iter().filter(|(name, _)| name.starts_with(&prefix)).map(|(_, head)| head.len()).sum()
+        let names = self.head.weights(1).into_iter().map(|part| part.name);
+        names.filter_map(|name| self.trained.get(&name)).map(Param::len).sum()
     }
 
     /// The same function without the method's own work on the way, where its effect can be folded
@@ -88,7 +105,7 @@ impl Tuning {
         if !self.method.mergeable {
             return Ok(None);
         }
-        let mut trained = self.trained.clone();
+        let mut trained = (*self.trained).clone();
         for linear in model.linears() {
             let numbers = |name: &str, base: &Tensor| match self.trained.get(name) {
                 Some(own) => own.numbers(),
@@ -97,7 +114,14 @@ impl Tuning {
             let mut weight = numbers(&linear.weight.name, &linear.weight.tensor)?;
             let mut bias = linear.bias.as_ref().map(|bias| numbers(&bias.name, &bias.tensor)).transpose()?;
             let before = (weight.clone(), bias.clone());
+            let [inputs, outputs] = [linear.site.inputs, linear.site.outputs];
+            if linear.site.fan_in_fan_out {
+                weight = transposed(&weight, inputs, outputs);
+            }
             self.adapter.merge(&linear.site, &mut weight, bias.as_deref_mut())?;
+            if linear.site.fan_in_fan_out {
+                weight = transposed(&weight, outputs, inputs);
+            }
             if (&weight, &bias) == (&before.0, &before.1) {
                 continue;
             }
@@ -111,7 +135,7 @@ impl Tuning {
                 put(part, numbers)?;
             }
         }
-        Ok(Some(Tuning { method: self.method, adapter: full::untouched(), trained, head: self.head }))
+        Ok(Some(Tuning { adapter: full::untouched().into(), trained: trained.into(), ..self.clone() }))
     }
 
     /// All tensors of the adapter's file.
@@ -130,11 +154,19 @@ impl Tuning {
         tensors: &mut BTreeMap<String, NamedTensor>,
         backend: &Arc<dyn Backend>,
     ) -> Result<()> {
-        self.adapter.restore(tensors, backend)?;
+        match Arc::get_mut(&mut self.adapter) {
+            Some(adapter) => adapter.restore(tensors, backend)?,
+            None => unreachable!("a tuning is restored before it is shared"),
+        }
         for parameter in self.trained.values() {
             let key = self.adapter.key(parameter.name());
             parameter.set(super::take(tensors, &key, parameter.shape())?)?;
         }
         Ok(())
     }
+}
+
+/// \[rows, cols\] -> \[cols, rows\].
+fn transposed(numbers: &[f32], rows: usize, cols: usize) -> Vec<f32> {
+    (0..cols).flat_map(|col| (0..rows).map(move |row| numbers[row * cols + col])).collect()
 }

@@ -17,7 +17,7 @@ pub(super) fn config_keys(model: &dyn Model) -> Map<String, Value> {
     Map::from_iter([
         ("num_attention_heads".to_owned(), extents.num_attention_heads.into()),
         ("num_layers".to_owned(), extents.num_layers.into()),
-        ("num_transformer_submodules".to_owned(), 1.into()),
+        ("num_transformer_submodules".to_owned(), extents.num_submodules.into()),
         ("token_dim".to_owned(), extents.hidden_size.into()),
     ])
 }
@@ -30,6 +30,14 @@ pub(super) fn check_count(method: &Method, model: &dyn Model, tokens: usize) -> 
         return Err(refuse(method, "num_virtual_tokens", &expected, tokens));
     }
     Ok(tokens)
+}
+
+/// The rows of virtual tokens: a table for an encoder-decoder holds as many again, which PEFT trains nothing with.
+pub(super) fn first(table: Tensor, tokens: usize) -> Result<Tensor> {
+    if table.rows() == tokens {
+        return Ok(table);
+    }
+    Ok(table.select_rows(&(0..tokens as u32).collect::<Vec<u32>>())?)
 }
 
 /// Where the table \[num_virtual_tokens, width\] comes from.

@@ -1,27 +1,51 @@
-//! One pass through a model: which tuning is on, and what dropout draws.
+//! One pass through a model: which tuning is on, what dropout draws, what is remembered of earlier passes.
 
-use super::layer::{Linear, Norm, Weight};
+use super::cache::Cache;
+use super::layer::{Linear, Norm, NormKind, Weight};
 use crate::adapter::Tuning;
 use crate::error::{Error, Result};
 use std::cell::Cell;
-use tenfold_tensor::{Dropout, Ragged, Tensor};
+use std::sync::{Arc, Mutex, PoisonError};
+use tenfold_tensor::{Dropout, Ragged, Tensor, recompute};
 
 /// What a model asks on its way. Created for each batch.
-pub struct Forward<'a> {
-    tuning: &'a Tuning,
+#[derive(Clone)]
+pub struct Forward {
+    tuning: Tuning,
     dropout_key: Option<u64>,
     next_stream: Cell<u64>,
+    recomputes: bool,
+    cache: Option<Arc<Mutex<Cache>>>,
 }
 
-impl<'a> Forward<'a> {
+/// Streams of random numbers for the masks of one block.
+const STREAMS: u64 = 1 << 16;
+
+impl Forward {
     /// A pass without dropout.
-    pub fn evaluation(tuning: &'a Tuning) -> Forward<'a> {
-        Forward { tuning, dropout_key: None, next_stream: Cell::new(0) }
+    pub fn evaluation(tuning: &Tuning) -> Forward {
+        Forward {
+            tuning: tuning.clone(),
+            dropout_key: None,
+            next_stream: Cell::new(0),
+            recomputes: false,
+            cache: None,
+        }
     }
 
     /// A pass with dropout; the key decides every mask of it.
-    pub fn training(tuning: &'a Tuning, dropout_key: u64) -> Forward<'a> {
-        Forward { tuning, dropout_key: Some(dropout_key), next_stream: Cell::new(0) }
+    pub fn training(tuning: &Tuning, dropout_key: u64) -> Forward {
+        Forward { dropout_key: Some(dropout_key), ..Forward::evaluation(tuning) }
+    }
+
+    /// The same pass, whose blocks are computed again in the backward pass instead of kept (Chen et al. 2016).
+    pub fn recomputing(self, recomputes: bool) -> Forward {
+        Forward { recomputes, ..self }
+    }
+
+    /// The same pass over tokens that follow those in `cache`, which it adds its own keys and values to.
+    pub fn continuing(self, cache: &Arc<Mutex<Cache>>) -> Forward {
+        Forward { cache: Some(cache.clone()), ..self }
     }
 
     /// The present value of a weight of the base model: the tuned copy where there is one.
@@ -42,20 +66,36 @@ impl<'a> Forward<'a> {
     /// The same map without the method.
     pub fn base_linear(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
         let bias = layer.bias.as_ref().map(|bias| self.weight(bias));
-        Ok(x.linear(&self.weight(&layer.weight), bias.as_ref())?)
+        let weight = self.weight(&layer.weight);
+        Ok(match layer.site.fan_in_fan_out {
+            false => x.linear(&weight, bias.as_ref())?,
+            true => x.linear_transposed(&weight, bias.as_ref())?,
+        })
     }
 
     /// A norm of the base model.
     pub fn norm(&self, layer: &Norm, x: &Tensor) -> Result<Tensor> {
-        Ok(x.layer_norm(&self.weight(&layer.weight), &self.weight(&layer.bias), layer.eps)?)
+        let weight = self.weight(&layer.weight);
+        Ok(match &layer.kind {
+            NormKind::Layer(bias) => x.layer_norm(&weight, &self.weight(bias), layer.eps)?,
+            NormKind::Rms { offset } => x.rms_norm(&weight, layer.eps, *offset)?,
+        })
     }
 
-    /// Word embeddings \[tokens, hidden\] with the method's virtual tokens before each sequence.
+    /// Word embeddings \[tokens, hidden\] with the method's virtual tokens before each sequence, unless this pass
+    /// goes on from an earlier one.
     pub fn embed(&self, words: Tensor, ragged: &Ragged) -> Result<(Tensor, Ragged)> {
         match self.tuning.adapter().prompt(self)? {
-            Some(prompt) => Ok(words.prepend(&prompt, ragged)?),
-            None => Ok((words, ragged.clone())),
+            Some(prompt) if !self.goes_on() => Ok(words.prepend(&prompt, ragged)?),
+            _ => Ok((words, ragged.clone())),
         }
+    }
+
+    /// The position of each row: those before it in its sequence, the method's prefix and remembered tokens counted.
+    pub fn positions(&self, ragged: &Ragged) -> Vec<u32> {
+        let before = self.tuning.adapter().prefix_len();
+        let starts = self.remembered(ragged).into_iter().map(|length| before + length);
+        starts.zip(ragged.lengths()).flat_map(|(first, length)| first as u32..(first + length) as u32).collect()
     }
 
     /// The method's keys and values \[prefix, kv_width\] for a layer's attention.
@@ -63,14 +103,68 @@ impl<'a> Forward<'a> {
         self.tuning.adapter().prefix(self, layer)
     }
 
+    /// Keys and values that a layer's queries see: these, behind those of earlier passes where there are any.
+    pub fn remember(
+        &self,
+        layer: usize,
+        key: Tensor,
+        value: Tensor,
+        ragged: &Ragged,
+    ) -> Result<(Tensor, Tensor, Ragged)> {
+        match &self.cache {
+            None => Ok((key, value, ragged.clone())),
+            Some(cache) => lock(cache).extend(layer, &key, &value, ragged),
+        }
+    }
+
+    /// Whether this pass goes on from an earlier one.
+    pub fn goes_on(&self) -> bool {
+        self.cache.as_ref().is_some_and(|cache| lock(cache).lengths().iter().any(|length| *length > 0))
+    }
+
+    /// The keys and values, and where they lie, that `compute` gives; computed once for all passes that go on from one
+    /// another.
+    pub fn once(
+        &self,
+        layer: usize,
+        compute: impl FnOnce() -> Result<(Tensor, Tensor, Ragged)>,
+    ) -> Result<(Tensor, Tensor, Ragged)> {
+        match &self.cache {
+            None => compute(),
+            Some(cache) => lock(cache).once(layer, compute),
+        }
+    }
+
+    fn remembered(&self, ragged: &Ragged) -> Vec<usize> {
+        match &self.cache {
+            None => vec![0; ragged.sequences()],
+            Some(cache) => lock(cache).lengths().to_vec(),
+        }
+    }
+
     /// Whether the method leaves what the head sees as the base model makes it.
     pub fn leaves_features_alone(&self) -> bool {
         self.tuning.adapter().leaves_features_alone()
     }
 
-    /// How many places the prefix takes before the first token's position.
-    pub fn prefix_len(&self) -> usize {
-        self.tuning.adapter().prefix_len()
+    /// Runs one block of the model, which is computed again in the backward pass if this pass recomputes. Every block
+    /// draws from random numbers of its own, so that both times it draws the same.
+    pub fn block(
+        &self,
+        inputs: &[Tensor],
+        run: impl Fn(&Forward, &[Tensor]) -> Result<Tensor> + Send + 'static,
+    ) -> Result<Tensor> {
+        let first = self.next_stream.get().next_multiple_of(STREAMS);
+        self.next_stream.set(first + STREAMS);
+        let inner = self.clone();
+        let again = move |inputs: &[Tensor]| {
+            inner.next_stream.set(first);
+            run(&inner, inputs)
+        };
+        match self.recomputes {
+            true => Ok(recompute(inputs, move |inputs| again(inputs).map_err(tenfold_tensor::Error::within))?),
+            false => again(inputs),
+        }
     }
 
     /// Dropout with this probability, in training.
@@ -87,4 +181,8 @@ impl<'a> Forward<'a> {
         let stream = self.next_stream.replace(self.next_stream.get() + 1);
         Some(Dropout { probability, key, stream })
     }
+}
+
+fn lock(cache: &Mutex<Cache>) -> std::sync::MutexGuard<'_, Cache> {
+    cache.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -12,10 +12,16 @@ pub enum Role {
     Key,
     /// Values of an attention.
     Value,
+    /// Queries, keys and values of an attention in one map.
+    QueryKeyValue,
     /// The output projection of an attention.
     AttentionOutput,
+    /// The gate of a gated feed-forward block.
+    FeedForwardGate,
     /// Into the wide inner layer of a feed-forward block.
     FeedForwardUp,
+    /// Gate and inner layer in one map.
+    FeedForwardGateUp,
     /// Out of the wide inner layer of a feed-forward block.
     FeedForwardDown,
     /// From the first token to the classification head.
@@ -33,6 +39,8 @@ pub struct Site {
     pub inputs: usize,
     /// Width of its output.
     pub outputs: usize,
+    /// Whether its weight is stored \[inputs, outputs\], as GPT-2's Conv1D does, and not \[outputs, inputs\].
+    pub fan_in_fan_out: bool,
 }
 
 /// A frozen tensor and its name in the checkpoint.
@@ -49,21 +57,49 @@ pub struct Weight {
 pub struct Linear {
     /// Where it stands.
     pub site: Site,
-    /// \[outputs, inputs\].
+    /// \[outputs, inputs\], or the transpose if the site says so.
     pub weight: Weight,
     /// \[outputs\].
     pub bias: Option<Weight>,
 }
 
-/// Layer norm over the last extent.
+/// A norm over the last extent.
 #[derive(Debug, Clone)]
 pub struct Norm {
-    /// Module path.
-    pub path: String,
     /// \[width\].
     pub weight: Weight,
-    /// \[width\].
-    pub bias: Weight,
-    /// Added to the variance.
+    /// Which norm it is.
+    pub kind: NormKind,
+    /// Added to the variance, or to the mean square.
     pub eps: f32,
+}
+
+/// The kinds of norms.
+#[derive(Debug, Clone)]
+pub enum NormKind {
+    /// Layer norm (Ba et al. 2016), with its bias \[width\].
+    Layer(Weight),
+    /// Root mean square norm (Zhang & Sennrich 2019); its weight counts from `offset`.
+    Rms {
+        /// 0, or 1 where zeros mean "as it is" (Gemma).
+        offset: f32,
+    },
+}
+
+impl Linear {
+    /// Its weights.
+    pub fn weights(&self) -> impl Iterator<Item = &Weight> {
+        [Some(&self.weight), self.bias.as_ref()].into_iter().flatten()
+    }
+}
+
+impl Norm {
+    /// Its weights.
+    pub fn weights(&self) -> impl Iterator<Item = &Weight> {
+        let bias = match &self.kind {
+            NormKind::Layer(bias) => Some(bias),
+            NormKind::Rms { .. } => None,
+        };
+        [Some(&self.weight), bias].into_iter().flatten()
+    }
 }

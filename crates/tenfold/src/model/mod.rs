@@ -1,24 +1,37 @@
 //! Base models: families of architectures, each from a Hugging Face folder, none aware of any method.
 
-pub mod bert;
+mod cache;
 pub mod catalog;
 pub mod checkpoint;
+mod config;
+mod decoder;
+mod encoder;
 pub mod forward;
+pub mod head;
 pub mod layer;
+mod loss;
+mod relative;
 pub mod store;
+mod t5;
 pub mod tokenizer;
 mod weights;
 
+pub use cache::Cache;
 pub use forward::Forward;
-pub use layer::{Linear, Norm, Role, Site, Weight};
+pub use head::{Head, HeadWeight, TaskType, Vocabulary};
+pub use loss::{Loss, class_loss, log_probabilities, logits, loss};
+pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use checkpoint::Checkpoint;
-use serde::Deserialize;
+use config::Config;
 use std::path::Path;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Dtype, Ragged, Tensor};
 use weights::Loader;
+
+/// The label of places that do not count.
+pub const IGNORE: u32 = u32::MAX;
 
 /// A batch without padding.
 #[derive(Debug, Clone)]
@@ -29,28 +42,32 @@ pub struct Batch {
     pub type_ids: Vec<u32>,
     /// Where the sequences lie.
     pub ragged: Ragged,
-    /// Label of each sequence: \[sequences\].
+    /// What is to be said, [`IGNORE`] where nothing is. One for each sequence (SEQ_CLS), for each token (TOKEN_CLS;
+    /// CAUSAL_LM: the token after it), first and last token of the answer for each sequence (QUESTION_ANS), or one
+    /// for each token of `decoder` (SEQ_2_SEQ_LM).
     pub labels: Vec<u32>,
+    /// What the decoder of an encoder-decoder reads.
+    pub decoder: Option<(Vec<u32>, Ragged)>,
 }
 
-/// A numbers-to-be of a task's head.
-#[derive(Debug, Clone)]
-pub struct HeadWeight {
-    /// Name as Hugging Face's model has it: "classifier.weight".
-    pub name: String,
-    /// Shape.
-    pub shape: Vec<usize>,
-    /// Its numbers, if the checkpoint holds a head for as many labels.
-    pub stored: Option<Vec<f32>>,
-    /// Else: deviation of the normal distribution it is drawn from (0: zeros).
-    pub deviation: f32,
+/// Whose hidden states are asked for: the others' last layer need not be computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// What a sequence is classified by: \[sequences, hidden\].
+    Pooled,
+    /// Every token's, virtual ones left out: \[tokens, hidden\].
+    All,
+    /// Those of so many last tokens of each sequence: \[their sum, hidden\].
+    Last(Vec<usize>),
 }
 
-/// A base model with a classification head to be trained. Its weights are frozen and shared by all
-/// trials; what a trial changes comes in through [`Forward`].
+/// A base model ready for one type of task. Its weights are frozen and shared by all trials; what a trial changes
+/// comes in through [`Forward`].
 pub trait Model: Send + Sync {
     /// Hugging Face's `model_type`: "bert".
     fn family(&self) -> &'static str;
+    /// What it is asked for.
+    fn task(&self) -> TaskType;
     /// Extents that methods need.
     fn extents(&self) -> Extents;
     /// What the family calls the modules of a role; `None` if it has none.
@@ -61,14 +78,12 @@ pub trait Model: Send + Sync {
     fn weights(&self) -> Vec<&Weight>;
     /// The table of word embeddings: \[vocab_size, hidden\].
     fn word_embeddings(&self) -> &Weight;
-    /// Name of the head's module: "classifier".
-    fn head_name(&self) -> &'static str;
-    /// The head's weights, for a task with so many labels.
-    fn head_weights(&self, labels: usize) -> Vec<HeadWeight>;
-    /// What the head sees: -> \[sequences, hidden\].
-    fn features(&self, forward: &Forward, batch: &Batch) -> Result<Tensor>;
-    /// \[sequences, hidden\] -> \[sequences, labels\].
-    fn head(&self, forward: &Forward, features: &Tensor) -> Result<Tensor>;
+    /// The head that is trained for the task; it has no layers where the answers are words.
+    fn head(&self) -> &Head;
+    /// Where the logits of a language model come from.
+    fn vocabulary(&self) -> Option<Vocabulary<'_>>;
+    /// Hidden states behind the last norm.
+    fn hidden_states(&self, forward: &Forward, batch: &Batch, wanted: &Wanted) -> Result<Tensor>;
 }
 
 /// Extents of a model.
@@ -76,51 +91,70 @@ pub trait Model: Send + Sync {
 pub struct Extents {
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Blocks.
+    /// Blocks; of an encoder-decoder, those of its decoder.
     pub num_layers: usize,
     /// Query heads.
     pub num_attention_heads: usize,
+    /// Key and value heads.
+    pub num_key_value_heads: usize,
     /// Width of all key heads together.
     pub kv_size: usize,
     /// Rows of the word embeddings.
     pub vocab_size: usize,
     /// Longest sequence, virtual tokens included.
     pub max_positions: usize,
-    /// Kinds of segments that tokens can belong to.
+    /// Kinds of segments that tokens can belong to; any where the model does not look at them.
     pub token_types: usize,
+    /// Stacks that virtual tokens go into: 2 for an encoder-decoder (PEFT's `num_transformer_submodules`).
+    pub num_submodules: usize,
 }
 
-/// Reads the model in a Hugging Face folder; matrices are kept in `dtype`.
-pub fn load(dir: &Path, backend: &Arc<dyn Backend>, dtype: Dtype) -> Result<Arc<dyn Model>> {
-    /// The oldest checkpoints, all-MiniLM-L6-v2 among them, name no type but an architecture.
-    #[derive(Deserialize)]
-    struct Kind {
-        model_type: Option<String>,
-        #[serde(default)]
-        architectures: Vec<String>,
-    }
-    let file = dir.join("config.json");
-    let text = std::fs::read_to_string(&file).map_err(Error::io("read", &file))?;
-    let kind: Kind = read_config(&file, &text)?;
+/// A family of architectures.
+struct Family {
+    /// Hugging Face's `model_type`.
+    name: &'static str,
+    /// What it is used for where nothing else is said.
+    task: TaskType,
+    load: fn(&Config, TaskType, &Loader) -> Result<Arc<dyn Model>>,
+}
+
+/// Every family.
+const FAMILIES: &[&[Family]] = &[encoder::FAMILIES, decoder::FAMILIES, t5::FAMILIES];
+
+/// Reads the model in a Hugging Face folder for a type of task; matrices are kept in `dtype`.
+pub fn load(dir: &Path, task: TaskType, backend: &Arc<dyn Backend>, dtype: Dtype) -> Result<Arc<dyn Model>> {
+    let config = Config::read(&dir.join("config.json"))?;
+    let family = family(&config)?;
     let checkpoint = Checkpoint::open(dir)?;
-    let loader = Loader::new(&checkpoint, backend, dtype);
-    let architecture = kind.architectures.first().map(String::as_str);
-    match (kind.model_type.as_deref(), architecture) {
-        (Some("bert"), _) | (None, Some("BertModel" | "BertForSequenceClassification")) => {
-            Ok(Arc::new(bert::Bert::load(read_config(&file, &text)?, &file, &loader)?))
-        }
-        (model_type, _) => Err(Error::malformed(
-            &file,
-            "model_type",
-            "a family that this version knows: \"bert\"",
-            model_type.map_or("nothing".into(), |name| format!("\"{name}\"")),
-        )),
-    }
+    (family.load)(&config, task, &Loader::new(&checkpoint, backend, dtype))
 }
 
-fn read_config<T: for<'de> Deserialize<'de>>(file: &Path, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        Error::malformed(file, place, "a model's configuration", error.to_string())
+/// What the model in a folder is used for where nothing else is said.
+pub fn usual_task(dir: &Path) -> Result<TaskType> {
+    Ok(family(&Config::read(&dir.join("config.json"))?)?.task)
+}
+
+fn family(config: &Config) -> Result<&'static Family> {
+    let wanted = config.model_type()?;
+    let known = || FAMILIES.iter().copied().flatten();
+    known().find(|family| family.name == wanted).ok_or_else(|| {
+        let names: Vec<&str> = known().map(|family| family.name).collect();
+        config.fault("model_type", format!("one of {}", names.join(", ")), &wanted)
     })
+}
+
+/// The rows of so many last tokens of each sequence, and where these lie among themselves.
+fn last_tokens(ragged: &Ragged, reach: &[usize]) -> (Vec<u32>, Ragged) {
+    let ends = ragged.starts().iter().zip(ragged.lengths()).map(|(start, length)| start + length);
+    let rows = ends.zip(reach).flat_map(|(end, reach)| (end - reach) as u32..end as u32).collect();
+    (rows, Ragged::from_lengths(reach.iter().copied()))
+}
+
+/// The rows of a batch's own tokens among those with virtual tokens before each sequence.
+fn own_tokens(x: &Tensor, batch: &Batch, ragged: &Ragged) -> Result<Tensor> {
+    if ragged.rows() == batch.ragged.rows() {
+        return Ok(x.clone());
+    }
+    let own: Vec<usize> = batch.ragged.lengths().collect();
+    Ok(x.select_rows(&last_tokens(ragged, &own).0)?)
 }

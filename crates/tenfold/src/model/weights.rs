@@ -1,7 +1,7 @@
 //! From a checkpoint's tensors to frozen weights in the format the study asks for.
 
 use super::checkpoint::{self, Checkpoint, View};
-use super::layer::{Linear, Norm, Role, Site, Weight};
+use super::layer::{Linear, Norm, NormKind, Role, Site, Weight};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Class, Dtype, Mapped, Tensor};
@@ -19,18 +19,31 @@ impl<'a> Loader<'a> {
         Loader { checkpoint, backend: backend.clone(), dtype }
     }
 
-    /// `path.weight` and `path.bias` of a linear map.
-    pub fn linear(&self, path: String, role: Role, inputs: usize, outputs: usize) -> Result<Linear> {
+    /// `path.weight` \[outputs, inputs\] and, with a bias, `path.bias` of a linear map.
+    pub fn linear(&self, path: String, role: Role, [inputs, outputs]: [usize; 2], bias: bool) -> Result<Linear> {
         let weight = self.matrix(format!("{path}.weight"), outputs, inputs)?;
+        let bias = bias.then(|| self.vector(format!("{path}.bias"), outputs)).transpose()?;
+        Ok(Linear { site: Site { path, role, inputs, outputs, fan_in_fan_out: false }, weight, bias })
+    }
+
+    /// The same for a weight that is stored \[inputs, outputs\].
+    pub fn conv1d(&self, path: String, role: Role, [inputs, outputs]: [usize; 2]) -> Result<Linear> {
+        let weight = self.matrix(format!("{path}.weight"), inputs, outputs)?;
         let bias = Some(self.vector(format!("{path}.bias"), outputs)?);
-        Ok(Linear { site: Site { path, role, inputs, outputs }, weight, bias })
+        Ok(Linear { site: Site { path, role, inputs, outputs, fan_in_fan_out: true }, weight, bias })
     }
 
     /// `path.weight` and `path.bias` of a layer norm.
-    pub fn norm(&self, path: String, width: usize, eps: f32) -> Result<Norm> {
+    pub fn layer_norm(&self, path: &str, width: usize, eps: f32) -> Result<Norm> {
         let weight = self.vector(format!("{path}.weight"), width)?;
         let bias = self.vector(format!("{path}.bias"), width)?;
-        Ok(Norm { path, weight, bias, eps })
+        Ok(Norm { weight, kind: NormKind::Layer(bias), eps })
+    }
+
+    /// `path.weight` of a root mean square norm.
+    pub fn rms_norm(&self, path: &str, width: usize, eps: f32, offset: f32) -> Result<Norm> {
+        let weight = self.vector(format!("{path}.weight"), width)?;
+        Ok(Norm { weight, kind: NormKind::Rms { offset }, eps })
     }
 
     /// A matrix \[rows, cols\] in the loader's format.
@@ -59,8 +72,18 @@ impl<'a> Loader<'a> {
         Ok(Weight { name, tensor })
     }
 
+    /// Whether the checkpoint has a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.checkpoint.get(name).is_some()
+    }
+
+    /// Weight and bias of a head's layer, where the checkpoint has them.
+    pub fn stored_head(&self, path: &str) -> [Option<(Vec<usize>, Vec<f32>)>; 2] {
+        ["weight", "bias"].map(|part| self.stored(&format!("{path}.{part}")))
+    }
+
     /// Shape and numbers of a tensor that may be absent.
-    pub fn stored(&self, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
+    fn stored(&self, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
         let view = self.checkpoint.get(name)?;
         let numbers = view.to_f32();
         Some((view.shape, numbers))

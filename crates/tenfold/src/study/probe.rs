@@ -12,7 +12,7 @@ use crate::meter::{machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
 use crate::record::{Energy, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
-use crate::train::{EVALUATION_BATCH, Features, Rows, Source, TrainSettings, Trainer, Training};
+use crate::train::{EVALUATION_BATCH, Features, Rows, Source, Target, TrainSettings, Trainer, Training};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -127,7 +127,7 @@ impl Bench<'_> {
             self.go_on()?;
             let start = Instant::now();
             let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
-            let rows = Rows::of(vec![encoding], vec![0]);
+            let rows = Rows::of(vec![encoding], vec![Target::Label(0)]);
             let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
             std::hint::black_box(scored.predictions);
             Ok(start.elapsed().as_secs_f64())

@@ -5,7 +5,7 @@ use crate::adapter::{Context, Method, Tuning};
 use crate::data::Example;
 use crate::error::Result;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::{self, Model, store};
+use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, ModelIdentity};
 use crate::task::Task;
@@ -53,7 +53,7 @@ impl Session {
     ) -> Result<Session> {
         let located = store::locate(&study.model, progress)?;
         let dtype = if study.weights == "bf16" { Dtype::Bf16 } else { Dtype::F32 };
-        let model = model::load(&located.dir, backend, dtype)?;
+        let model = model::load(&located.dir, TaskType::SequenceClassification, backend, dtype)?;
         let tokenizer = Tokenizer::from_dir(&located.dir)?;
         tokenizer.check(&model.extents())?;
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();

@@ -106,7 +106,7 @@ impl Work<'_> {
                 let scored = eval::score(tuning, &source(rows)?, go_on)?;
                 Ok(Test {
                     domain: domain.clone(),
-                    labels: rows.labels().to_vec(),
+                    labels: rows.labels(),
                     predictions: scored.predictions,
                     score: scored.score,
                 })

@@ -3,7 +3,7 @@
 use super::rows::Rows;
 use crate::error::Result;
 use crate::model::tokenizer::Encoding;
-use crate::model::{Forward, Model};
+use crate::model::{Forward, Model, Wanted};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tenfold_tensor::without_gradients;
@@ -27,7 +27,7 @@ impl Features {
         let unknown: Vec<usize> =
             picks.iter().copied().filter(|row| !known.contains_key(rows.encoding(*row))).collect();
         if !unknown.is_empty() {
-            let computed = without_gradients(|| model.features(forward, &rows.batch(&unknown)))?;
+            let computed = without_gradients(|| model.hidden_states(forward, &rows.batch(&unknown), &Wanted::Pooled))?;
             let width = computed.cols();
             for (row, numbers) in unknown.iter().zip(computed.numbers()?.chunks_exact(width)) {
                 known.insert(rows.encoding(*row).clone(), numbers.into());

@@ -10,7 +10,7 @@ mod trainer;
 
 pub use features::Features;
 pub use optimizer::Optimizer;
-pub use rows::{EVALUATION_BATCH, Rows, Source};
+pub use rows::{EVALUATION_BATCH, Rows, Source, Target};
 pub use schedule::Schedule;
 pub(crate) use settings::MOST;
 pub use settings::TrainSettings;

@@ -4,15 +4,57 @@ use super::features::Features;
 use crate::data::Example;
 use crate::error::Result;
 use crate::model::tokenizer::{Encoding, Tokenizer};
-use crate::model::{Batch, Forward, Model};
+use crate::model::{self, Batch, Forward, IGNORE, Loss, Model, TaskType};
 use rayon::prelude::*;
 use tenfold_tensor::{Class, Ragged, Tensor};
 
-/// Encoded rows with their labels.
+/// Encoded rows, each with what is to be said of it.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     encodings: Vec<Encoding>,
-    labels: Vec<u32>,
+    targets: Vec<Target>,
+}
+
+/// What is to be said of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Its label.
+    Label(u32),
+    /// A label for each of its tokens, [`IGNORE`] where none counts.
+    Tokens(Vec<u32>),
+    /// First and last token of the answer in it.
+    Span([u32; 2]),
+    /// Which of its own tokens are to be foretold from those before them.
+    Next(Vec<bool>),
+    /// The tokens that answer it, the last one ending the answer; a decoder starts from this token.
+    Answer { start: u32, ids: Vec<u32> },
+}
+
+impl Target {
+    /// How many labels the loss is over.
+    fn labels(&self) -> usize {
+        match self {
+            Target::Label(_) | Target::Span(_) => 1,
+            Target::Tokens(labels) => labels.iter().filter(|label| **label != IGNORE).count(),
+            Target::Next(labelled) => labelled.iter().skip(1).filter(|labelled| **labelled).count(),
+            Target::Answer { ids, .. } => ids.len(),
+        }
+    }
+
+    /// The labels as a batch has them, of a row of these ids.
+    fn write(&self, ids: &[u32], labels: &mut Vec<u32>) {
+        match self {
+            Target::Label(label) => labels.push(*label),
+            Target::Tokens(own) => labels.extend(own),
+            Target::Span(span) => labels.extend(span),
+            Target::Next(labelled) => {
+                let next = ids.iter().zip(labelled).skip(1);
+                labels.extend(next.map(|(id, labelled)| if *labelled { *id } else { IGNORE }));
+                labels.extend((!ids.is_empty()).then_some(IGNORE));
+            }
+            Target::Answer { ids, .. } => labels.extend(ids),
+        }
+    }
 }
 
 impl Rows {
@@ -21,33 +63,46 @@ impl Rows {
         let encodings = (examples.par_iter())
             .map(|example| tokenizer.encode(&example.text, example.pair.as_deref(), max_length))
             .collect::<Result<_>>()?;
-        Ok(Rows { encodings, labels: examples.iter().map(|example| example.label).collect() })
+        Ok(Rows::of(encodings, examples.iter().map(|example| Target::Label(example.label)).collect()))
     }
 
     /// Rows that are encoded already.
-    pub fn of(encodings: Vec<Encoding>, labels: Vec<u32>) -> Rows {
-        assert_eq!(encodings.len(), labels.len(), "a label for each row");
-        Rows { encodings, labels }
+    pub fn of(encodings: Vec<Encoding>, targets: Vec<Target>) -> Rows {
+        assert_eq!(encodings.len(), targets.len(), "a target for each row");
+        Rows { encodings, targets }
     }
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.targets.len()
     }
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.targets.is_empty()
     }
 
-    /// The label of every row.
-    pub fn labels(&self) -> &[u32] {
-        &self.labels
+    /// The label of every row that has one label.
+    pub fn labels(&self) -> Vec<u32> {
+        let label = |target: &Target| match target {
+            Target::Label(label) => Some(*label),
+            _ => None,
+        };
+        self.targets.iter().filter_map(label).collect()
     }
 
-    /// Tokens of a row, special tokens included.
+    /// How many labels the loss over the rows `picks` is over.
+    pub fn label_count(&self, picks: &[usize]) -> usize {
+        picks.iter().map(|row| self.targets[*row].labels()).sum()
+    }
+
+    /// Tokens of a row, special tokens and those of its answer included.
     pub fn tokens(&self, row: usize) -> usize {
-        self.encodings[row].ids.len()
+        let answer = match &self.targets[row] {
+            Target::Answer { ids, .. } => ids.len(),
+            _ => 0,
+        };
+        self.encodings[row].ids.len() + answer
     }
 
     /// How many rows were cut.
@@ -59,7 +114,7 @@ impl Rows {
     pub fn select(&self, picks: &[usize]) -> Rows {
         Rows {
             encodings: picks.iter().map(|row| self.encodings[*row].clone()).collect(),
-            labels: picks.iter().map(|row| self.labels[*row]).collect(),
+            targets: picks.iter().map(|row| self.targets[*row].clone()).collect(),
         }
     }
 
@@ -70,12 +125,29 @@ impl Rows {
 
     /// The rows `picks` as one batch without padding.
     pub fn batch(&self, picks: &[usize]) -> Batch {
-        let chosen = || picks.iter().map(|row| &self.encodings[*row]);
+        let chosen = || picks.iter().map(|row| (&self.encodings[*row], &self.targets[*row]));
+        let mut labels = Vec::new();
+        chosen().for_each(|(encoding, target)| target.write(&encoding.ids, &mut labels));
+        let answers: Vec<(u32, &[u32])> = (chosen())
+            .filter_map(|(_, target)| match target {
+                Target::Answer { start, ids } => Some((*start, ids.as_slice())),
+                _ => None,
+            })
+            .collect();
+        // A decoder reads its answer one place later, and does not read the answer's end.
+        let shifted = |(start, ids): &(u32, &[u32])| -> Vec<u32> {
+            [*start].into_iter().chain(ids.iter().copied()).take(ids.len()).collect()
+        };
+        let decoder = (!answers.is_empty()).then(|| {
+            let ids = answers.iter().flat_map(shifted).collect();
+            (ids, Ragged::from_lengths(answers.iter().map(|(_, ids)| ids.len())))
+        });
         Batch {
-            ids: chosen().flat_map(|encoding| &encoding.ids).copied().collect(),
-            type_ids: chosen().flat_map(|encoding| &encoding.type_ids).copied().collect(),
-            ragged: Ragged::from_lengths(chosen().map(|encoding| encoding.ids.len())),
-            labels: picks.iter().map(|row| self.labels[*row]).collect(),
+            ids: chosen().flat_map(|(encoding, _)| &encoding.ids).copied().collect(),
+            type_ids: chosen().flat_map(|(encoding, _)| &encoding.type_ids).copied().collect(),
+            ragged: Ragged::from_lengths(chosen().map(|(encoding, _)| encoding.ids.len())),
+            labels,
+            decoder,
         }
     }
 }
@@ -96,8 +168,13 @@ impl<'a> Source<'a> {
         Source { model, rows, features: None }
     }
 
+    /// The model.
+    pub fn model(&self) -> &'a dyn Model {
+        self.model
+    }
+
     /// The rows.
-    pub fn rows(&self) -> &Rows {
+    pub fn rows(&self) -> &'a Rows {
         self.rows
     }
 
@@ -109,7 +186,8 @@ impl<'a> Source<'a> {
         known: &Features,
         go_on: impl Fn() -> Result<()>,
     ) -> Result<Source<'a>> {
-        if !forward.leaves_features_alone() || self.rows.is_empty() {
+        let pooled = self.model.task() == TaskType::SequenceClassification;
+        if !(pooled && forward.leaves_features_alone()) || self.rows.is_empty() {
             return Ok(self);
         }
         let mut numbers = Vec::new();
@@ -124,15 +202,28 @@ impl<'a> Source<'a> {
         Ok(self)
     }
 
-    /// Logits of the rows `picks`: \[picks.len(), labels\].
+    /// Logits of the rows `picks`: \[picks.len(), labels\] where rows have one label, else as [`model::logits`] says.
     pub fn logits(&self, forward: &Forward, picks: &[usize]) -> Result<Tensor> {
-        let features = match &self.features {
+        match self.features(picks)? {
+            Some(features) => self.model.head().logits(forward, &features),
+            None => model::logits(self.model, forward, &self.rows.batch(picks)),
+        }
+    }
+
+    /// The mean loss over the labels of the rows `picks`.
+    pub fn loss(&self, forward: &Forward, picks: &[usize], smoothing: f32) -> Result<Loss> {
+        let batch = self.rows.batch(picks);
+        match self.features(picks)? {
             Some(features) => {
-                let picks: Vec<u32> = picks.iter().map(|row| *row as u32).collect();
-                features.select_rows(&picks)?
+                model::class_loss(&self.model.head().logits(forward, &features)?, &batch.labels, smoothing)
             }
-            None => self.model.features(forward, &self.rows.batch(picks))?,
-        };
-        self.model.head(forward, &features)
+            None => model::loss(self.model, forward, &batch, smoothing),
+        }
+    }
+
+    fn features(&self, picks: &[usize]) -> Result<Option<Tensor>> {
+        let Some(features) = &self.features else { return Ok(None) };
+        let picks: Vec<u32> = picks.iter().map(|row| *row as u32).collect();
+        Ok(Some(features.select_rows(&picks)?))
     }
 }

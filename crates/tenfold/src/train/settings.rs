@@ -18,6 +18,8 @@ pub struct TrainSettings {
     pub batch_size: usize,
     /// Forward passes for each optimizer step.
     pub gradient_accumulation_steps: usize,
+    /// Whether blocks are computed again in the backward pass instead of kept: less memory, a third more work.
+    pub gradient_checkpointing: bool,
     /// Tokens of a row at the most, special tokens included.
     pub max_length: usize,
     /// How the learning rate goes.
@@ -50,6 +52,7 @@ impl Default for TrainSettings {
             max_steps: 0,
             batch_size: 32,
             gradient_accumulation_steps: 1,
+            gradient_checkpointing: false,
             max_length: 128,
             lr_scheduler_type: Schedule::Linear,
             warmup_ratio: 0.06,

@@ -145,16 +145,15 @@ impl Trainer<'_> {
         let start = Instant::now();
         let picks = self.picks(training.step);
         let (mut loss, mut tokens) = (0.0, 0);
+        let labels = self.train.rows().label_count(&picks);
         for (number, micro) in picks.chunks(self.settings.batch_size).enumerate() {
             (self.go_on)().inspect_err(|_| self.forget_gradients())?;
-            let share = micro.len() as f32 / picks.len() as f32;
             let forward = Forward::training(self.tuning, self.dropout_key(training.step, number));
-            let logits = self.train.logits(&forward, micro)?;
-            let labels: Vec<u32> = micro.iter().map(|row| self.train.rows().labels()[*row]).collect();
-            let micro_loss = logits.cross_entropy(&labels, self.settings.label_smoothing_factor)?;
-            drop(logits);
-            loss += micro_loss.numbers()?[0] * share;
-            micro_loss.backward(share)?;
+            let forward = forward.recomputing(self.settings.gradient_checkpointing);
+            let micro_loss = self.train.loss(&forward, micro, self.settings.label_smoothing_factor)?;
+            let share = micro_loss.labels as f32 / labels as f32;
+            loss += micro_loss.mean.numbers()?[0] * share;
+            micro_loss.mean.backward(share)?;
             tokens += micro.iter().map(|row| self.train.rows().tokens(*row) as u64).sum::<u64>();
         }
         let warmup = (self.settings.warmup_ratio * steps as f64) as usize;

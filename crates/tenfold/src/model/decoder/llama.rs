@@ -1,0 +1,133 @@
+//! Llama 1 to 3 and SmolLM2 (Touvron et al. 2023, arXiv:2307.09288), and what differs from them by a little: Mistral
+//! (Jiang et al. 2023), Qwen 2 and 2.5 (biases on queries, keys and values), Qwen 3 (norms of each head's queries and
+//! keys), SmolLM 3 (some layers without rotary positions).
+
+use super::plan::{Dropouts, FeedForward, LLAMA_NAMES, LayerPlan, Plan, Projections, token_dropout};
+use super::rope::Rope;
+use crate::error::Result;
+use crate::model::config::Config;
+
+pub(super) fn llama(config: &Config) -> Result<Plan> {
+    let (hidden_size, heads) = (config.extent("hidden_size")?, config.extent("num_attention_heads")?);
+    let head_dim = match config.optional_extent("head_dim")? {
+        Some(head_dim) => head_dim,
+        None => config.head_dim("hidden_size", "num_attention_heads")?,
+    };
+    let layers = config.extent("num_hidden_layers")?;
+    let layer = LayerPlan { window: None, rope: Some(0), scale: (head_dim as f32).sqrt().recip() };
+    let attention_bias = config.or("attention_bias", false)?;
+    Ok(Plan {
+        family: "llama",
+        prefix: "model",
+        names: &LLAMA_NAMES,
+        hidden_size,
+        heads,
+        kv_heads: config.optional_extent("num_key_value_heads")?.unwrap_or(heads),
+        head_dim,
+        intermediate_size: config.extent("intermediate_size")?,
+        vocab_size: config.extent("vocab_size")?,
+        max_positions: config.extent("max_position_embeddings")?,
+        layers: vec![layer; layers],
+        ropes: vec![Rope::read(config, None, head_dim, 10_000.0, 1.0)?],
+        embedding_scale: 1.0,
+        rms_offset: Some(0.0),
+        eps: config.small("rms_norm_eps", 1e-6)?,
+        head_norms: false,
+        output_norms: false,
+        parallel: false,
+        projections: Projections::Separate { bias: attention_bias },
+        attention_output_bias: attention_bias,
+        feed_forward: FeedForward::Gated { bias: config.or("mlp_bias", false)? },
+        activation: config.activation("hidden_act", "silu")?,
+        attention_softcap: None,
+        final_softcap: None,
+        dropout: Dropouts { attention: config.probability("attention_dropout", 0.0)?, ..Dropouts::default() },
+        output_bias: false,
+        token_head: ("score", token_dropout(config)?),
+        initializer_range: config.small("initializer_range", 0.02)?,
+    })
+}
+
+pub(super) fn mistral(config: &Config) -> Result<Plan> {
+    let plan = llama(config)?;
+    // Null means none, nothing the default.
+    let window = if config.names("sliding_window") { config.optional_extent("sliding_window")? } else { Some(4096) };
+    let layers = plan.layers.iter().map(|layer| LayerPlan { window, ..layer.clone() }).collect();
+    Ok(Plan {
+        family: "mistral",
+        layers,
+        projections: Projections::Separate { bias: false },
+        attention_output_bias: false,
+        feed_forward: FeedForward::Gated { bias: false },
+        ..plan
+    })
+}
+
+pub(super) fn qwen2(config: &Config) -> Result<Plan> {
+    let plan = llama(config)?;
+    Ok(Plan {
+        family: "qwen2",
+        layers: sliding_from(config, &plan)?,
+        projections: Projections::Separate { bias: true },
+        attention_output_bias: false,
+        feed_forward: FeedForward::Gated { bias: false },
+        ..plan
+    })
+}
+
+pub(super) fn qwen3(config: &Config) -> Result<Plan> {
+    let plan = llama(config)?;
+    Ok(Plan {
+        family: "qwen3",
+        layers: sliding_from(config, &plan)?,
+        head_norms: true,
+        feed_forward: FeedForward::Gated { bias: false },
+        ..plan
+    })
+}
+
+pub(super) fn smollm3(config: &Config) -> Result<Plan> {
+    let plan = llama(config)?;
+    let count = plan.layers.len();
+    let interval = config.optional_extent("no_rope_layer_interval")?.unwrap_or(4);
+    let every = (0..count).map(|layer| u8::from(!(layer + 1).is_multiple_of(interval))).collect();
+    // 1 where the layer has rotary positions, despite the name.
+    let roped: Vec<u8> = config.or("no_rope_layers", every)?;
+    config.refuse_unless(roped.len() == count, "no_rope_layers", "a number for each layer")?;
+    // By default just the layers without rotary positions slide.
+    let layers = sliding(config, &plan, |layer| roped[layer] == 0)?.into_iter().zip(&roped);
+    let layers = layers.map(|(layer, roped)| LayerPlan { rope: (*roped != 0).then_some(0), ..layer }).collect();
+    Ok(Plan { family: "smollm3", layers, ..plan })
+}
+
+/// Qwen's layers: those from `max_window_layers` on slide, unless `layer_types` says otherwise.
+fn sliding_from(config: &Config, plan: &Plan) -> Result<Vec<LayerPlan>> {
+    let first = config.or("max_window_layers", 28usize)?;
+    sliding(config, plan, |layer| layer >= first)
+}
+
+/// Layers whose queries see a window, if `use_sliding_window`: those that `layer_types` or `otherwise` names.
+fn sliding(config: &Config, plan: &Plan, otherwise: impl Fn(usize) -> bool) -> Result<Vec<LayerPlan>> {
+    let window = match config.or("use_sliding_window", false)? {
+        false => None,
+        true => config.optional_extent("sliding_window")?,
+    };
+    let sliding = layer_types(config, plan.layers.len(), otherwise)?;
+    let layers = plan.layers.iter().zip(sliding);
+    Ok(layers.map(|(layer, sliding)| LayerPlan { window: window.filter(|_| sliding), ..layer.clone() }).collect())
+}
+
+/// Which layers slide: `layer_types`, or what `otherwise` says of a layer's number.
+pub(super) fn layer_types(
+    config: &Config,
+    count: usize,
+    otherwise: impl Fn(usize) -> bool,
+) -> Result<Vec<bool>> {
+    let Some(types) = config.optional::<Vec<String>>("layer_types")? else {
+        return Ok((0..count).map(otherwise).collect());
+    };
+    let known = types.iter().all(|kind| kind == "full_attention" || kind == "sliding_attention");
+    let expected = "\"full_attention\" or \"sliding_attention\" for each layer";
+    config.refuse_unless(known && types.len() == count, "layer_types", expected)?;
+    Ok(types.iter().map(|kind| kind == "sliding_attention").collect())
+}

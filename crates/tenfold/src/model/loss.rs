@@ -1,0 +1,122 @@
+//! What a model says of a batch, and how far that is from what it should say: one loss for each type of task.
+
+use super::{Batch, Forward, IGNORE, Model, TaskType, Wanted};
+use crate::error::{Error, Result};
+use tenfold_tensor::{Ragged, Tensor};
+
+/// A mean over labels.
+pub struct Loss {
+    /// Nats, a scalar.
+    pub mean: Tensor,
+    /// How many labels it is the mean of.
+    pub labels: usize,
+}
+
+/// What the head says: \[sequences, labels\] (SEQ_CLS), or \[tokens, labels\] (TOKEN_CLS; QUESTION_ANS: 2 for start and
+/// end), or \[tokens, vocab_size\] of a language model, which is for short texts.
+pub fn logits(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<Tensor> {
+    let wanted = if model.task() == TaskType::SequenceClassification { Wanted::Pooled } else { Wanted::All };
+    let hidden = model.hidden_states(forward, batch, &wanted)?;
+    match model.vocabulary() {
+        Some(vocabulary) => vocabulary.logits(forward, &hidden),
+        None => model.head().logits(forward, &hidden),
+    }
+}
+
+/// The mean cross-entropy of a batch's labels. `smoothing` spreads a share of each label over all; language models
+/// and answers are not smoothed.
+pub fn loss(model: &dyn Model, forward: &Forward, batch: &Batch, smoothing: f32) -> Result<Loss> {
+    match model.task() {
+        TaskType::SequenceClassification => {
+            let logits = logits(model, forward, batch)?;
+            class_loss(&logits, &batch.labels, smoothing)
+        }
+        TaskType::TokenClassification => {
+            let hidden = model.hidden_states(forward, batch, &Wanted::All)?;
+            let (rows, labels) = labelled(&batch.labels)?;
+            class_loss(&model.head().logits(forward, &hidden.select_rows(&rows)?)?, &labels, smoothing)
+        }
+        TaskType::QuestionAnswering => {
+            answer_loss(&logits(model, forward, batch)?, &batch.ragged, &batch.labels)
+        }
+        TaskType::CausalLm | TaskType::Seq2SeqLm => {
+            let (hidden, labels) = labelled_hidden_states(model, forward, batch)?;
+            match model.vocabulary() {
+                Some(vocabulary) => {
+                    Ok(Loss { mean: vocabulary.loss(forward, &hidden, &labels)?, labels: labels.len() })
+                }
+                None => unreachable!("language models have a vocabulary"),
+            }
+        }
+    }
+}
+
+/// ln p of every label of a language model's batch, in order.
+pub fn log_probabilities(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<Vec<f32>> {
+    let (hidden, labels) = labelled_hidden_states(model, forward, batch)?;
+    match model.vocabulary() {
+        Some(vocabulary) => vocabulary.log_probabilities(forward, &hidden, &labels),
+        None => Err(Error::unknown("output", "log-probabilities of words", ["logits of labels"])),
+    }
+}
+
+/// The mean cross-entropy of rows of logits.
+pub fn class_loss(logits: &Tensor, labels: &[u32], smoothing: f32) -> Result<Loss> {
+    Ok(Loss { mean: logits.cross_entropy(labels, smoothing)?, labels: labels.len() })
+}
+
+/// Hidden states of the places that have a label, and these. No sequence's last layer is computed further back than
+/// its first label.
+fn labelled_hidden_states(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<(Tensor, Vec<u32>)> {
+    let ragged = batch.decoder.as_ref().map_or(&batch.ragged, |(_, ragged)| ragged);
+    let sequences: Vec<&[u32]> = (ragged.starts().iter().zip(ragged.lengths()))
+        .map(|(start, length)| &batch.labels[*start..start + length])
+        .collect();
+    let reach = |labels: &[u32]| {
+        labels.len() - labels.iter().position(|label| *label != IGNORE).unwrap_or(labels.len())
+    };
+    let reaches: Vec<usize> = sequences.iter().map(|labels| reach(labels)).collect();
+    let kept: Vec<u32> = (sequences.iter().zip(&reaches))
+        .flat_map(|(labels, reach)| labels[labels.len() - reach..].iter().copied())
+        .collect();
+    let hidden = model.hidden_states(forward, batch, &Wanted::Last(reaches))?;
+    let (rows, labels) = labelled(&kept)?;
+    if rows.len() == kept.len() { Ok((hidden, labels)) } else { Ok((hidden.select_rows(&rows)?, labels)) }
+}
+
+/// The places that have a label, and their labels.
+fn labelled(labels: &[u32]) -> Result<(Vec<u32>, Vec<u32>)> {
+    let pairs = labels.iter().enumerate().filter(|(_, label)| **label != IGNORE);
+    let (rows, labels): (Vec<u32>, Vec<u32>) = pairs.map(|(row, label)| (row as u32, *label)).unzip();
+    if labels.is_empty() {
+        return Err(Error::malformed("batch", "labels", "a label or more", "none"));
+    }
+    Ok((rows, labels))
+}
+
+/// The mean over sequences of the cross-entropies of an answer's first and last token, each against all tokens of the
+/// sequence. Answers outside of the sequence, cut off perhaps, do not count, as in Transformers.
+fn answer_loss(logits: &Tensor, ragged: &Ragged, labels: &[u32]) -> Result<Loss> {
+    let mut sums: [(Option<Tensor>, usize); 2] = [(None, 0), (None, 0)];
+    for (side, (sum, count)) in sums.iter_mut().enumerate() {
+        let column = logits.select_columns(side, 1)?;
+        for (sequence, (start, length)) in ragged.starts().iter().zip(ragged.lengths()).enumerate() {
+            let Some(label) = labels.get(2 * sequence + side).filter(|label| (**label as usize) < length) else {
+                continue;
+            };
+            let rows: Vec<u32> = (*start as u32..(start + length) as u32).collect();
+            let one = column.select_rows(&rows)?.reshape(&[1, length])?.cross_entropy(&[*label], 0.0)?;
+            *sum = Some(match sum.take() {
+                Some(sum) => sum.add(&one)?,
+                None => one,
+            });
+            *count += 1;
+        }
+    }
+    let means = sums.into_iter().filter_map(|(sum, count)| Some((sum?, count)));
+    let means: Vec<Tensor> = means.map(|(sum, count)| Ok(sum.scale(0.5 / count as f32)?)).collect::<Result<_>>()?;
+    match means.as_slice() {
+        [start, end] => Ok(Loss { mean: start.add(end)?, labels: ragged.sequences() }),
+        _ => Err(Error::malformed("batch", "labels", "an answer or more", "none")),
+    }
+}
