@@ -5,4 +5,5 @@ mod elementwise;
 mod linear;
 mod loss;
 mod norm;
+mod rotary;
 mod rows;
