@@ -199,14 +199,18 @@ fn a_query_has_the_same_bits_alone_and_among_others() {
 }
 
 #[test]
-fn a_window_looks_at_nothing_else() {
+fn blocks_outside_the_window_are_not_touched() {
     let form = Form { causal: true, window: Some(3), ..Form::new([1, 1, 8], &[900]) };
     let mut x = form.inputs();
-    // What only earlier queries may see is poison.
-    x[1][..8 * 800].fill(f32::NAN);
-    x[2][..8 * 800].fill(f32::NAN);
-    let [out, _] = form.run(&x, false);
-    assert!(out[8 * 802..].iter().all(|v| v.is_finite()) && out[8 * 801].is_nan());
+    // Poison in three whole blocks of keys, seen last by query 721.
+    let blocks = 8 * 3 * KEYS;
+    x[1][..blocks].fill(f32::NAN);
+    x[2][..blocks].fill(f32::NAN);
+    let result = form.run(&x, false);
+    let clean = 8 * 768;
+    assert!(result[0][clean..].iter().all(|v| v.is_finite()) && result[0][8 * 721].is_nan());
+    let got = form.gradients(&x, &result, &vec![1.0; x[0].len()], false);
+    assert!(got.iter().take(3).all(|d| d[clean..].iter().all(|v| v.is_finite())));
 }
 
 #[test]

@@ -189,11 +189,13 @@ impl Bert {
             head_dim,
             scale: (head_dim as f32).sqrt().recip(),
             causal: false,
+            window: None,
+            softcap: None,
             dropout: forward.mask(self.config.attention_probs_dropout_prob),
         };
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
-        Ok(attention.attend(&query, &key, &value, prefix, [queries, keys])?)
+        Ok(attention.attend(&query, &key, &value, prefix, None, [queries, keys])?)
     }
 }
 
