@@ -7,3 +7,5 @@ mod loss;
 mod norm;
 mod rotary;
 mod rows;
+#[cfg(test)]
+mod tests;
