@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
-use tenfold_kernels::attention::{self, Attention, Gradients};
+use tenfold_kernels::attention::{self, Attention, Gradients, Spans};
 use tenfold_kernels::dropout::Dropout;
 use tenfold_kernels::matmul::{Matrix, matmul};
 use tenfold_kernels::{activation, adamw, cross_entropy, dropout, elementwise, layer_norm, simd_level};
@@ -168,39 +168,67 @@ fn products(budget: Duration) {
 }
 
 fn attentions(budget: Duration) {
-    let short: Vec<usize> = (0..=32)
-        .scan(0, |sum, i| {
-            let at = *sum;
-            *sum += 5 + (i * 17) % 56;
-            Some(at)
-        })
-        .collect();
-    for (name, offsets, causal, dropout) in [
-        ("attention 32 x 5..60, 12 heads of 32", short.clone(), false, None),
-        ("  with dropout", short, false, Some(Dropout { probability: 0.1, key: 1, stream: 2 })),
-        ("attention 1 x 4096, causal", vec![0, 4096], true, None),
+    let short: Vec<usize> = (0..32).map(|i| 5 + (i * 17) % 56).collect();
+    let dropout = Some(Dropout { probability: 0.1, key: 1, stream: 2 });
+    let form = Form { heads: [12, 12, 32], queries: short, ..Form::default() };
+    let long = Form { heads: [9, 3, 64], queries: vec![4096], causal: true, ..Form::default() };
+    for (name, form) in [
+        ("attention 32 x 5..60, 12 heads of 32", form.clone()),
+        ("  with dropout", Form { dropout, ..form }),
+        ("attention 1 x 4096, causal, 9 / 3 heads of 64", long.clone()),
+        ("  window of 512", Form { window: Some(512), ..long.clone() }),
+        ("  capped", Form { softcap: Some(50.0), ..long.clone() }),
+        ("  last token alone", Form { queries: vec![1], keys: vec![4096], ..long }),
     ] {
-        let p = Attention {
-            heads: 12,
-            kv_heads: 12,
-            head_dim: 32,
-            scale: 0.2,
-            causal,
-            offsets: &offsets,
-            key_offsets: &offsets,
-            prefix_len: 0,
-            dropout,
+        form.measure(name, budget);
+    }
+}
+
+#[derive(Clone, Default)]
+struct Form {
+    /// Heads, key heads and their width.
+    heads: [usize; 3],
+    queries: Vec<usize>,
+    /// Those of the queries if empty.
+    keys: Vec<usize>,
+    causal: bool,
+    window: Option<usize>,
+    softcap: Option<f32>,
+    dropout: Option<Dropout>,
+}
+
+impl Form {
+    fn measure(&self, name: &str, budget: Duration) {
+        let key_lengths = if self.keys.is_empty() { &self.queries } else { &self.keys };
+        let starts = |lengths: &[usize]| -> Vec<usize> {
+            (0..lengths.len()).map(|i| lengths[..i].iter().sum()).collect()
         };
-        let tokens = offsets[offsets.len() - 1];
-        let x = values(tokens * 384);
+        let (query_starts, key_starts) = (starts(&self.queries), starts(key_lengths));
+        let [heads, kv_heads, head_dim] = self.heads;
+        let p = Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            scale: 0.2,
+            causal: self.causal,
+            window: self.window,
+            softcap: self.softcap,
+            bias: None,
+            queries: Spans { starts: &query_starts, lengths: &self.queries },
+            keys: Spans { starts: &key_starts, lengths: key_lengths },
+            prefix_len: 0,
+            dropout: self.dropout,
+        };
+        let [tokens, keys] = [&self.queries, key_lengths].map(|lengths| lengths.iter().sum::<usize>());
+        let (q, k) = (values(tokens * heads * head_dim), values(keys * kv_heads * head_dim));
         let there = in_pools(|| {
-            let (mut out, mut lse) = (vec![0.0; x.len()], vec![0.0; tokens * 12]);
-            best(budget, || attention::forward(&p, &x, &x, &x, &[], &[], &mut out, &mut lse))
+            let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; tokens * heads]);
+            best(budget, || attention::forward(&p, &q, &k, &k, &[], &[], &mut out, &mut lse))
         });
         let back = in_pools(|| {
-            let (mut out, mut lse) = (vec![0.0; x.len()], vec![0.0; tokens * 12]);
-            attention::forward(&p, &x, &x, &x, &[], &[], &mut out, &mut lse);
-            let [mut dq, mut dk, mut dv] = [(); 3].map(|()| vec![0.0; x.len()]);
+            let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; tokens * heads]);
+            attention::forward(&p, &q, &k, &k, &[], &[], &mut out, &mut lse);
+            let [mut dq, mut dk, mut dv] = [q.len(), k.len(), k.len()].map(|len| vec![0.0; len]);
             best(budget, || {
                 let g = Gradients {
                     dq: &mut dq,
@@ -208,8 +236,9 @@ fn attentions(budget: Duration) {
                     dv: &mut dv,
                     dprefix_k: &mut [],
                     dprefix_v: &mut [],
+                    dbias: None,
                 };
-                attention::backward(&p, &x, &x, &x, &[], &[], &out, &lse, &x, g);
+                attention::backward(&p, &q, &k, &k, &[], &[], &out, &lse, &q, g);
             })
         });
         line(name, there);

@@ -19,83 +19,104 @@ pub enum Activation {
     Silu,
 }
 
+impl Activation {
+    #[cfg(test)]
+    pub(crate) const ALL: [Activation; 5] =
+        [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh, Activation::Silu];
+}
+
 /// `2 √(2/π)`: the tanh form of GELU is `x sigmoid(2 u)`, which stays accurate for negative `x`.
 const GELU_SLOPE: f32 = 1.595_769_2;
 const GELU_CUBIC: f32 = 0.044_715;
 
+/// Runs `$body` with `$f` bound to the function that gives a kind's value and derivative; each kind has loops of its own.
+macro_rules! for_kind {
+    ($kind:expr, $f:ident => $body:expr) => {
+        match $kind {
+            $crate::activation::Activation::Gelu => {
+                let $f = $crate::activation::gelu;
+                $body
+            }
+            $crate::activation::Activation::GeluTanh => {
+                let $f = $crate::activation::gelu_tanh;
+                $body
+            }
+            $crate::activation::Activation::Relu => {
+                let $f = $crate::activation::relu;
+                $body
+            }
+            $crate::activation::Activation::Tanh => {
+                let $f = $crate::activation::tanh_and_slope;
+                $body
+            }
+            $crate::activation::Activation::Silu => {
+                let $f = $crate::activation::silu;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use for_kind;
+
+simd_fn! {
+    fn forward_loop(kind: Activation, x: &[f32], y: &mut [f32]) {
+        for_kind!(kind, f => for (y, x) in y.iter_mut().zip(x) {
+            *y = f(*x).0;
+        })
+    }
+}
+
+simd_fn! {
+    fn backward_loop(kind: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+        for_kind!(kind, f => for ((dx, x), dy) in dx.iter_mut().zip(x).zip(dy) {
+            *dx = dy * f(*x).1;
+        })
+    }
+}
+
 /// `y[i] = kind(x[i])`.
 pub fn forward(kind: Activation, x: &[f32], y: &mut [f32]) {
     let level = level();
-    let run = match kind {
-        Activation::Gelu => gelu,
-        Activation::GeluTanh => gelu_tanh,
-        Activation::Relu => relu,
-        Activation::Tanh => tanhs,
-        Activation::Silu => silu,
-    };
-    parallel::unary(x, y, |x, y| run(level, x, y));
+    parallel::unary(x, y, |x, y| forward_loop(level, kind, x, y));
 }
 
 /// `dx[i] = dy[i] * kind'(x[i])`, from the input `x` of the forward.
 pub fn backward(kind: Activation, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     let level = level();
-    let run = match kind {
-        Activation::Gelu => gelu_backward,
-        Activation::GeluTanh => gelu_tanh_backward,
-        Activation::Relu => relu_backward,
-        Activation::Tanh => tanh_backward,
-        Activation::Silu => silu_backward,
-    };
-    parallel::binary(x, dy, dx, |x, dy, dx| run(level, x, dy, dx));
+    parallel::binary(x, dy, dx, |x, dy, dx| backward_loop(level, kind, x, dy, dx));
 }
 
-/// Defines a loop over elements for every level.
-macro_rules! elementwise {
-    ($name:ident, $x:ident => $value:expr) => {
-        simd_fn! {
-            fn $name(x: &[f32], y: &mut [f32]) {
-                for (y, &$x) in y.iter_mut().zip(x) {
-                    *y = $value;
-                }
-            }
-        }
-    };
-    ($name:ident, $x:ident, $dy:ident => $value:expr) => {
-        simd_fn! {
-            fn $name(x: &[f32], dy: &[f32], dx: &mut [f32]) {
-                for ((dx, &$x), &$dy) in dx.iter_mut().zip(x).zip(dy) {
-                    *dx = $value;
-                }
-            }
-        }
-    };
-}
-
-elementwise!(gelu, x => x * normal(x).0);
-elementwise!(gelu_backward, x, dy => {
+#[inline(always)]
+pub(crate) fn gelu(x: f32) -> (f32, f32) {
     let (below, density) = normal(x);
-    dy * (below + x * density)
-});
-elementwise!(gelu_tanh, x => x * sigmoid(GELU_SLOPE * (x + GELU_CUBIC * x * x * x)));
-elementwise!(gelu_tanh_backward, x, dy => {
-    // Beyond ±20 the derivative is 0 or 1; the bound keeps x³ finite.
-    let x = x.clamp(-20.0, 20.0);
-    let s = sigmoid(GELU_SLOPE * (x + GELU_CUBIC * x * x * x));
-    dy * (s + x * s * (1.0 - s) * GELU_SLOPE * (1.0 + 3.0 * GELU_CUBIC * x * x))
-});
-// Written so that NaN passes through.
-elementwise!(relu, x => if x < 0.0 { 0.0 } else { x });
-elementwise!(relu_backward, x, dy => if x > 0.0 { dy } else { 0.0 });
-elementwise!(tanhs, x => tanh(x));
-elementwise!(tanh_backward, x, dy => {
+    (x * below, below + x * density)
+}
+
+#[inline(always)]
+pub(crate) fn gelu_tanh(x: f32) -> (f32, f32) {
+    // Beyond ±20 the slope is 0 or 1; the bound keeps x³ finite.
+    let c = x.clamp(-20.0, 20.0);
+    let s = sigmoid(GELU_SLOPE * (c + GELU_CUBIC * c * c * c));
+    (x * s, s + c * s * (1.0 - s) * GELU_SLOPE * (1.0 + 3.0 * GELU_CUBIC * c * c))
+}
+
+#[inline(always)]
+pub(crate) fn relu(x: f32) -> (f32, f32) {
+    // Written so that NaN passes through.
+    (if x < 0.0 { 0.0 } else { x }, if x > 0.0 { 1.0 } else { 0.0 })
+}
+
+#[inline(always)]
+pub(crate) fn tanh_and_slope(x: f32) -> (f32, f32) {
     let y = tanh(x);
-    dy * ((1.0 - y) * (1.0 + y))
-});
-elementwise!(silu, x => x * sigmoid(x));
-elementwise!(silu_backward, x, dy => {
+    (y, (1.0 - y) * (1.0 + y))
+}
+
+#[inline(always)]
+pub(crate) fn silu(x: f32) -> (f32, f32) {
     let s = sigmoid(x);
-    dy * (s + x * s * (1.0 - s))
-});
+    (x * s, s + x * s * (1.0 - s))
+}
 
 /// Plain loops in f64.
 pub mod reference {
@@ -117,7 +138,7 @@ pub mod reference {
     }
 
     /// The function and its derivative.
-    fn value(kind: Activation, x: f64) -> (f64, f64) {
+    pub(crate) fn value(kind: Activation, x: f64) -> (f64, f64) {
         let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         match kind {
             Activation::Gelu => {
@@ -162,15 +183,12 @@ mod tests {
         assert_close, assert_gradient, assert_same_bits_on_any_threads, dot, on_every_level, values,
     };
 
-    const ALL: [Activation; 5] =
-        [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh, Activation::Silu];
-
     #[test]
     fn forward_is_accurate_relative_to_its_size() {
         on_every_level(|| {
             let x: Vec<f32> = values(1, 50_001).iter().map(|v| v * 11.0).collect();
             let (mut got, mut want) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            for kind in ALL {
+            for kind in Activation::ALL {
                 forward(kind, &x, &mut got);
                 reference::forward(kind, &x, &mut want);
                 for ((x, g), w) in x.iter().zip(&got).zip(&want) {
@@ -188,7 +206,7 @@ mod tests {
             let x: Vec<f32> = values(2, 40_001).iter().map(|v| v * 9.0).collect();
             let dy = values(3, x.len());
             let (mut got, mut want) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            for kind in ALL {
+            for kind in Activation::ALL {
                 backward(kind, &x, &dy, &mut got);
                 reference::backward(kind, &x, &dy, &mut want);
                 assert_close(&got, &want, 1e-6);
@@ -200,7 +218,7 @@ mod tests {
     fn reference_backward_is_the_gradient() {
         let x: Vec<f32> = values(4, 40).iter().map(|v| v * 3.0 + 0.02 * v.signum()).collect();
         let dy = values(5, 40);
-        for kind in ALL {
+        for kind in Activation::ALL {
             let mut dx = vec![0.0; 40];
             reference::backward(kind, &x, &dy, &mut dx);
             assert_gradient(&x, &dx, |x| {
@@ -214,7 +232,7 @@ mod tests {
     #[test]
     fn extremes_stay_finite() {
         let x = [-1e30, -200.0, 200.0, 1e30];
-        for kind in ALL {
+        for kind in Activation::ALL {
             let mut y = [0.0; 4];
             forward(kind, &x, &mut y);
             assert!(y.iter().all(|v| v.is_finite()), "{kind:?} {y:?}");

@@ -1,7 +1,11 @@
-//! Attention over ragged sequences: many heads, shared keys (grouped queries), an optional prefix, dropout.
+//! Attention over ragged sequences: many heads, shared keys (grouped queries), an optional prefix, a sliding window, capped
+//! scores, a bias by distance, dropout.
 //!
 //! Softmax runs online over blocks of keys and the backward recomputes it from the saved log-sum-exp (Dao et al. 2022,
 //! "FlashAttention"), so no seq x seq matrix is ever written. The products are the tiles of [`crate::matmul`].
+//!
+//! Work is cut into chunks of queries and blocks of keys by the shape alone. A query's sums run over its blocks of keys in
+//! order, a key's gradients over the chunks of queries in order, whichever threads work on them.
 
 mod backward;
 mod forward;
@@ -13,15 +17,20 @@ pub use backward::backward;
 pub use forward::forward;
 
 use crate::dropout::Dropout;
+use crate::elements::Elements;
+use crate::matmul::pack::Source;
 use crate::matmul::tile::Shape;
-use crate::parallel;
 use crate::simd::{Level, simd_fn};
 use std::ops::Range;
 
-/// Queries handled together.
+/// Queries of a head handled together.
 const QUERIES: usize = 64;
 /// Keys handled together; whole panels on every level.
 const KEYS: usize = 240;
+/// Rows of one task, counting each query once for every head that shares its keys.
+const CHUNK_ROWS: usize = 256;
+/// Fewest queries of one task.
+const CHUNK_QUERIES: usize = 32;
 
 /// The form of an attention: `softmax(scale q k^T) v` for each head of each sequence.
 #[derive(Clone, Copy, Debug)]
@@ -36,15 +45,40 @@ pub struct Attention<'a> {
     pub scale: f32,
     /// Whether a token sees only itself, earlier tokens of its sequence, and the prefix.
     pub causal: bool,
-    /// The queries of sequence i are rows `offsets[i]..offsets[i + 1]`. A sequence may ask for fewer tokens than it
-    /// has keys; a causal one then asks for its last.
-    pub offsets: &'a [usize],
-    /// The keys and values of sequence i are rows `key_offsets[i]..key_offsets[i + 1]`.
-    pub key_offsets: &'a [usize],
+    /// How many tokens of its sequence a query sees at most, itself and those just before it; only if causal.
+    pub window: Option<usize>,
+    /// Scaled scores become `c tanh(score / c)`.
+    pub softcap: Option<f32>,
+    /// Added to what the scores are then.
+    pub bias: Option<Bias<'a>>,
+    /// Each sequence's queries, one sequence after the other. A sequence may ask for fewer tokens than it has keys: for
+    /// its last if causal, for its first otherwise.
+    pub queries: Spans<'a>,
+    /// Each sequence's keys and values; rows between sequences belong to none.
+    pub keys: Spans<'a>,
     /// Keys and values before every sequence, the same for all, seen by every query.
     pub prefix_len: usize,
     /// Dropout on the probabilities, see [`Attention::dropout_index`].
     pub dropout: Option<Dropout>,
+}
+
+/// Rows of sequences: the `lengths[i]` rows from `starts[i]` on are sequence i.
+#[derive(Clone, Copy, Debug)]
+pub struct Spans<'a> {
+    /// First row of each sequence.
+    pub starts: &'a [usize],
+    /// Rows of each sequence.
+    pub lengths: &'a [usize],
+}
+
+/// A bias on the scores by distance: `table[j - i - first][head]` for the query at place i and the key at place j. Keys of
+/// a prefix stand at the places `-prefix_len..0`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bias<'a> {
+    /// `[distances, heads]`; reaches over all distances between queries and keys they see.
+    pub table: &'a [f32],
+    /// Distance of the first row.
+    pub first: isize,
 }
 
 /// Where [`backward`] writes the gradients; shapes are those of the forward's inputs.
@@ -52,34 +86,77 @@ pub struct Attention<'a> {
 pub struct Gradients<'a> {
     /// `[queries, heads * head_dim]`.
     pub dq: &'a mut [f32],
-    /// `[keys, kv_heads * head_dim]`.
+    /// `[keys, kv_heads * head_dim]`, zero in rows that belong to no sequence.
     pub dk: &'a mut [f32],
-    /// `[keys, kv_heads * head_dim]`.
+    /// `[keys, kv_heads * head_dim]`, zero in rows that belong to no sequence.
     pub dv: &'a mut [f32],
     /// `[prefix_len, kv_heads * head_dim]`, summed over sequences.
     pub dprefix_k: &'a mut [f32],
     /// `[prefix_len, kv_heads * head_dim]`, summed over sequences.
     pub dprefix_v: &'a mut [f32],
+    /// `[distances, heads]`, where asked for.
+    pub dbias: Option<&'a mut [f32]>,
+}
+
+impl Spans<'_> {
+    fn rows(&self, sequence: usize) -> Range<usize> {
+        self.starts[sequence]..self.starts[sequence] + self.lengths[sequence]
+    }
+
+    /// One past the last row of all.
+    fn end(&self) -> usize {
+        (0..self.lengths.len()).map(|sequence| self.rows(sequence).end).max().unwrap_or(0)
+    }
+}
+
+/// A key: in the prefix, or the sequence's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Key {
+    Prefix(usize),
+    Own(usize),
+}
+
+/// Some queries of one sequence.
+#[derive(Clone, Copy)]
+struct Chunk {
+    sequence: usize,
+    /// Which of the sequence's chunks.
+    number: usize,
+    /// First query within the sequence, and how many.
+    first: usize,
+    count: usize,
+}
+
+/// Some keys, all of the prefix or all a sequence's own.
+#[derive(Clone, Copy)]
+struct Block {
+    /// The first, and how many.
+    first: Key,
+    here: usize,
 }
 
 impl Attention<'_> {
-    /// Index of a probability in the dropout mask: `key` counts from the first key of the prefix.
+    /// Index of a probability in the dropout mask, `token` being the row of the query and `key` counting from the
+    /// sequence's first key or, in the prefix, from 2³¹.
     pub fn dropout_index(&self, token: usize, head: usize, key: usize) -> u64 {
         ((token * self.heads + head) as u64) << 32 | key as u64
     }
 
+    /// The dropout index of a key.
+    fn index_in_mask(&self, token: usize, head: usize, key: Key) -> u64 {
+        match key {
+            Key::Prefix(key) => self.dropout_index(token, head, 1 << 31 | key),
+            Key::Own(key) => self.dropout_index(token, head, key),
+        }
+    }
+
     fn sequences(&self) -> usize {
-        self.offsets.len().saturating_sub(1)
+        self.queries.lengths.len()
     }
 
-    /// Rows of a sequence's queries.
-    fn tokens(&self, sequence: usize) -> Range<usize> {
-        self.offsets[sequence]..self.offsets[sequence + 1]
-    }
-
-    /// Rows of a sequence's keys and values.
-    fn key_tokens(&self, sequence: usize) -> Range<usize> {
-        self.key_offsets[sequence]..self.key_offsets[sequence + 1]
+    /// Query heads that share a key head.
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
     }
 
     /// Numbers between a token's queries, and between its keys, and those of the next.
@@ -87,14 +164,78 @@ impl Attention<'_> {
         (self.heads * self.head_dim, self.kv_heads * self.head_dim)
     }
 
-    /// How many of `keys` keys (prefix included) the query `token` sees, `tokens` being its sequence's queries.
-    fn visible(&self, token: usize, tokens: &Range<usize>, keys: usize) -> usize {
-        if self.causal { keys + token + 1 - tokens.end } else { keys }
+    /// Place in its sequence of a sequence's query.
+    fn place(&self, sequence: usize, query: usize) -> usize {
+        let first =
+            if self.causal { self.keys.lengths[sequence] - self.queries.lengths[sequence] } else { 0 };
+        first + query
+    }
+
+    /// Which of its sequence's keys a query sees.
+    fn visible(&self, sequence: usize, query: usize) -> Range<usize> {
+        if !self.causal {
+            return 0..self.keys.lengths[sequence];
+        }
+        let end = self.place(sequence, query) + 1;
+        self.window.map_or(0, |window| end.saturating_sub(window))..end
+    }
+
+    /// The part of a block that a query sees, counted from the block's first key.
+    fn visible_in(&self, block: Block, sequence: usize, query: usize) -> Range<usize> {
+        let Key::Own(first) = block.first else { return 0..block.here };
+        let visible = self.visible(sequence, query);
+        let inside = |key: usize| key.saturating_sub(first).min(block.here);
+        inside(visible.start)..inside(visible.end)
+    }
+
+    /// The block up to the last key that any of these queries sees, if they see any of it.
+    fn seen(&self, block: Block, chunk: Chunk) -> Option<Block> {
+        let start = self.visible_in(block, chunk.sequence, chunk.first).start;
+        let end = self.visible_in(block, chunk.sequence, chunk.first + chunk.count - 1).end;
+        (start < end).then_some(Block { here: end, ..block })
+    }
+
+    /// All chunks of queries.
+    fn chunks(&self) -> Vec<Chunk> {
+        let size = (CHUNK_ROWS / self.group()).max(CHUNK_QUERIES);
+        let of_sequence = |sequence: usize| {
+            let queries = self.queries.lengths[sequence];
+            let chunk =
+                move |(number, first)| Chunk { sequence, number, first, count: (queries - first).min(size) };
+            (0..queries).step_by(size).enumerate().map(chunk)
+        };
+        (0..self.sequences()).flat_map(of_sequence).collect()
+    }
+
+    /// The blocks of keys of which these queries see any, each with its number in the sequence: prefix first.
+    fn blocks(&self, chunk: Chunk) -> impl Iterator<Item = (usize, Block)> {
+        let keys = self.keys.lengths[chunk.sequence];
+        let cut = |keys: usize| (0..keys).step_by(KEYS).map(move |first| (first, (keys - first).min(KEYS)));
+        let prefix = cut(self.prefix_len).map(|(first, here)| Block { first: Key::Prefix(first), here });
+        let own = cut(keys).map(|(first, here)| Block { first: Key::Own(first), here });
+        let seen = move |(number, block)| Some((number, self.seen(block, chunk)?));
+        prefix.chain(own).enumerate().filter_map(seen)
+    }
+
+    /// Row of a sequence's key among the keys, or of a prefix's in the prefix.
+    fn key_row(&self, sequence: usize, key: Key) -> usize {
+        match key {
+            Key::Prefix(key) => key,
+            Key::Own(key) => self.keys.starts[sequence] + key,
+        }
+    }
+
+    /// Place of a key, counted as those of queries are.
+    fn key_place(&self, key: Key) -> isize {
+        match key {
+            Key::Prefix(key) => key as isize - self.prefix_len as isize,
+            Key::Own(key) => key as isize,
+        }
     }
 
     /// Whether the whole job is worth spreading over threads.
     fn spread(&self) -> bool {
-        let scores = |s: usize| self.tokens(s).len() * (self.key_tokens(s).len() + self.prefix_len);
+        let scores = |s: usize| self.queries.lengths[s] * (self.keys.lengths[s] + self.prefix_len);
         let work = (0..self.sequences()).map(scores).sum::<usize>() * self.heads * self.head_dim;
         work >= 1 << 18 && rayon::current_num_threads() > 1
     }
@@ -104,49 +245,105 @@ impl Attention<'_> {
         let (wide, narrow) = self.strides();
         assert!(self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), "heads share keys evenly");
         assert!(self.head_dim > 0, "a head has a width");
-        for offsets in [self.offsets, self.key_offsets] {
-            assert!(offsets.is_sorted(), "offsets rise");
-            assert!(offsets.first().is_none_or(|first| *first == 0), "offsets start at zero");
+        assert!(self.window.is_none_or(|window| window > 0 && self.causal), "a window looks back");
+        for spans in [self.queries, self.keys] {
+            assert_eq!(
+                (spans.starts.len(), spans.lengths.len()),
+                (self.sequences(), self.sequences()),
+                "spans"
+            );
+            let apart = |s: usize| spans.rows(s - 1).end <= spans.starts[s];
+            assert!((1..self.sequences()).all(apart), "sequences follow each other");
         }
-        assert_eq!(self.offsets.len(), self.key_offsets.len(), "queries and keys of the same sequences");
-        let fewer = |s: usize| self.tokens(s).len() <= self.key_tokens(s).len();
+        let queries = self.queries.end();
+        assert_eq!(queries, self.queries.lengths.iter().sum::<usize>(), "queries leave no room");
+        let fewer = |s: usize| self.queries.lengths[s] <= self.keys.lengths[s];
         assert!((0..self.sequences()).all(fewer), "no sequence has more queries than keys");
-        let [tokens, keys] = [self.offsets, self.key_offsets].map(|o| o.last().copied().unwrap_or(0));
-        assert_eq!((q.len(), k.len(), v.len()), (tokens * wide, keys * narrow, keys * narrow), "q, k, v");
+        assert_eq!((q.len(), k.len()), (queries * wide, v.len()), "queries, and as many keys as values");
+        assert!(k.len() >= self.keys.end() * narrow, "all keys are there");
         let prefix = self.prefix_len * narrow;
         assert_eq!((prefix_k.len(), prefix_v.len()), (prefix, prefix), "prefix keys and values");
-        tokens
+        let whole = |bias: Bias| bias.table.len().is_multiple_of(self.heads);
+        assert!(self.bias.is_none_or(whole), "a bias has a number for every head");
+        queries
+    }
+
+    /// The bias table `[heads, distances]`, empty if there is none: what a query adds to neighbouring keys lies together.
+    fn bias_by_head(&self) -> Vec<f32> {
+        let table = self.bias.map_or(&[][..], |bias| bias.table);
+        let by_head = |head: usize| table.iter().skip(head).step_by(self.heads).copied();
+        (0..self.heads).flat_map(by_head).collect()
+    }
+
+    /// Caps visible scores and adds the bias; `bias` is [`Attention::bias_by_head`], `key` the first visible key.
+    fn adjust(&self, level: Level, scores: &mut [f32], bias: &[f32], head: usize, place: usize, key: Key) {
+        if let Some(c) = self.softcap {
+            crate::softcap::cap_in_place(level, c, scores);
+        }
+        self.add_bias(level, scores, bias, head, place, key);
+    }
+
+    fn add_bias(&self, level: Level, scores: &mut [f32], bias: &[f32], head: usize, place: usize, key: Key) {
+        if let Some(Bias { first, .. }) = self.bias
+            && !scores.is_empty()
+        {
+            let distances = bias.len() / self.heads;
+            let at = usize::try_from(self.key_place(key) - place as isize - first)
+                .expect("the bias reaches over all distances");
+            add_in_place(level, scores, &bias[head * distances..][at..at + scores.len()]);
+        }
     }
 }
 
-/// One head's keys or values of one sequence, prefix first.
+impl Key {
+    fn plus(self, count: usize) -> Key {
+        match self {
+            Key::Prefix(key) => Key::Prefix(key + count),
+            Key::Own(key) => Key::Own(key + count),
+        }
+    }
+}
+
+/// One head's keys or values in a block.
+#[derive(Clone, Copy)]
 struct Rows<'a> {
-    prefix: &'a [f32],
-    own: &'a [f32],
+    /// All rows of where they come from.
+    source: &'a [f32],
     /// Numbers between rows.
     stride: usize,
-    /// Where the head starts in a row.
+    /// First row, and how many.
+    first: usize,
+    count: usize,
+    /// Where the head starts in a row, and its width.
     start: usize,
     width: usize,
 }
 
 impl<'a> Rows<'a> {
-    fn of(p: &Attention, prefix: &'a [f32], own: &'a [f32], sequence: usize, kv_head: usize) -> Rows<'a> {
-        let (stride, tokens) = (p.kv_heads * p.head_dim, p.key_tokens(sequence));
-        let own = &own[tokens.start * stride..tokens.end * stride];
-        Rows { prefix, own, stride, start: kv_head * p.head_dim, width: p.head_dim }
+    fn of(
+        p: &Attention,
+        own: &'a [f32],
+        prefix: &'a [f32],
+        sequence: usize,
+        kv_head: usize,
+        block: Block,
+    ) -> Rows<'a> {
+        let source = if matches!(block.first, Key::Own(_)) { own } else { prefix };
+        let (first, width) = (p.key_row(sequence, block.first), p.head_dim);
+        let stride = p.kv_heads * width;
+        Rows { source, stride, first, count: block.here, start: kv_head * width, width }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &'a [f32]> {
-        let (start, width) = (self.start, self.width);
-        let row = move |row: &'a [f32]| &row[start..start + width];
-        self.prefix.chunks_exact(self.stride).chain(self.own.chunks_exact(self.stride)).map(row)
+    /// The first number.
+    fn ptr(&self) -> *const f32 {
+        self.source[self.first * self.stride + self.start..].as_ptr()
     }
 
     /// As a right operand `[keys, width]`: rows of `padded` numbers, zeros behind the width.
     fn copy_padded(&self, padded: usize, out: &mut [f32]) {
-        for (row, out) in self.iter().zip(out.chunks_exact_mut(padded)) {
-            out[..self.width].copy_from_slice(row);
+        let rows = self.source[self.first * self.stride..].chunks_exact(self.stride).take(self.count);
+        for (row, out) in rows.zip(out.chunks_exact_mut(padded)) {
+            out[..self.width].copy_from_slice(&row[self.start..self.start + self.width]);
             out[self.width..].fill(0.0);
         }
     }
@@ -154,16 +351,12 @@ impl<'a> Rows<'a> {
     /// As a right operand `[width, keys]`: panels of a tile's columns, zeros behind the keys.
     fn copy_transposed(&self, level: Level, out: &mut [f32]) {
         let cols = Shape::of(level).cols();
-        let count = (self.prefix.len() + self.own.len()) / self.stride;
-        for (key, row) in self.iter().enumerate() {
-            let panel = &mut out[key / cols * cols * self.width..];
-            for (d, v) in row.iter().enumerate() {
-                panel[d * cols + key % cols] = *v;
-            }
-        }
-        for key in count..count.next_multiple_of(cols) {
-            let panel = &mut out[key / cols * cols * self.width..];
-            (0..self.width).for_each(|d| panel[d * cols + key % cols] = 0.0);
+        let lanes = self.source.len() / self.stride;
+        let source = Source { elements: Elements::F32(self.source), lanes, k: self.stride, along_k: true };
+        let panels = out.chunks_exact_mut(cols * self.width);
+        for (key, panel) in (0..self.count).step_by(cols).zip(panels) {
+            let count = (self.count - key).min(cols);
+            source.pack(level, self.first + key, count, self.start, cols, panel);
         }
     }
 }
@@ -191,5 +384,11 @@ simd_fn! {
 simd_fn! {
     fn multiply_in_place(x: &mut [f32], factors: &[f32]) {
         x.iter_mut().zip(factors).for_each(|(x, f)| *x *= f);
+    }
+}
+
+simd_fn! {
+    fn add_in_place(x: &mut [f32], terms: &[f32]) {
+        x.iter_mut().zip(terms).for_each(|(x, t)| *x += t);
     }
 }

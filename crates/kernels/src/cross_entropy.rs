@@ -3,6 +3,7 @@
 use crate::math::{exp, max, sum};
 use crate::parallel::{self, Shared};
 use crate::simd::{level, simd_fn};
+use crate::softcap::cap_in_place;
 
 simd_fn! {
     /// Logarithm of the sum of exponentials, and the plain sum.
@@ -16,6 +17,19 @@ simd_fn! {
     fn softmax_row(logits: &[f32], lse: f32, scale: f32, subtract: f32, dlogits: &mut [f32]) {
         for (d, v) in dlogits.iter_mut().zip(logits) {
             *d = scale * (exp(v - lse) - subtract);
+        }
+    }
+}
+
+simd_fn! {
+    /// `scale` times the softmax, and times the slope of the cap that the logits went through.
+    fn softmax_in_place(lse: f32, scale: f32, softcap: Option<f32>, logits: &mut [f32]) {
+        match softcap {
+            None => logits.iter_mut().for_each(|v| *v = scale * exp(*v - lse)),
+            Some(c) => logits.iter_mut().for_each(|v| {
+                let t = *v / c;
+                *v = scale * exp(*v - lse) * ((1.0 - t) * (1.0 + t));
+            }),
         }
     }
 }
@@ -60,6 +74,39 @@ pub fn backward(
             let row = first + i;
             softmax_row(level, &logits[row * classes..][..classes], lse[row], scale, spread, d);
             d[labels[row] as usize] -= scale * (1.0 - smoothing);
+        }
+    });
+}
+
+/// `ln p(label)` of each row, in the memory of the logits alone: `logits` `[rows, classes]` is overwritten.
+///
+/// With `softcap` c the logits are first turned into `c tanh(logit / c)`. With `scale` they end as `scale` times the
+/// gradient of the summed cross-entropy with respect to the logits that came; otherwise they hold anything.
+pub fn in_place(
+    logits: &mut [f32],
+    labels: &[u32],
+    softcap: Option<f32>,
+    scale: Option<f32>,
+    log_probabilities: &mut [f32],
+) {
+    let classes = check(logits, labels, log_probabilities);
+    let level = level();
+    let shared = Shared::new(log_probabilities);
+    parallel::rows(logits, classes, |first, logits| {
+        for (i, logits) in logits.chunks_exact_mut(classes).enumerate() {
+            let row = first + i;
+            let label = labels[row] as usize;
+            if let Some(c) = softcap {
+                cap_in_place(level, c, logits);
+            }
+            let (lse, target) = (row_sums(level, logits).0, logits[label]);
+            // SAFETY: each row belongs to one task.
+            unsafe { shared.slice(row..row + 1)[0] = target - lse };
+            if let Some(scale) = scale {
+                softmax_in_place(level, lse, scale, softcap, logits);
+                let slope = softcap.map_or(1.0, |c| (1.0 - target / c) * (1.0 + target / c));
+                logits[label] -= scale * slope;
+            }
         }
     });
 }
@@ -109,6 +156,29 @@ pub mod reference {
         }
     }
 
+    /// See [`super::in_place`].
+    pub fn in_place(
+        logits: &mut [f32],
+        labels: &[u32],
+        softcap: Option<f32>,
+        scale: Option<f32>,
+        log_probabilities: &mut [f32],
+    ) {
+        let classes = super::check(logits, labels, log_probabilities);
+        for ((row, &label), l) in logits.chunks_exact_mut(classes.max(1)).zip(labels).zip(log_probabilities) {
+            let cap = |v: f32| softcap.map_or(v as f64, |c| c as f64 * (v as f64 / c as f64).tanh());
+            let capped: Vec<f64> = row.iter().map(|v| cap(*v)).collect();
+            let top = capped.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let lse = top + capped.iter().map(|v| (v - top).exp()).sum::<f64>().ln();
+            *l = (capped[label as usize] - lse) as f32;
+            for (class, (d, v)) in row.iter_mut().zip(&capped).enumerate() {
+                let slope = softcap.map_or(1.0, |c| 1.0 - (v / c as f64).powi(2));
+                let target = target(class as u32 == label, 0.0, classes);
+                *d = scale.map_or(*d, |scale| (scale as f64 * ((v - lse).exp() - target) * slope) as f32);
+            }
+        }
+    }
+
     /// The smoothed probability of a class.
     fn target(is_label: bool, smoothing: f32, classes: usize) -> f64 {
         let smoothing = smoothing as f64;
@@ -149,6 +219,28 @@ mod tests {
     }
 
     #[test]
+    fn in_place_matches_the_reference() {
+        on_every_level(|| {
+            for (rows, classes) in [(0, 3), (1, 1), (3, 2), (40, 1001)] {
+                let logits: Vec<f32> = values(1, rows * classes).iter().map(|v| v * 20.0).collect();
+                let labels = labels(rows, classes);
+                for (softcap, scale) in
+                    [(None, None), (None, Some(0.7)), (Some(15.0), Some(0.7)), (Some(15.0), None)]
+                {
+                    let (mut d, mut d2) = (logits.clone(), logits.clone());
+                    let (mut l, mut l2) = (vec![7.0; rows], vec![7.0; rows]);
+                    in_place(&mut d, &labels, softcap, scale, &mut l);
+                    reference::in_place(&mut d2, &labels, softcap, scale, &mut l2);
+                    assert_close(&l, &l2, 1e-6);
+                    if scale.is_some() {
+                        assert_close(&d, &d2, 1e-6);
+                    }
+                }
+            }
+        });
+    }
+
+    #[test]
     fn nothing_gives_no_loss_and_masked_classes_give_no_gradient() {
         assert_eq!(forward(&[], &[], 0.1, &mut []), 0.0);
         let (logits, mut lse, mut d) = ([0.0, f32::NEG_INFINITY, 0.0], [0.0], [0.0; 3]);
@@ -165,6 +257,14 @@ mod tests {
         reference::forward(&logits, &labels, 0.2, &mut lse);
         reference::backward(&logits, &labels, 0.2, &lse, 1.0, &mut d);
         assert_gradient(&logits, &d, |x| reference::forward(x, &labels, 0.2, &mut [0.0; 4]));
+        for softcap in [None, Some(0.8)] {
+            let loss = |x: &[f32]| {
+                let (mut x, mut l) = (x.to_vec(), [0.0; 4]);
+                reference::in_place(&mut x, &labels, softcap, Some(1.0), &mut l);
+                (x, -l.iter().map(|l| *l as f64).sum::<f64>())
+            };
+            assert_gradient(&logits, &loss(&logits).0, |x| loss(x).1);
+        }
     }
 
     #[test]
@@ -174,7 +274,10 @@ mod tests {
             let loss = forward(&logits, &labels, 0.1, &mut lse).to_bits();
             let mut d = vec![0.0; logits.len()];
             backward(&logits, &labels, 0.1, &lse, 1.0, &mut d);
-            [d, lse, vec![f32::from_bits(loss as u32), f32::from_bits((loss >> 32) as u32)]].concat()
+            let (mut in_place_d, mut l) = (logits, vec![0.0; 90]);
+            in_place(&mut in_place_d, &labels, Some(3.0), Some(1.0), &mut l);
+            [d, in_place_d, l, lse, vec![f32::from_bits(loss as u32), f32::from_bits((loss >> 32) as u32)]]
+                .concat()
         });
     }
 }

@@ -131,6 +131,46 @@ pub fn scale_columns_backward(
     }
 }
 
+/// Columns `first..first + width` of the rows of `x` `[rows, cols]`: `out` is `[rows, width]`.
+pub fn columns(x: &[f32], cols: usize, first: usize, width: usize, out: &mut [f32]) {
+    check_columns(x.len(), cols, first, width, out.len());
+    parallel::rows(out, width, |row, out| {
+        for (x, out) in x[row * cols..].chunks_exact(cols).zip(out.chunks_exact_mut(width)) {
+            out.copy_from_slice(&x[first..first + width]);
+        }
+    });
+}
+
+/// Gradient of [`columns`]: `dy` `[rows, width]` at its place in `dx` `[rows, cols]`, added to what is there if `accumulate`
+/// and among zeros otherwise.
+pub fn columns_backward(
+    dy: &[f32],
+    cols: usize,
+    first: usize,
+    width: usize,
+    accumulate: bool,
+    dx: &mut [f32],
+) {
+    check_columns(dx.len(), cols, first, width, dy.len());
+    let level = level();
+    parallel::rows(dx, cols, |row, dx| {
+        for (dy, dx) in dy[row * width..].chunks_exact(width).zip(dx.chunks_exact_mut(cols)) {
+            if accumulate {
+                add_assign_loop(level, dy, &mut dx[first..first + width]);
+            } else {
+                dx[..first].fill(0.0);
+                dx[first..first + width].copy_from_slice(dy);
+                dx[first + width..].fill(0.0);
+            }
+        }
+    });
+}
+
+fn check_columns(len: usize, cols: usize, first: usize, width: usize, chosen: usize) {
+    assert!(width > 0 && first + width <= cols, "columns {first}..{} of {cols}", first + width);
+    assert_eq!(row_count(len, cols) * width, chosen, "{width} columns of every row");
+}
+
 /// Sum of `x[i]²` in f64.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
     let level = level();
@@ -196,6 +236,28 @@ pub mod reference {
         if let Some(dl) = dl {
             let products: Vec<f32> = x.iter().zip(dy).map(|(x, dy)| x * dy).collect();
             column_sums(&products, l.len(), dl);
+        }
+    }
+
+    /// See [`super::columns`].
+    pub fn columns(x: &[f32], cols: usize, first: usize, width: usize, out: &mut [f32]) {
+        (0..out.len()).for_each(|i| out[i] = x[i / width * cols + first + i % width]);
+    }
+
+    /// See [`super::columns_backward`].
+    pub fn columns_backward(
+        dy: &[f32],
+        cols: usize,
+        first: usize,
+        width: usize,
+        accumulate: bool,
+        dx: &mut [f32],
+    ) {
+        for (i, d) in dx.iter_mut().enumerate() {
+            let (row, col) = (i / cols, i % cols);
+            let inside = (first..first + width).contains(&col);
+            let gradient = if inside { dy[row * width + col - first] } else { 0.0 };
+            *d = if accumulate { *d + gradient } else { gradient };
         }
     }
 
@@ -265,6 +327,26 @@ mod tests {
     }
 
     #[test]
+    fn columns_match_the_reference() {
+        on_every_level(|| {
+            for (rows, cols, first, width) in [(0, 3, 1, 2), (1, 1, 0, 1), (70, 7, 2, 3), (300, 200, 150, 50)]
+            {
+                let x = values(1, rows * cols);
+                let (mut y, mut want) = (vec![7.0; rows * width], vec![7.0; rows * width]);
+                columns(&x, cols, first, width, &mut y);
+                reference::columns(&x, cols, first, width, &mut want);
+                assert_eq!(y, want);
+                for accumulate in [false, true] {
+                    let (mut dx, mut dx2) = (x.clone(), x.clone());
+                    columns_backward(&y, cols, first, width, accumulate, &mut dx);
+                    reference::columns_backward(&y, cols, first, width, accumulate, &mut dx2);
+                    assert_eq!(dx, dx2);
+                }
+            }
+        });
+    }
+
+    #[test]
     fn reference_backward_is_the_gradient() {
         let (x, l, dy) = (values(1, 12), values(2, 3), values(3, 12));
         let (mut dx, mut dl) = (vec![0.0; 12], vec![0.0; 3]);
@@ -276,6 +358,12 @@ mod tests {
         };
         assert_gradient(&x, &dx, |x| loss(x, &l));
         assert_gradient(&l, &dl, |l| loss(&x, l));
+        reference::columns_backward(&dy[..8], 3, 1, 2, false, &mut dx);
+        assert_gradient(&x, &dx, |x| {
+            let mut y = vec![0.0; 8];
+            reference::columns(x, 3, 1, 2, &mut y);
+            dot(&y, &dy[..8])
+        });
     }
 
     #[test]
@@ -285,6 +373,9 @@ mod tests {
             let (mut dx, mut dl, mut sums) = (vec![0.0; x.len()], vec![0.0; 130], vec![0.0; 130]);
             scale_columns_backward(&x, &x[..130], &dy, Some(&mut dx), Some(&mut dl));
             column_sums(&x, 130, &mut sums);
+            let mut chosen = vec![0.0; 700 * 100];
+            columns(&x, 130, 10, 100, &mut chosen);
+            columns_backward(&chosen, 130, 10, 100, true, &mut dx);
             let squares = sum_of_squares(&x).to_bits();
             [dx, dl, sums, vec![f32::from_bits(squares as u32), f32::from_bits((squares >> 32) as u32)]]
                 .concat()

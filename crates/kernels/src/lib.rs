@@ -23,9 +23,13 @@ pub mod dropout;
 pub mod elements;
 pub mod elementwise;
 pub mod embedding;
+pub mod gated;
 pub mod layer_norm;
 pub mod matmul;
 pub mod random;
+pub mod rms_norm;
+pub mod rotary;
+pub mod softcap;
 
 mod math;
 mod parallel;

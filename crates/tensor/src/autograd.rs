@@ -5,6 +5,7 @@ use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::memory::Class;
 use crate::param::Cell;
+use crate::tensor::Tensor;
 use std::cell::Cell as Flag;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,22 +13,68 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 thread_local! {
     static RECORDING: Flag<bool> = const { Flag::new(true) };
+    /// Whether something trained was used while nothing was recorded.
+    static TRAINED: Flag<bool> = const { Flag::new(false) };
 }
 
 /// Runs `work` without leaving traces: nothing is kept for a backward pass. For evaluation.
 pub fn without_gradients<T>(work: impl FnOnce() -> T) -> T {
+    set_recording(false, work)
+}
+
+/// Runs `block` without keeping what it computes; the backward pass runs it once more, recording, and walks that
+/// (activation checkpointing, Chen et al. 2016). Gradients are those of `block(inputs)`, to the bit.
+///
+/// `block` must compute the same both times: random numbers come from counters, parameters must not change before the
+/// backward pass. Blocks may lie within blocks. A caller's own error travels as [`Error::Within`](crate::Error::Within).
+pub fn recompute(
+    inputs: &[Tensor],
+    block: impl Fn(&[Tensor]) -> Result<Tensor> + Send + 'static,
+) -> Result<Tensor> {
+    if !recording() {
+        return block(inputs);
+    }
+    let before = TRAINED.replace(false);
+    let result = without_gradients(|| block(inputs));
+    let trained = TRAINED.replace(before);
+    let result = result?;
+    if !trained || result.trace().is_some() {
+        return Ok(result);
+    }
+    let inputs = inputs.to_vec();
+    let trace = Trace::operation(move |dy, gradients| {
+        let ledger = gradients.backend.ledger();
+        let phase = ledger.set_phase(Class::Activations);
+        let again = set_recording(true, || block(&inputs));
+        ledger.set_phase(phase);
+        // What was just recorded has the highest numbers of all: the walk that called this goes on with it.
+        gradients.give(again?.trace(), dy)
+    });
+    let (backend, shape) = (result.backend().clone(), result.shape().to_vec());
+    Ok(Tensor::assemble(backend, result.into_buffer(), shape, Some(trace)))
+}
+
+fn set_recording<T>(on: bool, work: impl FnOnce() -> T) -> T {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             RECORDING.set(self.0);
         }
     }
-    let _restore = Restore(RECORDING.replace(false));
+    let _restore = Restore(RECORDING.replace(on));
     work()
 }
 
 pub(crate) fn recording() -> bool {
     RECORDING.get()
+}
+
+/// Whether an operation on something `trained` is to be recorded; remembers that it came by if not.
+pub(crate) fn records(trained: bool) -> bool {
+    if trained && !recording() {
+        TRAINED.set(true);
+    }
+    trained && recording()
 }
 
 /// What an operation does with the gradient of its result: it hands one to each traced input.

@@ -4,55 +4,64 @@
 //! an implementation may rely on them. A new device implements this one trait.
 
 use crate::buffer::{Buffer, Mapped};
-use crate::error::{Error, Result};
+use crate::error::{Result, check};
 use crate::memory::{Class, Ledger};
 use std::sync::Arc;
 use tenfold_kernels::activation::Activation;
 use tenfold_kernels::adamw::AdamW;
+use tenfold_kernels::attention::Spans;
 use tenfold_kernels::dropout::Dropout;
+use tenfold_kernels::rotary::Turn;
 
-/// Where sequences lie in a batch without padding: sequence `i` is the rows
-/// `offsets[i]..offsets[i + 1]`.
+/// Where sequences lie in a batch without padding: sequence `i` is the `lengths[i]` rows from `starts[i]` on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ragged {
-    offsets: Arc<[usize]>,
+    starts: Arc<[usize]>,
+    lengths: Arc<[usize]>,
+    rows: usize,
 }
 
 impl Ragged {
     /// Sequences of the given lengths, one after the other.
     pub fn from_lengths(lengths: impl IntoIterator<Item = usize>) -> Ragged {
-        let mut offsets = vec![0];
-        let mut end = 0;
-        for length in lengths {
-            end += length;
-            offsets.push(end);
-        }
-        Ragged { offsets: offsets.into() }
+        let lengths: Arc<[usize]> = lengths.into_iter().collect();
+        let mut rows = 0;
+        let starts = lengths.iter().map(|length| {
+            rows += length;
+            rows - length
+        });
+        Ragged { starts: starts.collect(), lengths, rows }
     }
 
-    /// First row of each sequence, and one past the last row of the last.
-    pub fn offsets(&self) -> &[usize] {
-        &self.offsets
+    /// Sequences that may each grow to `room` rows: sequence `i` starts at row `i · room`. For the keys in a cache.
+    pub fn with_room(lengths: impl IntoIterator<Item = usize>, room: usize) -> Ragged {
+        let lengths: Arc<[usize]> = lengths.into_iter().collect();
+        let starts = (0..lengths.len()).map(|sequence| sequence * room).collect();
+        Ragged { starts, rows: lengths.len() * room, lengths }
     }
 
     /// How many sequences there are.
     pub fn sequences(&self) -> usize {
-        self.offsets.len() - 1
+        self.lengths.len()
     }
 
-    /// How many rows all sequences have together.
+    /// How many rows all sequences take together, with their room.
     pub fn rows(&self) -> usize {
-        self.offsets[self.offsets.len() - 1]
+        self.rows
     }
 
     /// Length of each sequence.
     pub fn lengths(&self) -> impl Iterator<Item = usize> + '_ {
-        self.offsets.windows(2).map(|pair| pair[1] - pair[0])
+        self.lengths.iter().copied()
     }
 
     /// First row of each sequence.
     pub fn starts(&self) -> &[usize] {
-        &self.offsets[..self.sequences()]
+        &self.starts
+    }
+
+    pub(crate) fn spans(&self) -> Spans<'_> {
+        Spans { starts: &self.starts, lengths: &self.lengths }
     }
 }
 
@@ -92,9 +101,15 @@ pub struct AttentionShape {
     pub scale: f32,
     /// Whether a query sees only keys up to its own place.
     pub causal: bool,
+    /// How many keys of its sequence a query sees at most, its own and those before it; only with `causal`.
+    pub window: Option<usize>,
+    /// Scaled scores become c · tanh(score / c).
+    pub softcap: Option<f32>,
+    /// The distance that the first row of the bias table belongs to.
+    pub bias_first: isize,
     /// Where each sequence's queries lie. Where it has fewer than keys, they are its last if `causal`.
     pub queries: Ragged,
-    /// Where each sequence's keys and values lie.
+    /// Where each sequence's keys and values lie; they may have room.
     pub keys: Ragged,
     /// Keys and values that every query sees besides its sequence.
     pub prefix_len: usize,
@@ -114,6 +129,8 @@ pub struct AttentionInputs<'a> {
     pub value: &'a Buffer,
     /// Keys and values of the prefix, if there is one.
     pub prefix: Option<(&'a Buffer, &'a Buffer)>,
+    /// What is added to capped scores by distance and head, \[distances, heads\], if anything is.
+    pub bias: Option<&'a Buffer>,
 }
 
 /// Gradients of an attention, in the shapes of its inputs.
@@ -126,6 +143,8 @@ pub struct AttentionGradients {
     pub value: Buffer,
     /// Of the prefix's keys and values, if there is one.
     pub prefix: Option<(Buffer, Buffer)>,
+    /// Of the bias, if it was asked for.
+    pub bias: Option<Buffer>,
 }
 
 /// Gradients of a layer norm.
@@ -135,6 +154,34 @@ pub struct NormGradients {
     /// Of the weight, if it was asked for.
     pub weight: Option<Buffer>,
     /// Of the bias, if it was asked for.
+    pub bias: Option<Buffer>,
+}
+
+/// A linear map of hidden states to the logits of a vocabulary, and the label of each row.
+#[derive(Clone, Copy)]
+pub struct LinearLoss<'a> {
+    /// Hidden states \[rows, hidden\].
+    pub x: &'a Buffer,
+    /// \[classes, hidden\], of any format.
+    pub weight: &'a Buffer,
+    /// Added to the logits: \[classes\].
+    pub bias: Option<&'a Buffer>,
+    /// Logits become c · tanh(logit / c).
+    pub softcap: Option<f32>,
+    /// One class a row.
+    pub labels: &'a [u32],
+    /// How many classes there are.
+    pub classes: usize,
+}
+
+/// Gradients of a [`LinearLoss`], those that were asked for.
+#[derive(Default)]
+pub struct LinearLossGradients {
+    /// Of the hidden states.
+    pub x: Option<Buffer>,
+    /// Of the weight.
+    pub weight: Option<Buffer>,
+    /// Of the bias.
     pub bias: Option<Buffer>,
 }
 
@@ -172,13 +219,34 @@ pub trait Backend: Send + Sync {
     fn scale_columns_gradient(&self, x: &Buffer, l: &Buffer, dy: &Buffer) -> Result<Buffer>;
     /// Columns `first..first + width` of rows of `cols`.
     fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer>;
-    /// Its gradient: `dy` at its place among zeros.
-    fn columns_gradient(&self, dy: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer>;
+    /// Its gradient: `dy` at its place among zeros, or added to its place in `onto`.
+    fn columns_gradient(
+        &self,
+        dy: &Buffer,
+        cols: usize,
+        first: usize,
+        width: usize,
+        onto: Option<Buffer>,
+    ) -> Result<Buffer>;
 
     /// The activation of every element.
     fn activation(&self, kind: Activation, x: &Buffer) -> Result<Buffer>;
     /// Its gradient, from the input.
     fn activation_gradient(&self, kind: Activation, x: &Buffer, dy: &Buffer) -> Result<Buffer>;
+    /// `kind(gate) · up` of every element.
+    fn gated(&self, kind: Activation, gate: &Buffer, up: &Buffer) -> Result<Buffer>;
+    /// Its gradients with respect to `gate` and `up`, from both.
+    fn gated_gradient(
+        &self,
+        kind: Activation,
+        gate: &Buffer,
+        up: &Buffer,
+        dy: &Buffer,
+    ) -> Result<(Buffer, Buffer)>;
+    /// `c · tanh(x / c)` of every element.
+    fn softcap(&self, x: &Buffer, c: f32) -> Result<Buffer>;
+    /// Its gradient, from the result.
+    fn softcap_gradient(&self, y: &Buffer, c: f32, dy: &Buffer) -> Result<Buffer>;
     /// Counter-based dropout; applied to the gradient it is its own backward.
     fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer>;
 
@@ -200,20 +268,47 @@ pub trait Backend: Send + Sync {
         affine: (bool, bool),
     ) -> Result<NormGradients>;
 
+    /// RMS norm over rows of `weight.len()` numbers; returns the result and the reciprocal of each row's root mean
+    /// square.
+    fn rms_norm(&self, x: &Buffer, weight: &Buffer, eps: f32, offset: f32) -> Result<(Buffer, Buffer)>;
+    /// Its gradients with respect to `x`, and to `weight` if `affine`.
+    fn rms_norm_gradient(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        offset: f32,
+        rrms: &Buffer,
+        dy: &Buffer,
+        affine: bool,
+    ) -> Result<(Buffer, Option<Buffer>)>;
+    /// Turns heads of `rows` rows by their angles; turning back is the gradient of turning forward.
+    fn rotary(
+        &self,
+        x: &Buffer,
+        cos: &Buffer,
+        sin: &Buffer,
+        rows: usize,
+        head_dim: usize,
+        turn: Turn,
+    ) -> Result<Buffer>;
+
     /// Rows of a table: \[ids.len(), cols\].
     fn rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Result<Buffer>;
+    /// Copies rows of `x` over the rows `at` of `table`, which is written in place.
+    fn write_rows(&self, x: &Buffer, cols: usize, at: &[u32], table: &mut Buffer) -> Result<()>;
     /// Adds each row of `dy` onto the row of `table` it came from.
     fn scatter_rows(&self, dy: &Buffer, cols: usize, ids: &[u32], table: &mut Buffer) -> Result<()>;
 
     /// Attention; returns the result \[tokens, heads · head_dim\] and the log-sum-exp \[tokens, heads\].
     fn attention(&self, shape: &AttentionShape, inputs: AttentionInputs) -> Result<(Buffer, Buffer)>;
-    /// Its gradients; `saved` is what [`Backend::attention`] returned.
+    /// Its gradients; `saved` is what [`Backend::attention`] returned, `bias_wanted` whether the bias wants one.
     fn attention_gradient(
         &self,
         shape: &AttentionShape,
         inputs: AttentionInputs,
         saved: (&Buffer, &Buffer),
         dy: &Buffer,
+        bias_wanted: bool,
     ) -> Result<AttentionGradients>;
 
     /// Sum of the cross-entropies of rows of `classes` logits, in nats, and the log-sum-exp of each row.
@@ -235,6 +330,16 @@ pub trait Backend: Send + Sync {
         scale: f32,
     ) -> Result<Buffer>;
 
+    /// Mean cross-entropy of a linear map's logits in nats, and its gradients with respect to input, weight and bias as
+    /// far as `wanted`. Of the logits only some megabytes exist at a time.
+    fn linear_cross_entropy(
+        &self,
+        loss: &LinearLoss,
+        wanted: [bool; 3],
+    ) -> Result<(f64, LinearLossGradients)>;
+    /// `ln p(label)` of each row, the same way.
+    fn linear_log_probabilities(&self, loss: &LinearLoss) -> Result<Vec<f32>>;
+
     /// Sum of squares, for clipping.
     fn sum_of_squares(&self, x: &Buffer) -> Result<f64>;
     /// One AdamW step in place; `step` counts from 1, `gradient_scale` is the factor of clipping.
@@ -252,12 +357,20 @@ pub trait Backend: Send + Sync {
 }
 
 impl Ragged {
-    /// Refuses unless the sequences have `rows` rows together.
+    /// Refuses unless the sequences have `rows` rows together and no room between them.
     pub(crate) fn check(&self, operation: &'static str, rows: usize) -> Result<()> {
-        if self.rows() == rows {
-            return Ok(());
-        }
-        let expected = format!("{} rows for {} sequences", self.rows(), self.sequences());
-        Err(Error::Shape { operation, expected, found: format!("{rows} rows") })
+        let dense = self.lengths().sum::<usize>() == self.rows;
+        self.check_room(operation, if dense { rows } else { usize::MAX })
+    }
+
+    /// Refuses unless the sequences take `rows` rows together, none of them more than its room.
+    pub(crate) fn check_room(&self, operation: &'static str, rows: usize) -> Result<()> {
+        let ends = self.starts[..].iter().skip(1).copied().chain([self.rows]);
+        let fits =
+            self.starts.iter().zip(self.lengths()).zip(ends).all(|((start, len), end)| start + len <= end);
+        let expected = || format!("{} rows for {} sequences", self.rows, self.sequences());
+        check(operation, fits && self.rows == rows, expected, || {
+            format!("{rows} rows for {:?}", self.lengths)
+        })
     }
 }

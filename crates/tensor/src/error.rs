@@ -36,6 +36,16 @@ pub enum Error {
         /// What came.
         found: &'static str,
     },
+    /// A caller's own error on its way through [`recompute`](crate::recompute).
+    #[error(transparent)]
+    Within(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Carries an error of the caller's own through the engine.
+    pub fn within(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Within(error.into())
+    }
 }
 
 /// Refuses with [`Error::Shape`] unless `fits`; the words are made only when needed.

@@ -123,6 +123,13 @@ pub(crate) fn write(buffer: &mut Buffer) -> &mut [f32] {
 /// that are in scope where it stands: the fast ones in `cpu.rs`, their references in `reference.rs`.
 macro_rules! implement_backend {
     ($backend:ty, $name:literal) => {
+        const LINEAR_LOSS: Kernels = Kernels {
+            matmul,
+            cross_entropy: cross_entropy::in_place,
+            column_sums: elementwise::column_sums,
+            add_assign: elementwise::add_assign,
+        };
+
         impl $crate::Backend for $backend {
             fn name(&self) -> &'static str {
                 $name
@@ -194,9 +201,8 @@ macro_rules! implement_backend {
             }
 
             fn columns(&self, x: &Buffer, cols: usize, first: usize, width: usize) -> Result<Buffer> {
-                let rows = read(x).chunks_exact(cols);
-                let chosen = rows.flat_map(|row| &row[first..first + width]).copied();
-                Ok(self.memory.result(chosen.collect::<Vec<f32>>()))
+                let len = x.len() / cols * width;
+                Ok(self.memory.filled(len, |out| elementwise::columns(read(x), cols, first, width, out)))
             }
 
             fn columns_gradient(
@@ -205,12 +211,14 @@ macro_rules! implement_backend {
                 cols: usize,
                 first: usize,
                 width: usize,
+                onto: Option<Buffer>,
             ) -> Result<Buffer> {
+                if let Some(mut sum) = onto {
+                    elementwise::columns_backward(read(dy), cols, first, width, true, write(&mut sum));
+                    return Ok(sum);
+                }
                 Ok(self.memory.filled(dy.len() / width * cols, |dx| {
-                    dx.fill(0.0);
-                    for (row, dy) in dx.chunks_exact_mut(cols).zip(read(dy).chunks_exact(width)) {
-                        row[first..first + width].copy_from_slice(dy);
-                    }
+                    elementwise::columns_backward(read(dy), cols, first, width, false, dx);
                 }))
             }
 
@@ -220,6 +228,32 @@ macro_rules! implement_backend {
 
             fn activation_gradient(&self, kind: Activation, x: &Buffer, dy: &Buffer) -> Result<Buffer> {
                 Ok(self.memory.filled(x.len(), |dx| activation::backward(kind, read(x), read(dy), dx)))
+            }
+
+            fn gated(&self, kind: Activation, gate: &Buffer, up: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(gate.len(), |out| gated::forward(kind, read(gate), read(up), out)))
+            }
+
+            fn gated_gradient(
+                &self,
+                kind: Activation,
+                gate: &Buffer,
+                up: &Buffer,
+                dy: &Buffer,
+            ) -> Result<(Buffer, Buffer)> {
+                let mut dup = self.memory.unwritten(up.len());
+                let dgate = self.memory.filled(gate.len(), |dgate| {
+                    gated::backward(kind, read(gate), read(up), read(dy), dgate, &mut dup);
+                });
+                Ok((dgate, self.memory.result(dup)))
+            }
+
+            fn softcap(&self, x: &Buffer, c: f32) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |out| softcap::forward(read(x), c, out)))
+            }
+
+            fn softcap_gradient(&self, y: &Buffer, c: f32, dy: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(y.len(), |dx| softcap::backward(read(y), c, read(dy), dx)))
             }
 
             fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer> {
@@ -261,9 +295,62 @@ macro_rules! implement_backend {
                 Ok(NormGradients { input, weight: dweight.map(buffer), bias: dbias.map(buffer) })
             }
 
+            fn rms_norm(
+                &self,
+                x: &Buffer,
+                weight: &Buffer,
+                eps: f32,
+                offset: f32,
+            ) -> Result<(Buffer, Buffer)> {
+                let mut rrms = self.memory.unwritten(x.len() / weight.len());
+                let y = self.memory.filled(x.len(), |y| {
+                    rms_norm::forward(read(x), read(weight), eps, offset, y, &mut rrms);
+                });
+                Ok((y, self.memory.result(rrms)))
+            }
+
+            fn rms_norm_gradient(
+                &self,
+                x: &Buffer,
+                weight: &Buffer,
+                offset: f32,
+                rrms: &Buffer,
+                dy: &Buffer,
+                affine: bool,
+            ) -> Result<(Buffer, Option<Buffer>)> {
+                let mut dweight = affine.then(|| self.memory.unwritten(weight.len()));
+                let dx = self.memory.filled(x.len(), |dx| {
+                    let dweight = dweight.as_deref_mut();
+                    rms_norm::backward(read(x), read(weight), offset, read(rrms), read(dy), dx, dweight);
+                });
+                Ok((dx, dweight.map(|dweight| self.memory.result(dweight))))
+            }
+
+            fn rotary(
+                &self,
+                x: &Buffer,
+                cos: &Buffer,
+                sin: &Buffer,
+                rows: usize,
+                head_dim: usize,
+                turn: Turn,
+            ) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |out| {
+                    rotary::apply(read(x), read(cos), read(sin), rows, head_dim, turn, out);
+                }))
+            }
+
             fn rows(&self, table: &Buffer, cols: usize, ids: &[u32]) -> Result<Buffer> {
                 let table = elements(table);
                 Ok(self.memory.filled(ids.len() * cols, |out| embedding::forward(table, cols, ids, out)))
+            }
+
+            fn write_rows(&self, x: &Buffer, cols: usize, at: &[u32], table: &mut Buffer) -> Result<()> {
+                let table = write(table);
+                for (row, at) in read(x).chunks_exact(cols).zip(at) {
+                    table[*at as usize * cols..][..cols].copy_from_slice(row);
+                }
+                Ok(())
             }
 
             fn scatter_rows(&self, dy: &Buffer, cols: usize, ids: &[u32], table: &mut Buffer) -> Result<()> {
@@ -272,7 +359,7 @@ macro_rules! implement_backend {
             }
 
             fn attention(&self, shape: &AttentionShape, inputs: AttentionInputs) -> Result<(Buffer, Buffer)> {
-                let parameters = attention_parameters(shape);
+                let parameters = attention_parameters(shape, &inputs);
                 let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
                 let mut lse = self.memory.unwritten(shape.queries.rows() * shape.heads);
                 let y = self.memory.filled(q.len(), |out| {
@@ -287,17 +374,21 @@ macro_rules! implement_backend {
                 inputs: AttentionInputs,
                 saved: (&Buffer, &Buffer),
                 dy: &Buffer,
+                bias_wanted: bool,
             ) -> Result<AttentionGradients> {
-                let parameters = attention_parameters(shape);
+                let parameters = attention_parameters(shape, &inputs);
                 let [q, k, v, prefix_k, prefix_v] = attention_slices(&inputs);
                 let [mut dq, mut dk, mut dv, mut dprefix_k, mut dprefix_v] =
                     [q, k, v, prefix_k, prefix_v].map(|input| self.memory.unwritten(input.len()));
+                let wanted = inputs.bias.filter(|_| bias_wanted);
+                let mut dbias = wanted.map(|bias| self.memory.unwritten(bias.len()));
                 let gradients = AttentionOutputs {
                     dq: &mut dq,
                     dk: &mut dk,
                     dv: &mut dv,
                     dprefix_k: &mut dprefix_k,
                     dprefix_v: &mut dprefix_v,
+                    dbias: dbias.as_deref_mut(),
                 };
                 let (out, lse) = (read(saved.0), read(saved.1));
                 attention::backward(&parameters, q, k, v, prefix_k, prefix_v, out, lse, read(dy), gradients);
@@ -306,7 +397,8 @@ macro_rules! implement_backend {
                     let [k, v] = [dprefix_k, dprefix_v].map(|d| self.memory.result(d));
                     (k, v)
                 });
-                Ok(AttentionGradients { query, key, value, prefix })
+                let bias = dbias.map(|d| self.memory.result(d));
+                Ok(AttentionGradients { query, key, value, prefix, bias })
             }
 
             fn cross_entropy(
@@ -335,6 +427,20 @@ macro_rules! implement_backend {
                 }))
             }
 
+            fn linear_cross_entropy(
+                &self,
+                loss: &LinearLoss,
+                wanted: [bool; 3],
+            ) -> Result<(f64, LinearLossGradients)> {
+                let (log_probabilities, gradients) = linear_loss(&self.memory, &LINEAR_LOSS, loss, wanted);
+                let sum: f64 = log_probabilities.iter().map(|l| f64::from(*l)).sum();
+                Ok((-sum / loss.labels.len() as f64, gradients))
+            }
+
+            fn linear_log_probabilities(&self, loss: &LinearLoss) -> Result<Vec<f32>> {
+                Ok(linear_loss(&self.memory, &LINEAR_LOSS, loss, [false; 3]).0)
+            }
+
             fn sum_of_squares(&self, x: &Buffer) -> Result<f64> {
                 Ok(elementwise::sum_of_squares(read(x)))
             }
@@ -359,17 +465,23 @@ macro_rules! implement_backend {
 pub(crate) use implement_backend;
 
 use crate::backend::{AttentionInputs, AttentionShape};
-use tenfold_kernels::attention::Attention;
+use tenfold_kernels::attention::{Attention, Bias};
 
-pub(crate) fn attention_parameters(shape: &AttentionShape) -> Attention<'_> {
+pub(crate) fn attention_parameters<'a>(
+    shape: &'a AttentionShape,
+    inputs: &AttentionInputs<'a>,
+) -> Attention<'a> {
     Attention {
         heads: shape.heads,
         kv_heads: shape.kv_heads,
         head_dim: shape.head_dim,
         scale: shape.scale,
         causal: shape.causal,
-        offsets: shape.queries.offsets(),
-        key_offsets: shape.keys.offsets(),
+        window: shape.window,
+        softcap: shape.softcap,
+        bias: inputs.bias.map(|table| Bias { table: read(table), first: shape.bias_first }),
+        queries: shape.queries.spans(),
+        keys: shape.keys.spans(),
         prefix_len: shape.prefix_len,
         dropout: shape.dropout,
     }

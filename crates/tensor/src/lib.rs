@@ -7,9 +7,11 @@
 mod autograd;
 pub mod backend;
 mod buffer;
+mod cache;
 mod cpu;
 pub mod error;
 mod host;
+mod linear_loss;
 pub mod memory;
 mod operations;
 mod param;
@@ -18,13 +20,14 @@ mod recycle;
 mod reference;
 mod tensor;
 
-pub use autograd::without_gradients;
+pub use autograd::{recompute, without_gradients};
 pub use backend::{Backend, Ragged};
 pub use buffer::{Buffer, Dtype, Mapped};
+pub use cache::RowCache;
 pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use memory::{Class, Ledger, Usage};
-pub use operations::attention::Attention;
+pub use operations::attention::{Attention, RelativeBias};
 pub use param::Param;
 pub use reference::Reference;
 pub use tenfold_kernels::activation::Activation;

@@ -1,6 +1,6 @@
 //! Trained numbers and their gradients.
 
-use crate::autograd::{Trace, recording};
+use crate::autograd::{Trace, records};
 use crate::backend::Backend;
 use crate::buffer::Buffer;
 use crate::error::{Result, check};
@@ -77,7 +77,7 @@ impl Param {
 
     /// Its present value in a computation; traced, unless gradients are switched off.
     pub fn tensor(&self) -> Tensor {
-        let trace = recording().then(|| Trace::leaf(self.cell.clone()));
+        let trace = records(true).then(|| Trace::leaf(self.cell.clone()));
         Tensor::assemble(self.cell.backend.clone(), self.cell.value().clone(), self.cell.shape.clone(), trace)
     }
 

@@ -1,11 +1,15 @@
 //! The oracle of the tests: the same operations as plain loops with 64-bit sums.
 
-use crate::backend::{AttentionGradients, AttentionInputs, AttentionShape, MatMul, NormGradients};
+use crate::backend::{
+    AttentionGradients, AttentionInputs, AttentionShape, LinearLoss, LinearLossGradients, MatMul,
+    NormGradients,
+};
 use crate::buffer::{Buffer, Mapped};
 use crate::error::Result;
 use crate::host::{
     Host, Memory, attention_parameters, attention_slices, elements, implement_backend, read, write,
 };
+use crate::linear_loss::{Kernels, linear_loss};
 use crate::memory::{Class, Ledger};
 use std::sync::Arc;
 use tenfold_kernels::activation::{Activation, reference as activation};
@@ -16,8 +20,12 @@ use tenfold_kernels::cross_entropy::reference as cross_entropy;
 use tenfold_kernels::dropout::{Dropout, reference as dropout};
 use tenfold_kernels::elementwise::reference as elementwise;
 use tenfold_kernels::embedding::reference as embedding;
+use tenfold_kernels::gated::reference as gated;
 use tenfold_kernels::layer_norm::reference as layer_norm;
 use tenfold_kernels::matmul::{Matrix, reference::matmul};
+use tenfold_kernels::rms_norm::reference as rms_norm;
+use tenfold_kernels::rotary::{Turn, reference as rotary};
+use tenfold_kernels::softcap::reference as softcap;
 
 /// Plain loops: slow, and easy to believe.
 pub struct Reference {

@@ -1,6 +1,6 @@
 //! Numbers with a shape, and with the way back to what they were computed from.
 
-use crate::autograd::{self, Gradients, Trace, recording};
+use crate::autograd::{self, Gradients, Trace, records};
 use crate::backend::Backend;
 use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::error::{Error, Result, check};
@@ -144,7 +144,7 @@ impl Tensor {
         shape: Vec<usize>,
         backward: impl FnOnce(Arc<Buffer>, &mut Gradients) -> Result<()> + Send + 'static,
     ) -> Tensor {
-        let traced = recording() && inputs.iter().any(|trace| trace.is_some());
+        let traced = records(inputs.iter().any(|trace| trace.is_some()));
         let trace = traced.then(|| Trace::operation(backward));
         Tensor { backend: backend.clone(), buffer, shape, trace }
     }

@@ -1,20 +1,34 @@
 //! The backward of attention: probabilities are recomputed from the saved log-sum-exp, block by block.
+//!
+//! A cell is a chunk of queries against a block of keys. Cells on one diagonal (chunk number + block number) share neither
+//! queries nor keys, so they run side by side; diagonal after diagonal every sum grows in the same order on any number of
+//! threads, and no partial sums of whole matrices are needed.
 
 use super::*;
 use crate::math::{exp, sum2};
 use crate::matmul::block::{Left, Out, Right, multiply};
 use crate::matmul::pack::with_scratch;
-use crate::parallel::Shared;
+use crate::parallel::{self, Shared};
 use crate::simd::level;
 
 simd_fn! {
     /// From visible scores and the gradients of the dropped-out probabilities: `scores` becomes those probabilities,
-    /// `grads` the gradient of the unscaled scores.
-    fn score_gradients(scores: &mut [f32], grads: &mut [f32], factors: &[f32], lse: f32, delta: f32, scale: f32) {
+    /// `grads` the gradient of the scores.
+    fn score_gradients(scores: &mut [f32], grads: &mut [f32], factors: &[f32], lse: f32, delta: f32) {
         for ((s, g), f) in scores.iter_mut().zip(grads).zip(factors) {
             let probability = exp(*s - lse);
-            *g = probability * (*g * f - delta) * scale;
+            *g = probability * (*g * f - delta);
             *s = probability * f;
+        }
+    }
+}
+
+simd_fn! {
+    /// The slope of the cap `c tanh(x / c)` where its value is `capped`.
+    fn cap_slopes(capped: &[f32], c: f32, slopes: &mut [f32]) {
+        for (slope, y) in slopes.iter_mut().zip(capped) {
+            let t = y / c;
+            *slope = (1.0 - t) * (1.0 + t);
         }
     }
 }
@@ -25,32 +39,46 @@ simd_fn! {
     }
 }
 
-/// What all tasks read.
+/// What all tasks share.
 struct Inputs<'a> {
     p: &'a Attention<'a>,
     level: Level,
     q: &'a [f32],
+    /// Keys and values: own, prefix, and the sums of their gradients, those of the prefix `[sequences, prefix_len, …]`.
+    sides: [Side<'a>; 2],
+    /// `[heads, distances]`.
+    bias: &'a [f32],
     out: &'a [f32],
     lse: &'a [f32],
     dout: &'a [f32],
     dq: Shared<f32>,
 }
 
-/// One sequence and key head, with its operands and sums in scratch memory.
-struct Head<'a> {
-    tokens: Range<usize>,
-    /// Keys, prefix included.
-    keys: usize,
+#[derive(Clone, Copy)]
+struct Side<'a> {
+    own: &'a [f32],
+    prefix: &'a [f32],
+    sums: Shared<f32>,
+    shares: Shared<f32>,
+}
+
+/// One task: a chunk of queries of the heads that share a key head, against a block of keys.
+#[derive(Clone, Copy)]
+struct Cell {
+    chunk: Chunk,
+    kv_head: usize,
+    block: Block,
+}
+
+/// A cell's scratch memory.
+struct Work<'a> {
     /// Width of a head, up to whole vectors.
     padded: usize,
-    /// `[keys, padded]`.
+    /// `[KEYS, padded]`.
     k: &'a mut [f32],
-    /// Panels of `[head_dim, keys]`.
+    /// Panels of `[head_dim, KEYS]`.
     kt: &'a mut [f32],
     vt: &'a mut [f32],
-    /// `[keys, head_dim]`.
-    dk: &'a mut [f32],
-    dv: &'a mut [f32],
     /// `[QUERIES, padded]`.
     q: &'a mut [f32],
     dout: &'a mut [f32],
@@ -58,18 +86,19 @@ struct Head<'a> {
     scores: &'a mut [f32],
     grads: &'a mut [f32],
     factors: &'a mut [f32],
+    slopes: &'a mut [f32],
+    /// `[group, distances in the cell]` if the bias wants its gradient, else empty.
+    dbias: &'a mut [f32],
 }
 
-/// A block of scores: some queries of one head by some keys.
+/// Some queries of one head of a cell against the part of its block that they see.
 #[derive(Clone, Copy)]
-struct Block {
+struct Part {
     head: usize,
-    /// First token row and number of queries.
+    /// First query within the sequence, and how many.
     first: usize,
     count: usize,
-    /// First key and number of keys.
-    key: usize,
-    here: usize,
+    block: Block,
 }
 
 /// Gradients of [`super::forward`] from its inputs, `out` and `lse`, and the gradient `dout` of `out`; all written.
@@ -91,169 +120,224 @@ pub fn backward(
         (q.len(), q.len(), tokens * p.heads),
         "output and gradient"
     );
-    let Gradients { dq, dk, dv, dprefix_k, dprefix_v } = gradients;
+    let Gradients { dq, dk, dv, dprefix_k, dprefix_v, mut dbias } = gradients;
     assert_eq!((dq.len(), dk.len(), dv.len()), (q.len(), k.len(), v.len()), "gradients of q, k, v");
     let prefix = prefix_k.len();
     assert_eq!((dprefix_k.len(), dprefix_v.len()), (prefix, prefix), "gradients of the prefix");
+    for sums in [&mut *dq, &mut *dk, &mut *dv] {
+        sums.fill(0.0);
+    }
+    if let Some(dbias) = &mut dbias {
+        assert_eq!(Some(dbias.len()), p.bias.map(|bias| bias.table.len()), "gradient of the bias");
+        dbias.fill(0.0);
+    }
     // Each sequence's share of the prefix gradients; added in order at the end.
-    let mut shares = [vec![0.0; prefix * p.sequences()], vec![0.0; prefix * p.sequences()]];
-    let [share_k, share_v] = &mut shares;
-    let targets = [(Shared::new(dk), Shared::new(share_k)), (Shared::new(dv), Shared::new(share_v))];
-    let inputs = Inputs { p, level: level(), q, out, lse, dout, dq: Shared::new(dq) };
-    parallel::tasks(p.sequences() * p.kv_heads, p.spread(), |task| {
-        let (sequence, kv_head) = (task / p.kv_heads, task % p.kv_heads);
-        let tokens = p.tokens(sequence);
-        let keys = Rows::of(p, prefix_k, k, sequence, kv_head);
-        let values = Rows::of(p, prefix_v, v, sequence, kv_head);
-        let count = p.prefix_len + p.key_tokens(sequence).len();
-        inputs.with_head(tokens, count, &keys, &values, |head| {
-            inputs.head(kv_head, head);
-            for ((own, share), from) in targets.iter().zip([&head.dk, &head.dv]) {
-                // SAFETY: this sequence's rows and prefix share, at this key head, are this task's own.
-                unsafe { inputs.hand_out(sequence, kv_head, from, *own, *share) };
-            }
+    let [mut share_k, mut share_v] = [0; 2].map(|_| vec![0.0; prefix * p.sequences()]);
+    let sides = [(k, prefix_k, dk, &mut share_k), (v, prefix_v, dv, &mut share_v)].map(
+        |(own, prefix, sums, shares)| Side {
+            own,
+            prefix,
+            sums: Shared::new(sums),
+            shares: Shared::new(shares),
+        },
+    );
+    let bias = p.bias_by_head();
+    let inputs = Inputs { p, level: level(), q, sides, bias: &bias, out, lse, dout, dq: Shared::new(dq) };
+    let (spread, distances) = (p.spread(), dbias.as_ref().map_or(0, |_| cell_distances(p)));
+    for cells in diagonals(p) {
+        let mut partials = vec![0.0; cells.len() * distances];
+        let shared = Shared::new(&mut partials);
+        parallel::tasks(cells.len(), spread, |i| {
+            // SAFETY: each cell has its own partial sums.
+            let partial = unsafe { shared.slice(i * distances..(i + 1) * distances) };
+            inputs.cell(cells[i], partial);
         });
-    });
-    for (share, out) in shares.iter().zip([dprefix_k, dprefix_v]) {
+        if let Some(dbias) = &mut dbias {
+            let partials = partials.chunks_exact(distances);
+            cells.iter().zip(partials).for_each(|(cell, partial)| add_to_bias(p, *cell, partial, dbias));
+        }
+    }
+    for (share, out) in [(share_k, dprefix_k), (share_v, dprefix_v)] {
         out.fill(0.0);
-        parallel::combine(share, out);
+        parallel::combine(&share, out);
+    }
+}
+
+/// The cells by diagonal.
+fn diagonals(p: &Attention) -> Vec<Vec<Cell>> {
+    let mut diagonals: Vec<Vec<Cell>> = Vec::new();
+    for chunk in p.chunks() {
+        for (number, block) in p.blocks(chunk) {
+            let diagonal = chunk.number + number;
+            if diagonals.len() <= diagonal {
+                diagonals.resize_with(diagonal + 1, Vec::new);
+            }
+            diagonals[diagonal].extend((0..p.kv_heads).map(|kv_head| Cell { chunk, kv_head, block }));
+        }
+    }
+    diagonals
+}
+
+/// Sums over distances that a cell may need, for all its heads.
+fn cell_distances(p: &Attention) -> usize {
+    let queries = p.chunks().iter().map(|chunk| chunk.count).max().unwrap_or(0);
+    p.group() * (queries + KEYS)
+}
+
+/// The distance that a cell's sums start at: from its last query to its first key.
+fn lowest_distance(p: &Attention, cell: Cell) -> isize {
+    let last = cell.chunk.first + cell.chunk.count - 1;
+    p.key_place(cell.block.first) - p.place(cell.chunk.sequence, last) as isize
+}
+
+fn add_to_bias(p: &Attention, cell: Cell, partial: &[f32], dbias: &mut [f32]) {
+    let Some(Bias { first, .. }) = p.bias else { return };
+    let lowest = lowest_distance(p, cell) - first;
+    for (head, sums) in partial.chunks_exact(partial.len() / p.group()).enumerate() {
+        let column = cell.kv_head * p.group() + head;
+        for (i, sum) in sums.iter().enumerate().take(cell.chunk.count + cell.block.here - 1) {
+            // Distances beyond the table belong to pairs that do not see each other.
+            let Ok(row) = usize::try_from(lowest + i as isize) else { continue };
+            if let Some(d) = dbias.get_mut(row * p.heads + column) {
+                *d += sum;
+            }
+        }
     }
 }
 
 impl Inputs<'_> {
-    /// Calls `f` with the operands of one sequence and key head laid out in scratch memory.
-    fn with_head(
-        &self,
-        tokens: Range<usize>,
-        count: usize,
-        keys: &Rows,
-        values: &Rows,
-        f: impl FnOnce(&mut Head),
-    ) {
-        let (shape, d) = (Shape::of(self.level), self.p.head_dim);
-        let padded = d.next_multiple_of(shape.lanes);
-        let (panels, block) = (count.next_multiple_of(shape.cols()) * d, QUERIES * KEYS);
-        let rows = QUERIES * padded;
-        let lengths = [panels, panels, count * padded, rows, rows, block, block, KEYS, count * d, count * d];
+    fn cell(&self, cell: Cell, dbias: &mut [f32]) {
+        let (p, d) = (self.p, self.p.head_dim);
+        let padded = d.next_multiple_of(Shape::of(self.level).lanes);
+        let (panels, rows, block) = (KEYS * d, QUERIES * padded, QUERIES * KEYS);
+        let lengths = [KEYS * padded, panels, panels, rows, rows, block, block, KEYS, KEYS];
         with_scratch(lengths.iter().sum(), |buffer| {
-            let [kt, vt, k, q, dout, scores, grads, factors, dk, dv] = pieces(buffer, lengths);
+            let [k, kt, vt, q, dout, scores, grads, factors, slopes] = pieces(buffer, lengths);
+            let [keys, values] = self.sides.map(|side| {
+                Rows::of(p, side.own, side.prefix, cell.chunk.sequence, cell.kv_head, cell.block)
+            });
             keys.copy_padded(padded, k);
             keys.copy_transposed(self.level, kt);
             values.copy_transposed(self.level, vt);
-            dk.fill(0.0);
-            dv.fill(0.0);
             factors.fill(1.0);
-            f(&mut Head { tokens, keys: count, padded, k, kt, vt, dk, dv, q, dout, scores, grads, factors });
+            let mut work = Work { padded, k, kt, vt, q, dout, scores, grads, factors, slopes, dbias };
+            for head in cell.kv_head * p.group()..(cell.kv_head + 1) * p.group() {
+                for first in (0..cell.chunk.count).step_by(QUERIES) {
+                    let count = (cell.chunk.count - first).min(QUERIES);
+                    let some = Chunk { first: cell.chunk.first + first, count, ..cell.chunk };
+                    if let Some(block) = p.seen(cell.block, some) {
+                        self.part(cell, Part { head, first: some.first, count, block }, &mut work);
+                    }
+                }
+            }
         });
     }
 
-    /// All queries of the heads that share a key head.
-    fn head(&self, kv_head: usize, work: &mut Head) {
-        let group = self.p.heads / self.p.kv_heads;
-        for head in kv_head * group..(kv_head + 1) * group {
-            for first in work.tokens.clone().step_by(QUERIES) {
-                let count = (work.tokens.end - first).min(QUERIES);
-                self.queries(Block { head, first, count, key: 0, here: 0 }, work);
-            }
-        }
-    }
-
-    /// Some queries of one head against all keys they see.
-    fn queries(&self, mut block: Block, work: &mut Head) {
+    fn part(&self, cell: Cell, part: Part, work: &mut Work) {
         let (p, d) = (self.p, self.p.head_dim);
+        let token = p.queries.starts[cell.chunk.sequence] + part.first;
         let mut deltas = [0.0; QUERIES];
-        for i in 0..block.count {
-            let at = ((block.first + i) * p.heads + block.head) * d;
-            deltas[i] = dot(self.level, &self.out[at..at + d], &self.dout[at..at + d]);
+        for (i, delta) in deltas.iter_mut().enumerate().take(part.count) {
+            let at = ((token + i) * p.heads + part.head) * d;
+            *delta = dot(self.level, &self.out[at..at + d], &self.dout[at..at + d]);
             for (from, to) in [(self.q, &mut work.q), (self.dout, &mut work.dout)] {
                 let row = &mut to[i * work.padded..][..work.padded];
                 row[..d].copy_from_slice(&from[at..at + d]);
                 row[d..].fill(0.0);
             }
         }
-        let seen = p.visible(block.first + block.count - 1, &work.tokens, work.keys);
-        for key in (0..seen).step_by(KEYS) {
-            (block.key, block.here) = (key, (seen - key).min(KEYS));
-            self.recompute(block, work);
-            for (i, delta) in deltas.iter().enumerate().take(block.count) {
-                self.row(block, i, *delta, work);
-            }
-            self.accumulate(block, work);
+        self.recompute(part, work);
+        for (i, delta) in deltas.iter().enumerate().take(part.count) {
+            self.row(cell, part, i, *delta, work);
         }
+        self.accumulate(cell, part, token, work);
     }
 
     /// `scores = scale * q k^T`, `grads = dout v^T`.
-    fn recompute(&self, b: Block, work: &mut Head) {
+    fn recompute(&self, part: Part, work: &mut Work) {
         let (d, cols) = (self.p.head_dim, Shape::of(self.level).cols());
         let products = [
             (&work.q, &work.kt, &mut work.scores, self.p.scale),
             (&work.dout, &work.vt, &mut work.grads, 1.0),
         ];
+        let here = whole_vectors(self.level, part.block.here);
         for (left, right, out, alpha) in products {
             let left = Left::Rows { ptr: left.as_ptr(), stride: work.padded };
-            let right = Right { ptr: right[b.key * d..].as_ptr(), step: cols, panel: cols * d };
+            let right = Right { ptr: right.as_ptr(), step: cols, panel: cols * d };
             let out = Out::rows(out.as_mut_ptr(), KEYS, alpha, false);
             // SAFETY: the level was detected; the queries, the zero-padded panels and the block exist.
-            unsafe { multiply(self.level, b.count, whole_vectors(self.level, b.here), d, left, right, out) };
+            unsafe { multiply(self.level, part.count, here, d, left, right, out) };
         }
     }
 
-    /// Query `i` of a block: probabilities and gradients of the scores, zero where the query does not see.
-    fn row(&self, b: Block, i: usize, delta: f32, work: &mut Head) {
-        let token = b.first + i;
-        let visible = self.p.visible(token, &work.tokens, work.keys).saturating_sub(b.key).min(b.here);
-        let (scores, hidden_scores) = work.scores[i * KEYS..][..b.here].split_at_mut(visible);
-        let (grads, hidden_grads) = work.grads[i * KEYS..][..b.here].split_at_mut(visible);
-        let factors = &mut work.factors[..visible];
-        if let Some(dropout) = &self.p.dropout {
-            dropout.factors(self.level, self.p.dropout_index(token, b.head, b.key), factors);
+    /// Query `i` of a part: probabilities and gradients of the scaled scores, zero where the query does not see.
+    fn row(&self, cell: Cell, part: Part, i: usize, delta: f32, work: &mut Work) {
+        let (p, sequence, query) = (self.p, cell.chunk.sequence, part.first + i);
+        let visible = p.visible_in(part.block, sequence, query);
+        let rows = [&mut *work.scores, &mut *work.grads].map(|all| &mut all[i * KEYS..][..part.block.here]);
+        let [scores, grads] = rows.map(|row| {
+            row[..visible.start].fill(0.0);
+            row[visible.end..].fill(0.0);
+            &mut row[visible.clone()]
+        });
+        let slopes = &mut work.slopes[..scores.len()];
+        if let Some(c) = p.softcap {
+            crate::softcap::cap_in_place(self.level, c, scores);
+            cap_slopes(self.level, scores, c, slopes);
         }
-        let lse = self.lse[token * self.p.heads + b.head];
-        score_gradients(self.level, scores, grads, factors, lse, delta, self.p.scale);
-        hidden_scores.fill(0.0);
-        hidden_grads.fill(0.0);
+        let (place, key) = (p.place(sequence, query), part.block.first.plus(visible.start));
+        p.add_bias(self.level, scores, self.bias, part.head, place, key);
+        let token = p.queries.starts[sequence] + query;
+        if let Some(dropout) = &p.dropout {
+            let index = p.index_in_mask(token, part.head, part.block.first);
+            dropout.factors(self.level, index, &mut work.factors[..visible.end]);
+        }
+        let lse = self.lse[token * p.heads + part.head];
+        score_gradients(self.level, scores, grads, &work.factors[visible.clone()], lse, delta);
+        if !work.dbias.is_empty() && !visible.is_empty() {
+            let sums = work.dbias.len() / p.group();
+            let at = usize::try_from(p.key_place(key) - place as isize - lowest_distance(p, cell));
+            let at = part.head % p.group() * sums + at.expect("the lowest distance is the lowest");
+            add_in_place(self.level, &mut work.dbias[at..at + grads.len()], grads);
+        }
+        if p.softcap.is_some() {
+            multiply_in_place(self.level, grads, slopes);
+        }
     }
 
-    /// `dq += grads k`, `dk += grads^T q`, `dv += probabilities^T dout`.
-    fn accumulate(&self, b: Block, work: &mut Head) {
-        let (level, d) = (self.level, self.p.head_dim);
-        let wide = self.p.heads * d;
+    /// `dq += grads k`, `dk += grads^T q`, `dv += probabilities^T dout`, the first two times the scale.
+    fn accumulate(&self, cell: Cell, part: Part, token: usize, work: &mut Work) {
+        let (p, level, d) = (self.p, self.level, self.p.head_dim);
+        let (wide, narrow) = p.strides();
         let left = Left::Rows { ptr: work.grads.as_ptr(), stride: KEYS };
-        let right = Right::rows(level, work.k[b.key * work.padded..].as_ptr(), work.padded);
-        // SAFETY: the queries' rows of this head are this task's own; keys are padded to whole vectors.
+        let right = Right::rows(level, work.k.as_ptr(), work.padded);
+        // SAFETY: no cell of this diagonal has these queries; keys are padded to whole vectors.
         unsafe {
-            let out = Out::rows(self.dq.at(b.first * wide + b.head * d), wide, 1.0, b.key > 0);
-            multiply(level, b.count, d, b.here, left, right, out);
+            let out = Out::rows(self.dq.at(token * wide + part.head * d), wide, p.scale, true);
+            multiply(level, part.count, d, part.block.here, left, right, out);
         }
-        let products = [(&work.grads, &work.q, &mut work.dk), (&work.scores, &work.dout, &mut work.dv)];
-        for (left, right, out) in products {
+        let row = p.key_row(cell.chunk.sequence, part.block.first);
+        let at = row * narrow + cell.kv_head * d;
+        let products = [(&work.grads, &work.q, p.scale), (&work.scores, &work.dout, 1.0)];
+        for (side, (left, right, alpha)) in self.sides.iter().zip(products) {
             let left = Left::columns(level, left.as_ptr(), KEYS);
             let right = Right::rows(level, right.as_ptr(), work.padded);
-            let out = Out::rows(out[b.key * d..].as_mut_ptr(), d, 1.0, true);
-            // SAFETY: the block, the padded queries and these keys' rows of the sums exist.
-            unsafe { multiply(level, b.here, d, b.count, left, right, out) };
-        }
-    }
-
-    /// Copies a head's sums to the tokens' rows and to the sequence's share of the prefix.
-    ///
-    /// # Safety
-    /// The rows of `sequence` at `kv_head` in both targets are the caller's alone.
-    unsafe fn hand_out(
-        &self,
-        sequence: usize,
-        kv_head: usize,
-        sums: &[f32],
-        own: Shared<f32>,
-        share: Shared<f32>,
-    ) {
-        let (d, prefix, first) = (self.p.head_dim, self.p.prefix_len, self.p.key_offsets[sequence]);
-        for (key, row) in sums.chunks_exact(d).enumerate() {
-            let (target, row_index) =
-                if key < prefix { (share, sequence * prefix + key) } else { (own, first + key - prefix) };
-            let at = (row_index * self.p.kv_heads + kv_head) * d;
-            // SAFETY: the caller's promise.
-            unsafe { target.slice(at..at + d) }.copy_from_slice(row);
+            // SAFETY: no cell of this diagonal has these keys; the block and the padded queries exist.
+            unsafe {
+                let sums = match part.block.first {
+                    Key::Own(_) => side.sums.at(at),
+                    Key::Prefix(_) => side.shares.at(cell.chunk.sequence * p.prefix_len * narrow + at),
+                };
+                multiply(
+                    level,
+                    part.block.here,
+                    d,
+                    part.count,
+                    left,
+                    right,
+                    Out::rows(sums, narrow, alpha, true),
+                );
+            }
         }
     }
 }

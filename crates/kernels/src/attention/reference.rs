@@ -1,6 +1,6 @@
 //! Attention in plain loops with f64 sums.
 
-use super::{Attention, Gradients};
+use super::{Attention, Bias, Gradients, Key};
 
 /// See [`super::forward`].
 pub fn forward(
@@ -15,18 +15,18 @@ pub fn forward(
 ) {
     p.check(q, k, v, prefix_k, prefix_v);
     let (keys, values) = (Side::of(p, k, prefix_k), Side::of(p, v, prefix_v));
-    every_query(p, |token, head, sequence, visible| {
-        let query = row(q, token * p.heads + head, p.head_dim);
+    every_query(p, |query, seen| {
+        let row_q = row(q, query.at(p), p.head_dim);
         let scores: Vec<f64> =
-            (0..visible).map(|t| p.scale as f64 * dot(query, keys.row(sequence, head, t))).collect();
+            seen.iter().map(|key| query.score(p, dot(row_q, keys.row(&query, *key)), *key).0).collect();
         let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let l = top + scores.iter().map(|s| (s - top).exp()).sum::<f64>().ln();
-        lse[token * p.heads + head] = l as f32;
+        lse[query.at(p)] = l as f32;
         for d in 0..p.head_dim {
-            let one = |t: usize| {
-                (scores[t] - l).exp() * kept(p, token, head, t) * values.row(sequence, head, t)[d] as f64
+            let one = |(s, key): (&f64, &Key)| {
+                (s - l).exp() * query.kept(p, *key) * values.row(&query, *key)[d] as f64
             };
-            out[(token * p.heads + head) * p.head_dim + d] = (0..visible).map(one).sum::<f64>() as f32;
+            out[query.at(p) * p.head_dim + d] = scores.iter().zip(seen).map(one).sum::<f64>() as f32;
         }
     });
 }
@@ -49,19 +49,25 @@ pub fn backward(
     let mut dq = vec![0.0f64; q.len()];
     let mut dkeys = [vec![0.0f64; k.len()], vec![0.0f64; prefix_k.len()]];
     let mut dvalues = [vec![0.0f64; k.len()], vec![0.0f64; prefix_k.len()]];
-    every_query(p, |token, head, sequence, visible| {
-        let at = token * p.heads + head;
-        let (query, dy) = (row(q, at, p.head_dim), row(dout, at, p.head_dim));
+    let mut dbias = vec![0.0f64; p.bias.map_or(0, |bias| bias.table.len())];
+    every_query(p, |query, seen| {
+        let at = query.at(p);
+        let (row_q, dy) = (row(q, at, p.head_dim), row(dout, at, p.head_dim));
         let delta = dot(row(out, at, p.head_dim), dy);
-        for t in 0..visible {
-            let (key, value) = (keys.row(sequence, head, t), values.row(sequence, head, t));
-            let factor = kept(p, token, head, t);
-            let probability = (p.scale as f64 * dot(query, key) - lse[at] as f64).exp();
-            let ds = probability * (dot(dy, value) * factor - delta) * p.scale as f64;
-            let (in_prefix, first) = keys.at(sequence, head, t);
+        for &key in seen {
+            let (row_k, row_v) = (keys.row(&query, key), values.row(&query, key));
+            let factor = query.kept(p, key);
+            let (score, slope) = query.score(p, dot(row_q, row_k), key);
+            let probability = (score - lse[at] as f64).exp();
+            let dscore = probability * (dot(dy, row_v) * factor - delta);
+            if let Some(cell) = query.bias_cell(p, key) {
+                dbias[cell] += dscore;
+            }
+            let ds = dscore * slope * p.scale as f64;
+            let (in_prefix, first) = keys.at(&query, key);
             for d in 0..p.head_dim {
-                dq[at * p.head_dim + d] += ds * key[d] as f64;
-                dkeys[in_prefix as usize][first + d] += ds * query[d] as f64;
+                dq[at * p.head_dim + d] += ds * row_k[d] as f64;
+                dkeys[in_prefix as usize][first + d] += ds * row_q[d] as f64;
                 dvalues[in_prefix as usize][first + d] += probability * factor * dy[d] as f64;
             }
         }
@@ -70,8 +76,62 @@ pub fn backward(
     let [dv, dprefix_v] = dvalues;
     let g = gradients;
     let all = [(dq, g.dq), (dk, g.dk), (dv, g.dv), (dprefix_k, g.dprefix_k), (dprefix_v, g.dprefix_v)];
-    for (sums, out) in all {
+    for (sums, out) in all.into_iter().chain(g.dbias.map(|out| (dbias, out))) {
         out.iter_mut().zip(sums).for_each(|(o, s)| *o = s as f32);
+    }
+}
+
+/// One head's query of a sequence.
+struct Query {
+    sequence: usize,
+    /// Within the sequence.
+    number: usize,
+    head: usize,
+    /// Row among all queries.
+    token: usize,
+}
+
+impl Query {
+    /// Its row among the heads of all queries.
+    fn at(&self, p: &Attention) -> usize {
+        self.token * p.heads + self.head
+    }
+
+    /// The score, and the slope of the cap there, from the product of query and key.
+    fn score(&self, p: &Attention, product: f64, key: Key) -> (f64, f64) {
+        let scaled = p.scale as f64 * product;
+        let tanh = p.softcap.map(|c| (scaled / c as f64).tanh());
+        let capped = p.softcap.zip(tanh).map_or(scaled, |(c, t)| c as f64 * t);
+        let bias = self.bias_cell(p, key).zip(p.bias).map_or(0.0, |(cell, bias)| bias.table[cell] as f64);
+        (capped + bias, tanh.map_or(1.0, |t| 1.0 - t * t))
+    }
+
+    /// Where the bias of this query and a key stands in the table.
+    fn bias_cell(&self, p: &Attention, key: Key) -> Option<usize> {
+        let Bias { first, .. } = p.bias?;
+        let j = match key {
+            Key::Prefix(t) => t as isize - p.prefix_len as isize,
+            Key::Own(t) => t as isize,
+        };
+        Some((j - self.place(p) - first) as usize * p.heads + self.head)
+    }
+
+    fn place(&self, p: &Attention) -> isize {
+        let fewer = p.keys.lengths[self.sequence] - p.queries.lengths[self.sequence];
+        (self.number + if p.causal { fewer } else { 0 }) as isize
+    }
+
+    fn sees(&self, p: &Attention, key: usize) -> bool {
+        let behind = self.place(p) - key as isize;
+        !p.causal || (behind >= 0 && p.window.is_none_or(|window| behind < window as isize))
+    }
+
+    fn kept(&self, p: &Attention, key: Key) -> f64 {
+        let key = match key {
+            Key::Prefix(t) => 1 << 31 | t,
+            Key::Own(t) => t,
+        };
+        p.dropout.map_or(1.0, |d| d.keep_scale(p.dropout_index(self.token, self.head, key)) as f64)
     }
 }
 
@@ -87,37 +147,34 @@ impl<'a> Side<'a> {
         Side { p, own, prefix }
     }
 
-    /// Whether key `t` stands in the prefix, and where its numbers start there or among the sequences' own.
-    fn at(&self, sequence: usize, head: usize, t: usize) -> (bool, usize) {
+    /// Whether a key stands in the prefix, and where its numbers start there or among the sequences' own.
+    fn at(&self, query: &Query, key: Key) -> (bool, usize) {
         let p = self.p;
-        let kv_head = head / (p.heads / p.kv_heads);
-        let in_prefix = t < p.prefix_len;
-        let token = if in_prefix { t } else { p.key_offsets[sequence] + t - p.prefix_len };
-        (in_prefix, (token * p.kv_heads + kv_head) * p.head_dim)
+        let (in_prefix, row) = match key {
+            Key::Prefix(t) => (true, t),
+            Key::Own(t) => (false, p.keys.starts[query.sequence] + t),
+        };
+        (in_prefix, (row * p.kv_heads + query.head / (p.heads / p.kv_heads)) * p.head_dim)
     }
 
-    fn row(&self, sequence: usize, head: usize, t: usize) -> &'a [f32] {
-        let (in_prefix, first) = self.at(sequence, head, t);
+    fn row(&self, query: &Query, key: Key) -> &'a [f32] {
+        let (in_prefix, first) = self.at(query, key);
         &(if in_prefix { self.prefix } else { self.own })[first..first + self.p.head_dim]
     }
 }
 
-/// Calls `f(token, head, sequence, visible keys)` for every query.
-fn every_query(p: &Attention, mut f: impl FnMut(usize, usize, usize, usize)) {
-    for sequence in 0..p.sequences() {
-        let tokens = p.tokens(sequence);
-        for token in tokens.clone() {
+/// Calls `f` for every query with the keys it sees.
+fn every_query(p: &Attention, mut f: impl FnMut(Query, &[Key])) {
+    for (sequence, (&start, &queries)) in p.queries.starts.iter().zip(p.queries.lengths).enumerate() {
+        for number in 0..queries {
             for head in 0..p.heads {
-                let keys = p.prefix_len + p.key_tokens(sequence).len();
-                let visible = p.visible(token, &tokens, keys);
-                f(token, head, sequence, visible);
+                let query = Query { sequence, number, head, token: start + number };
+                let own = (0..p.keys.lengths[sequence]).filter(|key| query.sees(p, *key)).map(Key::Own);
+                let seen: Vec<Key> = (0..p.prefix_len).map(Key::Prefix).chain(own).collect();
+                f(query, &seen);
             }
         }
     }
-}
-
-fn kept(p: &Attention, token: usize, head: usize, key: usize) -> f64 {
-    p.dropout.map_or(1.0, |d| d.keep_scale(p.dropout_index(token, head, key)) as f64)
 }
 
 fn row(x: &[f32], index: usize, width: usize) -> &[f32] {

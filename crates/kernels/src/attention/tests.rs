@@ -2,138 +2,244 @@
 
 use super::*;
 use crate::testing::{
-    assert_close, assert_gradient, assert_same_bits_on_any_threads, on_every_level, values,
+    assert_close, assert_gradient, assert_same_bits_on_any_threads, dot, on_every_level, values,
 };
 
 /// q, k, v, prefix_k, prefix_v.
 type Inputs = [Vec<f32>; 5];
 
-fn inputs(p: &Attention) -> Inputs {
-    let (tokens, keys) = (*p.offsets.last().unwrap(), *p.key_offsets.last().unwrap());
-    let (wide, narrow) = p.strides();
-    let sizes = [tokens * wide, keys * narrow, keys * narrow, p.prefix_len * narrow, p.prefix_len * narrow];
-    std::array::from_fn(|i| values(i as u64 + 1, sizes[i]).iter().map(|v| v * 2.0).collect())
+/// An attention that owns what it is made of.
+#[derive(Clone)]
+struct Form {
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    causal: bool,
+    window: Option<usize>,
+    softcap: Option<f32>,
+    /// Bias table, and its first distance.
+    bias: Option<(Vec<f32>, isize)>,
+    queries: Vec<usize>,
+    keys: Vec<usize>,
+    /// Rows between the sequences of the keys, if those are in a cache.
+    room: Option<usize>,
+    prefix_len: usize,
+    dropout: Option<Dropout>,
 }
 
-/// out and lse.
-fn run(p: &Attention, [q, k, v, pk, pv]: &Inputs, plain: bool) -> [Vec<f32>; 2] {
-    let mut result = [vec![7.0; q.len()], vec![7.0; q.len() / p.head_dim]];
-    let [out, lse] = &mut result;
-    let f = if plain { reference::forward } else { forward };
-    f(p, q, k, v, pk, pv, out, lse);
-    result
+impl Form {
+    /// Every token asked for.
+    fn new(heads: [usize; 3], keys: &[usize]) -> Form {
+        let [heads, kv_heads, head_dim] = heads;
+        let (queries, keys) = (keys.to_vec(), keys.to_vec());
+        Form {
+            heads,
+            kv_heads,
+            head_dim,
+            causal: false,
+            window: None,
+            softcap: None,
+            bias: None,
+            queries,
+            keys,
+            room: None,
+            prefix_len: 0,
+            dropout: None,
+        }
+    }
+
+    fn asked(self, at_most: usize) -> Form {
+        Form { queries: self.keys.iter().map(|len| (*len).min(at_most)).collect(), ..self }
+    }
+
+    fn prefix(self, prefix_len: usize) -> Form {
+        Form { prefix_len, ..self }
+    }
+
+    /// A bias for every distance there is.
+    fn biased(self) -> Form {
+        let longest = self.keys.iter().copied().max().unwrap_or(0);
+        let first = -((longest + self.prefix_len) as isize);
+        let table = values(8, (2 * longest + self.prefix_len) * self.heads);
+        Form { bias: Some((table, first)), ..self }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&Attention) -> R) -> R {
+        let dense = |lengths: &[usize]| {
+            let before = |i: usize| lengths[..i].iter().sum();
+            (0..lengths.len()).map(before).collect::<Vec<usize>>()
+        };
+        let starts = dense(&self.queries);
+        let key_starts = match self.room {
+            None => dense(&self.keys),
+            Some(room) => (0..self.keys.len()).map(|i| i * room).collect(),
+        };
+        f(&Attention {
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            head_dim: self.head_dim,
+            scale: 1.0 / (self.head_dim as f32).sqrt(),
+            causal: self.causal,
+            window: self.window,
+            softcap: self.softcap,
+            bias: self.bias.as_ref().map(|(table, first)| Bias { table, first: *first }),
+            queries: Spans { starts: &starts, lengths: &self.queries },
+            keys: Spans { starts: &key_starts, lengths: &self.keys },
+            prefix_len: self.prefix_len,
+            dropout: self.dropout,
+        })
+    }
+
+    fn inputs(&self) -> Inputs {
+        let tokens: usize = self.queries.iter().sum();
+        let keys = self.room.map_or(self.keys.iter().sum(), |room| room * self.keys.len());
+        let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let prefix = self.prefix_len * narrow;
+        let sizes = [tokens * wide, keys * narrow, keys * narrow, prefix, prefix];
+        std::array::from_fn(|i| values(i as u64 + 1, sizes[i]).iter().map(|v| v * 2.0).collect())
+    }
+
+    /// out and lse.
+    fn run(&self, [q, k, v, pk, pv]: &Inputs, plain: bool) -> [Vec<f32>; 2] {
+        let mut result = [vec![f32::NAN; q.len()], vec![f32::NAN; q.len() / self.head_dim]];
+        let [out, lse] = &mut result;
+        let f = if plain { reference::forward } else { forward };
+        self.with(|p| f(p, q, k, v, pk, pv, out, lse));
+        result
+    }
+
+    /// Of the inputs, and of the bias.
+    fn gradients(&self, x: &Inputs, [out, lse]: &[Vec<f32>; 2], dout: &[f32], plain: bool) -> Vec<Vec<f32>> {
+        let mut result: Inputs = std::array::from_fn(|i| vec![f32::NAN; x[i].len()]);
+        let mut dbias = self.bias.as_ref().map(|(table, _)| vec![f32::NAN; table.len()]);
+        let [dq, dk, dv, dprefix_k, dprefix_v] = &mut result;
+        let g = Gradients { dq, dk, dv, dprefix_k, dprefix_v, dbias: dbias.as_deref_mut() };
+        let [q, k, v, pk, pv] = x;
+        let f = if plain { reference::backward } else { backward };
+        self.with(|p| f(p, q, k, v, pk, pv, out, lse, dout, g));
+        result.into_iter().chain([dbias.unwrap_or_default()]).collect()
+    }
 }
 
-fn gradients(p: &Attention, x: &Inputs, [out, lse]: &[Vec<f32>; 2], dout: &[f32], plain: bool) -> Inputs {
-    let mut result: Inputs = std::array::from_fn(|i| vec![7.0; x[i].len()]);
-    let [dq, dk, dv, dprefix_k, dprefix_v] = &mut result;
-    let g = Gradients { dq, dk, dv, dprefix_k, dprefix_v };
-    let [q, k, v, pk, pv] = x;
-    let f = if plain { reference::backward } else { backward };
-    f(p, q, k, v, pk, pv, out, lse, dout, g);
-    result
-}
-
-/// Forms to test: heads, key heads, width, offsets of the keys, how many last tokens are asked for, prefix.
-fn forms() -> Vec<(usize, usize, usize, Vec<usize>, usize, usize)> {
-    let all = usize::MAX;
+/// What each form is tried as.
+fn variants(form: Form) -> Vec<Form> {
+    let dropout = Some(Dropout { probability: 0.2, key: 5, stream: 1 });
+    let causal = Form { causal: true, ..form.clone() };
     vec![
-        (2, 2, 32, vec![0, 5, 5, 70, 71], all, 0),
-        (4, 2, 16, vec![0, 3, 20], all, 5),
-        (4, 2, 16, vec![0, 3, 20, 20], 1, 5),
-        (3, 1, 20, vec![0, 9], all, 1),
-        (1, 1, 3, vec![0, 300], all, 250),
-        (2, 1, 64, vec![0, 130, 520], all, 0),
-        (2, 1, 64, vec![0, 130, 520], 70, 0),
-        (1, 1, 8, vec![0, 4], 0, 2),
-        (1, 1, 8, vec![0], all, 2),
+        form.clone(),
+        Form { dropout, ..form.clone() },
+        form.clone().biased(),
+        Form { softcap: Some(1.5), ..causal.clone() },
+        Form { dropout, softcap: Some(1.5), ..causal.clone().biased() },
+        Form { window: Some(1), ..causal.clone() },
+        Form { window: Some(70), dropout, ..causal.clone().biased() },
+        Form { window: Some(250), room: Some(1000), ..causal.clone() },
+        causal,
     ]
 }
 
-fn each_form(f: impl Fn(&Attention)) {
-    for (heads, kv_heads, head_dim, key_offsets, asked, prefix_len) in forms() {
-        let mut offsets = vec![0];
-        offsets.extend(key_offsets.windows(2).scan(0, |end, pair| {
-            *end += (pair[1] - pair[0]).min(asked);
-            Some(*end)
-        }));
-        for case in 0..4 {
-            let dropout = (case & 2 != 0).then_some(Dropout { probability: 0.2, key: 5, stream: 1 });
-            let scale = 1.0 / (head_dim as f32).sqrt();
-            let causal = case & 1 != 0;
-            f(&Attention {
-                heads,
-                kv_heads,
-                head_dim,
-                scale,
-                causal,
-                offsets: &offsets,
-                key_offsets: &key_offsets,
-                prefix_len,
-                dropout,
-            });
-        }
-    }
+fn forms() -> Vec<Form> {
+    let forms = [
+        Form::new([2, 2, 32], &[5, 0, 65, 1]),
+        Form::new([4, 2, 16], &[3, 17]).prefix(5),
+        Form::new([4, 2, 16], &[3, 17, 0]).prefix(5).asked(1),
+        Form::new([3, 1, 20], &[9]).prefix(1),
+        Form::new([1, 1, 3], &[300]).prefix(250),
+        Form::new([2, 1, 64], &[130, 390]),
+        Form::new([2, 1, 64], &[130, 390]).asked(70),
+        Form::new([8, 2, 32], &[700, 1, 260]).asked(1),
+        Form::new([9, 3, 8], &[600]),
+        Form::new([1, 1, 8], &[4]).prefix(2).asked(0),
+        Form::new([1, 1, 8], &[]).prefix(2),
+    ];
+    forms.into_iter().flat_map(variants).collect()
 }
 
 #[test]
 fn matches_the_reference() {
-    each_form(|p| {
-        let x = inputs(p);
-        let want = run(p, &x, true);
+    for form in forms() {
+        let x = form.inputs();
+        let want = form.run(&x, true);
         let dout = values(9, x[0].len());
-        let want_gradients = gradients(p, &x, &want, &dout, true);
+        let want_gradients = form.gradients(&x, &want, &dout, true);
         on_every_level(|| {
-            let got = run(p, &x, false);
+            let got = form.run(&x, false);
             (0..2).for_each(|i| assert_close(&got[i], &want[i], 5e-6));
-            let got = gradients(p, &x, &want, &dout, false);
-            (0..5).for_each(|i| assert_close(&got[i], &want_gradients[i], 2e-5));
+            let got = form.gradients(&x, &want, &dout, false);
+            (0..6).for_each(|i| assert_close(&got[i], &want_gradients[i], 3e-5));
         });
-    });
+    }
 }
 
 #[test]
 fn large_scores_do_not_overflow() {
-    let p = Attention {
-        heads: 1,
-        kv_heads: 1,
-        head_dim: 4,
-        scale: 100.0,
-        causal: true,
-        offsets: &[0, 500],
-        key_offsets: &[0, 500],
-        prefix_len: 0,
-        dropout: None,
-    };
-    let x = inputs(&p);
-    let got = run(&p, &x, false);
-    assert_close(&got[0], &run(&p, &x, true)[0], 5e-4);
+    let form = Form { causal: true, ..Form::new([1, 1, 4], &[500]) };
+    let mut x = form.inputs();
+    x[0].iter_mut().for_each(|q| *q *= 200.0);
+    let got = form.run(&x, false);
+    assert_close(&got[0], &form.run(&x, true)[0], 5e-4);
+}
+
+#[test]
+fn a_query_has_the_same_bits_alone_and_among_others() {
+    // One token after the other over a cache, as in generation, against all of them at once.
+    for window in [None, Some(100)] {
+        let all = Form { causal: true, window, softcap: Some(9.0), ..Form::new([4, 2, 32], &[520]) };
+        let x = all.inputs();
+        on_every_level(|| {
+            let [whole, _] = all.run(&x, false);
+            for last in [1, 17, 240, 241, 520] {
+                let one = Form { queries: vec![1], keys: vec![last], room: Some(520), ..all.clone() };
+                let mut alone = x.clone();
+                alone[0] = x[0][(last - 1) * 128..last * 128].to_vec();
+                assert_eq!(one.run(&alone, false)[0], whole[(last - 1) * 128..last * 128], "token {last}");
+            }
+        });
+    }
+}
+
+#[test]
+fn blocks_outside_the_window_are_not_touched() {
+    let form = Form { causal: true, window: Some(3), ..Form::new([1, 1, 8], &[900]) };
+    let mut x = form.inputs();
+    // Poison in three whole blocks of keys, seen last by query 721.
+    let blocks = 8 * 3 * KEYS;
+    x[1][..blocks].fill(f32::NAN);
+    x[2][..blocks].fill(f32::NAN);
+    let result = form.run(&x, false);
+    let clean = 8 * 768;
+    assert!(result[0][clean..].iter().all(|v| v.is_finite()) && result[0][8 * 721].is_nan());
+    let got = form.gradients(&x, &result, &vec![1.0; x[0].len()], false);
+    assert!(got.iter().take(3).all(|d| d[clean..].iter().all(|v| v.is_finite())));
 }
 
 #[test]
 fn reference_backward_is_the_gradient() {
-    for (causal, prefix_len, drop) in [(false, 0, false), (true, 2, false), (true, 1, true)] {
-        let dropout = drop.then_some(Dropout { probability: 0.3, key: 5, stream: 1 });
-        let (offsets, key_offsets) = (&[0, 2, 3], &[0, 3, 4]);
-        let p = Attention {
-            heads: 2,
-            kv_heads: 1,
-            head_dim: 3,
-            scale: 0.6,
-            causal,
-            offsets,
-            key_offsets,
-            prefix_len,
-            dropout,
-        };
-        let x = inputs(&p);
+    let small = Form { queries: vec![2, 1], ..Form::new([2, 1, 3], &[3, 1]) };
+    let dropout = Some(Dropout { probability: 0.3, key: 5, stream: 1 });
+    let causal = Form { causal: true, ..small.clone() };
+    let forms = [
+        small.clone(),
+        small.biased(),
+        causal.clone().prefix(2).biased(),
+        Form { window: Some(2), softcap: Some(1.2), room: Some(4), ..causal.clone().prefix(1).biased() },
+        Form { dropout, ..causal.prefix(1) },
+    ];
+    for form in forms {
+        let x = form.inputs();
         let dout = values(9, x[0].len());
-        let got = gradients(&p, &x, &run(&p, &x, true), &dout, true);
+        let got = form.gradients(&x, &form.run(&x, true), &dout, true);
         for i in 0..5 {
             assert_gradient(&x[i], &got[i], |moved| {
                 let mut x = x.clone();
                 x[i] = moved.to_vec();
-                crate::testing::dot(&run(&p, &x, true)[0], &dout)
+                dot(&form.run(&x, true)[0], &dout)
+            });
+        }
+        if let Some((table, first)) = &form.bias {
+            assert_gradient(table, &got[5], |table| {
+                let form = Form { bias: Some((table.to_vec(), *first)), ..form.clone() };
+                dot(&form.run(&x, true)[0], &dout)
             });
         }
     }
@@ -141,24 +247,18 @@ fn reference_backward_is_the_gradient() {
 
 #[test]
 fn threads_do_not_matter() {
-    let offsets: Vec<usize> = (0..12).map(|i| i * i * 2).collect();
     let dropout = Some(Dropout { probability: 0.1, key: 5, stream: 1 });
-    let p = Attention {
-        heads: 6,
-        kv_heads: 3,
-        head_dim: 32,
-        scale: 0.2,
-        causal: true,
-        offsets: &offsets,
-        key_offsets: &offsets,
-        prefix_len: 7,
-        dropout,
-    };
-    let x = inputs(&p);
-    let dout = values(9, x[0].len());
-    assert_same_bits_on_any_threads(|| {
-        let result = run(&p, &x, false);
-        let [out, lse] = result.clone();
-        [vec![out, lse], gradients(&p, &x, &result, &dout, false).to_vec()].concat().concat()
-    });
+    let lengths: Vec<usize> = (0..12).map(|i| i * i).collect();
+    let many = Form { causal: true, dropout, ..Form::new([6, 3, 32], &lengths).prefix(7).biased() };
+    let long = Form { causal: true, ..Form::new([2, 1, 16], &[1100]).prefix(1).biased() };
+    let window = Form { window: Some(300), softcap: Some(2.0), ..long.clone() };
+    for form in [many, long, window] {
+        let x = form.inputs();
+        let dout = values(9, x[0].len());
+        assert_same_bits_on_any_threads(|| {
+            let result = form.run(&x, false);
+            let gradients = form.gradients(&x, &result, &dout, false);
+            [result.to_vec(), gradients].concat().concat()
+        });
+    }
 }

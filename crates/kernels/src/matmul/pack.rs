@@ -35,7 +35,7 @@ pub(crate) fn with_scratch<R>(len: usize, f: impl FnOnce(&mut [f32]) -> R) -> R 
 
 /// An operand as stored: lanes (rows of the left, columns of the right operand) by terms of the sums.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub elements: Elements<'a>,
     /// Rows of the left operand, columns of the right one.
     pub lanes: usize,
@@ -47,7 +47,7 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// Writes lanes `lane..lane + count` of terms `from..from + terms` as `[terms, width]`, zeros beyond `count`.
-    pub(super) fn pack(
+    pub(crate) fn pack(
         &self,
         level: Level,
         lane: usize,

@@ -1,9 +1,12 @@
 //! Attention over ragged sequences; of the seq × seq scores only the log-sum-exp is kept.
 
+use super::elementwise::check_cap;
 use super::linear::sum_onto;
 use crate::backend::{AttentionInputs, AttentionShape, Ragged};
+use crate::buffer::Buffer;
 use crate::error::{Result, check};
 use crate::tensor::Tensor;
+use std::sync::Arc;
 use tenfold_kernels::dropout::Dropout;
 
 /// How an attention attends.
@@ -19,24 +22,47 @@ pub struct Attention {
     pub scale: f32,
     /// Whether a query sees only keys up to its own place.
     pub causal: bool,
+    /// How many tokens of its sequence a query sees at most: its own and those before it (sliding window, Beltagy
+    /// et al. 2020). Only with `causal`; a prefix is always seen.
+    pub window: Option<usize>,
+    /// Scaled scores become c · tanh(score / c) (Gemma 2).
+    pub softcap: Option<f32>,
     /// Dropout on the probabilities.
     pub dropout: Option<Dropout>,
+}
+
+/// What is added to scores by distance (Raffel et al. 2020).
+#[derive(Debug, Clone)]
+pub struct RelativeBias {
+    /// \[distances, heads\]; gradient flows into it.
+    pub table: Tensor,
+    /// The distance, key's place - query's place, that its first row belongs to.
+    pub first: isize,
 }
 
 impl Attention {
     /// Query \[queries, heads · head_dim\], key and value \[keys, kv_heads · head_dim\] ->
     /// \[queries, heads · head_dim\]. A sequence may have fewer queries than keys: those of the tokens whose
-    /// results are wanted, its last ones if causal. The keys and values of `prefix`
-    /// \[prefix, kv_heads · head_dim\] are seen by every query of every sequence.
+    /// results are wanted, its last ones if causal, its first otherwise. The keys and values of `prefix`
+    /// \[prefix, kv_heads · head_dim\] are seen by every query of every sequence. `keys` may have room
+    /// ([`Ragged::with_room`]).
+    ///
+    /// `bias` adds `table[j - i - first][head]` to the scaled, capped score of the query at place i and the key at place
+    /// j; a prefix stands at the places -prefix..-1.
     pub fn attend(
         &self,
         query: &Tensor,
         key: &Tensor,
         value: &Tensor,
         prefix: Option<(&Tensor, &Tensor)>,
+        bias: Option<&RelativeBias>,
         [queries, keys]: [&Ragged; 2],
     ) -> Result<Tensor> {
         self.check(query, key, value, prefix, [queries, keys])?;
+        let prefix_len = prefix.map_or(0, |(key, _)| key.rows());
+        if let Some(bias) = bias {
+            self.check_bias(bias, prefix_len, [queries, keys])?;
+        }
         let backend = query.backend();
         let shape = AttentionShape {
             heads: self.heads,
@@ -44,43 +70,38 @@ impl Attention {
             head_dim: self.head_dim,
             scale: self.scale,
             causal: self.causal,
+            window: self.window,
+            softcap: self.softcap,
+            bias_first: bias.map_or(0, |bias| bias.first),
             queries: queries.clone(),
             keys: keys.clone(),
-            prefix_len: prefix.map_or(0, |(key, _)| key.rows()),
+            prefix_len,
             dropout: self.dropout,
         };
-        let saved = [query, key, value].map(|tensor| tensor.buffer().clone());
-        let saved_prefix = prefix.map(|(key, value)| (key.buffer().clone(), value.buffer().clone()));
-        let inputs = AttentionInputs {
-            query: &saved[0],
-            key: &saved[1],
-            value: &saved[2],
-            prefix: saved_prefix.as_ref().map(|(key, value)| (&**key, &**value)),
+        let saved = Saved {
+            query: query.buffer().clone(),
+            key: key.buffer().clone(),
+            value: value.buffer().clone(),
+            prefix: prefix.map(|(key, value)| (key.buffer().clone(), value.buffer().clone())),
+            bias: bias.map(|bias| bias.table.buffer().clone()),
         };
-        let (y, lse) = backend.attention(&shape, inputs)?;
-        let prefix_traces = prefix.map_or((None, None), |(k, v)| (k.trace().clone(), v.trace().clone()));
-        let [q, k, v] = [query, key, value].map(|tensor| tensor.trace().clone());
-        let traces = [&q.clone(), &k.clone(), &v.clone(), &prefix_traces.0.clone(), &prefix_traces.1.clone()];
+        let (y, lse) = backend.attention(&shape, saved.inputs())?;
+        let trace = |tensor: Option<&Tensor>| tensor.and_then(|tensor| tensor.trace().clone());
+        let (prefix_key, prefix_value) = prefix.unzip();
+        let traces = [Some(query), Some(key), Some(value), prefix_key, prefix_value].map(trace);
+        let bias_trace = trace(bias.map(|bias| &bias.table));
+        let inputs: Vec<_> = traces.iter().chain([&bias_trace]).cloned().collect();
         // The backward pass needs the result too: both hold one buffer.
-        let y = std::sync::Arc::new(y);
+        let y = Arc::new(y);
         let result = y.clone();
-        Ok(Tensor::shared_result(backend, &traces, y, query.shape().to_vec(), move |dy, gradients| {
-            let inputs = AttentionInputs {
-                query: &saved[0],
-                key: &saved[1],
-                value: &saved[2],
-                prefix: saved_prefix.as_ref().map(|(key, value)| (&**key, &**value)),
-            };
-            let d = gradients.backend.attention_gradient(&shape, inputs, (&result, &lse), &dy)?;
-            let (dprefix_k, dprefix_v) = d.prefix.map_or((None, None), |(k, v)| (Some(k), Some(v)));
-            let targets = [
-                (q, Some(d.query)),
-                (k, Some(d.key)),
-                (v, Some(d.value)),
-                (prefix_traces.0, dprefix_k),
-                (prefix_traces.1, dprefix_v),
-            ];
-            for (trace, gradient) in targets {
+        let inputs: Vec<_> = inputs.iter().collect();
+        Ok(Tensor::shared_result(backend, &inputs, y, query.shape().to_vec(), move |dy, gradients| {
+            let wanted = bias_trace.is_some();
+            let d =
+                gradients.backend.attention_gradient(&shape, saved.inputs(), (&result, &lse), &dy, wanted)?;
+            let (prefix_key, prefix_value) = d.prefix.unzip();
+            let found = [Some(d.query), Some(d.key), Some(d.value), prefix_key, prefix_value, d.bias];
+            for (trace, gradient) in traces.into_iter().chain([bias_trace]).zip(found) {
                 if let Some(gradient) = gradient {
                     gradients.compute(&trace, |backend, onto| sum_onto(backend, gradient, onto))?;
                 }
@@ -98,6 +119,9 @@ impl Attention {
         [queries, keys]: [&Ragged; 2],
     ) -> Result<()> {
         let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let window = self.window.is_none_or(|window| window > 0 && self.causal);
+        check("attention", window, || "a window only if causal, above 0".into(), || format!("{self:?}"))?;
+        check_cap("attention", self.softcap)?;
         let grouped = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
         let found = || format!("{} and {}", self.heads, self.kv_heads);
         check("attention", grouped, || "heads that kv_heads divides".into(), found)?;
@@ -111,12 +135,67 @@ impl Attention {
             let fits = key.rows() == value.rows();
             check("attention", fits, || "a prefix of one length".into(), || format!("{key:?}, {value:?}"))?;
         }
-        for (tensor, ragged) in [(query, queries), (key, keys), (value, keys)] {
-            ragged.check("attention", tensor.rows())?;
+        queries.check("attention", query.rows())?;
+        for tensor in [key, value] {
+            keys.check_room("attention", tensor.rows())?;
         }
         let fewer = queries.sequences() == keys.sequences()
             && queries.lengths().zip(keys.lengths()).all(|(queries, keys)| queries <= keys);
         let found = || format!("queries {queries:?}, keys {keys:?}");
         check("attention", fewer, || "the same sequences, none with more queries than keys".into(), found)
+    }
+
+    /// Refuses a bias that does not reach over all distances between a query and a key it sees.
+    fn check_bias(
+        &self,
+        bias: &RelativeBias,
+        prefix_len: usize,
+        [queries, keys]: [&Ragged; 2],
+    ) -> Result<()> {
+        bias.table.require_f32("attention")?;
+        let (distances, heads) = (bias.table.rows() as isize, bias.table.cols());
+        check(
+            "attention",
+            heads == self.heads,
+            || format!("a bias [_, {}]", self.heads),
+            || heads.to_string(),
+        )?;
+        let places = queries.lengths().zip(keys.lengths()).filter(|(queries, _)| *queries > 0);
+        for (queries, keys) in places {
+            let [queries, keys] = [queries as isize, keys as isize];
+            let (first_place, last_place) =
+                if self.causal { (keys - queries, keys - 1) } else { (0, queries - 1) };
+            let nearest_key = match self.window {
+                Some(window) if prefix_len == 0 => (last_place + 1 - window as isize).max(0),
+                _ => -(prefix_len as isize),
+            };
+            let (low, high) =
+                (nearest_key - last_place, if self.causal { 0 } else { keys - 1 - first_place });
+            let fits = bias.first <= low && high < bias.first + distances;
+            let found = || format!("{} to {}", bias.first, bias.first + distances - 1);
+            check("attention", fits, || format!("a bias for the distances {low} to {high}"), found)?;
+        }
+        Ok(())
+    }
+}
+
+/// The operands, kept for the backward pass.
+struct Saved {
+    query: Arc<Buffer>,
+    key: Arc<Buffer>,
+    value: Arc<Buffer>,
+    prefix: Option<(Arc<Buffer>, Arc<Buffer>)>,
+    bias: Option<Arc<Buffer>>,
+}
+
+impl Saved {
+    fn inputs(&self) -> AttentionInputs<'_> {
+        AttentionInputs {
+            query: &self.query,
+            key: &self.key,
+            value: &self.value,
+            prefix: self.prefix.as_ref().map(|(key, value)| (&**key, &**value)),
+            bias: self.bias.as_deref(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::linear::sum_onto;
 use crate::error::{Result, check};
 use crate::tensor::Tensor;
+use std::sync::Arc;
 use tenfold_kernels::activation::Activation;
 use tenfold_kernels::dropout::Dropout;
 
@@ -76,6 +77,39 @@ impl Tensor {
         }))
     }
 
+    /// `kind(self) · up`, elementwise (SwiGLU, GEGLU; Shazeer 2020).
+    pub fn gated(&self, kind: Activation, up: &Tensor) -> Result<Tensor> {
+        self.require_f32("gated")?;
+        up.require_f32("gated")?;
+        let fits = self.shape() == up.shape();
+        check("gated", fits, || format!("{:?}", self.shape()), || format!("{:?}", up.shape()))?;
+        let backend = self.backend();
+        let y = backend.gated(kind, self.buffer(), up.buffer())?;
+        let (gate_trace, up_trace) = (self.trace().clone(), up.trace().clone());
+        let inputs = [&gate_trace.clone(), &up_trace.clone()];
+        let (gate, up) = (self.buffer().clone(), up.buffer().clone());
+        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+            let (dgate, dup) = gradients.backend.gated_gradient(kind, &gate, &up, &dy)?;
+            drop((gate, up, dy));
+            gradients.compute(&gate_trace, |backend, onto| sum_onto(backend, dgate, onto))?;
+            gradients.compute(&up_trace, |backend, onto| sum_onto(backend, dup, onto))
+        }))
+    }
+
+    /// `c · tanh(self / c)`, elementwise: logits within ±c (Gemma 2). `c` is positive.
+    pub fn softcap(&self, c: f32) -> Result<Tensor> {
+        self.require_f32("softcap")?;
+        check_cap("softcap", Some(c))?;
+        let backend = self.backend();
+        let y = Arc::new(backend.softcap(self.buffer(), c)?);
+        let (x, saved) = (self.trace().clone(), y.clone());
+        Ok(Tensor::shared_result(backend, &[&x.clone()], y, self.shape().to_vec(), move |dy, gradients| {
+            gradients.compute(&x, |backend, onto| {
+                sum_onto(backend, backend.softcap_gradient(&saved, c, &dy)?, onto)
+            })
+        }))
+    }
+
     /// Zeros some elements and scales the others up so that the expectation stays. Saves nothing:
     /// the mask is a function of a counter.
     pub fn dropout(&self, dropout: Dropout) -> Result<Tensor> {
@@ -87,4 +121,10 @@ impl Tensor {
             gradients.compute(&x, |backend, onto| sum_onto(backend, backend.dropout(dropout, &dy)?, onto))
         }))
     }
+}
+
+/// Refuses a cap that is not positive.
+pub(super) fn check_cap(operation: &'static str, softcap: Option<f32>) -> Result<()> {
+    let fits = softcap.is_none_or(|c| c > 0.0);
+    check(operation, fits, || "a cap above 0".into(), || format!("{softcap:?}"))
 }

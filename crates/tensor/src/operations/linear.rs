@@ -9,7 +9,16 @@ use std::sync::Arc;
 impl Tensor {
     /// \[rows, in\] · \[out, in\]ᵀ + \[out\] -> \[rows, out\]. A frozen weight may be of any format.
     pub fn linear(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let map = Map::new(self, weight, 1.0)?;
+        self.map(Map::new(self, weight, 1.0, Stored::OutIn)?, weight, bias)
+    }
+
+    /// \[rows, in\] · \[in, out\] + \[out\] -> \[rows, out\], the shape in which GPT-2 stores weights
+    /// (`Conv1D`); a weight's gradient has that shape too.
+    pub fn linear_transposed(&self, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        self.map(Map::new(self, weight, 1.0, Stored::InOut)?, weight, bias)
+    }
+
+    fn map(&self, map: Map, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         if let Some(bias) = bias {
             bias.require_f32("linear")?;
             let fits = bias.len() == map.outputs;
@@ -32,7 +41,7 @@ impl Tensor {
     /// `self + alpha · (x · weightᵀ)`: \[rows, out\] + \[rows, in\] · \[out, in\]ᵀ. Written onto `self`
     /// where nobody else holds it: the second half of a low-rank update costs no memory.
     pub fn add_linear(self, x: &Tensor, weight: &Tensor, alpha: f32) -> Result<Tensor> {
-        let map = Map::new(x, weight, alpha)?;
+        let map = Map::new(x, weight, alpha, Stored::OutIn)?;
         let fits = self.rows() == map.rows && self.cols() == map.outputs;
         let expected = || format!("a sum of [{}, {}]", map.rows, map.outputs);
         check("add_linear", fits, expected, || format!("{:?}", self.shape()))?;
@@ -63,6 +72,16 @@ struct Map {
     inputs: usize,
     outputs: usize,
     alpha: f32,
+    stored: Stored,
+}
+
+/// How a weight lies in memory.
+#[derive(Clone, Copy, PartialEq)]
+enum Stored {
+    /// \[out, in\].
+    OutIn,
+    /// \[in, out\].
+    InOut,
 }
 
 /// What the backward pass needs: an operand only where the other one's gradient is wanted.
@@ -74,16 +93,19 @@ struct Saved {
 }
 
 impl Map {
-    fn new(x: &Tensor, weight: &Tensor, alpha: f32) -> Result<Map> {
+    fn new(x: &Tensor, weight: &Tensor, alpha: f32, stored: Stored) -> Result<Map> {
         x.require_f32("linear")?;
-        let [outputs, inputs] = match weight.shape() {
-            [outputs, inputs] => [*outputs, *inputs],
+        let [outputs, inputs] = match (weight.shape(), stored) {
+            ([outputs, inputs], Stored::OutIn) | ([inputs, outputs], Stored::InOut) => [*outputs, *inputs],
             _ => [0, 0],
         };
         let fits = x.cols() == inputs && outputs > 0;
-        let expected = || format!("a weight of [_, {}]", x.cols());
+        let expected = || match stored {
+            Stored::OutIn => format!("a weight of [_, {}]", x.cols()),
+            Stored::InOut => format!("a weight of [{}, _]", x.cols()),
+        };
         check("linear", fits, expected, || format!("{:?}", weight.shape()))?;
-        Ok(Map { rows: x.rows(), inputs, outputs, alpha })
+        Ok(Map { rows: x.rows(), inputs, outputs, alpha, stored })
     }
 
     fn shape(&self, x: &Tensor) -> Vec<usize> {
@@ -100,7 +122,7 @@ impl Map {
             a: x,
             a_transposed: false,
             b: weight,
-            b_transposed: true,
+            b_transposed: self.stored == Stored::OutIn,
             m: self.rows,
             n: self.outputs,
             k: self.inputs,
@@ -115,7 +137,7 @@ impl Map {
             a: dy,
             a_transposed: false,
             b: weight,
-            b_transposed: false,
+            b_transposed: self.stored == Stored::InOut,
             m: self.rows,
             n: self.inputs,
             k: self.outputs,
@@ -124,19 +146,14 @@ impl Map {
         }
     }
 
-    /// dweight [out, in] = alpha · dyᵀ [out, rows] · x [rows, in]
+    /// dweight [out, in] = alpha · dyᵀ [out, rows] · x [rows, in], or its transpose where the weight is stored so.
     fn weight_gradient<'a>(&self, dy: &'a Buffer, x: &'a Buffer) -> MatMul<'a> {
-        MatMul {
-            a: dy,
-            a_transposed: true,
-            b: x,
-            b_transposed: false,
-            m: self.outputs,
-            n: self.inputs,
-            k: self.rows,
-            alpha: self.alpha,
-            bias: None,
-        }
+        let ((a, m), (b, n)) = match self.stored {
+            Stored::OutIn => ((dy, self.outputs), (x, self.inputs)),
+            Stored::InOut => ((x, self.inputs), (dy, self.outputs)),
+        };
+        let (k, alpha) = (self.rows, self.alpha);
+        MatMul { a, a_transposed: true, b, b_transposed: false, m, n, k, alpha, bias: None }
     }
 
     fn save(&self, x: &Tensor, weight: &Tensor) -> Saved {

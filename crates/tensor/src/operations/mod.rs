@@ -5,4 +5,7 @@ mod elementwise;
 mod linear;
 mod loss;
 mod norm;
+mod rotary;
 mod rows;
+#[cfg(test)]
+mod tests;

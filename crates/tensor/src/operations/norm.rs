@@ -30,4 +30,29 @@ impl Tensor {
             Ok(())
         }))
     }
+
+    /// `x / rms(x) · (offset + weight)` (Zhang and Sennrich 2019), eps inside the root; the offset is 1 for Gemma and 0
+    /// elsewhere. A row is `weight.len()` numbers: \[tokens, heads · head_dim\] with a weight \[head_dim\] norms
+    /// every head alone. -> shape of self. Keeps one number a row besides its input.
+    pub fn rms_norm(&self, weight: &Tensor, eps: f32, offset: f32) -> Result<Tensor> {
+        self.require_f32("rms_norm")?;
+        weight.require_f32("rms_norm")?;
+        let (cols, width) = (self.cols(), weight.len());
+        let fits = width > 0 && cols.is_multiple_of(width);
+        check("rms_norm", fits, || format!("a weight whose length divides {cols}"), || width.to_string())?;
+        let backend = self.backend();
+        let (y, rrms) = backend.rms_norm(self.buffer(), weight.buffer(), eps, offset)?;
+        let (x_trace, w_trace) = (self.trace().clone(), weight.trace().clone());
+        let inputs = [&x_trace.clone(), &w_trace.clone()];
+        let (x, weight) = (self.buffer().clone(), weight.buffer().clone());
+        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+            let affine = w_trace.is_some();
+            let (dx, dweight) =
+                gradients.backend.rms_norm_gradient(&x, &weight, offset, &rrms, &dy, affine)?;
+            if let Some(dweight) = dweight {
+                gradients.compute(&w_trace, |backend, onto| sum_onto(backend, dweight, onto))?;
+            }
+            gradients.compute(&x_trace, |backend, onto| sum_onto(backend, dx, onto))
+        }))
+    }
 }

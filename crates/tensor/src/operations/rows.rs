@@ -31,18 +31,30 @@ impl Tensor {
 
     /// Columns `first..first + width`: \[rows, cols\] -> \[rows, width\].
     pub fn select_columns(&self, first: usize, width: usize) -> Result<Tensor> {
+        self.select_grouped_columns(self.cols(), first, width)
+    }
+
+    /// Of every group of `group` columns the columns `first..first + width`: \[rows, n · group\] ->
+    /// \[rows, n · width\]. Takes query, key and value out of one product.
+    pub fn select_grouped_columns(&self, group: usize, first: usize, width: usize) -> Result<Tensor> {
         self.require_f32("select_columns")?;
         let (rows, cols) = (self.rows(), self.cols());
-        let fits = width > 0 && first.checked_add(width).is_some_and(|end| end <= cols);
+        let groups = group > 0 && cols.is_multiple_of(group);
+        check(
+            "select_columns",
+            groups,
+            || format!("groups of {group} columns"),
+            || format!("{cols} columns"),
+        )?;
+        let fits = width > 0 && first.checked_add(width).is_some_and(|end| end <= group);
         let found = || format!("{width} columns from {first} on");
-        check("select_columns", fits, || format!("columns within 0..{cols}"), found)?;
+        check("select_columns", fits, || format!("columns within 0..{group}"), found)?;
         let backend = self.backend();
-        let y = backend.columns(self.buffer(), cols, first, width)?;
-        let x = self.trace().clone();
-        Ok(Tensor::result(backend, &[&x.clone()], y, vec![rows, width], move |dy, gradients| {
-            gradients.compute(&x, |backend, onto| {
-                sum_onto(backend, backend.columns_gradient(&dy, cols, first, width)?, onto)
-            })
+        // A group is a row of its own here.
+        let y = backend.columns(self.buffer(), group, first, width)?;
+        let (x, shape) = (self.trace().clone(), vec![rows, cols / group * width]);
+        Ok(Tensor::result(backend, &[&x.clone()], y, shape, move |dy, gradients| {
+            gradients.compute(&x, |backend, onto| backend.columns_gradient(&dy, group, first, width, onto))
         }))
     }
 
