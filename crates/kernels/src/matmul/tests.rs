@@ -1,20 +1,21 @@
 //! Products of every form against plain loops, and against themselves on any number of threads.
 
 use super::*;
+use crate::elements::tests::stored;
+use crate::elements::{Format, quantize};
 use crate::testing::{
     assert_close, assert_gradient, assert_same_bits_on_any_threads, dot, on_every_level, values,
 };
 
-fn bf16(x: &[f32]) -> Vec<u16> {
-    x.iter().map(|v| (v.to_bits() >> 16) as u16).collect()
-}
-
 /// All combinations of transposition, storage, bias and accumulation for one shape.
 fn check_shape(m: usize, n: usize, k: usize) {
     let (a, b, bias, before) = (values(1, m * k), values(2, k * n), values(3, n), values(4, m * n));
-    let (a16, b16) = (bf16(&a), bf16(&b));
+    let [a16, b16] = [&a, &b].map(|x| quantize(Format::Bf16, x).unwrap());
     for case in 0..16 {
-        let storage = |x, narrow| if case & 4 != 0 { Elements::Bf16(narrow) } else { Elements::F32(x) };
+        let storage = |x, narrow| match case & 4 {
+            0 => Elements::F32(x),
+            _ => Elements::new(Format::Bf16, x.len(), narrow),
+        };
         let a = Matrix { elements: storage(&a, &a16), rows: m, cols: k, transposed: case & 1 != 0 };
         let b = Matrix { elements: storage(&b, &b16), rows: k, cols: n, transposed: case & 2 != 0 };
         let (bias, accumulate) = ((case & 8 != 0).then_some(&bias[..]), case & 8 == 0 && case & 1 == 0);
@@ -42,6 +43,30 @@ fn matches_the_reference() {
             check_shape(m, n, k);
         }
     });
+}
+
+/// A frozen weight [out, in] of every format, whose tiles begin anywhere in its blocks: forward and input gradient.
+#[test]
+fn every_format_matches_the_reference() {
+    let (outputs, inputs) = (70, 768);
+    for format in Format::ALL {
+        let bytes = stored(format, outputs * inputs);
+        let elements = Elements::new(format, outputs * inputs, &bytes);
+        let largest = elements.to_f32().iter().fold(1f32, |largest, x| largest.max(x.abs()));
+        let weight = Matrix::new(elements, outputs, inputs);
+        on_every_level(|| {
+            for rows in [1, 3, 20, 100] {
+                for weight in [weight.t(), weight] {
+                    let x = values(1, rows * weight.rows);
+                    let x = Matrix::f32(&x, rows, weight.rows);
+                    let (mut got, mut want) = (vec![0.0; rows * weight.cols], vec![0.0; rows * weight.cols]);
+                    matmul(1.0, x, weight, None, false, &mut got);
+                    reference::matmul(1.0, x, weight, None, false, &mut want);
+                    assert_close(&got, &want, 3e-5 * largest);
+                }
+            }
+        });
+    }
 }
 
 #[test]
