@@ -1,7 +1,7 @@
 //! The oracle of the tests: the same operations as plain loops with 64-bit sums.
 
 use crate::backend::{AttentionGradients, AttentionInputs, AttentionShape, MatMul, NormGradients};
-use crate::buffer::{Buffer, Mapped};
+use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::error::Result;
 use crate::host::{
     Host, Memory, attention_parameters, attention_slices, elements, implement_backend, read, write,

@@ -14,7 +14,8 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// `dtype` is the format in which matrices are kept; vectors are always f32.
+    /// `dtype` is the format in which matrices are kept, linear maps and embeddings alike. Vectors are always f32, and so
+    /// are matrices whose rows are no whole blocks of the format.
     pub fn new(checkpoint: &'a Checkpoint, backend: &Arc<dyn Backend>, dtype: Dtype) -> Loader<'a> {
         Loader { checkpoint, backend: backend.clone(), dtype }
     }
@@ -33,18 +34,22 @@ impl<'a> Loader<'a> {
         Ok(Norm { path, weight, bias, eps })
     }
 
-    /// A matrix \[rows, cols\] in the loader's format.
+    /// A matrix \[rows, cols\] in the loader's format, from the file as it is where it is kept so there.
     pub fn matrix(&self, name: String, rows: usize, cols: usize) -> Result<Weight> {
         let shape = [rows, cols];
         let view = self.view(&name, &shape)?;
-        let tensor = match (self.dtype, view.dtype) {
-            (Dtype::F32, checkpoint::Dtype::F32) => self.mapped(view, Dtype::F32, &shape)?,
-            (Dtype::Bf16, checkpoint::Dtype::BF16) => self.mapped(view, Dtype::Bf16, &shape)?,
-            (Dtype::F32, _) => Tensor::new(&self.backend, Class::Base, &shape, view.to_f32())?,
-            (Dtype::Bf16, _) => {
-                let narrow = view.to_f32().into_iter().map(to_bf16).collect();
-                Tensor::bf16(&self.backend, &shape, narrow)?
-            }
+        let dtype = if cols.is_multiple_of(self.dtype.block_len()) { self.dtype } else { Dtype::F32 };
+        let tensor = if stored(view.dtype) == Some(dtype) {
+            self.mapped(view, dtype, &shape)?
+        } else {
+            let tensor = Tensor::quantized(&self.backend, &shape, dtype, view.to_f32());
+            tensor.map_err(|fault| match fault {
+                tenfold_tensor::Error::Quantize { dtype } => {
+                    let expected = format!("finite numbers within the range of {dtype}");
+                    Error::malformed(self.checkpoint.file(), &name, expected, "larger ones")
+                }
+                fault => fault.into(),
+            })?
         };
         Ok(Weight { name, tensor })
     }
@@ -84,26 +89,12 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The nearest bf16, ties to even; not-a-numbers stay so.
-fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
-    }
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bf16_rounds_to_nearest_even() {
-        for (x, expected) in [(1.0, 0x3f80), (257.0 / 256.0, 0x3f80), (259.0 / 256.0, 0x3f82), (-2.0, 0xc000)]
-        {
-            assert_eq!(to_bf16(x), expected, "{x}");
-        }
-        assert_eq!(to_bf16(f32::INFINITY), 0x7f80);
-        assert!(f32::from_bits(u32::from(to_bf16(f32::NAN)) << 16).is_nan());
+/// The format of the engine that a file's type is.
+fn stored(dtype: checkpoint::Dtype) -> Option<Dtype> {
+    match dtype {
+        checkpoint::Dtype::F32 => Some(Dtype::F32),
+        checkpoint::Dtype::F16 => Some(Dtype::F16),
+        checkpoint::Dtype::BF16 => Some(Dtype::Bf16),
+        _ => None,
     }
 }
