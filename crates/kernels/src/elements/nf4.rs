@@ -8,7 +8,7 @@
 //! the four kinds in four arrays.
 
 use super::{Quantizer, Storage};
-use crate::simd::{Level, simd_fn};
+use crate::simd::Level;
 use rayon::prelude::*;
 use std::sync::LazyLock;
 
@@ -57,7 +57,7 @@ impl Storage for Nf4 {
     }
 
     fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
-        widen(level, bytes, &DYNAMIC, first, out);
+        widen(level, bytes, first, out);
     }
 
     fn at(&self, bytes: &[u8], i: usize) -> f32 {
@@ -85,15 +85,75 @@ fn f32_at(bytes: &[u8], place: usize) -> f32 {
     f32::from_le_bytes(bytes[place..].as_chunks().0[0])
 }
 
-simd_fn! {
-    fn widen(bytes: &[u8], dynamic: &[f32; 256], first: usize, out: &mut [f32]) {
-        let mean = f32_at(bytes, 0);
-        for (i, out) in out.as_chunks_mut::<LEN>().0.iter_mut().enumerate() {
-            let at = place(first + i);
-            let group = f32_at(bytes, place((first + i) / GROUP * GROUP) - 4);
-            let scale = dynamic[bytes[at] as usize] * group + mean;
-            for (o, q) in out.as_chunks_mut().0.iter_mut().zip(&bytes[at + 1..at + BYTES]) {
-                *o = [scale * QUANTILES[(q >> 4) as usize], scale * QUANTILES[(q & 15) as usize]];
+fn widen(level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
+    let (mean, dynamic) = (f32_at(bytes, 0), &*DYNAMIC);
+    for (i, out) in out.as_chunks_mut::<LEN>().0.iter_mut().enumerate() {
+        let at = place(first + i);
+        let group = f32_at(bytes, place((first + i) / GROUP * GROUP) - 4);
+        let scale = dynamic[bytes[at] as usize] * group + mean;
+        let q = &bytes[at + 1..].as_chunks().0[0];
+        let scaled = QUANTILES.map(|quantile| scale * quantile);
+        match level {
+            // SAFETY: a level above Scalar comes only from `detect`, which found its features on this machine.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { x86::look_up_512(&scaled, q, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { x86::look_up_256(&scaled, q, out) },
+            _ => look_up(&scaled, q, out),
+        }
+    }
+}
+
+/// The values that a block's halves of bytes number, the upper half first.
+fn look_up(values: &[f32; 16], q: &[u8; LEN / 2], out: &mut [f32; LEN]) {
+    for (o, q) in out.as_chunks_mut().0.iter_mut().zip(q) {
+        *o = [values[(q >> 4) as usize], values[(q & 15) as usize]];
+    }
+}
+
+/// The table lies in registers: memory would be asked once an element.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::LEN;
+    use std::arch::x86_64::*;
+
+    /// The halves of 8 bytes as 16 bytes, in the elements' order.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn halves(q: &[u8; 8]) -> __m128i {
+        let q = _mm_set_epi64x(0, i64::from_le_bytes(*q));
+        let low = _mm_set1_epi8(15);
+        _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16::<4>(q), low), _mm_and_si128(q, low))
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    pub(super) fn look_up_512(values: &[f32; 16], q: &[u8; LEN / 2], out: &mut [f32; LEN]) {
+        // SAFETY: 16 numbers are read from 16, and 16 written to 16.
+        unsafe {
+            let table = _mm512_loadu_ps(values.as_ptr());
+            for (out, q) in out.as_chunks_mut::<16>().0.iter_mut().zip(q.as_chunks().0) {
+                let at = _mm512_cvtepu8_epi32(halves(q));
+                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_permutexvar_ps(at, table));
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn look_up_256(values: &[f32; 16], q: &[u8; LEN / 2], out: &mut [f32; LEN]) {
+        // SAFETY: 16 numbers are read from 16, and 16 written to 16.
+        unsafe {
+            let (low, high) = (_mm256_loadu_ps(values.as_ptr()), _mm256_loadu_ps(values[8..].as_ptr()));
+            // The permutation reads three bits of a number, the choice between both its fourth, moved to the sign.
+            let eight = |at: __m256i| {
+                let (a, b) = (_mm256_permutevar8x32_ps(low, at), _mm256_permutevar8x32_ps(high, at));
+                _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(at)))
+            };
+            for (out, q) in out.as_chunks_mut::<16>().0.iter_mut().zip(q.as_chunks().0) {
+                let halves = halves(q);
+                _mm256_storeu_ps(out.as_mut_ptr(), eight(_mm256_cvtepu8_epi32(halves)));
+                let upper = _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(halves, halves));
+                _mm256_storeu_ps(out[8..].as_mut_ptr(), eight(upper));
             }
         }
     }

@@ -24,7 +24,9 @@ impl Storage for Q4_0 {
     }
 
     fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
-        widen(level, &bytes[BYTES * first..], out);
+        // One call a block: of a loop over blocks the compiler would make vectors across them, which is slow.
+        let blocks = &bytes.as_chunks().0[first..];
+        blocks.iter().zip(out.as_chunks_mut().0).for_each(|(block, out)| widen(level, block, out));
     }
 
     fn at(&self, bytes: &[u8], i: usize) -> f32 {
@@ -39,14 +41,13 @@ impl Storage for Q4_0 {
 }
 
 simd_fn! {
-    fn widen(bytes: &[u8], out: &mut [f32]) {
-        for ([low, high, q @ ..], out) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<LEN>().0) {
-            let d = f16::one([*low, *high]);
-            let (lower, upper) = out.split_at_mut(LEN / 2);
-            for ((l, u), q) in lower.iter_mut().zip(upper).zip(q) {
-                *l = d * ((q & 15) as i32 - 8) as f32;
-                *u = d * ((q >> 4) as i32 - 8) as f32;
-            }
+    fn widen(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let [low, high, q @ ..] = block;
+        let d = f16::one([*low, *high]);
+        let (lower, upper) = out.split_at_mut(LEN / 2);
+        for ((l, u), q) in lower.iter_mut().zip(upper).zip(q) {
+            *l = d * ((q & 15) as i32 - 8) as f32;
+            *u = d * ((q >> 4) as i32 - 8) as f32;
         }
     }
 }

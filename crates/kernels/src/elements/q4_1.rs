@@ -24,7 +24,9 @@ impl Storage for Q4_1 {
     }
 
     fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
-        widen(level, &bytes[BYTES * first..], out);
+        // One call a block: of a loop over blocks the compiler would make vectors across them, which is slow.
+        let blocks = &bytes.as_chunks().0[first..];
+        blocks.iter().zip(out.as_chunks_mut().0).for_each(|(block, out)| widen(level, block, out));
     }
 
     fn at(&self, bytes: &[u8], i: usize) -> f32 {
@@ -39,15 +41,13 @@ impl Storage for Q4_1 {
 }
 
 simd_fn! {
-    fn widen(bytes: &[u8], out: &mut [f32]) {
-        for (block, out) in bytes.as_chunks::<BYTES>().0.iter().zip(out.as_chunks_mut::<LEN>().0) {
-            let [d0, d1, m0, m1, q @ ..] = block;
-            let (d, m) = (f16::one([*d0, *d1]), f16::one([*m0, *m1]));
-            let (lower, upper) = out.split_at_mut(LEN / 2);
-            for ((l, u), q) in lower.iter_mut().zip(upper).zip(q) {
-                *l = d * (q & 15) as f32 + m;
-                *u = d * (q >> 4) as f32 + m;
-            }
+    fn widen(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let [d0, d1, m0, m1, q @ ..] = block;
+        let (d, m) = (f16::one([*d0, *d1]), f16::one([*m0, *m1]));
+        let (lower, upper) = out.split_at_mut(LEN / 2);
+        for ((l, u), q) in lower.iter_mut().zip(upper).zip(q) {
+            *l = d * (q & 15) as f32 + m;
+            *u = d * (q >> 4) as f32 + m;
         }
     }
 }

@@ -4,8 +4,8 @@ use crate::elements::Elements;
 use crate::simd::Level;
 use std::cell::Cell;
 
-/// Terms transposed together.
-const RUN: usize = 64;
+/// Terms transposed together: enough of a lane that widening it is not many calls, few enough for the L1 cache.
+const RUN: usize = 256;
 
 /// A cache line of f32: keeps scratch memory aligned for the widest vectors.
 #[derive(Clone, Copy)]
