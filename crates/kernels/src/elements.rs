@@ -176,6 +176,20 @@ impl<'a> Elements<'a> {
         }
     }
 
+    /// The same elements where they lie, if they are f32 already, else in `buffer`, which is as long as they are many.
+    pub(crate) fn widened<'b>(&self, level: Level, start: usize, buffer: &'b mut [f32]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        match self {
+            Elements::F32(x) => &x[start..start + buffer.len()],
+            Elements::Stored(x) => {
+                x.widen(level, start, buffer);
+                buffer
+            }
+        }
+    }
+
     /// Element `i` as f32, plainly: for references.
     pub(crate) fn at(&self, i: usize) -> f32 {
         match self {

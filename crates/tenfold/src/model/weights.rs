@@ -98,3 +98,58 @@ fn stored(dtype: checkpoint::Dtype) -> Option<Dtype> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::checkpoint::{HostTensor, WEIGHTS, write_tensors};
+    use std::collections::BTreeMap;
+    use tenfold_tensor::Cpu;
+
+    /// A folder with matrices `even` \[2, 64\] and `odd` \[2, 40\] and a vector `bias` \[64\].
+    fn folder(scale: f32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tensor = |shape: &[usize]| {
+            let len: usize = shape.iter().product();
+            let data = (0..len).map(|i| scale * ((i * 37 % 101) as f32 / 50.0 - 1.0)).collect();
+            HostTensor { shape: shape.to_vec(), data }
+        };
+        let tensors = [("even", tensor(&[2, 64])), ("odd", tensor(&[2, 40])), ("bias", tensor(&[64]))]
+            .map(|(n, t)| (n.into(), t));
+        write_tensors(&folder.path().join(WEIGHTS), &BTreeMap::from(tensors), &BTreeMap::new()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn matrices_of_whole_blocks_are_quantised_and_all_else_stays_f32() {
+        let (folder, backend) = (folder(1.0), Cpu::new());
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        let plain = Loader::new(&checkpoint, &backend, Dtype::F32).matrix("even".into(), 2, 64).unwrap();
+        let plain = plain.tensor.numbers().unwrap();
+        for (dtype, error) in
+            [(Dtype::Q8_0, 0.005), (Dtype::Q4_0, 0.14), (Dtype::Nf4, 0.17), (Dtype::Bf16, 0.004)]
+        {
+            let loader = Loader::new(&checkpoint, &backend, dtype);
+            let even = loader.matrix("even".into(), 2, 64).unwrap().tensor;
+            assert_eq!(even.dtype(), dtype);
+            let numbers = even.numbers().unwrap();
+            assert_ne!(numbers, plain);
+            assert!(numbers.iter().zip(&plain).all(|(a, b)| (a - b).abs() <= error), "{dtype:?}");
+            let odd = loader.matrix("odd".into(), 2, 40).unwrap().tensor;
+            assert_eq!(odd.dtype(), if dtype == Dtype::Bf16 { dtype } else { Dtype::F32 });
+            assert_eq!(loader.vector("bias".into(), 64).unwrap().tensor.dtype(), Dtype::F32);
+        }
+    }
+
+    #[test]
+    fn numbers_beyond_a_format_are_refused_by_name() {
+        let (folder, backend) = (folder(1e9), Cpu::new());
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        let loader = Loader::new(&checkpoint, &backend, Dtype::Q8_0);
+        let fault = loader.matrix("even".into(), 2, 64).err().unwrap().to_string();
+        assert!(
+            fault.ends_with("even: expected finite numbers within the range of q8_0, found larger ones"),
+            "{fault}"
+        );
+    }
+}

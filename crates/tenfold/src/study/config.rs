@@ -338,6 +338,18 @@ mod tests {
     }
 
     #[test]
+    fn weights_are_a_format_that_is_written() {
+        for known in ["f32", "bf16", "q8_0", "q4_0", "nf4"] {
+            let study = parse(SMALL, &[&format!("weights='{known}'")]).unwrap();
+            assert_eq!(study.dtype().unwrap().name(), known);
+        }
+        for unknown in ["q4_k", "fp8", ""] {
+            let message = parse(SMALL, &[&format!("weights='{unknown}'")]).unwrap_err().to_string();
+            assert!(message.contains("weights: there is no format of weights"), "{message}");
+        }
+    }
+
+    #[test]
     fn every_method_gets_as_many_candidates() {
         let message = parse(SMALL, &["methods.lora.learning_rates=[1e-3]", "search.candidates=2"])
             .unwrap_err()
