@@ -27,6 +27,8 @@ struct Product<'a> {
     out: Out,
     pack_left: bool,
     pack_right: bool,
+    /// Whether a block of the right operand is packed as one panel, of which the tiles read their columns: widening alone.
+    wide: bool,
     spread: bool,
 }
 
@@ -83,6 +85,7 @@ pub(super) fn run(
         out,
         pack_left: packs_left(&left),
         pack_right: packs_right(&shape, &left, &right),
+        wide: !right.along_k && is_few(&shape, &left),
         spread,
     };
     product.run();
@@ -106,7 +109,12 @@ fn packs_left(left: &Source) -> bool {
 /// The right operand may stay where it lies if its vectors do, and if few rows would profit from packing it.
 fn packs_right(shape: &Shape, left: &Source, right: &Source) -> bool {
     let whole = right.lanes.is_multiple_of(shape.lanes);
-    right.elements.as_f32().is_none() || right.along_k || !whole || left.lanes > 2 * shape.rows
+    right.elements.as_f32().is_none() || right.along_k || !whole || !is_few(shape, left)
+}
+
+/// Whether the left operand has too few rows for the right one to profit from being brought into panels.
+fn is_few(shape: &Shape, left: &Source) -> bool {
+    left.lanes <= 2 * shape.rows
 }
 
 impl Product<'_> {
@@ -152,7 +160,7 @@ impl Product<'_> {
         right: &mut [f32],
         fresh: bool,
     ) {
-        let (k, height, width) = (terms.len(), self.shape.rows, self.shape.cols());
+        let (k, height, width) = (terms.len(), self.shape.rows, self.right_width(cols.len()));
         let panels = if fresh { cols.len().div_ceil(width) } else { 0 };
         let strips = if self.pack_left { rows.len().div_ceil(height) } else { 0 };
         let (left_ptr, right_ptr) = (Shared::new(left), Shared::new(right));
@@ -173,10 +181,16 @@ impl Product<'_> {
         self.multiply(rows.len(), cols.len(), terms.len(), views);
     }
 
+    /// Columns of a packed panel of a block of `cols` columns.
+    fn right_width(&self, cols: usize) -> usize {
+        let width = self.shape.cols();
+        if self.wide { cols.next_multiple_of(width) } else { width }
+    }
+
     /// # Safety
     /// `out` holds all panels of the block, and no other task has this piece.
     unsafe fn right_piece(&self, piece: usize, cols: &Range<usize>, terms: &Range<usize>, out: Shared<f32>) {
-        let width = self.shape.cols();
+        let width = self.right_width(cols.len());
         // SAFETY: the caller's promise.
         unsafe {
             if self.right.along_k {
@@ -217,7 +231,7 @@ impl Product<'_> {
         left: &[f32],
         right: &[f32],
     ) -> Views {
-        let (k, height, width) = (terms.len(), self.shape.rows, self.shape.cols());
+        let (k, height, width) = (terms.len(), self.shape.rows, self.right_width(cols.len()));
         let left = match (self.left.along_k, self.left.elements.as_f32()) {
             (true, Some(x)) => {
                 Left::Rows { ptr: x[rows.start * self.left.k + terms.start..].as_ptr(), stride: self.left.k }
@@ -234,6 +248,7 @@ impl Product<'_> {
                 let lanes = self.right.lanes;
                 Right::rows(self.level, x[terms.start * lanes + cols.start..].as_ptr(), lanes)
             }
+            _ if self.wide => Right::rows(self.level, right.as_ptr(), width),
             _ => Right { ptr: right.as_ptr(), step: width, panel: width * k },
         };
         let mut out = self.out;

@@ -63,6 +63,16 @@ impl Source<'_> {
         (width, size): (usize, usize),
         out: Shared<f32>,
     ) {
+        if lanes.len() <= width {
+            for term in terms {
+                let at = (term - first) * width;
+                // SAFETY: the caller's promise.
+                let (out, rest) = unsafe { out.slice(at..at + width) }.split_at_mut(lanes.len());
+                self.elements.widen(level, term * self.lanes + lanes.start, out);
+                rest.fill(0.0);
+            }
+            return;
+        }
         let mut buffer = [0.0; 1024];
         let wide = buffer.len() / width * width;
         for term in terms {
