@@ -146,10 +146,12 @@ fn threads_do_not_matter() {
     for (m, n, k) in [(200, 120, 300), (333, 8, 400), (8, 384, 700), (700, 100, 8), (3, 600, 500)] {
         assert_same_bits_on_any_threads(|| {
             let (a, b) = (values(1, m * k), values(2, k * n));
+            let blocks = quantize(Format::Q8_0, &b).unwrap();
+            let forms = [Elements::F32(&b), Elements::new(Format::Q8_0, b.len(), &blocks)];
             let mut all = Vec::new();
-            for case in 0..4 {
+            for case in 0..8 {
                 let a = Matrix { elements: Elements::F32(&a), rows: m, cols: k, transposed: case & 1 != 0 };
-                let b = Matrix { elements: Elements::F32(&b), rows: k, cols: n, transposed: case & 2 != 0 };
+                let b = Matrix { elements: forms[case / 4], rows: k, cols: n, transposed: case & 2 != 0 };
                 let mut out = vec![0.0; m * n];
                 matmul(1.0, a, b, Some(&values(3, n)), false, &mut out);
                 all.extend(out);
