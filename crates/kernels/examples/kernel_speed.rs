@@ -1,11 +1,12 @@
 //! Prints how fast the kernels run here: matrix products in GFLOP/s, the rest in microseconds.
 //!
-//! `cargo run --release -p tenfold-kernels --example kernel_speed [seconds per line]`
+//! `cargo run --release -p tenfold-kernels --example kernel_speed [seconds per line [formats]]`
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use tenfold_kernels::attention::{self, Attention, Gradients, Spans};
 use tenfold_kernels::dropout::Dropout;
+use tenfold_kernels::elements::{Elements, Format, quantize};
 use tenfold_kernels::matmul::{Matrix, matmul};
 use tenfold_kernels::{activation, adamw, cross_entropy, dropout, elementwise, layer_norm, simd_level};
 
@@ -120,7 +121,6 @@ fn products(budget: Duration) {
         (1000, 384, 1536, "b^T "),
         (384, 1536, 1000, "a^T "),
         (384, 384, 1000, "both"),
-        (1000, 384, 384, "bf16"),
         (200, 384, 384, "b^T "),
         (200, 576, 1536, "b^T "),
         (64, 49152, 576, "b^T "),
@@ -135,7 +135,6 @@ fn products(budget: Duration) {
         (32, 2, 384, "b^T "),
         (1, 1536, 576, "b^T "),
         (1, 49152, 576, "b^T "),
-        (1, 49152, 576, "bf16"),
     ];
     println!(
         "{:>6} {:>6} {:>6} {:4} {:>9} {:>9} {:>10} {:>8}",
@@ -143,11 +142,9 @@ fn products(budget: Duration) {
     );
     for (m, n, k, form) in shapes {
         let (a, b, bias) = (values(m * k), values(k * n), values(n));
-        let narrow: Vec<u16> = b.iter().map(|v| (v.to_bits() >> 16) as u16).collect();
         let a =
             if matches!(form, "a^T " | "both") { Matrix::f32(&a, k, m).t() } else { Matrix::f32(&a, m, k) };
         let b = match form {
-            "bf16" => Matrix::bf16(&narrow, n, k).t(),
             "b^T " | "both" => Matrix::f32(&b, n, k).t(),
             _ => Matrix::f32(&b, k, n),
         };
@@ -156,7 +153,7 @@ fn products(budget: Duration) {
             best(budget, || matmul(1.0, a, b, Some(&bias), false, black_box(&mut out)))
         });
         let rate = seconds.map(|s| (2 * m * n * k) as f64 / s / 1e9);
-        let bytes = (4 * (m * k + m * n) + if form == "bf16" { 2 } else { 4 } * k * n) as f64;
+        let bytes = (4 * (m * k + m * n + k * n)) as f64;
         println!(
             "{m:6} {n:6} {k:6} {form} {:9.1} {:9.1} {:10.1} {:8.1}",
             rate[0],
@@ -164,6 +161,57 @@ fn products(budget: Duration) {
             seconds[0] * 1e6,
             bytes / seconds[0] / 1e9
         );
+    }
+}
+
+/// A frozen weight [out, in] of every format: the forward product and that of the input's gradient, on one thread. Each
+/// format runs in turn with f32, so that other work on the machine disturbs both alike.
+fn formats(budget: Duration) {
+    println!("frozen weights, one thread: microseconds, and the speed of f32's");
+    for (rows, outputs, inputs) in [
+        (1000, 1536, 768),
+        (1000, 768, 1536),
+        (64, 1536, 768),
+        (8, 1536, 768),
+        (1, 1536, 768),
+        (1, 24576, 768),
+    ] {
+        let count = outputs * inputs;
+        let numbers = values(count);
+        let plain = Matrix::f32(&numbers, outputs, inputs);
+        for format in Format::ALL {
+            // What we only read is filled with any bytes; scales of zero cost what others cost.
+            let bytes = match quantize(format, &numbers) {
+                Some(bytes) => bytes,
+                None => vec![0; format.bytes(count).unwrap_or(0)],
+            };
+            if format.bytes(inputs).is_none() {
+                continue;
+            }
+            let stored = Matrix::new(Elements::new(format, count, &bytes), outputs, inputs);
+            let line = [false, true].map(|gradient| {
+                let [plain, stored] =
+                    [plain, stored].map(|weight| if gradient { weight } else { weight.t() });
+                let (x, mut out) = (values(rows * plain.rows), vec![0.0; rows * plain.cols]);
+                let mut seconds = [f64::INFINITY; 2];
+                let start = Instant::now();
+                while start.elapsed() < budget || seconds[1].is_infinite() {
+                    for (seconds, weight) in seconds.iter_mut().zip([plain, stored]) {
+                        let x = Matrix::f32(&x, rows, weight.rows);
+                        let begin = Instant::now();
+                        matmul(1.0, x, weight, None, false, black_box(&mut out));
+                        *seconds = seconds.min(begin.elapsed().as_secs_f64());
+                    }
+                }
+                format!("{:9.1} {:5.1} %", seconds[1] * 1e6, 100.0 * seconds[0] / seconds[1])
+            });
+            println!(
+                "{rows:6} {outputs:6} {inputs:6} {:5} x w^T {}  dy w {}",
+                format.name(),
+                line[0],
+                line[1]
+            );
+        }
     }
 }
 
@@ -298,7 +346,12 @@ fn main() {
     let seconds = std::env::args().nth(1).and_then(|s| s.parse().ok()).unwrap_or(0.3);
     let budget = Duration::from_secs_f64(seconds);
     println!("{}, {:.0} GFLOP/s a core in registers", simd_level(), peak(budget));
-    rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread").install(|| shares(budget));
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread");
+    if std::env::args().nth(2).as_deref() == Some("formats") {
+        return one.install(|| formats(budget));
+    }
+    one.install(|| shares(budget));
+    one.install(|| formats(budget));
     products(budget);
     attentions(budget);
     others(budget);

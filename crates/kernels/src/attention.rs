@@ -356,7 +356,7 @@ impl<'a> Rows<'a> {
         let panels = out.chunks_exact_mut(cols * self.width);
         for (key, panel) in (0..self.count).step_by(cols).zip(panels) {
             let count = (self.count - key).min(cols);
-            source.pack(level, self.first + key, count, self.start, cols, panel);
+            source.pack_transposed(level, self.first + key, count, self.start, cols, panel);
         }
     }
 }

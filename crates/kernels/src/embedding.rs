@@ -48,11 +48,7 @@ pub mod reference {
     /// See [`super::forward`].
     pub fn forward(table: Elements, cols: usize, ids: &[u32], out: &mut [f32]) {
         for (i, o) in out.iter_mut().enumerate() {
-            let at = ids[i / cols] as usize * cols + i % cols;
-            *o = match table {
-                Elements::F32(x) => x[at],
-                Elements::Bf16(x) => f32::from_bits((x[at] as u32) << 16),
-            };
+            *o = table.at(ids[i / cols] as usize * cols + i % cols);
         }
     }
 
@@ -69,6 +65,7 @@ pub mod reference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elements::{Format, quantize};
     use crate::testing::{
         assert_close, assert_gradient, assert_same_bits_on_any_threads, dot, on_every_level, values,
     };
@@ -82,8 +79,8 @@ mod tests {
         on_every_level(|| {
             for (rows, cols, count) in [(1, 1, 0), (5, 3, 9), (300, 128, 400)] {
                 let (table, ids) = (values(1, rows * cols), ids(count, rows));
-                let bf16: Vec<u16> = table.iter().map(|v| (v.to_bits() >> 16) as u16).collect();
-                for table in [Elements::F32(&table), Elements::Bf16(&bf16)] {
+                let bf16 = quantize(Format::Bf16, &table).unwrap();
+                for table in [Elements::F32(&table), Elements::new(Format::Bf16, table.len(), &bf16)] {
                     let (mut a, mut b) = (vec![0.0; count * cols], vec![0.0; count * cols]);
                     forward(table, cols, &ids, &mut a);
                     reference::forward(table, cols, &ids, &mut b);

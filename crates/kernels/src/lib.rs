@@ -37,5 +37,5 @@ mod simd;
 #[cfg(test)]
 mod testing;
 
-pub use elements::Elements;
+pub use elements::{Elements, Format};
 pub use simd::{Level, simd_level, with_simd_level};

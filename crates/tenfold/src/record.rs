@@ -51,7 +51,7 @@ pub struct ModelIdentity {
     pub sha256: String,
     /// Parameters of the base model without a task's head.
     pub parameters: u64,
-    /// How the frozen weights are kept in memory: "f32", "bf16".
+    /// How the frozen weights are kept in memory: "f32", "bf16", "q8_0", "nf4", …
     pub weights: String,
 }
 

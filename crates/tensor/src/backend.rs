@@ -3,7 +3,7 @@
 //! Operations are coarse and work on whole buffers. Shapes and indices are checked above the seam;
 //! an implementation may rely on them. A new device implements this one trait.
 
-use crate::buffer::{Buffer, Mapped};
+use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::error::{Result, check};
 use crate::memory::{Class, Ledger};
 use std::sync::Arc;
@@ -194,10 +194,11 @@ pub trait Backend: Send + Sync {
 
     /// Copies numbers in.
     fn upload(&self, class: Class, numbers: Vec<f32>) -> Result<Buffer>;
-    /// Copies frozen bf16 numbers in.
-    fn upload_bf16(&self, class: Class, numbers: Vec<u16>) -> Result<Buffer>;
-    /// Takes frozen numbers from a file, without a copy where the device can.
-    fn map(&self, class: Class, mapped: Mapped) -> Result<Buffer>;
+    /// Takes `len` frozen numbers in as bytes of any format; [`Tensor::frozen`](crate::Tensor::frozen) has checked that
+    /// they are as many as the format wants.
+    fn upload_frozen(&self, class: Class, dtype: Dtype, len: usize, bytes: Vec<u8>) -> Result<Buffer>;
+    /// Takes `len` frozen numbers from a file, without a copy where the device can; checked likewise.
+    fn map(&self, class: Class, len: usize, mapped: Mapped) -> Result<Buffer>;
     /// Copies numbers out; frozen formats are widened.
     fn download(&self, buffer: &Buffer) -> Result<Vec<f32>>;
     /// `len` zeros.

@@ -5,33 +5,8 @@ use memmap2::Mmap;
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// The number format of a buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Dtype {
-    /// IEEE 754 single precision.
-    F32,
-    /// The upper half of a single: frozen weights only.
-    Bf16,
-}
-
-impl Dtype {
-    /// Bytes of one number.
-    pub fn size(self) -> usize {
-        match self {
-            Dtype::F32 => 4,
-            Dtype::Bf16 => 2,
-        }
-    }
-
-    /// The name used in studies and records.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F32 => "f32",
-            Dtype::Bf16 => "bf16",
-        }
-    }
-}
+/// The number format of a buffer; operations give f32, the others are frozen weights.
+pub use tenfold_kernels::Format as Dtype;
 
 /// A stretch of a memory-mapped file that holds little-endian numbers of one format.
 #[derive(Debug, Clone)]

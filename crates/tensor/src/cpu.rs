@@ -4,7 +4,7 @@ use crate::backend::{
     AttentionGradients, AttentionInputs, AttentionShape, LinearLoss, LinearLossGradients, MatMul,
     NormGradients,
 };
-use crate::buffer::{Buffer, Mapped};
+use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::error::Result;
 use crate::host::{
     Host, Memory, attention_parameters, attention_slices, elements, implement_backend, read, write,

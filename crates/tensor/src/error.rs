@@ -26,6 +26,12 @@ pub enum Error {
         /// One past the largest valid index.
         bound: usize,
     },
+    /// Numbers that cannot be brought into a format.
+    #[error("quantize: expected finite numbers within the range of {dtype}, found others")]
+    Quantize {
+        /// The format.
+        dtype: &'static str,
+    },
     /// An operand whose number format the operation cannot take.
     #[error("{operation}: {found} operands are not supported here, {expected} was expected")]
     Dtype {

@@ -9,32 +9,18 @@ use tenfold_kernels::matmul::Elements;
 /// Numbers in the memory of the process.
 pub(crate) enum Host {
     F32(Numbers),
-    Bf16(Vec<u16>),
-    Mapped(Mapped),
+    Frozen { dtype: Dtype, len: usize, bytes: Vec<u8> },
+    Mapped { len: usize, mapped: Mapped },
 }
 
 impl Host {
     pub(crate) fn elements(&self) -> Elements<'_> {
         match self {
             Host::F32(numbers) => Elements::F32(numbers),
-            Host::Bf16(numbers) => Elements::Bf16(numbers),
-            Host::Mapped(mapped) => mapped_elements(mapped),
-        }
-    }
-}
-
-fn mapped_elements(mapped: &Mapped) -> Elements<'_> {
-    let bytes = &mapped.map[mapped.range.clone()];
-    match mapped.dtype {
-        Dtype::F32 => {
-            // SAFETY: every bit pattern is a valid f32; `map` made sure of alignment and length.
-            let (_, numbers, _) = unsafe { bytes.align_to::<f32>() };
-            Elements::F32(numbers)
-        }
-        Dtype::Bf16 => {
-            // SAFETY: every bit pattern is a valid u16; `map` made sure of alignment and length.
-            let (_, numbers, _) = unsafe { bytes.align_to::<u16>() };
-            Elements::Bf16(numbers)
+            Host::Frozen { dtype, len, bytes } => Elements::new(*dtype, *len, bytes),
+            Host::Mapped { len, mapped } => {
+                Elements::new(mapped.dtype, *len, &mapped.map[mapped.range.clone()])
+            }
         }
     }
 }
@@ -53,10 +39,8 @@ impl Memory {
     pub(crate) fn buffer(&self, class: Option<Class>, host: Host) -> Buffer {
         let (len, dtype, bytes) = match &host {
             Host::F32(numbers) => (numbers.len(), Dtype::F32, numbers.bytes()),
-            Host::Bf16(numbers) => (numbers.len(), Dtype::Bf16, numbers.len() * Dtype::Bf16.size()),
-            Host::Mapped(mapped) => {
-                (mapped.range.len() / mapped.dtype.size(), mapped.dtype, mapped.range.len())
-            }
+            Host::Frozen { dtype, len, bytes } => (*len, *dtype, bytes.len()),
+            Host::Mapped { len, mapped } => (*len, mapped.dtype, mapped.range.len()),
         };
         let reservation = Reservation::new(&self.ledger, class, bytes as u64);
         Buffer::new(host, len, dtype, reservation)
@@ -79,20 +63,21 @@ impl Memory {
         self.result(numbers)
     }
 
+    /// Keeps bytes of `len` numbers as they are, but f32 as floats: operations read them in place.
+    pub(crate) fn frozen(&self, class: Class, dtype: Dtype, len: usize, bytes: Vec<u8>) -> Buffer {
+        let host = match dtype {
+            Dtype::F32 => Host::F32(Elements::new(dtype, len, &bytes).to_f32().into()),
+            _ => Host::Frozen { dtype, len, bytes },
+        };
+        self.buffer(Some(class), host)
+    }
+
     /// Keeps the mapping where the processor can read it in place, and copies it where it cannot.
-    pub(crate) fn map(&self, class: Class, mapped: Mapped) -> Buffer {
-        let bytes = &mapped.map[mapped.range.clone()];
-        let in_place =
-            cfg!(target_endian = "little") && bytes.as_ptr().align_offset(mapped.dtype.size()) == 0;
-        let host = match mapped.dtype {
-            _ if in_place => Host::Mapped(mapped),
-            Dtype::F32 => {
-                let floats = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-                Host::F32(floats.collect::<Vec<f32>>().into())
-            }
-            Dtype::Bf16 => {
-                Host::Bf16(bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]])).collect())
-            }
+    pub(crate) fn map(&self, class: Class, len: usize, mapped: Mapped) -> Buffer {
+        let elements = Elements::new(mapped.dtype, len, &mapped.map[mapped.range.clone()]);
+        let host = match (mapped.dtype, elements) {
+            (Dtype::F32, Elements::Stored(_)) => Host::F32(elements.to_f32().into()),
+            _ => Host::Mapped { len, mapped },
         };
         self.buffer(Some(class), host)
     }
@@ -143,12 +128,18 @@ macro_rules! implement_backend {
                 Ok(self.memory.buffer(Some(class), Host::F32(numbers.into())))
             }
 
-            fn upload_bf16(&self, class: Class, numbers: Vec<u16>) -> Result<Buffer> {
-                Ok(self.memory.buffer(Some(class), Host::Bf16(numbers)))
+            fn upload_frozen(
+                &self,
+                class: Class,
+                dtype: Dtype,
+                len: usize,
+                bytes: Vec<u8>,
+            ) -> Result<Buffer> {
+                Ok(self.memory.frozen(class, dtype, len, bytes))
             }
 
-            fn map(&self, class: Class, mapped: Mapped) -> Result<Buffer> {
-                Ok(self.memory.map(class, mapped))
+            fn map(&self, class: Class, len: usize, mapped: Mapped) -> Result<Buffer> {
+                Ok(self.memory.map(class, len, mapped))
             }
 
             fn download(&self, buffer: &Buffer) -> Result<Vec<f32>> {

@@ -27,6 +27,8 @@ struct Product<'a> {
     out: Out,
     pack_left: bool,
     pack_right: bool,
+    /// Whether a block of the right operand is packed as one panel, of which the tiles read their columns: widening alone.
+    wide: bool,
     spread: bool,
 }
 
@@ -83,6 +85,7 @@ pub(super) fn run(
         out,
         pack_left: packs_left(&left),
         pack_right: packs_right(&shape, &left, &right),
+        wide: !right.along_k && is_few(&shape, &left),
         spread,
     };
     product.run();
@@ -106,7 +109,12 @@ fn packs_left(left: &Source) -> bool {
 /// The right operand may stay where it lies if its vectors do, and if few rows would profit from packing it.
 fn packs_right(shape: &Shape, left: &Source, right: &Source) -> bool {
     let whole = right.lanes.is_multiple_of(shape.lanes);
-    right.elements.as_f32().is_none() || right.along_k || !whole || left.lanes > 2 * shape.rows
+    right.elements.as_f32().is_none() || right.along_k || !whole || !is_few(shape, left)
+}
+
+/// Whether the left operand has too few rows for the right one to profit from being brought into panels.
+fn is_few(shape: &Shape, left: &Source) -> bool {
+    left.lanes <= 2 * shape.rows
 }
 
 impl Product<'_> {
@@ -152,20 +160,20 @@ impl Product<'_> {
         right: &mut [f32],
         fresh: bool,
     ) {
-        let panels = if fresh { cols.len().div_ceil(self.shape.cols()) } else { 0 };
-        let strips = if self.pack_left { rows.len().div_ceil(self.shape.rows) } else { 0 };
+        let (k, height, width) = (terms.len(), self.shape.rows, self.right_width(cols.len()));
+        let panels = if fresh { cols.len().div_ceil(width) } else { 0 };
+        let strips = if self.pack_left { rows.len().div_ceil(height) } else { 0 };
         let (left_ptr, right_ptr) = (Shared::new(left), Shared::new(right));
-        let size = (panels * self.shape.cols() + strips * self.shape.rows) * terms.len();
-        parallel::tasks(panels + strips, self.spread && size >= parallel::SMALL, |task| {
-            // SAFETY: every panel and every strip is one task's own part of the scratch memory.
+        let of_right = pieces(&self.right, panels, k);
+        let size = (panels * width + strips * height) * k;
+        let tasks = of_right + pieces(&self.left, strips, k);
+        parallel::tasks(tasks, self.spread && size >= parallel::SMALL, |task| {
+            // SAFETY: the scratch memory holds all panels and strips, and every piece is one task's.
             unsafe {
-                if task < panels {
-                    let size = terms.len() * self.shape.cols();
-                    self.pack_panel(task, &cols, &terms, right_ptr.slice(task * size..(task + 1) * size));
+                if task < of_right {
+                    self.right_piece(task, &cols, &terms, right_ptr);
                 } else {
-                    let size = terms.len() * self.shape.rows;
-                    let strip = task - panels;
-                    self.pack_strip(strip, &rows, &terms, left_ptr.slice(strip * size..(strip + 1) * size));
+                    self.left_piece(task - of_right, &rows, &terms, left_ptr);
                 }
             }
         });
@@ -173,22 +181,44 @@ impl Product<'_> {
         self.multiply(rows.len(), cols.len(), terms.len(), views);
     }
 
-    fn pack_panel(&self, panel: usize, cols: &Range<usize>, terms: &Range<usize>, out: &mut [f32]) {
+    /// Columns of a packed panel of a block of `cols` columns.
+    fn right_width(&self, cols: usize) -> usize {
         let width = self.shape.cols();
-        let first = cols.start + panel * width;
-        let count = (cols.end - first).min(width);
-        self.right.pack(self.level, first, count, terms.start, width, out);
+        if self.wide { cols.next_multiple_of(width) } else { width }
     }
 
-    fn pack_strip(&self, strip: usize, rows: &Range<usize>, terms: &Range<usize>, out: &mut [f32]) {
+    /// # Safety
+    /// `out` holds all panels of the block, and no other task has this piece.
+    unsafe fn right_piece(&self, piece: usize, cols: &Range<usize>, terms: &Range<usize>, out: Shared<f32>) {
+        let width = self.right_width(cols.len());
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.right.along_k {
+                let out = panel(piece, width * terms.len(), out);
+                let first = cols.start + piece * width;
+                let count = (cols.end - first).min(width);
+                self.right.pack_transposed(self.level, first, count, terms.start, width, out);
+            } else {
+                pack_run(self.level, &self.right, piece, cols, terms, width, out);
+            }
+        }
+    }
+
+    /// # Safety
+    /// `out` holds all strips of the block, and no other task has this piece.
+    unsafe fn left_piece(&self, piece: usize, rows: &Range<usize>, terms: &Range<usize>, out: Shared<f32>) {
         let height = self.shape.rows;
-        let first = rows.start + strip * height;
-        let count = (rows.end - first).min(height);
-        if self.left.along_k {
-            let out = &mut out[..count * terms.len()];
-            self.left.widen_rows(self.level, first, terms.start, terms.len(), out);
-        } else {
-            self.left.pack(self.level, first, count, terms.start, height, out);
+        // SAFETY: the caller's promise.
+        unsafe {
+            if self.left.along_k {
+                let out = panel(piece, height * terms.len(), out);
+                let first = rows.start + piece * height;
+                let count = (rows.end - first).min(height);
+                let out = &mut out[..count * terms.len()];
+                self.left.widen_rows(self.level, first, terms.start, terms.len(), out);
+            } else {
+                pack_run(self.level, &self.left, piece, rows, terms, height, out);
+            }
         }
     }
 
@@ -201,7 +231,7 @@ impl Product<'_> {
         left: &[f32],
         right: &[f32],
     ) -> Views {
-        let (k, height, width) = (terms.len(), self.shape.rows, self.shape.cols());
+        let (k, height, width) = (terms.len(), self.shape.rows, self.right_width(cols.len()));
         let left = match (self.left.along_k, self.left.elements.as_f32()) {
             (true, Some(x)) => {
                 Left::Rows { ptr: x[rows.start * self.left.k + terms.start..].as_ptr(), stride: self.left.k }
@@ -218,6 +248,7 @@ impl Product<'_> {
                 let lanes = self.right.lanes;
                 Right::rows(self.level, x[terms.start * lanes + cols.start..].as_ptr(), lanes)
             }
+            _ if self.wide => Right::rows(self.level, right.as_ptr(), width),
             _ => Right { ptr: right.as_ptr(), step: width, panel: width * k },
         };
         let mut out = self.out;
@@ -255,6 +286,43 @@ impl Product<'_> {
             unsafe { block::multiply(self.level, rows, cols, k, views.left, views.right, views.out) };
         });
     }
+}
+
+/// Terms that are packed together where storage runs along the lanes.
+const TERMS: usize = 32;
+
+/// In how many pieces `panels` panels, or strips, of `k` terms are packed: one each where storage runs along the terms,
+/// else some terms of them all.
+fn pieces(source: &Source, panels: usize, k: usize) -> usize {
+    match panels {
+        0 => 0,
+        _ if source.along_k => panels,
+        _ => k.div_ceil(TERMS),
+    }
+}
+
+/// # Safety
+/// `out` holds the panels, of `size` each, and nobody else has this one.
+unsafe fn panel<'a>(number: usize, size: usize, out: Shared<f32>) -> &'a mut [f32] {
+    // SAFETY: the caller's promise.
+    unsafe { out.slice(number * size..(number + 1) * size) }
+}
+
+/// # Safety
+/// `out` holds all panels of the block, of `width` lanes each, and no other task has this piece.
+unsafe fn pack_run(
+    level: Level,
+    source: &Source,
+    piece: usize,
+    lanes: &Range<usize>,
+    terms: &Range<usize>,
+    width: usize,
+    out: Shared<f32>,
+) {
+    let from = terms.start + piece * TERMS;
+    let run = from..(from + TERMS).min(terms.end);
+    // SAFETY: the caller's promise.
+    unsafe { source.pack_terms(level, lanes, run, terms.start, (width, width * terms.len()), out) };
 }
 
 impl Views {

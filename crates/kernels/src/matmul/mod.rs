@@ -34,9 +34,9 @@ impl<'a> Matrix<'a> {
         Matrix { elements: Elements::F32(elements), rows, cols, transposed: false }
     }
 
-    /// A `[rows, cols]` bf16 matrix as stored.
-    pub fn bf16(elements: &'a [u16], rows: usize, cols: usize) -> Self {
-        Matrix { elements: Elements::Bf16(elements), rows, cols, transposed: false }
+    /// A `[rows, cols]` matrix as stored, of any format.
+    pub fn new(elements: Elements<'a>, rows: usize, cols: usize) -> Self {
+        Matrix { elements, rows, cols, transposed: false }
     }
 
     /// The transpose of this matrix over the same elements.
@@ -86,7 +86,7 @@ fn empty_sums(bias: Option<&[f32]>, accumulate: bool, n: usize, out: &mut [f32])
 
 /// Plain loops, f64 sums.
 pub mod reference {
-    use super::{Elements, Matrix, check};
+    use super::{Matrix, check};
 
     /// See [`super::matmul`].
     pub fn matmul(alpha: f32, a: Matrix, b: Matrix, bias: Option<&[f32]>, accumulate: bool, out: &mut [f32]) {
@@ -103,10 +103,7 @@ pub mod reference {
 
     fn at(x: &Matrix, row: usize, col: usize) -> f64 {
         let i = if x.transposed { col * x.rows + row } else { row * x.cols + col };
-        match x.elements {
-            Elements::F32(e) => e[i] as f64,
-            Elements::Bf16(e) => f32::from_bits((e[i] as u32) << 16) as f64,
-        }
+        x.elements.at(i) as f64
     }
 }
 

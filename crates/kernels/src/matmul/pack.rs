@@ -1,11 +1,13 @@
 //! Bringing stored matrices into tile-ready form: widening, transposing, and the scratch memory for both.
 
 use crate::elements::Elements;
+use crate::parallel::Shared;
 use crate::simd::Level;
 use std::cell::Cell;
+use std::ops::Range;
 
-/// Terms transposed together.
-const RUN: usize = 64;
+/// Terms transposed together: enough of a lane that widening it is not many calls, few enough for the L1 cache.
+const RUN: usize = 256;
 
 /// A cache line of f32: keeps scratch memory aligned for the widest vectors.
 #[derive(Clone, Copy)]
@@ -46,22 +48,45 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Writes lanes `lane..lane + count` of terms `from..from + terms` as `[terms, width]`, zeros beyond `count`.
-    pub(crate) fn pack(
+    /// Writes `terms` of `lanes`, of storage along the lanes, into panels of `width`: lane i of term p is at
+    /// `i / width * size + p * width + i % width`, both counted from the block's first, `first` being its first term;
+    /// the last panel is filled up with zeros. All panels at once, so that no block of a format is widened for each.
+    ///
+    /// # Safety
+    /// `out` holds the panels, and no other task writes these terms.
+    pub(super) unsafe fn pack_terms(
         &self,
         level: Level,
-        lane: usize,
-        count: usize,
-        from: usize,
-        width: usize,
-        out: &mut [f32],
+        lanes: &Range<usize>,
+        terms: Range<usize>,
+        first: usize,
+        (width, size): (usize, usize),
+        out: Shared<f32>,
     ) {
-        if self.along_k {
-            return self.pack_transposed(level, lane, count, from, width, out);
+        if lanes.len() <= width {
+            for term in terms {
+                let at = (term - first) * width;
+                // SAFETY: the caller's promise.
+                let (out, rest) = unsafe { out.slice(at..at + width) }.split_at_mut(lanes.len());
+                self.elements.widen(level, term * self.lanes + lanes.start, out);
+                rest.fill(0.0);
+            }
+            return;
         }
-        for (p, row) in out.chunks_exact_mut(width).enumerate() {
-            self.elements.widen(level, (from + p) * self.lanes + lane, &mut row[..count]);
-            row[count..].fill(0.0);
+        let mut buffer = [0.0; 1024];
+        let wide = buffer.len() / width * width;
+        for term in terms {
+            for lane in lanes.clone().step_by(wide) {
+                let buffer = &mut buffer[..wide.min(lanes.end - lane)];
+                let run = self.elements.widened(level, term * self.lanes + lane, buffer);
+                for (i, run) in run.chunks(width).enumerate() {
+                    let at = ((lane - lanes.start) / width + i) * size + (term - first) * width;
+                    // SAFETY: the caller's promise.
+                    let out = unsafe { out.slice(at..at + width) };
+                    out[..run.len()].copy_from_slice(run);
+                    out[run.len()..].fill(0.0);
+                }
+            }
         }
     }
 
@@ -72,7 +97,9 @@ impl Source<'_> {
         }
     }
 
-    fn pack_transposed(
+    /// Writes lanes `lane..lane + count` of terms from `from` on as `[terms, width]`, zeros beyond `count`, of storage
+    /// along the terms.
+    pub(crate) fn pack_transposed(
         &self,
         level: Level,
         lane: usize,

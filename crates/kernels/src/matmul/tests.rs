@@ -1,20 +1,21 @@
 //! Products of every form against plain loops, and against themselves on any number of threads.
 
 use super::*;
+use crate::elements::tests::stored;
+use crate::elements::{Format, quantize};
 use crate::testing::{
     assert_close, assert_gradient, assert_same_bits_on_any_threads, dot, on_every_level, values,
 };
 
-fn bf16(x: &[f32]) -> Vec<u16> {
-    x.iter().map(|v| (v.to_bits() >> 16) as u16).collect()
-}
-
 /// All combinations of transposition, storage, bias and accumulation for one shape.
 fn check_shape(m: usize, n: usize, k: usize) {
     let (a, b, bias, before) = (values(1, m * k), values(2, k * n), values(3, n), values(4, m * n));
-    let (a16, b16) = (bf16(&a), bf16(&b));
+    let [a16, b16] = [&a, &b].map(|x| quantize(Format::Bf16, x).unwrap());
     for case in 0..16 {
-        let storage = |x, narrow| if case & 4 != 0 { Elements::Bf16(narrow) } else { Elements::F32(x) };
+        let storage = |x, narrow| match case & 4 {
+            0 => Elements::F32(x),
+            _ => Elements::new(Format::Bf16, x.len(), narrow),
+        };
         let a = Matrix { elements: storage(&a, &a16), rows: m, cols: k, transposed: case & 1 != 0 };
         let b = Matrix { elements: storage(&b, &b16), rows: k, cols: n, transposed: case & 2 != 0 };
         let (bias, accumulate) = ((case & 8 != 0).then_some(&bias[..]), case & 8 == 0 && case & 1 == 0);
@@ -44,6 +45,29 @@ fn matches_the_reference() {
     });
 }
 
+/// A frozen weight [out, in] of every format, whose tiles begin anywhere in its blocks: forward and input gradient.
+#[test]
+fn every_format_matches_the_reference() {
+    let (outputs, inputs) = (70, 768);
+    for format in Format::ALL {
+        let bytes = stored(format, outputs * inputs);
+        let elements = Elements::new(format, outputs * inputs, &bytes);
+        let largest = elements.to_f32().iter().fold(1f32, |largest, x| largest.max(x.abs()));
+        let weight = Matrix::new(elements, outputs, inputs);
+        for (rows, weight) in [1, 20, 50].into_iter().flat_map(|rows| [(rows, weight.t()), (rows, weight)]) {
+            let x = values(1, rows * weight.rows);
+            let x = Matrix::f32(&x, rows, weight.rows);
+            let mut want = vec![0.0; rows * weight.cols];
+            reference::matmul(1.0, x, weight, None, false, &mut want);
+            on_every_level(|| {
+                let mut got = vec![0.0; rows * weight.cols];
+                matmul(1.0, x, weight, None, false, &mut got);
+                assert_close(&got, &want, 3e-5 * largest);
+            });
+        }
+    }
+}
+
 #[test]
 fn large_sums_and_sides_go_through_all_blocks() {
     check_shape(20, 9, 5000);
@@ -68,27 +92,27 @@ fn nan_and_infinity_stay_where_they_belong() {
 fn an_element_does_not_depend_on_its_place() {
     let (m, n, k) = (70, 100, 600);
     let (a, b) = (values(1, m * k), values(2, k * n));
-    let product = |rows: usize, transposed: bool| {
+    let blocks = quantize(Format::Q4_0, &b).unwrap();
+    let forms = [Elements::F32(&b), Elements::new(Format::Q4_0, b.len(), &blocks)];
+    let forms = forms.into_iter().flat_map(|elements| [(elements, false), (elements, true)]);
+    let product = |rows: usize, (elements, transposed): (Elements, bool)| {
         let mut out = vec![0.0; rows * n];
-        let b = Matrix { elements: Elements::F32(&b), rows: k, cols: n, transposed };
+        let b = Matrix { elements, rows: k, cols: n, transposed };
         matmul(1.0, Matrix::f32(&a[..rows * k], rows, k), b, None, false, &mut out);
         out
     };
     let mut all = Vec::new();
     on_every_level(|| {
-        for transposed in [false, true] {
-            let whole = product(m, transposed);
+        for form in forms.clone() {
+            let whole = product(m, form);
             for rows in [1, 2, 5, 8, 9, 17, 33] {
-                assert!(
-                    product(rows, transposed) == whole[..rows * n],
-                    "{rows} rows, transposed {transposed}"
-                );
+                assert!(product(rows, form) == whole[..rows * n], "{rows} rows, transposed {}", form.1);
             }
             all.push(whole);
         }
     });
-    if all.len() == 6 {
-        assert!(all[2..4] == all[4..6], "AVX2 and AVX-512 differ");
+    if all.len() == 12 {
+        assert!(all[4..8] == all[8..12], "AVX2 and AVX-512 differ");
     }
 }
 
@@ -122,10 +146,12 @@ fn threads_do_not_matter() {
     for (m, n, k) in [(200, 120, 300), (333, 8, 400), (8, 384, 700), (700, 100, 8), (3, 600, 500)] {
         assert_same_bits_on_any_threads(|| {
             let (a, b) = (values(1, m * k), values(2, k * n));
+            let blocks = quantize(Format::Q8_0, &b).unwrap();
+            let forms = [Elements::F32(&b), Elements::new(Format::Q8_0, b.len(), &blocks)];
             let mut all = Vec::new();
-            for case in 0..4 {
+            for case in 0..8 {
                 let a = Matrix { elements: Elements::F32(&a), rows: m, cols: k, transposed: case & 1 != 0 };
-                let b = Matrix { elements: Elements::F32(&b), rows: k, cols: n, transposed: case & 2 != 0 };
+                let b = Matrix { elements: forms[case / 4], rows: k, cols: n, transposed: case & 2 != 0 };
                 let mut out = vec![0.0; m * n];
                 matmul(1.0, a, b, Some(&values(3, n)), false, &mut out);
                 all.extend(out);

@@ -14,7 +14,8 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// `dtype` is the format in which matrices are kept; vectors are always f32.
+    /// `dtype` is the format in which matrices are kept, linear maps and embeddings alike. Vectors are always f32, and so
+    /// are matrices whose rows are no whole blocks of the format.
     pub fn new(checkpoint: &'a Checkpoint, backend: &Arc<dyn Backend>, dtype: Dtype) -> Loader<'a> {
         Loader { checkpoint, backend: backend.clone(), dtype }
     }
@@ -46,18 +47,22 @@ impl<'a> Loader<'a> {
         Ok(Norm { weight, kind: NormKind::Rms { offset }, eps })
     }
 
-    /// A matrix \[rows, cols\] in the loader's format.
+    /// A matrix \[rows, cols\] in the loader's format, from the file as it is where it is kept so there.
     pub fn matrix(&self, name: String, rows: usize, cols: usize) -> Result<Weight> {
         let shape = [rows, cols];
         let view = self.view(&name, &shape)?;
-        let tensor = match (self.dtype, view.dtype) {
-            (Dtype::F32, checkpoint::Dtype::F32) => self.mapped(view, Dtype::F32, &shape)?,
-            (Dtype::Bf16, checkpoint::Dtype::BF16) => self.mapped(view, Dtype::Bf16, &shape)?,
-            (Dtype::F32, _) => Tensor::new(&self.backend, Class::Base, &shape, view.to_f32())?,
-            (Dtype::Bf16, _) => {
-                let narrow = view.to_f32().into_iter().map(to_bf16).collect();
-                Tensor::bf16(&self.backend, &shape, narrow)?
-            }
+        let dtype = if cols.is_multiple_of(self.dtype.block_len()) { self.dtype } else { Dtype::F32 };
+        let tensor = if stored(view.dtype) == Some(dtype) {
+            self.mapped(view, dtype, &shape)?
+        } else {
+            let tensor = Tensor::quantized(&self.backend, &shape, dtype, view.to_f32());
+            tensor.map_err(|fault| match fault {
+                tenfold_tensor::Error::Quantize { dtype } => {
+                    let expected = format!("finite numbers within the range of {dtype}");
+                    Error::malformed(self.checkpoint.file(), &name, expected, "larger ones")
+                }
+                fault => fault.into(),
+            })?
         };
         Ok(Weight { name, tensor })
     }
@@ -107,26 +112,67 @@ impl<'a> Loader<'a> {
     }
 }
 
-/// The nearest bf16, ties to even; not-a-numbers stay so.
-fn to_bf16(x: f32) -> u16 {
-    let bits = x.to_bits();
-    if x.is_nan() {
-        return (bits >> 16) as u16 | 0x40;
+/// The format of the engine that a file's type is.
+fn stored(dtype: checkpoint::Dtype) -> Option<Dtype> {
+    match dtype {
+        checkpoint::Dtype::F32 => Some(Dtype::F32),
+        checkpoint::Dtype::F16 => Some(Dtype::F16),
+        checkpoint::Dtype::BF16 => Some(Dtype::Bf16),
+        _ => None,
     }
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::checkpoint::{HostTensor, WEIGHTS, write_tensors};
+    use std::collections::BTreeMap;
+    use tenfold_tensor::Cpu;
+
+    /// A folder with matrices `even` \[2, 64\] and `odd` \[2, 40\] and a vector `bias` \[64\].
+    fn folder(scale: f32) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let tensor = |shape: &[usize]| {
+            let len: usize = shape.iter().product();
+            let data = (0..len).map(|i| scale * ((i * 37 % 101) as f32 / 50.0 - 1.0)).collect();
+            HostTensor { shape: shape.to_vec(), data }
+        };
+        let tensors = [("even", tensor(&[2, 64])), ("odd", tensor(&[2, 40])), ("bias", tensor(&[64]))]
+            .map(|(n, t)| (n.into(), t));
+        write_tensors(&folder.path().join(WEIGHTS), &BTreeMap::from(tensors), &BTreeMap::new()).unwrap();
+        folder
+    }
 
     #[test]
-    fn bf16_rounds_to_nearest_even() {
-        for (x, expected) in [(1.0, 0x3f80), (257.0 / 256.0, 0x3f80), (259.0 / 256.0, 0x3f82), (-2.0, 0xc000)]
+    fn matrices_of_whole_blocks_are_quantised_and_all_else_stays_f32() {
+        let (folder, backend) = (folder(1.0), Cpu::new());
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        let plain = Loader::new(&checkpoint, &backend, Dtype::F32).matrix("even".into(), 2, 64).unwrap();
+        let plain = plain.tensor.numbers().unwrap();
+        for (dtype, error) in
+            [(Dtype::Q8_0, 0.005), (Dtype::Q4_0, 0.14), (Dtype::Nf4, 0.17), (Dtype::Bf16, 0.004)]
         {
-            assert_eq!(to_bf16(x), expected, "{x}");
+            let loader = Loader::new(&checkpoint, &backend, dtype);
+            let even = loader.matrix("even".into(), 2, 64).unwrap().tensor;
+            assert_eq!(even.dtype(), dtype);
+            let numbers = even.numbers().unwrap();
+            assert_ne!(numbers, plain);
+            assert!(numbers.iter().zip(&plain).all(|(a, b)| (a - b).abs() <= error), "{dtype:?}");
+            let odd = loader.matrix("odd".into(), 2, 40).unwrap().tensor;
+            assert_eq!(odd.dtype(), if dtype == Dtype::Bf16 { dtype } else { Dtype::F32 });
+            assert_eq!(loader.vector("bias".into(), 64).unwrap().tensor.dtype(), Dtype::F32);
         }
-        assert_eq!(to_bf16(f32::INFINITY), 0x7f80);
-        assert!(f32::from_bits(u32::from(to_bf16(f32::NAN)) << 16).is_nan());
+    }
+
+    #[test]
+    fn numbers_beyond_a_format_are_refused_by_name() {
+        let (folder, backend) = (folder(1e9), Cpu::new());
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        let loader = Loader::new(&checkpoint, &backend, Dtype::Q8_0);
+        let fault = loader.matrix("even".into(), 2, 64).err().unwrap().to_string();
+        assert!(
+            fault.ends_with("even: expected finite numbers within the range of q8_0, found larger ones"),
+            "{fault}"
+        );
     }
 }

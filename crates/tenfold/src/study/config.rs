@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+use tenfold_tensor::Dtype;
 
 /// A study with everything resolved. Serialises to the TOML that it is read from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,7 +19,7 @@ pub struct Study {
     pub name: String,
     /// A folder, a Hugging Face id or a catalog name.
     pub model: String,
-    /// How frozen matrices are kept in memory: "f32" or "bf16".
+    /// How frozen matrices are kept in memory: "f32", "bf16", "q8_0", "q4_0", "nf4", …
     pub weights: String,
     /// A built-in task, or the path of a task file.
     pub task: String,
@@ -179,6 +180,13 @@ impl Study {
         toml::to_string_pretty(self).unwrap_or_else(|error| unreachable!("a study is plain values: {error}"))
     }
 
+    /// The format in which frozen matrices are kept.
+    pub fn dtype(&self) -> Result<Dtype> {
+        let known = Dtype::ALL.into_iter().filter(|dtype| dtype.can_quantize());
+        let dtype = known.clone().find(|dtype| dtype.name() == self.weights);
+        dtype.ok_or_else(|| Error::unknown("format of weights", &self.weights, known.map(Dtype::name)))
+    }
+
     /// One line for each value that makes no sense.
     fn faults(&self) -> Vec<String> {
         let mut faults = self.train.faults();
@@ -200,8 +208,6 @@ impl Study {
             "model: expected a folder, a Hugging Face id or a catalog name".into(),
         );
         require(!self.task.is_empty(), "task: expected a built-in task or the path of a task file".into());
-        let weights = ["f32", "bf16"].contains(&self.weights.as_str());
-        require(weights, format!("weights: expected \"f32\" or \"bf16\", found \"{}\"", self.weights));
         require(!self.seeds.is_empty(), "seeds: expected at least one".into());
         require(
             !self.methods.is_empty(),
@@ -223,6 +229,9 @@ impl Study {
         ] {
             let fits = (least..=MOST).contains(&count);
             require(fits, format!("{key}: expected {least} to 1,000,000,000, found {count}"));
+        }
+        if let Err(error) = self.dtype() {
+            faults.push(format!("weights: {error}"));
         }
         if let Err(error) = crate::report::Purpose::named(&self.purpose) {
             faults.push(format!("purpose: {error}"));
@@ -325,6 +334,18 @@ mod tests {
         let message = parse(text, &[]).unwrap_err().to_string();
         for expected in ["train.batch_sise", "train.batch_size", "train.num_train_epochs"] {
             assert!(message.contains(expected), "{expected} not in:\n{message}");
+        }
+    }
+
+    #[test]
+    fn weights_are_a_format_that_is_written() {
+        for known in ["f32", "bf16", "q8_0", "q4_0", "nf4"] {
+            let study = parse(SMALL, &[&format!("weights='{known}'")]).unwrap();
+            assert_eq!(study.dtype().unwrap().name(), known);
+        }
+        for unknown in ["q4_k", "fp8", ""] {
+            let message = parse(SMALL, &[&format!("weights='{unknown}'")]).unwrap_err().to_string();
+            assert!(message.contains("weights: there is no format of weights"), "{message}");
         }
     }
 

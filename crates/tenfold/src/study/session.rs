@@ -12,7 +12,7 @@ use crate::task::Task;
 use crate::train::{Features, Rows};
 use serde_json::Value;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Cpu, Dtype};
+use tenfold_tensor::{Backend, Cpu};
 
 /// A study's model and data, ready.
 pub(super) struct Session {
@@ -52,8 +52,7 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<Session> {
         let located = store::locate(&study.model, progress)?;
-        let dtype = if study.weights == "bf16" { Dtype::Bf16 } else { Dtype::F32 };
-        let model = model::load(&located.dir, TaskType::SequenceClassification, backend, dtype)?;
+        let model = model::load(&located.dir, TaskType::SequenceClassification, backend, study.dtype()?)?;
         let tokenizer = Tokenizer::from_dir(&located.dir)?;
         tokenizer.check(&model.extents())?;
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();

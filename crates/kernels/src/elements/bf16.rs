@@ -1,0 +1,84 @@
+//! Bf16 (bfloat16): the upper 16 bits of an f32, little-endian.
+
+use super::{Quantizer, Storage};
+use crate::simd::{Level, simd_fn};
+
+pub(super) struct Bf16;
+
+impl Storage for Bf16 {
+    fn name(&self) -> &'static str {
+        "bf16"
+    }
+
+    fn bytes(&self, blocks: usize) -> Option<usize> {
+        blocks.checked_mul(2)
+    }
+
+    fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
+        widen(level, &bytes[2 * first..], out);
+    }
+
+    fn at(&self, bytes: &[u8], i: usize) -> f32 {
+        f32::from_le_bytes([0, 0, bytes[2 * i], bytes[2 * i + 1]])
+    }
+
+    fn quantizer(&self) -> Option<Quantizer> {
+        Some(|numbers| Some(numbers.iter().flat_map(|x| narrow(*x).to_le_bytes()).collect()))
+    }
+}
+
+simd_fn! {
+    fn widen(bytes: &[u8], out: &mut [f32]) {
+        for (o, x) in out.iter_mut().zip(bytes.as_chunks().0) {
+            *o = f32::from_bits((u16::from_le_bytes(*x) as u32) << 16);
+        }
+    }
+}
+
+/// The nearest bf16, ties to even; not-a-numbers stay so.
+fn narrow(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elements::tests::Golden;
+    use crate::elements::{Elements, Format};
+
+    #[test]
+    fn widens_exactly() {
+        crate::testing::on_every_level(|| {
+            let mut out = [0.0; 3];
+            let bytes = [9, 9, 0x80, 0x3F, 0x40, 0xC0, 0x80, 0x7F];
+            Elements::new(Format::Bf16, 4, &bytes).widen(crate::simd::level(), 1, &mut out);
+            assert_eq!(out, [1.0, -3.0, f32::INFINITY]);
+        });
+    }
+
+    #[test]
+    fn narrows_to_the_nearest_even() {
+        for (x, expected) in [(1.0, 0x3f80), (257.0 / 256.0, 0x3f80), (259.0 / 256.0, 0x3f82), (-2.0, 0xc000)]
+        {
+            assert_eq!(narrow(x), expected, "{x}");
+        }
+        assert_eq!(narrow(f32::INFINITY), 0x7f80);
+        assert!(f32::from_bits(u32::from(narrow(f32::NAN)) << 16).is_nan());
+    }
+
+    /// `gguf.quants.quantize` and `dequantize` of gguf 0.19.
+    #[test]
+    fn golden() {
+        Golden {
+            format: Format::Bf16,
+            first_bytes: "e3beb33e133f98bd",
+            bytes: 0x53f9_c41e_5f22_fb12,
+            numbers: 0x274d_cab1_4d54_d492,
+        }
+        .check();
+    }
+}

@@ -1,0 +1,102 @@
+//! Q4_1: blocks of 32, `d q + m` with f16 scale d and least number m and 4-bit q.
+//!
+//! Layout of a block (20 bytes): d, m, then 16 bytes as in Q4_0.
+
+use super::{Quantizer, Storage, by_blocks, f16};
+use crate::simd::{Level, simd_fn};
+
+const LEN: usize = 32;
+const BYTES: usize = 20;
+
+pub(super) struct Q4_1;
+
+impl Storage for Q4_1 {
+    fn name(&self) -> &'static str {
+        "q4_1"
+    }
+
+    fn block_len(&self) -> usize {
+        LEN
+    }
+
+    fn bytes(&self, blocks: usize) -> Option<usize> {
+        blocks.checked_mul(BYTES)
+    }
+
+    fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
+        // One call a block: of a loop over blocks the compiler would make vectors across them, which is slow.
+        let blocks = &bytes.as_chunks().0[first..];
+        blocks.iter().zip(out.as_chunks_mut().0).for_each(|(block, out)| widen(level, block, out));
+    }
+
+    fn at(&self, bytes: &[u8], i: usize) -> f32 {
+        let block = &bytes[BYTES * (i / LEN)..][..BYTES];
+        let q = block[4 + i % 16] >> (if i % LEN < 16 { 0 } else { 4 }) & 15;
+        f16::F16.at(block, 0) * f32::from(q) + f16::F16.at(block, 1)
+    }
+
+    fn quantizer(&self) -> Option<Quantizer> {
+        Some(|numbers| by_blocks(numbers, quantize))
+    }
+}
+
+simd_fn! {
+    fn widen(block: &[u8; BYTES], out: &mut [f32; LEN]) {
+        let [d0, d1, m0, m1, q @ ..] = block;
+        let (d, m) = (f16::one([*d0, *d1]), f16::one([*m0, *m1]));
+        let (lower, upper) = out.split_at_mut(LEN / 2);
+        for ((l, u), q) in lower.iter_mut().zip(upper).zip(q) {
+            *l = d * (q & 15) as f32 + m;
+            *u = d * (q >> 4) as f32 + m;
+        }
+    }
+}
+
+/// As ggml does it: the least number becomes 0, the greatest 15; both figures are rounded only afterwards.
+fn quantize(x: &[f32; LEN], block: &mut [u8; BYTES]) -> bool {
+    let least = x.iter().copied().fold(f32::INFINITY, f32::min);
+    let greatest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let d = (greatest - least) / 15.0;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let quantized = |x: f32| (((x - least) * inverse + 0.5) as u8).min(15);
+    block[..2].copy_from_slice(&f16::narrow(d).to_le_bytes());
+    block[2..4].copy_from_slice(&f16::narrow(least).to_le_bytes());
+    for (i, q) in block[4..].iter_mut().enumerate() {
+        *q = quantized(x[i]) | quantized(x[i + LEN / 2]) << 4;
+    }
+    f16::fits(d) && f16::fits(least) && x.iter().all(|x| x.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elements::Format;
+    use crate::elements::tests::{Golden, check_error};
+
+    #[test]
+    fn a_block_by_hand() {
+        let mut x = [-1.0; LEN];
+        (x[0], x[16], x[1], x[17]) = (14.0, 0.4, 2.0, 13.0);
+        let mut block = [0; BYTES];
+        assert!(quantize(&x, &mut block));
+        assert_eq!(block[..7], [0x00, 0x3c, 0x00, 0xbc, 0x1f, 0xe3, 0x00]);
+    }
+
+    #[test]
+    fn is_off_by_half_a_step_at_most() {
+        // The scale and the least number are halves themselves.
+        check_error(Format::Q4_1, LEN, |_, largest| largest / 15.0 + 3.0 * largest / 2048.0);
+    }
+
+    /// `gguf.quants.quantize` and `dequantize` of gguf 0.19.
+    #[test]
+    fn golden() {
+        Golden {
+            format: Format::Q4_1,
+            first_bytes: "ae2f9cba63ba6cb6a583a00b3dccddfc5a4e8bf3",
+            bytes: 0x19fa_1ca1_079e_17a8,
+            numbers: 0x9bee_4ef4_47e9_be0a,
+        }
+        .check();
+    }
+}
