@@ -8,8 +8,10 @@
 //! order, a key's gradients over the chunks of queries in order, whichever threads work on them.
 
 mod backward;
+mod cut;
 mod forward;
 pub mod reference;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +19,10 @@ pub use backward::backward;
 pub use forward::forward;
 
 use crate::dropout::Dropout;
-use crate::elements::Elements;
-use crate::matmul::pack::Source;
 use crate::matmul::tile::Shape;
 use crate::simd::{Level, simd_fn};
+use cut::{Block, Chunk, Key};
+use rows::Rows;
 use std::ops::Range;
 
 /// Queries of a head handled together.
@@ -109,32 +111,6 @@ impl Spans<'_> {
     }
 }
 
-/// A key: in the prefix, or the sequence's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
-    Prefix(usize),
-    Own(usize),
-}
-
-/// Some queries of one sequence.
-#[derive(Clone, Copy)]
-struct Chunk {
-    sequence: usize,
-    /// Which of the sequence's chunks.
-    number: usize,
-    /// First query within the sequence, and how many.
-    first: usize,
-    count: usize,
-}
-
-/// Some keys, all of the prefix or all a sequence's own.
-#[derive(Clone, Copy)]
-struct Block {
-    /// The first, and how many.
-    first: Key,
-    here: usize,
-}
-
 impl Attention<'_> {
     /// Index of a probability in the dropout mask, `token` being the row of the query and `key` counting from the
     /// sequence's first key or, in the prefix, from 2³¹.
@@ -162,75 +138,6 @@ impl Attention<'_> {
     /// Numbers between a token's queries, and between its keys, and those of the next.
     fn strides(&self) -> (usize, usize) {
         (self.heads * self.head_dim, self.kv_heads * self.head_dim)
-    }
-
-    /// Place in its sequence of a sequence's query.
-    fn place(&self, sequence: usize, query: usize) -> usize {
-        let first =
-            if self.causal { self.keys.lengths[sequence] - self.queries.lengths[sequence] } else { 0 };
-        first + query
-    }
-
-    /// Which of its sequence's keys a query sees.
-    fn visible(&self, sequence: usize, query: usize) -> Range<usize> {
-        if !self.causal {
-            return 0..self.keys.lengths[sequence];
-        }
-        let end = self.place(sequence, query) + 1;
-        self.window.map_or(0, |window| end.saturating_sub(window))..end
-    }
-
-    /// The part of a block that a query sees, counted from the block's first key.
-    fn visible_in(&self, block: Block, sequence: usize, query: usize) -> Range<usize> {
-        let Key::Own(first) = block.first else { return 0..block.here };
-        let visible = self.visible(sequence, query);
-        let inside = |key: usize| key.saturating_sub(first).min(block.here);
-        inside(visible.start)..inside(visible.end)
-    }
-
-    /// The block up to the last key that any of these queries sees, if they see any of it.
-    fn seen(&self, block: Block, chunk: Chunk) -> Option<Block> {
-        let start = self.visible_in(block, chunk.sequence, chunk.first).start;
-        let end = self.visible_in(block, chunk.sequence, chunk.first + chunk.count - 1).end;
-        (start < end).then_some(Block { here: end, ..block })
-    }
-
-    /// All chunks of queries.
-    fn chunks(&self) -> Vec<Chunk> {
-        let size = (CHUNK_ROWS / self.group()).max(CHUNK_QUERIES);
-        let of_sequence = |sequence: usize| {
-            let queries = self.queries.lengths[sequence];
-            let chunk =
-                move |(number, first)| Chunk { sequence, number, first, count: (queries - first).min(size) };
-            (0..queries).step_by(size).enumerate().map(chunk)
-        };
-        (0..self.sequences()).flat_map(of_sequence).collect()
-    }
-
-    /// The blocks of keys of which these queries see any, each with its number in the sequence: prefix first.
-    fn blocks(&self, chunk: Chunk) -> impl Iterator<Item = (usize, Block)> {
-        let keys = self.keys.lengths[chunk.sequence];
-        let cut = |keys: usize| (0..keys).step_by(KEYS).map(move |first| (first, (keys - first).min(KEYS)));
-        let prefix = cut(self.prefix_len).map(|(first, here)| Block { first: Key::Prefix(first), here });
-        let own = cut(keys).map(|(first, here)| Block { first: Key::Own(first), here });
-        let seen = move |(number, block)| Some((number, self.seen(block, chunk)?));
-        prefix.chain(own).enumerate().filter_map(seen)
-    }
-
-    /// Row of a sequence's key among the keys, or of a prefix's in the prefix.
-    fn key_row(&self, sequence: usize, key: Key) -> usize {
-        match key {
-            Key::Prefix(key) => key,
-            Key::Own(key) => self.keys.starts[sequence] + key,
-        }
-    }
-
-    /// Place of a key, counted as those of queries are.
-    fn key_place(&self, key: Key) -> isize {
-        match key {
-            Key::Prefix(key) => key as isize - self.prefix_len as isize,
-            Key::Own(key) => key as isize,
-        }
     }
 
     /// Whether the whole job is worth spreading over threads.
@@ -291,72 +198,6 @@ impl Attention<'_> {
             let at = usize::try_from(self.key_place(key) - place as isize - first)
                 .expect("the bias reaches over all distances");
             add_in_place(level, scores, &bias[head * distances..][at..at + scores.len()]);
-        }
-    }
-}
-
-impl Key {
-    fn plus(self, count: usize) -> Key {
-        match self {
-            Key::Prefix(key) => Key::Prefix(key + count),
-            Key::Own(key) => Key::Own(key + count),
-        }
-    }
-}
-
-/// One head's keys or values in a block.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    /// All rows of where they come from.
-    source: &'a [f32],
-    /// Numbers between rows.
-    stride: usize,
-    /// First row, and how many.
-    first: usize,
-    count: usize,
-    /// Where the head starts in a row, and its width.
-    start: usize,
-    width: usize,
-}
-
-impl<'a> Rows<'a> {
-    fn of(
-        p: &Attention,
-        own: &'a [f32],
-        prefix: &'a [f32],
-        sequence: usize,
-        kv_head: usize,
-        block: Block,
-    ) -> Rows<'a> {
-        let source = if matches!(block.first, Key::Own(_)) { own } else { prefix };
-        let (first, width) = (p.key_row(sequence, block.first), p.head_dim);
-        let stride = p.kv_heads * width;
-        Rows { source, stride, first, count: block.here, start: kv_head * width, width }
-    }
-
-    /// The first number.
-    fn ptr(&self) -> *const f32 {
-        self.source[self.first * self.stride + self.start..].as_ptr()
-    }
-
-    /// As a right operand `[keys, width]`: rows of `padded` numbers, zeros behind the width.
-    fn copy_padded(&self, padded: usize, out: &mut [f32]) {
-        let rows = self.source[self.first * self.stride..].chunks_exact(self.stride).take(self.count);
-        for (row, out) in rows.zip(out.chunks_exact_mut(padded)) {
-            out[..self.width].copy_from_slice(&row[self.start..self.start + self.width]);
-            out[self.width..].fill(0.0);
-        }
-    }
-
-    /// As a right operand `[width, keys]`: panels of a tile's columns, zeros behind the keys.
-    fn copy_transposed(&self, level: Level, out: &mut [f32]) {
-        let cols = Shape::of(level).cols();
-        let lanes = self.source.len() / self.stride;
-        let source = Source { elements: Elements::F32(self.source), lanes, k: self.stride, along_k: true };
-        let panels = out.chunks_exact_mut(cols * self.width);
-        for (key, panel) in (0..self.count).step_by(cols).zip(panels) {
-            let count = (self.count - key).min(cols);
-            source.pack_transposed(level, self.first + key, count, self.start, cols, panel);
         }
     }
 }

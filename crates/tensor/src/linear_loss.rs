@@ -8,10 +8,13 @@ use tenfold_kernels::matmul::Matrix;
 /// Logits that exist at a time, in bytes; at least one row.
 const CHUNK_BYTES: usize = 16 << 20;
 
+type MatMul = fn(f32, Matrix, Matrix, Option<&[f32]>, bool, &mut [f32]);
+type CrossEntropy = fn(&mut [f32], &[u32], Option<f32>, Option<f32>, &mut [f32]);
+
 /// The kernels of one backend that the loss is made of.
 pub(crate) struct Kernels {
-    pub(crate) matmul: fn(f32, Matrix, Matrix, Option<&[f32]>, bool, &mut [f32]),
-    pub(crate) cross_entropy: fn(&mut [f32], &[u32], Option<f32>, Option<f32>, &mut [f32]),
+    pub(crate) matmul: MatMul,
+    pub(crate) cross_entropy: CrossEntropy,
     pub(crate) column_sums: fn(&[f32], usize, &mut [f32]),
     pub(crate) add_assign: fn(&mut [f32], &[f32]),
 }

@@ -205,20 +205,17 @@ impl Inputs<'_> {
         }
     }
 
-    /// This head's output of a token.
-    fn output(&self, token: usize, head: usize) -> &mut [f32] {
+    fn scale_output(&self, token: usize, head: usize, factor: f32) {
         let at = (token * self.p.heads + head) * self.p.head_dim;
         // SAFETY: this token and head are the calling task's own.
-        unsafe { self.out.slice(at..at + self.p.head_dim) }
-    }
-
-    fn scale_output(&self, token: usize, head: usize, factor: f32) {
-        scale_in_place(self.level, self.output(token, head), factor);
+        scale_in_place(self.level, unsafe { self.out.slice(at..at + self.p.head_dim) }, factor);
     }
 
     fn clear_output(&self, work: &Work, head: usize, i: usize) {
         let (token, head) = self.token_and_head(work, head, i);
-        self.output(token, head).fill(0.0);
+        let at = (token * self.p.heads + head) * self.p.head_dim;
+        // SAFETY: this token and head are the calling task's own.
+        unsafe { self.out.slice(at..at + self.p.head_dim) }.fill(0.0);
     }
 
     /// `scores[count, here] = scale * q k^T`.
