@@ -1,0 +1,163 @@
+//! Records of Parquet files as the Hub writes them: nested lists and structs, pages plain or under snappy, zstd, gzip.
+//!
+//! The `parquet` crate decodes; what it does not expect of a file it may meet with a panic, which is an error here.
+
+use super::records::{Fields, Place, Record};
+use crate::{Error, Result, guard};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::{Field, Row};
+use serde_json::{Map, Value};
+use std::fs::File;
+use std::path::Path;
+
+/// A file that claims more rows is not believed.
+const MOST_ROWS: i64 = 100_000_000;
+
+/// Values nested deeper are not read, so that no file can exhaust the stack; as deep as serde_json goes.
+const DEEPEST: usize = 128;
+
+/// All rows of the file at `path`.
+pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mut records = Vec::new();
+    let found = match guard::quietly(|| rows(file, &mut records)) {
+        Ok(Ok(())) => return Ok(records),
+        Ok(Err(error)) => error,
+        Err(panic) => panic,
+    };
+    let place = match records.last() {
+        Some(Record { place, .. }) => format!("after {place}"),
+        None => "whole file".into(),
+    };
+    Err(Error::malformed(path, place, "rows of a Parquet file", found))
+}
+
+fn rows(file: File, records: &mut Vec<Record>) -> std::result::Result<(), String> {
+    let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
+    let metadata = reader.metadata().file_metadata();
+    if metadata.schema_descr().num_columns() == 0 {
+        return Err("no columns".into());
+    }
+    for group in 0..reader.num_row_groups() {
+        let rows = reader.get_row_group(group).map_err(|error| error.to_string())?;
+        let claimed = rows.metadata().num_rows();
+        if !(0..=MOST_ROWS).contains(&claimed) {
+            return Err(format!("a row group that claims {claimed} rows"));
+        }
+        let rows = rows.get_row_iter(None).map_err(|error| error.to_string())?;
+        for (index, row) in rows.enumerate() {
+            let row = row.map_err(|error| error.to_string())?;
+            let place = Place::Row { group: group + 1, row: index + 1 };
+            records.push(Record { place, fields: Fields::Object(object(&row, 0)?) });
+        }
+    }
+    match records.is_empty() {
+        true => Err("no rows".into()),
+        false => Ok(()),
+    }
+}
+
+fn object(row: &Row, depth: usize) -> std::result::Result<Map<String, Value>, String> {
+    row.get_column_iter().map(|(name, field)| Ok((name.clone(), value(field, depth + 1)?))).collect()
+}
+
+/// Numbers, texts, lists and structs as JSON has them; dates and decimals as their text.
+fn value(field: &Field, depth: usize) -> std::result::Result<Value, String> {
+    if depth > DEEPEST {
+        return Err(format!("values nested more than {DEEPEST} deep"));
+    }
+    Ok(match field {
+        Field::Null => Value::Null,
+        Field::Bool(truth) => Value::from(*truth),
+        Field::Byte(number) => Value::from(*number),
+        Field::Short(number) => Value::from(*number),
+        Field::Int(number) => Value::from(*number),
+        Field::Long(number) => Value::from(*number),
+        Field::UByte(number) => Value::from(*number),
+        Field::UShort(number) => Value::from(*number),
+        Field::UInt(number) => Value::from(*number),
+        Field::ULong(number) => Value::from(*number),
+        Field::Float(number) => Value::from(*number),
+        Field::Double(number) => Value::from(*number),
+        Field::Str(text) => Value::from(text.as_str()),
+        Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
+            Ok(text) => Value::from(text),
+            Err(error) => return Err(format!("bytes that are not UTF-8 ({error})")),
+        },
+        Field::Group(row) => Value::Object(object(row, depth)?),
+        Field::ListInternal(list) => Value::Array(
+            list.elements().iter().map(|field| value(field, depth + 1)).collect::<Result<_, _>>()?,
+        ),
+        Field::MapInternal(map) => {
+            let entry = |(key, field): &(Field, Field)| Ok((key.to_string(), value(field, depth + 1)?));
+            Value::Object(map.entries().iter().map(entry).collect::<std::result::Result<_, String>>()?)
+        }
+        other => Value::String(other.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::fs;
+
+    // The files were written by pyarrow 22 or later.
+    const CHAT: &[u8] = include_bytes!("../../tests/parquet/chat.snappy.parquet");
+    const FLAT: [&[u8]; 3] = [
+        include_bytes!("../../tests/parquet/flat.zstd.parquet"),
+        include_bytes!("../../tests/parquet/flat.gzip.parquet"),
+        include_bytes!("../../tests/parquet/flat.none.parquet"),
+    ];
+
+    fn read_bytes(bytes: &[u8]) -> Result<Vec<(Place, Value)>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        fs::write(&path, bytes).unwrap();
+        let plain = |record: Record| match record.fields {
+            Fields::Object(fields) => (record.place, Value::Object(fields)),
+            Fields::Table(_) => panic!("a table out of Parquet"),
+        };
+        Ok(read(&path)?.into_iter().map(plain).collect())
+    }
+
+    #[test]
+    fn every_compression_gives_the_same_rows_with_their_places() {
+        for file in FLAT {
+            let rows = read_bytes(file).unwrap();
+            assert_eq!(rows.len(), 6);
+            let place = Place::Row { group: 2, row: 2 };
+            assert_eq!(rows[5], (place, json!({"text": "a \u{e9} z", "label": 1})));
+            assert_eq!(rows[1].1, json!({"text": "row 1", "label": 1}));
+        }
+    }
+
+    #[test]
+    fn lists_of_structs_come_out_nested_and_missing_values_as_null() {
+        let rows = read_bytes(CHAT).unwrap();
+        let messages =
+            json!([{"role": "user", "content": "Two plus two?"}, {"role": "assistant", "content": "Four."}]);
+        assert_eq!(rows[0], (Place::Row { group: 1, row: 1 }, json!({"messages": messages, "score": 1})));
+        assert_eq!(rows[1].1["messages"][1]["content"], "caf\u{e9}?");
+        assert_eq!(rows[1].1["score"], Value::Null);
+    }
+
+    /// Cuts and damages good files everywhere; whatever comes, it is rows or an error that names the file.
+    #[test]
+    fn damaged_files_are_errors_and_never_panics() {
+        for good in [CHAT, FLAT[0], FLAT[1], FLAT[2]] {
+            for end in (0..good.len()).step_by(7) {
+                let error = read_bytes(&good[..end]).unwrap_err().to_string();
+                assert!(error.contains("a.parquet"), "{error}");
+            }
+            let mut state = 1u64;
+            for _ in 0..300 {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                let mut damaged = good.to_vec();
+                let place = (state >> 33) as usize % damaged.len();
+                damaged[place] = (state >> 20) as u8;
+                let _ = read_bytes(&damaged);
+            }
+        }
+    }
+}
