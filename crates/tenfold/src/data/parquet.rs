@@ -8,17 +8,28 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// A file that claims more rows is not believed.
 const MOST_ROWS: i64 = 100_000_000;
+
+/// The crate walks the schema's tree by recursion, so that its depth must be known to be harmless before: no deeper than
+/// this many elements.
+const MOST_SCHEMA_ELEMENTS: u64 = 1000;
 
 /// Values nested deeper are not read, so that no file can exhaust the stack; as deep as serde_json goes.
 const DEEPEST: usize = 128;
 
 /// All rows of the file at `path`.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    let elements = schema_elements(&mut file).map_err(Error::io("read", path))?;
+    if elements.is_none_or(|elements| elements > MOST_SCHEMA_ELEMENTS) {
+        let expected = format!("a Parquet file with a schema of at most {MOST_SCHEMA_ELEMENTS} elements");
+        let found = elements.map_or("no such schema".into(), |elements| elements.to_string());
+        return Err(Error::malformed(path, "footer", expected, found));
+    }
     let mut records = Vec::new();
     let found = match guard::quietly(|| rows(file, &mut records)) {
         Ok(Ok(())) => return Ok(records),
@@ -30,6 +41,50 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
         None => "whole file".into(),
     };
     Err(Error::malformed(path, place, "rows of a Parquet file", found))
+}
+
+/// How many elements the schema claims. The footer ends in its length and a mark, and begins with the version and the
+/// list of elements, in Thrift's compact protocol. None if it does not.
+fn schema_elements(file: &mut File) -> io::Result<Option<u64>> {
+    const END: u64 = 8;
+    const VERSION_FIELD: u8 = 0x15;
+    const SCHEMA_FIELD: u8 = 0x19;
+    let length = file.seek(SeekFrom::End(0))?;
+    let mut end = [0; END as usize];
+    if length < END {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(length - END))?;
+    file.read_exact(&mut end)?;
+    let footer = u64::from(u32::from_le_bytes([end[0], end[1], end[2], end[3]]));
+    let Some(start) = (length - END).checked_sub(footer) else { return Ok(None) };
+    file.seek(SeekFrom::Start(start))?;
+    let mut head = Vec::new();
+    file.take(32.min(footer)).read_to_end(&mut head)?;
+    let mut bytes = head.into_iter();
+    let elements = |bytes: &mut dyn Iterator<Item = u8>| {
+        bytes.next().filter(|field| *field == VERSION_FIELD)?;
+        variable_length(bytes)?;
+        bytes.next().filter(|field| *field == SCHEMA_FIELD)?;
+        match bytes.next()? >> 4 {
+            15 => variable_length(bytes),
+            few => Some(u64::from(few)),
+        }
+    };
+    Ok(elements(&mut bytes))
+}
+
+/// An unsigned number in groups of seven bits, the lowest first.
+fn variable_length(bytes: &mut dyn Iterator<Item = u8>) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..63).step_by(7) {
+        let byte = bytes.next()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
 }
 
 fn rows(file: File, records: &mut Vec<Record>) -> std::result::Result<(), String> {
@@ -140,6 +195,37 @@ mod tests {
         assert_eq!(rows[0], (Place::Row { group: 1, row: 1 }, json!({"messages": messages, "score": 1})));
         assert_eq!(rows[1].1["messages"][1]["content"], "caf\u{e9}?");
         assert_eq!(rows[1].1["score"], Value::Null);
+    }
+
+    /// A file without rows whose schema is `depth` groups, each within the one before.
+    fn nested(depth: u32) -> Vec<u8> {
+        let mut footer = vec![0x15, 2, 0x19, 0xfc];
+        let mut elements = depth + 2;
+        while elements >= 0x80 {
+            footer.push(elements as u8 | 0x80);
+            elements >>= 7;
+        }
+        footer.push(elements as u8);
+        // name "a", one child; then the same as an optional group; at last an optional text.
+        footer.extend([0x48, 1, b'a', 0x15, 2, 0]);
+        for _ in 0..depth {
+            footer.extend([0x35, 2, 0x18, 1, b'a', 0x15, 2, 0]);
+        }
+        footer.extend([0x15, 12, 0x25, 2, 0x18, 1, b'a', 0]);
+        // No rows, no row groups.
+        footer.extend([0x16, 0, 0x19, 0x0c, 0]);
+        let length = footer.len() as u32;
+        [b"PAR1", footer.as_slice(), &length.to_le_bytes(), b"PAR1"].concat()
+    }
+
+    #[test]
+    fn a_schema_that_would_exhaust_the_stack_is_refused_before_it_is_walked() {
+        let error = |depth| read_bytes(&nested(depth)).unwrap_err().to_string();
+        assert!(error(900).contains("found no rows"), "{}", error(900));
+        for depth in [1_000, 1_000_000] {
+            let found = format!("at most 1000 elements, found {}", depth + 2);
+            assert!(error(depth).contains(&found), "{}", error(depth));
+        }
     }
 
     /// Cuts and damages good files everywhere; whatever comes, it is rows or an error that names the file.
