@@ -157,7 +157,7 @@ mod tests {
     use serde_json::json;
     use std::fs;
 
-    // The files were written by pyarrow 22 or later.
+    // The files were written by pyarrow 26.0.1.
     const CHAT: &[u8] = include_bytes!("../../tests/parquet/chat.snappy.parquet");
     const FLAT: [&[u8]; 3] = [
         include_bytes!("../../tests/parquet/flat.zstd.parquet"),

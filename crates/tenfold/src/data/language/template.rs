@@ -11,7 +11,7 @@ const FUEL: u64 = 1_000_000;
 
 /// A template that is known to parse.
 #[derive(Clone)]
-pub(crate) struct Template(Environment<'static>);
+pub(crate) struct Template(Box<Environment<'static>>);
 
 const NAME: &str = "template";
 
@@ -26,7 +26,7 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| error.to_string())?;
-        Ok(Template(environment))
+        Ok(Template(Box::new(environment)))
     }
 
     /// The text for one row, or why there is none: a name that is no column is not taken for nothing.
