@@ -109,6 +109,17 @@ mod tests {
     }
 
     #[test]
+    fn parquet_and_json_arrays_give_labelled_rows_too() {
+        let layout = Layout { text: Column::Name("text".into()), ..layout(true) };
+        let parquet = include_bytes!("../../tests/parquet/flat.gzip.parquet");
+        let rows = rows_of("a.parquet", parquet, &layout).unwrap();
+        let place = Place::Row { group: 2, row: 2 };
+        assert_eq!((rows.len(), rows[5].clone()), (6, (place, "a \u{e9} z".into(), "1".into())));
+        let rows = rows_of("a.json", b"[{\"text\": \"x\", \"label\": true}]", &layout).unwrap();
+        assert_eq!(rows, [(Place::Element(1), "x".into(), "true".into())]);
+    }
+
+    #[test]
     fn latin_1_is_read_when_said_and_named_when_not() {
         let latin = Layout { encoding: Encoding::Latin1, ..layout(false) };
         assert_eq!(rows_of("a.tsv", b"1\tcaf\xe9", &latin).unwrap(), [row(1, "caf\u{e9}", "1")]);
