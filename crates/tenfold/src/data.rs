@@ -1,5 +1,8 @@
-//! Labelled rows: what a task's files are read into, how they are split, and which rows a small draw takes.
+//! Rows: what a task's files are read into, how they are split, and which rows a small draw takes.
 
+pub mod language;
+mod parquet;
+pub(crate) mod records;
 pub(crate) mod rows;
 mod split;
 pub(crate) mod vader;
@@ -9,7 +12,7 @@ pub use split::subset;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashSet};
 
-pub(crate) use split::hold_out;
+pub(crate) use split::{hold_out, hold_out_language};
 
 /// One labelled row.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 
 mod atomic;
 pub mod error;
+mod guard;
 pub mod progress;
 pub mod record;
 

@@ -12,7 +12,7 @@
 //!
 //! [[domains]]                            # the first one is trained on, the others are tests alone
 //! name = "mail"
-//! train = "mail/train.csv"               # .tsv, .csv, .jsonl; or say format = "tsv"
+//! train = "mail/train.csv"               # .tsv, .csv, .jsonl, .json, .parquet, .txt; or say format = "tsv"
 //! test = "mail/test.csv"                 # without validation = "…" a share of train is held out
 //!
 //! [[domains]]
@@ -21,12 +21,33 @@
 //! encoding = "latin-1"
 //! ```
 //!
+//! A task for language models says what its rows are, instead of labels:
+//!
+//! ```toml
+//! output_type = "generate_until"         # or "loglikelihood_rolling" for kind = "text"
+//! metric = "perplexity"
+//! kind = "prompt_completion"             # or "instruction", "chat", "text"
+//!
+//! [columns]                              # left out where the names are those of the kind
+//! prompt = "question"
+//! completion = "answer"
+//! ```
+//!
+//! | kind | columns | |
+//! |---|---|---|
+//! | `instruction` | instruction, input (may be absent), output | Alpaca's prompt; with `template = "chat"` an exchange of a user and an assistant |
+//! | `chat` | messages | lists of role and content; or `conversations` with from and value, as ShareGPT has them |
+//! | `prompt_completion` | prompt, completion | put together as they are, `target_delimiter` (none) between them |
+//! | `prompt_completion` | any | with `doc_to_text` and `doc_to_target`, Jinja templates over all columns; `target_delimiter` is a space, as lm-evaluation-harness has it |
+//! | `text` | text | raw text; a file that ends in .txt is one text |
+//!
 //! Paths are relative to the folder that `TENFOLD_DATA` names, or else to the task file's own.
 
 mod parse;
 mod read;
 
-use crate::data::rows::{Column, Encoding, Format};
+use crate::data::language::read::Shape;
+use crate::data::records::{Column, Encoding, Format};
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,15 +63,16 @@ pub struct Task {
     pub source: String,
     /// The rows' licence.
     pub licence: String,
-    /// What the model puts out: so far always "classification".
+    /// What the model puts out: "classification"; of language models "generate_until" or "loglikelihood_rolling".
     pub output_type: String,
-    /// How it is scored: so far always "accuracy".
+    /// How it is scored: "accuracy", of language models "perplexity".
     pub metric: String,
     /// The labels in the order of their numbers; without them, those of the training file, sorted.
     pub labels: Option<Vec<String>>,
     file: PathBuf,
     folder: Option<PathBuf>,
     columns: Option<Columns>,
+    language: Option<Language>,
     domains: Vec<Source>,
 }
 
@@ -59,6 +81,8 @@ const BUILTIN: &[(&str, &str)] = &[
     ("tasks/vader.toml", include_str!("../../../tasks/vader.toml")),
     ("tasks/film_reviews.toml", include_str!("../../../tasks/film_reviews.toml")),
     ("tasks/sst2.toml", include_str!("../../../tasks/sst2.toml")),
+    ("tasks/gsm8k.toml", include_str!("../../../tasks/gsm8k.toml")),
+    ("tasks/e2e_nlg.toml", include_str!("../../../tasks/e2e_nlg.toml")),
 ];
 
 /// The tasks that need no file of the user's; the rows of some must be fetched from their publisher first.
@@ -83,6 +107,11 @@ impl Task {
         parse::parse(path, path.parent(), &content)
     }
 
+    /// Whether its rows are for language models: then [`Task::read_language`] reads them, else [`Task::read`].
+    pub fn is_language(&self) -> bool {
+        self.language.is_some()
+    }
+
     /// The names of the domains: first the one that is trained on.
     pub fn domains(&self) -> impl Iterator<Item = &str> {
         self.domains.iter().map(|domain| domain.name.as_str())
@@ -94,6 +123,13 @@ struct Columns {
     text: Column,
     text_pair: Option<Column>,
     label: Column,
+    header: bool,
+}
+
+/// What the rows of a language task are.
+#[derive(Debug, Clone)]
+struct Language {
+    shape: Shape,
     header: bool,
 }
 

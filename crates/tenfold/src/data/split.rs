@@ -4,6 +4,7 @@
 //! decides anything.
 
 use super::Example;
+use super::language::LanguageExample;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -30,8 +31,17 @@ pub fn subset(examples: &[Example], n: usize, draw: u64) -> Vec<usize> {
 
 /// Takes a validation split out of `train`: a tenth of the rows, at most 1,000. Rows with the same text stay together.
 pub(crate) fn hold_out(train: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
+    hold_out_by(train, |example| text_hash("validation", example))
+}
+
+/// The same for language models: rows of which the same is given stay together.
+pub(crate) fn hold_out_language(train: Vec<LanguageExample>) -> (Vec<LanguageExample>, Vec<LanguageExample>) {
+    hold_out_by(train, |example| Sha256::digest(format!("validation\0{}", example.given())).into())
+}
+
+fn hold_out_by<T>(train: Vec<T>, hash: impl Fn(&T) -> [u8; 32]) -> (Vec<T>, Vec<T>) {
     let wanted = (train.len() / VALIDATION_SHARE).min(VALIDATION_MOST);
-    let hashes: Vec<[u8; 32]> = train.iter().map(|example| text_hash("validation", example)).collect();
+    let hashes: Vec<[u8; 32]> = train.iter().map(hash).collect();
     let mut order = hashes.clone();
     order.sort_unstable();
     let Some(last) = wanted.checked_sub(1).and_then(|last| order.get(last).copied()) else {
@@ -39,7 +49,7 @@ pub(crate) fn hold_out(train: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
     };
     let (validation, train): (Vec<_>, Vec<_>) =
         train.into_iter().zip(hashes).partition(|(_, hash)| *hash <= last);
-    let rows = |part: Vec<(Example, _)>| part.into_iter().map(|(example, _)| example).collect();
+    let rows = |part: Vec<(T, _)>| part.into_iter().map(|(example, _)| example).collect();
     (rows(train), rows(validation))
 }
 

@@ -4,7 +4,7 @@
 //! domain the first stays. Rows stand in the order of the SHA-256 of `<domain>/<id>`; the first 1,000 are the test.
 //! Of the movie domain the next 500 are the validation split and the rest is trained on.
 
-use super::{Example, hexadecimal, rows};
+use super::{Example, hexadecimal, records};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -38,7 +38,7 @@ pub(crate) fn read(name: &str) -> Result<Splits> {
         _ => return Err(Error::unknown("built-in data", name, NAMES)),
     };
     let domain = name.trim_start_matches("vader/");
-    let (mut kept, note) = labelled(name, domain, &rows::latin_1(bytes))?;
+    let (mut kept, note) = labelled(name, domain, &records::latin_1(bytes))?;
     let mut rest = kept.split_off(kept.len().min(TEST_ROWS));
     if !trained {
         return Ok(Splits { train: Vec::new(), validation: Vec::new(), test: kept, note });

@@ -1,10 +1,9 @@
 //! Text to token ids, as the model's own tokenizer.json says, special tokens included, never padded.
 
-mod guard;
 mod wordpiece;
 
 use super::Extents;
-use crate::{Error, Result};
+use crate::{Error, Result, guard};
 use std::fs;
 use std::path::{Path, PathBuf};
 use tokenizers::utils::truncation::truncate_encodings;

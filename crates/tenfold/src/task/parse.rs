@@ -1,7 +1,9 @@
 //! From a task file's text to a [`Task`], with all of the file's faults listed at once.
 
-use super::{Columns, Files, Rows, Source, Task};
-use crate::data::rows::{Column, Encoding, Format};
+mod language;
+
+use super::{Columns, Files, Language, Rows, Source, Task};
+use crate::data::records::{Column, Encoding, Format};
 use crate::data::vader;
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -11,6 +13,7 @@ use toml::{Table, Value};
 
 const KEYS: [&str; 9] =
     ["name", "title", "source", "licence", "output_type", "metric", "labels", "columns", "domains"];
+const OUTPUT_TYPES: [&str; 3] = ["classification", "generate_until", "loglikelihood_rolling"];
 const COLUMN_KEYS: [&str; 4] = ["text", "text_pair", "label", "header"];
 const DOMAIN_KEYS: [&str; 7] = ["name", "builtin", "train", "validation", "test", "format", "encoding"];
 
@@ -22,13 +25,20 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         Error::malformed(file, format!("line {line}"), "TOML", error.message().to_owned())
     })?;
     let mut faults = Faults(Vec::new());
-    faults.unknown_keys("", &table, &KEYS);
+    faults.unknown_keys("", &table, &[&KEYS[..], &language::KEYS[..]].concat());
     let mut text = |key: &str| faults.text("", &table, key).unwrap_or_default();
     let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
-    let output_type = faults.choice("", &table, "output_type", &["classification"]).unwrap_or_default();
-    let metric = faults.choice("", &table, "metric", &["accuracy"]).unwrap_or_default();
-    let labels = labels(&table, &mut faults);
-    let columns = columns(&table, &mut faults);
+    let output_type = faults.choice("", &table, "output_type", &OUTPUT_TYPES).unwrap_or_default();
+    let is_language = OUTPUT_TYPES[1..].contains(&output_type.as_str());
+    let metrics = if is_language { ["perplexity"] } else { ["accuracy"] };
+    let metric = faults.choice("", &table, "metric", &metrics).unwrap_or_default();
+    let (labels, columns, language) = match is_language {
+        true => (None, None, language::language(&output_type, &table, &mut faults)),
+        false => (labels(&table, &mut faults), columns(&table, &mut faults), None),
+    };
+    if !is_language {
+        language::refuse_keys(&table, &mut faults);
+    }
     let domains = domains(&table, &mut faults);
     let task = Task {
         name,
@@ -41,9 +51,13 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         file: file.to_owned(),
         folder: folder.map(Path::to_owned),
         columns,
+        language,
         domains,
     };
-    fit_together(&task, table.contains_key("columns"), &mut faults);
+    fit_together(&task, is_language || table.contains_key("columns"), &mut faults);
+    if is_language && task.domains.iter().any(|domain| matches!(domain.rows, Rows::Builtin(_))) {
+        faults.add("output_type", "classification, as the built-in rows are for", &task.output_type);
+    }
     if faults.0.is_empty() {
         Ok(task)
     } else {
@@ -119,17 +133,7 @@ fn columns(table: &Table, faults: &mut Faults) -> Option<Columns> {
     let label = faults.column(columns, "label", true);
     let named = |column: &Option<Column>| matches!(column, Some(Column::Name(_)));
     let any_named = [&text, &text_pair, &label].into_iter().any(named);
-    let header = match columns.get("header") {
-        None => any_named,
-        Some(Value::Boolean(header)) => *header,
-        Some(other) => {
-            faults.add("columns.header", "true or false", &other.to_string());
-            true
-        }
-    };
-    if any_named && !header {
-        faults.add("columns.header", "true, since a column goes by its name", "false");
-    }
+    let header = faults.header(columns, any_named);
     Some(Columns { text: text?, text_pair, label: label?, header })
 }
 
@@ -162,7 +166,7 @@ fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
     if !table.contains_key("test") {
         faults.add(&format!("{place}test"), "a file, or builtin = \"…\"", "nothing");
     }
-    let format = faults.choice_or_none(&place, table, "format", &["tsv", "csv", "jsonl"]);
+    let format = faults.choice_or_none(&place, table, "format", &Format::NAMES);
     let encoding = faults.choice_or_none(&place, table, "encoding", &["utf-8", "latin-1"]);
     let files = Files {
         train: faults.paths(&place, table, "train"),
@@ -236,6 +240,22 @@ impl Faults {
         None
     }
 
+    /// Whether a table's first row names its columns, as it does when one goes by its name.
+    fn header(&mut self, columns: &Table, any_named: bool) -> bool {
+        let header = match columns.get("header") {
+            None => any_named,
+            Some(Value::Boolean(header)) => *header,
+            Some(other) => {
+                self.add("columns.header", "true or false", &other.to_string());
+                true
+            }
+        };
+        if any_named && !header {
+            self.add("columns.header", "true, since a column goes by its name", "false");
+        }
+        header
+    }
+
     fn paths(&mut self, place: &str, table: &Table, key: &str) -> Vec<PathBuf> {
         let value = table.get(key);
         let paths: Option<Vec<PathBuf>> = match value {
@@ -283,7 +303,7 @@ mod tests {
             "labels: expected two or more names",
             "columns.text: expected a column's name, or its number from 0, found -1",
             "columns.header: expected true",
-            "domains[0].format: expected tsv or csv or jsonl, found \"xml\"",
+            "domains[0].format: expected tsv or csv or jsonl or json or text or parquet, found \"xml\"",
             "domains[0].train: expected a file, since the first domain is trained on",
             "domains[1].train: expected a path",
             "domains[1].test: expected a file",

@@ -1,5 +1,7 @@
 //! From a [`Task`] to its rows: finding the files, numbering the labels, checking that it can be trained.
 
+mod language;
+
 use super::{Columns, Files, Rows, Source, Task};
 use crate::data::rows::{self, Layout, Row};
 use crate::data::{Dataset, Domain, Example, classes, hold_out, vader};
@@ -17,6 +19,13 @@ impl Task {
     }
 
     fn read_from(&self, data: Option<&Path>) -> Result<Dataset> {
+        if self.is_language() {
+            let why = format!("its rows are for language models (output_type = \"{}\")", self.output_type);
+            return Err(Error::Unsupported {
+                what: format!("classification on task \"{}\"", self.name),
+                why,
+            });
+        }
         let reader = Reader { task: self, data };
         let Some((first, others)) = self.domains.split_first() else {
             return Err(self.fault("domains", "one or more", "none"));
@@ -24,7 +33,8 @@ impl Task {
         let mut notes = Vec::new();
         let (labels, mut splits) = reader.trained(first, &mut notes)?;
         if splits.validation.is_empty() {
-            (splits.train, splits.validation) = self.hold_out(splits.train)?;
+            self.check_hold_out(splits.train.len())?;
+            (splits.train, splits.validation) = hold_out(splits.train);
             notes.push(format!(
                 "{}: {} validation rows are held out of train",
                 first.name,
@@ -40,12 +50,12 @@ impl Task {
         Ok(Dataset::new(labels, splits.train, splits.validation, tests, notes))
     }
 
-    fn hold_out(&self, train: Vec<Example>) -> Result<(Vec<Example>, Vec<Example>)> {
-        if train.len() < FEWEST_TO_HOLD_OUT {
+    fn check_hold_out(&self, rows: usize) -> Result<()> {
+        if rows < FEWEST_TO_HOLD_OUT {
             let expected = format!("{FEWEST_TO_HOLD_OUT} training rows or more, or a validation file");
-            return Err(self.fault("domains[0].train", &expected, &format!("{} rows", train.len())));
+            return Err(self.fault("domains[0].train", &expected, &format!("{rows} rows")));
         }
-        Ok(hold_out(train))
+        Ok(())
     }
 
     fn check(&self, labels: &[String], splits: &Splits, notes: &mut Vec<String>) -> Result<()> {
@@ -178,7 +188,7 @@ fn examples(labels: &[String], (path, rows): (PathBuf, Vec<Row>)) -> Result<Vec<
         None => {
             let known = labels.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
             let expected = format!("one of the {} labels {known}, or its number from 0", labels.len());
-            Err(Error::malformed(&path, format!("line {}", row.line), expected, format!("\"{}\"", row.label)))
+            Err(Error::malformed(&path, row.place.to_string(), expected, format!("\"{}\"", row.label)))
         }
     };
     rows.into_iter().map(numbered).collect()

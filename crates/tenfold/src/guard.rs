@@ -1,4 +1,4 @@
-//! Runs the tokenizers library, whose parts panic on some faulty files, as if it returned errors.
+//! Runs libraries that panic on some faulty files as if they returned errors: tokenizers, parquet.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -9,7 +9,7 @@ thread_local! {
 }
 
 /// What `work` returns, or the words of its panic, which do not go to stderr: they are about a file, not about us.
-pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = panic::take_hook();
@@ -24,9 +24,7 @@ pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     QUIET.set(before);
     outcome.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        text.or(panic.downcast_ref::<&str>().copied())
-            .unwrap_or("a panic of the tokenizers library")
-            .to_owned()
+        text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
     })
 }
 

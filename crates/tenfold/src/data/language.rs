@@ -1,0 +1,165 @@
+//! Data for language models: chats, prompts with completions and raw text, and from them the sequences of training.
+//!
+//! ```text
+//! Task::read_language -> LanguageExample* -> encode -> Sequence* + LengthReport -> micro_batches -> train
+//! ```
+
+mod encode;
+mod length;
+mod pack;
+pub(crate) mod read;
+mod template;
+
+pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode};
+pub use length::{LengthReport, Spread};
+pub use pack::micro_batches;
+pub(crate) use template::Template;
+
+use super::{hexadecimal, put_count, put_text};
+use crate::Result;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// One turn of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: "system", "user", "assistant", or what else the model's chat template knows.
+    pub role: String,
+    /// What is said, as it is: white space counts.
+    pub content: String,
+}
+
+/// One row of a language task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LanguageExample {
+    /// A conversation; it has an assistant's message.
+    Chat(Vec<Message>),
+    /// A text to go on from, and how it goes on. Both are put together as they are.
+    Prompt {
+        /// What is given.
+        prompt: String,
+        /// What is to be learnt; never blank.
+        completion: String,
+    },
+    /// Raw text, all of it to be learnt.
+    Text(String),
+}
+
+/// The test rows of one domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LanguageDomain {
+    /// The domain's name.
+    pub name: String,
+    /// Its rows.
+    pub examples: Vec<LanguageExample>,
+}
+
+/// All rows of a language task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LanguageDataset {
+    /// What is trained on.
+    pub train: Vec<LanguageExample>,
+    /// What learning rates and steps are chosen by; never trained or tested on.
+    pub validation: Vec<LanguageExample>,
+    /// What is reported: first the domain that is trained on, then the others.
+    pub tests: Vec<LanguageDomain>,
+    /// SHA-256 over all rows of all splits in order, hexadecimal.
+    pub sha256: String,
+    /// What a reader of the results should know about how the rows came about.
+    pub notes: Vec<String>,
+}
+
+/// One training example as the model reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sequence {
+    /// The tokens.
+    pub ids: Vec<u32>,
+    /// Whether `ids[i]` counts in the loss, as the target of place i-1; never true of the first.
+    pub labelled: Vec<bool>,
+}
+
+impl Sequence {
+    /// How many tokens count in the loss.
+    pub fn labels(&self) -> usize {
+        self.labelled.iter().filter(|labelled| **labelled).count()
+    }
+}
+
+/// What the rendering of sequences asks of a model's tokenizer and chat template.
+pub trait LanguageTokenizer: Sync {
+    /// The tokens of a text: no special tokens added, those that are written in it recognised.
+    fn ids(&self, text: &str) -> Result<Vec<u32>>;
+
+    /// The token that the tokenizer itself puts before every text, if it does.
+    fn first_id(&self) -> Option<u32>;
+
+    /// The end-of-text token.
+    fn end_id(&self) -> Option<u32>;
+
+    /// The conversation as the model's chat template writes it, begin-of-text included where the template has it.
+    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String>;
+}
+
+impl LanguageDataset {
+    /// Puts the splits together and computes their hash.
+    pub fn new(
+        train: Vec<LanguageExample>,
+        validation: Vec<LanguageExample>,
+        tests: Vec<LanguageDomain>,
+        notes: Vec<String>,
+    ) -> LanguageDataset {
+        let mut hash = Sha256::new();
+        put_examples(&mut hash, "train", &train);
+        put_examples(&mut hash, "validation", &validation);
+        for domain in &tests {
+            put_examples(&mut hash, &domain.name, &domain.examples);
+        }
+        LanguageDataset { train, validation, tests, sha256: hexadecimal(&hash.finalize()), notes }
+    }
+}
+
+fn put_examples(hash: &mut Sha256, name: &str, examples: &[LanguageExample]) {
+    put_text(hash, name);
+    put_count(hash, examples.len());
+    for example in examples {
+        example.put(hash);
+    }
+}
+
+impl LanguageExample {
+    /// Every field goes in with its length before it, the kind first.
+    pub(crate) fn put(&self, hash: &mut Sha256) {
+        match self {
+            LanguageExample::Chat(messages) => {
+                put_text(hash, "chat");
+                put_count(hash, messages.len());
+                for message in messages {
+                    put_text(hash, &message.role);
+                    put_text(hash, &message.content);
+                }
+            }
+            LanguageExample::Prompt { prompt, completion } => {
+                put_text(hash, "prompt");
+                put_text(hash, prompt);
+                put_text(hash, completion);
+            }
+            LanguageExample::Text(text) => {
+                put_text(hash, "text");
+                put_text(hash, text);
+            }
+        }
+    }
+
+    /// What is given to the model: rows that share it stay in one split.
+    pub(crate) fn given(&self) -> String {
+        match self {
+            LanguageExample::Chat(messages) => {
+                let until = messages.iter().position(|message| message.role == "assistant");
+                let given = &messages[..until.unwrap_or(messages.len())];
+                given.iter().map(|message| format!("{}\0{}\0", message.role, message.content)).collect()
+            }
+            LanguageExample::Prompt { prompt, .. } => prompt.clone(),
+            LanguageExample::Text(text) => text.clone(),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! From rows to sequences: rendering, which tokens count in the loss, and what becomes of rows that are too long.
+//!
+//! A row's text is tokenised whole. Where a completion begins is found by tokenising what stands before it as well: the
+//! tokens that both have in common from the left are given, the first that differs reaches into the completion.
+
+use super::{LanguageExample, LanguageTokenizer, LengthReport, Message, Sequence};
+use crate::{Error, Result};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Which tokens count in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrainOn {
+    /// Completions with their end-of-text token, and every assistant's message with its end of turn.
+    #[default]
+    Completions,
+    /// All tokens but the first, which nothing predicts.
+    Everything,
+}
+
+/// What becomes of a row of more tokens than the limit. Raw text is never too long: it goes on in the next sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlong {
+    /// Of a chat the oldest turns after the system prompt go first, whole; then the start of the prompt. A row whose
+    /// completion alone is too long is left out. No completion that stays is ever cut.
+    #[default]
+    TruncatePrompt,
+    /// The row is left out.
+    Drop,
+    /// An error that names the row.
+    Error,
+}
+
+/// How rows become sequences.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SequenceSettings {
+    /// Tokens of a sequence at most, special tokens included.
+    pub max_length: usize,
+    /// Which tokens count.
+    pub train_on: TrainOn,
+    /// What becomes of longer rows.
+    pub overlong: Overlong,
+}
+
+impl Default for SequenceSettings {
+    fn default() -> SequenceSettings {
+        SequenceSettings { max_length: 1024, train_on: TrainOn::default(), overlong: Overlong::default() }
+    }
+}
+
+/// Sequences in the order of their rows, and what to tell about them before training.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// One for each row that is kept; of raw text one for each `max_length` tokens.
+    pub sequences: Vec<Sequence>,
+    /// Their lengths, and how many rows were cut or left out.
+    pub lengths: LengthReport,
+}
+
+/// Renders and tokenises `examples`. It is an error if nothing is left to train on.
+pub fn encode(
+    tokenizer: &dyn LanguageTokenizer,
+    examples: &[LanguageExample],
+    settings: &SequenceSettings,
+) -> Result<Encoded> {
+    if settings.max_length < 2 {
+        let why = "a sequence needs a token to predict and one before it".into();
+        return Err(Error::Unsupported { what: format!("max_length = {}", settings.max_length), why });
+    }
+    let encoder = Encoder { tokenizer, settings };
+    let rows: Vec<Row> = (examples.par_iter().enumerate())
+        .map(|(index, example)| encoder.row(index + 1, example))
+        .collect::<Result<_>>()?;
+    let count = |kind: fn(&Row) -> bool| rows.iter().filter(|row| kind(row)).count();
+    let cut = count(|row| matches!(row, Row::Cut(_)));
+    let overlong = count(|row| matches!(row, Row::Overlong));
+    let unlabelled = count(|row| matches!(row, Row::Unlabelled));
+    let sequences: Vec<Sequence> = rows.into_iter().flat_map(Row::sequences).collect();
+    if sequences.is_empty() {
+        let why = format!(
+            "of {} rows {overlong} are longer than {} tokens and {unlabelled} have nothing to learn",
+            examples.len(),
+            settings.max_length
+        );
+        return Err(Error::Unsupported { what: "training on these rows".into(), why });
+    }
+    let lengths =
+        LengthReport { rows: examples.len(), cut, overlong, unlabelled, ..LengthReport::of(&sequences) };
+    Ok(Encoded { sequences, lengths })
+}
+
+/// What became of a row.
+enum Row {
+    Whole(Vec<Sequence>),
+    Cut(Sequence),
+    Overlong,
+    Unlabelled,
+}
+
+impl Row {
+    fn sequences(self) -> Vec<Sequence> {
+        match self {
+            Row::Whole(sequences) => sequences,
+            Row::Cut(sequence) => vec![sequence],
+            Row::Overlong | Row::Unlabelled => Vec::new(),
+        }
+    }
+}
+
+struct Encoder<'a> {
+    tokenizer: &'a dyn LanguageTokenizer,
+    settings: &'a SequenceSettings,
+}
+
+impl Encoder<'_> {
+    fn row(&self, number: usize, example: &LanguageExample) -> Result<Row> {
+        let (whole, head) = match example {
+            LanguageExample::Text(text) => return self.text(text),
+            LanguageExample::Prompt { prompt, completion } => self.prompt(prompt, completion)?,
+            LanguageExample::Chat(messages) => (self.chat(number, messages)?, 0),
+        };
+        if whole.labels() == 0 {
+            return Ok(Row::Unlabelled);
+        }
+        let (max, tokens) = (self.settings.max_length, whole.ids.len());
+        if tokens <= max {
+            return Ok(Row::Whole(vec![self.finish(whole)]));
+        }
+        let cut = match (self.settings.overlong, example) {
+            (Overlong::Drop, _) => None,
+            (Overlong::Error, _) => {
+                let why =
+                    format!("max_length is {max}; raise it, or set overlong to truncate_prompt or drop");
+                return Err(Error::Unsupported { what: format!("row {number} of {tokens} tokens"), why });
+            }
+            (Overlong::TruncatePrompt, LanguageExample::Chat(messages)) => {
+                self.shorter_chat(number, messages, whole)?
+            }
+            (Overlong::TruncatePrompt, _) => cut(&whole, head..tokens, max),
+        };
+        Ok(cut.map_or(Row::Overlong, |sequence| Row::Cut(self.finish(sequence))))
+    }
+
+    /// Raw text in sequences of `max_length` tokens; the last one is as short as it comes.
+    fn text(&self, text: &str) -> Result<Row> {
+        let mut ids = Vec::from_iter(self.tokenizer.first_id());
+        ids.extend(self.tokenizer.ids(text)?);
+        ids.extend(self.tokenizer.end_id());
+        let pieces = ids.chunks(self.settings.max_length).filter(|piece| piece.len() > 1);
+        let sequences: Vec<Sequence> = pieces.map(|piece| everything(piece.to_vec())).collect();
+        Ok(if sequences.is_empty() { Row::Unlabelled } else { Row::Whole(sequences) })
+    }
+
+    /// The sequence, and how many tokens at its start stay when it is cut.
+    fn prompt(&self, prompt: &str, completion: &str) -> Result<(Sequence, usize)> {
+        let whole = self.tokenizer.ids(&format!("{prompt}{completion}"))?;
+        let given = common(&whole, &self.tokenizer.ids(prompt)?);
+        let mut ids = Vec::from_iter(self.tokenizer.first_id());
+        let head = ids.len();
+        ids.extend(whole);
+        ids.extend(self.tokenizer.end_id());
+        let first = (head + given).max(1);
+        let labelled = (0..ids.len()).map(|place| place >= first).collect();
+        Ok((Sequence { ids, labelled }, head))
+    }
+
+    fn chat(&self, number: usize, messages: &[Message]) -> Result<Sequence> {
+        let whole = self.tokenizer.render(messages, false)?;
+        let ids = self.tokenizer.ids(&whole)?;
+        let mut labelled = vec![false; ids.len()];
+        let tokens_of = |text: &str| Ok::<_, Error>(common(&ids, &self.tokenizer.ids(text)?));
+        for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+            let before = self.tokenizer.render(&messages[..index], true)?;
+            let after = self.tokenizer.render(&messages[..=index], false)?;
+            if !(whole.starts_with(&after) && after.starts_with(&before)) {
+                return Err(does_not_extend(number, index, &before, &after, &whole));
+            }
+            let (first, end) = (tokens_of(&before)?.max(1), tokens_of(&after)?);
+            labelled.iter_mut().take(end).skip(first).for_each(|labelled| *labelled = true);
+        }
+        Ok(Sequence { ids, labelled })
+    }
+
+    /// Leaves out the oldest turns until the rest fits; then cuts the last exchange's prompt after the system prompt.
+    fn shorter_chat(&self, number: usize, messages: &[Message], whole: Sequence) -> Result<Option<Sequence>> {
+        let spoken = |message: &Message| message.role != "system" && message.role != "developer";
+        let system = messages.iter().position(spoken).unwrap_or(messages.len());
+        let answered = messages.iter().rposition(|message| message.role == "assistant").unwrap_or(0);
+        let mut last = (messages.to_vec(), whole);
+        for start in system + 1..answered {
+            if messages[start].role != "user" {
+                continue;
+            }
+            let rest = [&messages[..system], &messages[start..]].concat();
+            let shorter = self.chat(number, &rest)?;
+            if shorter.ids.len() <= self.settings.max_length {
+                return Ok(Some(shorter));
+            }
+            last = (rest, shorter);
+        }
+        let (rest, last) = last;
+        let answer = rest.iter().position(|message| message.role == "assistant").unwrap_or(0);
+        let tokens_of = |messages: &[Message]| match self.tokenizer.render(messages, false) {
+            Ok(text) => Ok(Some(common(&last.ids, &self.tokenizer.ids(&text)?))),
+            // Some templates cannot render a system prompt alone; then it is cut as the rest of the prompt is.
+            Err(_) => Ok::<_, Error>(None),
+        };
+        let prompt = match tokens_of(&rest[..answer])? {
+            Some(end) => end,
+            None => return Ok(None),
+        };
+        let first = common(&last.ids, &Vec::from_iter(self.tokenizer.first_id()));
+        let head = if system > 0 { tokens_of(&rest[..system])?.unwrap_or(0) } else { 0 };
+        let max = self.settings.max_length;
+        Ok(cut(&last, head.max(first)..prompt, max).or_else(|| cut(&last, first..prompt, max)))
+    }
+
+    fn finish(&self, sequence: Sequence) -> Sequence {
+        match self.settings.train_on {
+            TrainOn::Completions => sequence,
+            TrainOn::Everything => everything(sequence.ids),
+        }
+    }
+}
+
+fn everything(ids: Vec<u32>) -> Sequence {
+    let labelled = (0..ids.len()).map(|place| place > 0).collect();
+    Sequence { ids, labelled }
+}
+
+/// How many tokens two lists share from the left.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// Takes the first tokens of `prompt` out, as many as the sequence has too many, if it has so many and leaves a token
+/// before those that are learnt.
+fn cut(sequence: &Sequence, prompt: Range<usize>, max: usize) -> Option<Sequence> {
+    let excess = sequence.ids.len().checked_sub(max)?;
+    let end = prompt.start.checked_add(excess)?;
+    let learnt = sequence.labelled.iter().position(|labelled| *labelled)?;
+    if end > prompt.end.min(learnt) || learnt == excess {
+        return None;
+    }
+    let mut shorter = sequence.clone();
+    shorter.ids.drain(prompt.start..end);
+    shorter.labelled.drain(prompt.start..end);
+    Some(shorter)
+}
+
+fn does_not_extend(number: usize, index: usize, before: &str, after: &str, whole: &str) -> Error {
+    let (what, short, long) = if whole.starts_with(after) {
+        ("the conversation before it with the generation prompt", before, after)
+    } else {
+        ("the conversation up to it", after, whole)
+    };
+    let same: usize =
+        short.chars().zip(long.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
+    let excerpt = |text: &str| format!("{:?}", text[same..].chars().take(30).collect::<String>());
+    let why = format!(
+        "row {number}, message {}: {what} does not begin what follows (after {same} bytes {} became {}), so the \
+         assistant's tokens cannot be told apart; use a chat template that writes a turn the same way whatever \
+         follows, or rows of one exchange each",
+        index + 1,
+        excerpt(short),
+        excerpt(long)
+    );
+    Error::Unsupported { what: "this chat template with this chat".into(), why }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! From a file's records to examples: which columns mean what, and what a row must hold.
+
+use super::{LanguageExample, Message, Template};
+use crate::data::records::{self, Column, Encoding, Format, Record, Records, kind};
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// How a row's columns make an example.
+#[derive(Debug, Clone)]
+pub(crate) enum Shape {
+    /// Alpaca's instruction, perhaps an input, and an output; as its prompt, or as a chat of one exchange.
+    /// Without a column's name for it, the input is that of the column "input" in rows that have one.
+    Instruction { instruction: Column, input: Option<Column>, output: Column, chat: bool },
+    /// A list of role and content, or ShareGPT's of from and value.
+    Chat { messages: Option<Column> },
+    /// Two columns.
+    PromptCompletion { prompt: Column, completion: Column, delimiter: String },
+    /// Two templates over all columns.
+    Templates { doc_to_text: Template, doc_to_target: Template, delimiter: String },
+    /// One column of raw text.
+    Text { text: Column },
+}
+
+const INPUT: &str = "input";
+
+/// Roles that a chat may have, each under the names that it goes by.
+const ROLES: [(&str, &[&str]); 5] = [
+    ("system", &["system"]),
+    ("developer", &["developer"]),
+    ("user", &["user", "human"]),
+    ("assistant", &["assistant", "gpt", "chatgpt", "model"]),
+    ("tool", &["tool"]),
+];
+
+/// The examples of the file at `path`; a table's first row names its columns if `header`.
+pub(crate) fn read(
+    path: &Path,
+    format: Option<Format>,
+    encoding: Encoding,
+    header: bool,
+    shape: &Shape,
+) -> Result<Vec<LanguageExample>> {
+    let records = records::read(path, format, encoding, header)?;
+    if records.records.is_empty() {
+        return Err(Error::malformed(path, "after the header", "one row or more", "none"));
+    }
+    records.records.iter().map(|record| example(&records, record, shape)).collect()
+}
+
+fn example(records: &Records, record: &Record, shape: &Shape) -> Result<LanguageExample> {
+    match shape {
+        Shape::Text { text } => Ok(LanguageExample::Text(records.verbatim(record, text, "text")?)),
+        Shape::Chat { messages } => Ok(LanguageExample::Chat(chat(records, record, messages.as_ref())?)),
+        Shape::PromptCompletion { prompt, completion, delimiter } => {
+            let prompt = records.verbatim(record, prompt, "prompt")?;
+            let completion = records.verbatim(record, completion, "completion")?;
+            Ok(LanguageExample::Prompt { prompt, completion: format!("{delimiter}{completion}") })
+        }
+        Shape::Templates { doc_to_text, doc_to_target, delimiter } => {
+            let columns = records.named(record);
+            let prompt = rendered(records, record, "doc_to_text", doc_to_text, &columns)?;
+            let completion = rendered(records, record, "doc_to_target", doc_to_target, &columns)?;
+            Ok(LanguageExample::Prompt { prompt, completion: format!("{delimiter}{completion}") })
+        }
+        Shape::Instruction { instruction, input, output, chat } => {
+            let instruction = records.text(record, instruction, "instruction")?;
+            let output = records.verbatim(record, output, "output")?;
+            let input = match input {
+                Some(column) => records.optional_text(record, column, "input")?,
+                None if records.has(record, INPUT) => {
+                    records.optional_text(record, &Column::Name(INPUT.into()), "input")?
+                }
+                None => None,
+            };
+            Ok(match chat {
+                true => exchange(instruction, input, output),
+                false => LanguageExample::Prompt { prompt: alpaca(&instruction, input), completion: output },
+            })
+        }
+    }
+}
+
+fn rendered(
+    records: &Records,
+    record: &Record,
+    what: &str,
+    template: &Template,
+    columns: &Map<String, Value>,
+) -> Result<String> {
+    let fault = |expected: &str, found: String| {
+        Err(Error::malformed(&records.file, format!("{}, {what}", record.place), expected, found))
+    };
+    match template.render(columns) {
+        Ok(text) if text.trim().is_empty() => fault("some text", "nothing".into()),
+        Ok(text) => Ok(text),
+        Err(error) => {
+            let names: Vec<&str> = columns.keys().map(String::as_str).collect();
+            fault(&format!("a template over the columns {}", names.join(", ")), error)
+        }
+    }
+}
+
+/// The prompt of Stanford's Alpaca (Taori et al. 2023).
+fn alpaca(instruction: &str, input: Option<String>) -> String {
+    let (context, input) = match input {
+        Some(input) => {
+            (", paired with an input that provides further context", format!("### Input:\n{input}\n\n"))
+        }
+        None => ("", String::new()),
+    };
+    format!(
+        "Below is an instruction that describes a task{context}. Write a response that appropriately completes the \
+         request.\n\n### Instruction:\n{instruction}\n\n{input}### Response:\n"
+    )
+}
+
+fn exchange(instruction: String, input: Option<String>, output: String) -> LanguageExample {
+    let asked = input.map_or(instruction.clone(), |input| format!("{instruction}\n\n{input}"));
+    LanguageExample::Chat(vec![
+        Message { role: "user".into(), content: asked },
+        Message { role: "assistant".into(), content: output },
+    ])
+}
+
+fn chat(records: &Records, record: &Record, column: Option<&Column>) -> Result<Vec<Message>> {
+    let named = |name: &str| Column::Name(name.into());
+    let column = match column {
+        Some(column) => column.clone(),
+        None if !records.has(record, "messages") && records.has(record, "conversations") => {
+            named("conversations")
+        }
+        None => named("messages"),
+    };
+    let fault = |place: &str, expected: &str, found: &str| {
+        Error::malformed(&records.file, format!("{}, messages{place}", record.place), expected, found)
+    };
+    let value = records.value(record, &column, "messages")?;
+    let list = value.as_array().ok_or_else(|| {
+        fault("", "a list of {role, content} (as ShareGPT has it: {from, value})", kind(value))
+    })?;
+    let messages: Vec<Message> = (list.iter().enumerate())
+        .map(|(index, value)| {
+            message(value).map_err(|(expected, found)| fault(&format!("[{index}]"), expected, &found))
+        })
+        .collect::<Result<_>>()?;
+    let answer = messages.iter().find(|message| message.role == "assistant");
+    match answer {
+        Some(_) => Ok(messages),
+        None => Err(fault("", "an assistant's message", "none")),
+    }
+}
+
+/// One turn; or what was expected and what came.
+fn message(value: &Value) -> std::result::Result<Message, (&'static str, String)> {
+    let Value::Object(fields) = value else { return Err(("an object", kind(value).into())) };
+    let text = |keys: [&str; 2], expected: &'static str| {
+        let value = keys.iter().find_map(|key| fields.get(*key));
+        match value {
+            Some(Value::String(text)) => Ok(text.as_str()),
+            Some(other) => Err((expected, kind(other).to_owned())),
+            None => {
+                let keys: Vec<&str> = fields.keys().map(String::as_str).collect();
+                Err((expected, format!("the keys {}", keys.join(", "))))
+            }
+        }
+    };
+    let said = text(["role", "from"], "text under \"role\" (or \"from\")")?;
+    let content = text(["content", "value"], "text under \"content\" (or \"value\")")?;
+    let role = ROLES.iter().find(|(_, names)| names.contains(&said)).ok_or_else(|| {
+        ("a role of system, developer, user (human), assistant (gpt) or tool", format!("\"{said}\""))
+    })?;
+    if role.0 == "assistant" && content.trim().is_empty() {
+        return Err(("some text from the assistant", "nothing".into()));
+    }
+    Ok(Message { role: role.0.to_owned(), content: content.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;
