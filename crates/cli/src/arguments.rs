@@ -32,6 +32,8 @@ pub enum Command {
         #[command(flatten)]
         run: RunOptions,
     },
+    /// Train one method once, and leave its adapter; the same command goes on where it stopped
+    Train(TrainOptions),
     /// Write a run's report anew from what is there
     Report {
         /// The run's folder
@@ -95,6 +97,37 @@ pub enum Command {
         #[arg(long)]
         until_stdin_ends: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TrainOptions {
+    /// A folder, a GGUF file, a Hugging Face id or a catalog name
+    #[arg(long)]
+    pub model: String,
+    /// A built-in task, or the path of a task file
+    #[arg(long)]
+    pub task: String,
+    /// One of `tenfold list methods`
+    #[arg(long, default_value = "lora")]
+    pub method: String,
+    /// Highest learning rate [default: the lowest that a search would try for the method]
+    #[arg(long)]
+    pub learning_rate: Option<f64>,
+    /// How frozen matrices are kept: stored (as the file has them), f32, f16, bf16, q8_0, q4_0, q4_1 or nf4
+    #[arg(long, default_value = "stored")]
+    pub weights: String,
+    /// Seed of everything random
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// The run's folder [default: runs/<task>-<method>]
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+    /// Change a setting of the study: --set train_rows=2000 --set train.max_length=512 --set methods.lora.r=16
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]

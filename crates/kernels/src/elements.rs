@@ -63,6 +63,13 @@ type Quantizer = fn(&[f32]) -> Option<Vec<u8>>;
 const UNIT: usize = 64;
 
 impl Format {
+    /// All numbers of whole blocks in f32; what is no whole block at the end is left out.
+    pub fn widen(self, bytes: &[u8]) -> Vec<f32> {
+        let block = self.bytes(self.block_len()).unwrap_or(1);
+        let len = bytes.len() / block * self.block_len();
+        Elements::new(self, len, &bytes[..bytes.len() / block * block]).to_f32()
+    }
+
     /// Every format.
     pub const ALL: [Format; 9] = [
         Format::F32,

@@ -36,7 +36,7 @@ fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) ->
         let logits = without_gradients(|| source.logits(&forward, picks))?;
         let labels = &labels[picks[0]..picks[0] + picks.len()];
         loss += f64::from(logits.cross_entropy(labels, 0.0)?.numbers()?[0]) * picks.len() as f64;
-        predictions.extend(logits.numbers()?.chunks_exact(logits.cols()).map(argmax));
+        predictions.extend(logits.numbers()?.chunks_exact(logits.cols()).map(model::likeliest));
     }
     let hits = predictions.iter().zip(&labels).filter(|(predicted, label)| predicted == label).count();
     let examples = rows.len();
@@ -44,20 +44,20 @@ fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) ->
     Ok(Scored { score: Score { examples, loss: share(loss), accuracy: share(hits as f64) }, predictions })
 }
 
-/// The mean loss over all labels of all rows. A language model's accuracy is the share of words that it holds for
-/// more likely than all others together; that of other tasks is not looked at here.
+/// The mean loss over all labels of all rows. A language model's accuracy is the share of words that it holds for the
+/// likeliest of all; that of other tasks is not looked at here.
 fn weigh(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
     let forward = Forward::evaluation(tuning);
     let rows: Vec<usize> = (0..source.rows().len()).collect();
-    let (mut sum, mut sure, mut labels) = (0.0, 0usize, 0usize);
+    let (mut sum, mut hits, mut labels) = (0.0, 0usize, 0usize);
     for picks in by_tokens(source, &rows) {
         go_on()?;
         if tuning.task().is_language_modelling() {
             let batch = source.rows().batch(picks);
-            let logs = without_gradients(|| model::log_probabilities(source.model(), &forward, &batch))?;
-            sum -= logs.iter().map(|log| f64::from(*log)).sum::<f64>();
-            sure += logs.iter().filter(|log| **log > -std::f32::consts::LN_2).count();
-            labels += logs.len();
+            let foretold = without_gradients(|| model::foretell(source.model(), &forward, &batch))?;
+            sum += foretold.nats;
+            hits += foretold.hits;
+            labels += foretold.labels;
         } else {
             let loss = without_gradients(|| source.loss(&forward, picks, 0.0))?;
             sum += f64::from(loss.mean.numbers()?[0]) * loss.labels as f64;
@@ -65,7 +65,7 @@ fn weigh(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Re
         }
     }
     let share = |sum: f64| if labels == 0 { 0.0 } else { sum / labels as f64 };
-    let score = Score { examples: rows.len(), loss: share(sum), accuracy: share(sure as f64) };
+    let score = Score { examples: rows.len(), loss: share(sum), accuracy: share(hits as f64) };
     Ok(Scored { score, predictions: Vec::new() })
 }
 
@@ -86,14 +86,4 @@ fn by_tokens<'a>(source: &'a Source, rows: &'a [usize]) -> impl Iterator<Item = 
         rest = later;
         (!now.is_empty()).then_some(now)
     })
-}
-
-fn argmax(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (label, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = label;
-        }
-    }
-    best as u32
 }

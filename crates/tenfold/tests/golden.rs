@@ -95,9 +95,7 @@ fn batch(figures: &BTreeMap<String, HostTensor>, task: TaskType) -> Batch {
     let mut decoder = None;
     let labels = match task {
         TaskType::SequenceClassification => figures.get("labels").map_or(Vec::new(), |_| plain("labels")),
-        TaskType::TokenClassification => {
-            cut(&figures["labels"], &lengths).into_iter().map(label).collect()
-        }
+        TaskType::TokenClassification => cut(&figures["labels"], &lengths).into_iter().map(label).collect(),
         TaskType::QuestionAnswering => {
             let (starts, ends) = (plain("start_positions"), plain("end_positions"));
             starts.into_iter().zip(ends).flat_map(|(start, end)| [start, end]).collect()
@@ -315,14 +313,17 @@ fn golden_adapters_of_peft_load_and_give_its_logits_and_gradients() {
             close(&about("logits"), &tiny.logits(&tuning), &expected, 1e-4);
             close(&about("loss"), &[tiny.loss(&tuning)], &figures["loss"].data, 1e-4);
             let parameters = tuning.parameters();
-            for (name, expected) in gradients(&figures).filter(|(name, _)| !name.contains("original_module")) {
+            for (name, expected) in gradients(&figures).filter(|(name, _)| !name.contains("original_module"))
+            {
                 match find(&parameters, name) {
                     Some(parameter) if method != "p_tuning" || !name.starts_with("prompt_encoder") => {
                         let gradient = parameter.gradient().unwrap().unwrap();
                         close_gradient(&about(name), &gradient, &expected.data, &figures);
                     }
                     // The file of P-tuning holds no network any more.
-                    _ => assert!(method == "p_tuning" && name.starts_with("prompt_encoder"), "{}", about(name)),
+                    _ => {
+                        assert!(method == "p_tuning" && name.starts_with("prompt_encoder"), "{}", about(name))
+                    }
                 }
             }
             if figures.contains_key("merged.logits") {
@@ -368,7 +369,9 @@ fn golden_training_of_every_method() {
             close(&about("logits"), &tiny.logits(&tuning), &expected, 1e-3);
             if method == "p_tuning" {
                 tiny.loss(&tuning);
-                for (name, expected) in gradients(&figures).filter(|(name, _)| name.starts_with("prompt_encoder")) {
+                for (name, expected) in
+                    gradients(&figures).filter(|(name, _)| name.starts_with("prompt_encoder"))
+                {
                     let gradient = find(&tuning.parameters(), name).expect(name).gradient().unwrap().unwrap();
                     close_gradient(&about(name), &gradient, &expected.data, &figures);
                 }
@@ -387,7 +390,8 @@ fn golden_files_are_those_that_peft_writes() {
             let ours = folder.path().join(&tiny.name).join(method);
             file::write(&ours, &file::read(&home, &tiny.context()).unwrap(), "tiny").unwrap();
             let mut theirs = read_tensors(&home.join(file::TENSORS)).unwrap();
-            theirs.retain(|name, _| !name.contains(".original_module.") && !name.contains(".modules_to_save."));
+            theirs
+                .retain(|name, _| !name.contains(".original_module.") && !name.contains(".modules_to_save."));
             assert_eq!(read_tensors(&ours.join(file::TENSORS)).unwrap(), theirs, "{about}");
             let config = |path: &Path| -> serde_json::Value {
                 serde_json::from_str(&std::fs::read_to_string(path.join(file::CONFIG)).unwrap()).unwrap()

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 use tenfold::adapter::{self, Context, file};
-use tenfold::model::{self, Forward, TaskType, store, tokenizer::Tokenizer};
+use tenfold::model::{self, Forward, TaskType, store};
 use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
 use tenfold_tensor::{Cpu, Dtype, without_gradients};
 
@@ -22,7 +22,7 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
     let backend = Cpu::new();
     let model = model::load(&located.dir, TaskType::SequenceClassification, &backend, Dtype::F32)?;
-    let tokenizer = Tokenizer::from_dir(&located.dir)?;
+    let tokenizer = model::tokenizer(&located.dir)?;
     tokenizer.check(&model.extents())?;
     let tokenize = |text: &str| tokenizer.words(text);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };

@@ -45,7 +45,7 @@ fn models() -> Result<Vec<Value>> {
     let entries = model::catalog::entries()?;
     Ok(entries
         .iter()
-        .map(|entry| json!({"name": entry.name, "what": entry.title, "source": entry.hub}))
+        .map(|entry| json!({"name": entry.name, "what": entry.title, "source": entry.hub.as_ref().or(entry.wheel.as_ref().map(|wheel| &wheel.package))}))
         .collect())
 }
 

@@ -5,6 +5,7 @@ mod eval;
 mod list;
 mod model;
 mod run;
+mod train;
 
 use crate::arguments::{AdapterCommand, Arguments, Command, ModelCommand};
 use crate::dashboard::{Dashboard, STOPPED};
@@ -16,6 +17,7 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
     match arguments.command {
         Command::Quickstart { run } => run::quickstart(&run, dashboard),
         Command::Run { study, run } => run::study(&study, &run, dashboard),
+        Command::Train(request) => train::train(&request, dashboard),
         Command::Report { run, json } => run::report(&run, json, dashboard),
         Command::Recommend { run, purpose, json } => run::recommend(&run, &purpose, json, dashboard),
         Command::Eval { model, adapter, texts, merged, json } => {

@@ -63,7 +63,10 @@ impl Factors {
         let mut settings: Ia3 = settings(&METHOD, value)?;
         let given = settings.target_modules.is_some();
         let targets = settings.target_modules.get_or_insert_with(|| {
-            Targets::roles(context.model, &[Role::Key, Role::Value, Role::QueryKeyValue, Role::FeedForwardDown])
+            Targets::roles(
+                context.model,
+                &[Role::Key, Role::Value, Role::QueryKeyValue, Role::FeedForwardDown],
+            )
         });
         let targets = targets.clone();
         let feedforward = settings.feedforward_modules.get_or_insert_with(|| {

@@ -130,7 +130,9 @@ impl LowRank {
         settings.check()?;
         let targets = settings
             .target_modules
-            .get_or_insert_with(|| Targets::roles(context.model, &[Role::Query, Role::Value, Role::QueryKeyValue]))
+            .get_or_insert_with(|| {
+                Targets::roles(context.model, &[Role::Query, Role::Value, Role::QueryKeyValue])
+            })
             .clone();
         let layers = settings.layers_to_transform.as_ref().map(|layers| match layers {
             Layers::One(layer) => std::slice::from_ref(layer),

@@ -43,9 +43,25 @@ impl Tuning {
         let head = Arc::new(context.model.head().clone());
         let tuning = Tuning { method, task: context.model.task(), adapter, trained: trained.into(), head };
         if tuning.is_empty() {
-            return Err(Error::malformed("study", method.name, "something to train in this model", "nothing"));
+            return Err(Error::malformed(
+                "study",
+                method.name,
+                "something to train in this model",
+                "nothing",
+            ));
         }
         Ok(tuning)
+    }
+
+    /// The base model as it is, with nothing to train and no head.
+    pub fn untouched(model: &dyn Model) -> Tuning {
+        Tuning {
+            method: &full::METHOD,
+            task: model.task(),
+            adapter: full::untouched().into(),
+            trained: Arc::default(),
+            head: Arc::default(),
+        }
     }
 
     /// What the model is asked for.

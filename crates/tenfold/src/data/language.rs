@@ -29,6 +29,13 @@ pub struct Message {
     pub content: String,
 }
 
+impl Message {
+    /// A message of that role.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Message {
+        Message { role: role.into(), content: content.into() }
+    }
+}
+
 /// One row of a language task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LanguageExample {

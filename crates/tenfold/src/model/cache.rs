@@ -22,9 +22,10 @@ impl Cache {
         sequences: usize,
         room: usize,
     ) -> Result<Arc<Mutex<Cache>>> {
-        let rows = sequences.checked_mul(room).filter(|rows| *rows <= u32::MAX as usize).ok_or_else(|| {
-            Error::malformed("generation", "room", "fewer tokens", format!("{sequences} × {room}"))
-        })?;
+        let rows =
+            sequences.checked_mul(room).filter(|rows| *rows <= u32::MAX as usize).ok_or_else(|| {
+                Error::malformed("generation", "room", "fewer tokens", format!("{sequences} × {room}"))
+            })?;
         let layer = || -> Result<[RowCache; 2]> {
             let rows = || Ok::<_, Error>(RowCache::new(backend, rows, extents.kv_size)?);
             Ok([rows()?, rows()?])

@@ -18,9 +18,9 @@ pub struct Entry {
     pub parameters: u64,
     /// The licence of the weights.
     pub licence: String,
-    /// Its id on the Hugging Face Hub.
-    pub hub: String,
-    /// SHA-256 of its model.safetensors, hexadecimal.
+    /// Its id on the Hugging Face Hub, if these very files are there.
+    pub hub: Option<String>,
+    /// SHA-256 of its model.safetensors or its GGUF file, hexadecimal.
     pub sha256: String,
     /// A Python wheel that carries the same files.
     pub wheel: Option<Wheel>,
@@ -55,7 +55,8 @@ pub fn entries() -> Result<Vec<Entry>> {
 
 /// The entry that goes by that name, or by that id on the Hub.
 pub fn find<'a>(entries: &'a [Entry], name: &str) -> Option<&'a Entry> {
-    entries.iter().find(|entry| entry.name == name || entry.hub.eq_ignore_ascii_case(name))
+    let hub = |entry: &Entry| entry.hub.as_ref().is_some_and(|hub| hub.eq_ignore_ascii_case(name));
+    entries.iter().find(|entry| entry.name == name || hub(entry))
 }
 
 #[cfg(test)]
@@ -67,7 +68,9 @@ mod tests {
         let entries = entries().unwrap();
         for entry in &entries {
             assert_eq!(find(&entries, &entry.name), Some(entry));
-            assert_eq!(find(&entries, &entry.hub.to_lowercase()), Some(entry));
+            if let Some(hub) = &entry.hub {
+                assert_eq!(find(&entries, &hub.to_lowercase()), Some(entry));
+            }
             assert!(entry.sha256.len() == 64 && entry.sha256.bytes().all(|digit| digit.is_ascii_hexdigit()));
             assert!(entry.wheel.as_ref().is_none_or(|wheel| wheel.folder.ends_with('/')));
         }

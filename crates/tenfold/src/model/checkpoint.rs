@@ -21,23 +21,53 @@ pub const WEIGHTS: &str = "model.safetensors";
 /// The file that tells which shard holds which weight.
 pub const INDEX: &str = "model.safetensors.index.json";
 
-/// One tensor of a mapped file: its type, its shape, and where its bytes are.
+/// One tensor of a file: its type, its shape, and its bytes, little-endian and row by row, not necessarily aligned.
 #[derive(Debug, Clone)]
 pub struct View {
     /// The type of its numbers.
     pub dtype: Dtype,
     /// Its shape; empty for a single number.
     pub shape: Vec<usize>,
-    /// The mapped file.
-    pub map: Arc<Mmap>,
-    /// Its bytes in the file: little-endian, row by row, not necessarily aligned. Always within `map`.
-    pub range: Range<usize>,
+    bytes: Bytes,
 }
 
+/// Where a tensor's bytes are.
+#[derive(Debug, Clone)]
+enum Bytes {
+    /// In a mapped file, always within it.
+    Mapped(Arc<Mmap>, Range<usize>),
+    /// Here, because the file has them in another order.
+    Own(Arc<[u8]>),
+}
+
+/// Numbers that are looked through at a time.
+const PIECE: usize = 1 << 16;
+
 impl View {
-    /// The bytes as they are in the file.
+    /// A tensor whose bytes are a range of a mapped file.
+    pub fn mapped(dtype: Dtype, shape: Vec<usize>, map: Arc<Mmap>, range: Range<usize>) -> View {
+        View { dtype, shape, bytes: Bytes::Mapped(map, range) }
+    }
+
+    /// The same tensor with other bytes.
+    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> View {
+        View { bytes: Bytes::Own(bytes.into()), ..self.clone() }
+    }
+
+    /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.map.get(self.range.clone()).unwrap_or_default()
+        match &self.bytes {
+            Bytes::Mapped(map, range) => map.get(range.clone()).unwrap_or_default(),
+            Bytes::Own(bytes) => bytes,
+        }
+    }
+
+    /// The file and the place in it, where the bytes are there as they are.
+    pub fn place(&self) -> Option<(&Arc<Mmap>, &Range<usize>)> {
+        match &self.bytes {
+            Bytes::Mapped(map, range) => Some((map, range)),
+            Bytes::Own(_) => None,
+        }
     }
 
     /// The numbers, widened or narrowed to f32.
@@ -47,17 +77,17 @@ impl View {
 
     /// The place of the first number that is infinite or none at all, if there is one.
     pub fn first_not_finite(&self) -> Option<usize> {
-        match self.dtype {
-            Dtype::F32 => {
-                let numbers = self.bytes().as_chunks().0.iter();
-                numbers.map(|bytes| f32::from_le_bytes(*bytes)).position(|number| !number.is_finite())
+        let (numbers, bytes) = self.dtype.block();
+        let pieces = self.bytes().chunks(PIECE.next_multiple_of(numbers) / numbers * bytes);
+        let mut before = 0;
+        for piece in pieces {
+            let widened = self.dtype.to_f32(piece);
+            if let Some(place) = widened.iter().position(|number| !number.is_finite()) {
+                return Some(before + place);
             }
-            Dtype::BF16 => {
-                let numbers = self.bytes().as_chunks().0.iter();
-                numbers.map(|bytes| u16::from_le_bytes(*bytes)).position(|number| number & 0x7f80 == 0x7f80)
-            }
-            _ => self.to_f32().iter().position(|number| !number.is_finite()),
+            before += widened.len();
         }
+        None
     }
 }
 
@@ -92,6 +122,11 @@ impl Checkpoint {
             views.insert(name, view);
         }
         Ok(Checkpoint { file: index, views })
+    }
+
+    /// Tensors by Hugging Face's names that come from a file of another kind.
+    pub(super) fn of(file: &Path, views: BTreeMap<String, View>) -> Checkpoint {
+        Checkpoint { file: file.to_owned(), views }
     }
 
     /// Opens one safetensors file of any name.
@@ -160,7 +195,7 @@ fn map_file(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, V
     let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?);
     let header = Header::parse(path, &map)?;
     let view = |(name, entry): (String, header::Entry)| {
-        let view = View { dtype: entry.dtype, shape: entry.shape, map: map.clone(), range: entry.range };
+        let view = View::mapped(entry.dtype, entry.shape, map.clone(), entry.range);
         (name, view)
     };
     Ok((header.metadata, header.entries.into_iter().map(view).collect()))

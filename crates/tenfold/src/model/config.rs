@@ -44,20 +44,13 @@ impl Config {
         }
     }
 
-    /// A key that must be there.
-    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
-        self.optional(key)?.ok_or_else(|| self.fault(key, "a value", "nothing"))
-    }
-
     /// A key that may be absent or null.
     pub fn optional<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         match self.keys.get(key) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match serde_json::from_value(value.clone()) {
                 Ok(value) => Ok(Some(value)),
-                Err(error) => {
-                    Err(self.fault(key, "a value of the right kind", format!("{value} ({error})")))
-                }
+                Err(error) => Err(self.fault(key, "a value of the right kind", format!("{value} ({error})"))),
             },
         }
     }
@@ -123,9 +116,7 @@ impl Config {
             "relu" => Ok(Activation::Relu),
             "silu" | "swish" => Ok(Activation::Silu),
             "tanh" => Ok(Activation::Tanh),
-            other => {
-                Err(self.fault(key, "gelu, gelu_new, gelu_pytorch_tanh, relu, silu or tanh", other))
-            }
+            other => Err(self.fault(key, "gelu, gelu_new, gelu_pytorch_tanh, relu, silu or tanh", other)),
         }
     }
 

@@ -12,10 +12,26 @@ use std::sync::Arc;
 use tenfold_tensor::{Activation, Attention, Ragged, RelativeBias, Tensor};
 
 pub(super) const FAMILIES: &[Family] = &[
-    Family { name: "bert", task: TaskType::SequenceClassification, load: |config, task, loader| load(bert(config)?, config, task, loader) },
-    Family { name: "roberta", task: TaskType::SequenceClassification, load: |config, task, loader| load(roberta(config)?, config, task, loader) },
-    Family { name: "distilbert", task: TaskType::SequenceClassification, load: |config, task, loader| load(distilbert(config)?, config, task, loader) },
-    Family { name: "mpnet", task: TaskType::SequenceClassification, load: |config, task, loader| load(mpnet(config)?, config, task, loader) },
+    Family {
+        name: "bert",
+        task: TaskType::SequenceClassification,
+        load: |config, task, loader| load(bert(config)?, config, task, loader),
+    },
+    Family {
+        name: "roberta",
+        task: TaskType::SequenceClassification,
+        load: |config, task, loader| load(roberta(config)?, config, task, loader),
+    },
+    Family {
+        name: "distilbert",
+        task: TaskType::SequenceClassification,
+        load: |config, task, loader| load(distilbert(config)?, config, task, loader),
+    },
+    Family {
+        name: "mpnet",
+        task: TaskType::SequenceClassification,
+        load: |config, task, loader| load(mpnet(config)?, config, task, loader),
+    },
 ];
 
 /// All that decides what an encoder computes, and what its parts are called.
@@ -464,7 +480,8 @@ impl Model for Encoder {
             let chosen = (last && *wanted == Wanted::Pooled).then(|| first_tokens(&ragged));
             let first = bias.as_ref().map(|(_, first)| *first);
             let (layer, all) = (layer.clone(), ragged.clone());
-            let inputs: Vec<Tensor> = [x].into_iter().chain(bias.as_ref().map(|(table, _)| table.clone())).collect();
+            let inputs: Vec<Tensor> =
+                [x].into_iter().chain(bias.as_ref().map(|(table, _)| table.clone())).collect();
             x = forward.block(&inputs, move |forward, inputs| {
                 let bias = first.map(|first| RelativeBias { table: inputs[1].clone(), first });
                 let all = (&inputs[0], &all);
@@ -478,7 +495,9 @@ impl Model for Encoder {
             })?;
         }
         match wanted {
-            Wanted::Pooled if self.layers.is_empty() => self.pool(forward, &x.select_rows(&first_tokens(&ragged).0)?),
+            Wanted::Pooled if self.layers.is_empty() => {
+                self.pool(forward, &x.select_rows(&first_tokens(&ragged).0)?)
+            }
             Wanted::Pooled => self.pool(forward, &x),
             Wanted::All => own_tokens(&x, batch, &ragged),
             Wanted::Last(_) => Err(crate::Error::unknown("hidden state", "last tokens", ["pooled", "all"])),

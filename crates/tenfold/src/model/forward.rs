@@ -95,7 +95,10 @@ impl Forward {
     pub fn positions(&self, ragged: &Ragged) -> Vec<u32> {
         let before = self.tuning.adapter().prefix_len();
         let starts = self.remembered(ragged).into_iter().map(|length| before + length);
-        starts.zip(ragged.lengths()).flat_map(|(first, length)| first as u32..(first + length) as u32).collect()
+        starts
+            .zip(ragged.lengths())
+            .flat_map(|(first, length)| first as u32..(first + length) as u32)
+            .collect()
     }
 
     /// The method's keys and values \[prefix, kv_width\] for a layer's attention.
@@ -162,7 +165,9 @@ impl Forward {
             run(&inner, inputs)
         };
         match self.recomputes {
-            true => Ok(recompute(inputs, move |inputs| again(inputs).map_err(tenfold_tensor::Error::within))?),
+            true => {
+                Ok(recompute(inputs, move |inputs| again(inputs).map_err(tenfold_tensor::Error::within))?)
+            }
             false => again(inputs),
         }
     }

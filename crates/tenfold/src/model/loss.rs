@@ -60,6 +60,48 @@ pub fn log_probabilities(model: &dyn Model, forward: &Forward, batch: &Batch) ->
     }
 }
 
+/// What a language model makes of a batch's labels.
+pub struct Foretold {
+    /// Sum of their cross-entropies, in nats.
+    pub nats: f64,
+    /// How many it held for the likeliest of all words.
+    pub hits: usize,
+    /// How many there are.
+    pub labels: usize,
+}
+
+/// Rows whose logits exist at a time.
+const FORETOLD_ROWS: usize = 64;
+
+/// How well a language model foretells a batch's labels; for evaluation.
+pub fn foretell(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<Foretold> {
+    let (hidden, labels) = labelled_hidden_states(model, forward, batch)?;
+    let Some(vocabulary) = model.vocabulary() else {
+        return Err(Error::unknown("output", "words", ["labels"]));
+    };
+    let mut foretold = Foretold { nats: 0.0, hits: 0, labels: labels.len() };
+    for (first, labels) in (0..).step_by(FORETOLD_ROWS).zip(labels.chunks(FORETOLD_ROWS)) {
+        let rows: Vec<u32> = (first..first + labels.len() as u32).collect();
+        let logits = vocabulary.logits(forward, &hidden.select_rows(&rows)?)?;
+        foretold.nats += f64::from(logits.cross_entropy(labels, 0.0)?.numbers()?[0]) * labels.len() as f64;
+        let numbers = logits.numbers()?;
+        let rows = numbers.chunks_exact(logits.cols()).zip(labels);
+        foretold.hits += rows.filter(|(row, label)| likeliest(row) == **label).count();
+    }
+    Ok(foretold)
+}
+
+/// The place of the highest number; the first of those that tie.
+pub fn likeliest(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (label, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = label;
+        }
+    }
+    best as u32
+}
+
 /// The mean cross-entropy of rows of logits.
 pub fn class_loss(logits: &Tensor, labels: &[u32], smoothing: f32) -> Result<Loss> {
     Ok(Loss { mean: logits.cross_entropy(labels, smoothing)?, labels: labels.len() })
@@ -101,7 +143,8 @@ fn answer_loss(logits: &Tensor, ragged: &Ragged, labels: &[u32]) -> Result<Loss>
     for (side, (sum, count)) in sums.iter_mut().enumerate() {
         let column = logits.select_columns(side, 1)?;
         for (sequence, (start, length)) in ragged.starts().iter().zip(ragged.lengths()).enumerate() {
-            let Some(label) = labels.get(2 * sequence + side).filter(|label| (**label as usize) < length) else {
+            let Some(label) = labels.get(2 * sequence + side).filter(|label| (**label as usize) < length)
+            else {
                 continue;
             };
             let rows: Vec<u32> = (*start as u32..(start + length) as u32).collect();
@@ -114,7 +157,8 @@ fn answer_loss(logits: &Tensor, ragged: &Ragged, labels: &[u32]) -> Result<Loss>
         }
     }
     let means = sums.into_iter().filter_map(|(sum, count)| Some((sum?, count)));
-    let means: Vec<Tensor> = means.map(|(sum, count)| Ok(sum.scale(0.5 / count as f32)?)).collect::<Result<_>>()?;
+    let means: Vec<Tensor> =
+        means.map(|(sum, count)| Ok(sum.scale(0.5 / count as f32)?)).collect::<Result<_>>()?;
     match means.as_slice() {
         [start, end] => Ok(Loss { mean: start.add(end)?, labels: ragged.sequences() }),
         _ => Err(Error::malformed("batch", "labels", "an answer or more", "none")),

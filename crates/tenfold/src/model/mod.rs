@@ -2,11 +2,14 @@
 
 mod cache;
 pub mod catalog;
+pub mod chat_template;
 pub mod checkpoint;
 mod config;
 mod decoder;
 mod encoder;
 pub mod forward;
+mod ggml;
+pub mod gguf;
 pub mod head;
 pub mod layer;
 mod loss;
@@ -15,19 +18,23 @@ pub mod store;
 mod t5;
 pub mod tokenizer;
 mod weights;
+pub mod wording;
 
 pub use cache::Cache;
 pub use forward::Forward;
 pub use head::{Head, HeadWeight, TaskType, Vocabulary};
-pub use loss::{Loss, class_loss, log_probabilities, logits, loss};
 pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
+pub use loss::{Foretold, Loss, class_loss, foretell, likeliest, log_probabilities, logits, loss};
 
 use crate::error::Result;
+use chat_template::ChatTemplate;
 use checkpoint::Checkpoint;
 use config::Config;
+use gguf::Gguf;
 use std::path::Path;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Dtype, Ragged, Tensor};
+use tokenizer::Tokenizer;
 use weights::Loader;
 
 /// The label of places that do not count.
@@ -121,17 +128,56 @@ struct Family {
 /// Every family.
 const FAMILIES: &[&[Family]] = &[encoder::FAMILIES, decoder::FAMILIES, t5::FAMILIES];
 
-/// Reads the model in a Hugging Face folder for a type of task; matrices are kept in `dtype`.
-pub fn load(dir: &Path, task: TaskType, backend: &Arc<dyn Backend>, dtype: Dtype) -> Result<Arc<dyn Model>> {
-    let config = Config::read(&dir.join("config.json"))?;
-    let family = family(&config)?;
-    let checkpoint = Checkpoint::open(dir)?;
+/// Reads the model in a Hugging Face folder, or in one with a GGUF file, for a type of task; matrices are kept in
+/// `dtype`, by default each as the file has it.
+pub fn load(
+    dir: &Path,
+    task: TaskType,
+    backend: &Arc<dyn Backend>,
+    dtype: impl Into<Option<Dtype>>,
+) -> Result<Arc<dyn Model>> {
+    let (config, checkpoint) = match gguf_of(dir)? {
+        Some(gguf) => ggml::open(&gguf)?,
+        None => (Config::read(&dir.join(CONFIG))?, Checkpoint::open(dir)?),
+    };
+    let (family, dtype) = (family(&config)?, dtype.into());
     (family.load)(&config, task, &Loader::new(&checkpoint, backend, dtype))
 }
 
 /// What the model in a folder is used for where nothing else is said.
 pub fn usual_task(dir: &Path) -> Result<TaskType> {
-    Ok(family(&Config::read(&dir.join("config.json"))?)?.task)
+    let config = match gguf_of(dir)? {
+        Some(gguf) => ggml::open(&gguf)?.0,
+        None => Config::read(&dir.join(CONFIG))?,
+    };
+    Ok(family(&config)?.task)
+}
+
+/// The tokenizer in a model's folder.
+pub fn tokenizer(dir: &Path) -> Result<Tokenizer> {
+    match gguf_of(dir)? {
+        Some(gguf) => Tokenizer::from_gguf(&gguf),
+        None => Tokenizer::from_dir(dir),
+    }
+}
+
+/// The chat template in a model's folder, if it has one.
+pub fn chat_template(dir: &Path) -> Result<Option<ChatTemplate>> {
+    match gguf_of(dir)? {
+        Some(gguf) => ChatTemplate::from_gguf(gguf.metadata()),
+        None => ChatTemplate::from_dir(dir),
+    }
+}
+
+/// The name of a model's configuration.
+const CONFIG: &str = "config.json";
+
+/// The GGUF file that a folder is, or holds in place of a configuration.
+fn gguf_of(dir: &Path) -> Result<Option<Gguf>> {
+    if gguf::is_gguf(dir) {
+        return Gguf::open(dir).map(Some);
+    }
+    gguf::only(dir).map(|file| Gguf::open(&file)).transpose()
 }
 
 fn family(config: &Config) -> Result<&'static Family> {

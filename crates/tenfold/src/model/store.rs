@@ -16,6 +16,7 @@ mod wheel;
 
 use super::catalog::{self, Entry};
 use super::checkpoint::{INDEX, WEIGHTS, shards};
+use super::gguf;
 use crate::progress::{Event, Progress};
 use crate::{Error, Result};
 use std::env;
@@ -26,11 +27,11 @@ use std::time::Duration;
 /// A model that is on this machine, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// The folder with config.json, the weights and the tokenizer.
+    /// The folder with config.json, the weights and the tokenizer, or with a GGUF file; or that file itself.
     pub dir: PathBuf,
     /// The name it was asked for by.
     pub name: String,
-    /// SHA-256 of model.safetensors, hexadecimal; of a sharded model, of the list of its shards' names and hashes.
+    /// SHA-256 of model.safetensors or the GGUF file, hexadecimal; of a sharded model, of the list of its shards' names and hashes.
     pub sha256: String,
 }
 
@@ -146,6 +147,9 @@ struct Search<'a> {
 impl Search<'_> {
     fn folder(&mut self, progress: &dyn Progress) -> Result<Option<Located>> {
         let folder = Path::new(self.name);
+        if gguf::is_gguf(folder) && folder.is_file() {
+            return self.found(folder, digest::of_file(folder, progress)?).map(Some);
+        }
         if !folder.is_dir() {
             self.tried.push(format!("the folder {}: there is none", folder.display()));
             return Ok(None);
@@ -159,9 +163,9 @@ impl Search<'_> {
 
     /// Complete models of the cache, or of the cache of Hugging Face's own libraries.
     fn cached(&mut self, progress: &dyn Progress) -> Result<Option<Located>> {
-        let id = self.hub_id();
-        let shared = self.places.shared_hub.as_deref().and_then(|hub| hub::snapshot(hub, &id));
-        let own = hub::snapshot(&self.places.cache.join("hub"), &id);
+        let snapshot = |hub: &Path| hub::snapshot(hub, self.hub_id()?);
+        let shared = self.places.shared_hub.as_deref().and_then(snapshot);
+        let own = snapshot(&self.places.cache.join("hub"));
         let folder = self.places.model_folder(&self.slug());
         for folder in [Some(folder), own, shared].into_iter().flatten() {
             if let Some(missing) = missing(&folder) {
@@ -179,10 +183,14 @@ impl Search<'_> {
             self.tried.push("the Hugging Face Hub: HF_HUB_OFFLINE is set".into());
             return Ok(None);
         };
+        let Some(id) = self.hub_id() else {
+            self.tried.push("the Hugging Face Hub: the catalog knows of no such files there".into());
+            return Ok(None);
+        };
         let place = format!("the Hugging Face Hub, {endpoint}");
         let wanted = hub::Wanted {
             endpoint: endpoint.clone(),
-            id: self.hub_id(),
+            id: id.to_owned(),
             token: self.places.token.clone(),
             cache: self.places.cache.join("hub"),
             patience: self.places.patience,
@@ -223,7 +231,7 @@ impl Search<'_> {
         let expected =
             self.entry.map(|entry| entry.sha256.clone()).or_else(|| hub::blob_hash(&folder.join(WEIGHTS)));
         if let Some(expected) = expected.filter(|expected| *expected != sha256) {
-            let fault = format!("{WEIGHTS} has SHA-256 {sha256}, expected {expected}");
+            let fault = format!("its weights have SHA-256 {sha256}, expected {expected}");
             progress.event(Event::Note(format!("{}: {fault}; looking elsewhere", folder.display())));
             self.tried.push(format!("{place} {}: {fault}", folder.display()));
             return Ok(None);
@@ -246,8 +254,12 @@ impl Search<'_> {
         Error::ModelNotFound { name: self.name.to_owned(), tried: self.tried, put }
     }
 
-    fn hub_id(&self) -> String {
-        self.entry.map_or(self.name, |entry| &entry.hub).to_owned()
+    /// The id on the Hub; none for an entry of the catalog that is not there.
+    fn hub_id(&self) -> Option<&str> {
+        match self.entry {
+            Some(entry) => entry.hub.as_deref(),
+            None => Some(self.name),
+        }
     }
 
     /// The name of the model's folder in the cache: one plain component whatever the name.
@@ -260,6 +272,9 @@ impl Search<'_> {
 
 /// What a folder lacks to be a model, if anything.
 fn missing(folder: &Path) -> Option<String> {
+    if gguf::only(folder).is_some() {
+        return None;
+    }
     if !folder.join("config.json").is_file() {
         return Some("config.json".into());
     }

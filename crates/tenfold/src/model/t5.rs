@@ -114,12 +114,20 @@ struct SubLayer {
 
 fn load(config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Model>> {
     if task == TaskType::CausalLm {
-        return Err(config.fault("model_type", "a decoder for CAUSAL_LM; an encoder-decoder for SEQ_2_SEQ_LM", "t5"));
+        return Err(config.fault(
+            "model_type",
+            "a decoder for CAUSAL_LM; an encoder-decoder for SEQ_2_SEQ_LM",
+            "t5",
+        ));
     }
     let plan = Plan::read(config)?;
     if plan.buckets < 4 || plan.max_distance <= plan.buckets {
         let found = format!("{} and {}", plan.buckets, plan.max_distance);
-        return Err(config.fault("relative_attention_num_buckets", "4 or more, below the largest distance", found));
+        return Err(config.fault(
+            "relative_attention_num_buckets",
+            "4 or more, below the largest distance",
+            found,
+        ));
     }
     // As Transformers names the parts of the whole model for each task.
     let prefix = match task {
@@ -133,7 +141,11 @@ fn load(config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Mode
     let output = own.then(|| loader.matrix("lm_head.weight".into(), plan.vocab_size, plan.hidden_size));
     Ok(Arc::new(T5 {
         task,
-        word_embeddings: loader.matrix(format!("{prefix}shared.weight"), plan.vocab_size, plan.hidden_size)?,
+        word_embeddings: loader.matrix(
+            format!("{prefix}shared.weight"),
+            plan.vocab_size,
+            plan.hidden_size,
+        )?,
         encoder: stack("encoder", false)?,
         decoder: decodes.then(|| stack("decoder", true)).transpose()?,
         output_embeddings: output.transpose()?,
@@ -192,9 +204,8 @@ impl Stack {
 impl Layer {
     fn load(plan: &Plan, loader: &Loader, path: &str, decodes: bool) -> Result<Layer> {
         let (hidden, inner) = (plan.hidden_size, plan.intermediate_size);
-        let norm = |place: usize| {
-            loader.rms_norm(&format!("{path}.{place}.layer_norm"), hidden, plan.eps, 0.0)
-        };
+        let norm =
+            |place: usize| loader.rms_norm(&format!("{path}.{place}.layer_norm"), hidden, plan.eps, 0.0);
         let sub_layer = |place: usize, module: &str| -> Result<SubLayer> {
             let wide = plan.heads * plan.head_dim;
             let linear = |name: &str, role, extents| {
@@ -220,7 +231,10 @@ impl Layer {
             own: sub_layer(0, "SelfAttention")?,
             cross: decodes.then(|| sub_layer(1, "EncDecAttention")).transpose()?,
             feed_forward_norm: norm(last)?,
-            inner: inner_maps.iter().map(|(name, role)| linear(name, *role, [hidden, inner])).collect::<Result<_>>()?,
+            inner: inner_maps
+                .iter()
+                .map(|(name, role)| linear(name, *role, [hidden, inner]))
+                .collect::<Result<_>>()?,
             down: linear("wo", Role::FeedForwardDown, [inner, hidden])?,
             attention: Attention {
                 heads: plan.heads,
@@ -268,7 +282,8 @@ impl Layer {
         let queries = chosen.map_or(ragged, |(_, queries)| queries);
         let normed = forward.norm(&self.own.norm, x)?;
         let query = forward.linear(&self.own.query, &choose(&normed)?)?;
-        let (key, value) = (forward.linear(&self.own.key, &normed)?, forward.linear(&self.own.value, &normed)?);
+        let (key, value) =
+            (forward.linear(&self.own.key, &normed)?, forward.linear(&self.own.value, &normed)?);
         let (key, value, keys) = forward.remember(number, key, value, ragged)?;
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
@@ -280,7 +295,8 @@ impl Layer {
             let (key, value, keys) = forward.once(number, || match source {
                 None => unreachable!("a pass without a source goes on from one that had it"),
                 Some((source, ragged)) => {
-                    let (key, value) = (forward.linear(&cross.key, source)?, forward.linear(&cross.value, source)?);
+                    let (key, value) =
+                        (forward.linear(&cross.key, source)?, forward.linear(&cross.value, source)?);
                     Ok((key, value, ragged.clone()))
                 }
             })?;
@@ -403,7 +419,11 @@ impl Model for T5 {
     fn extents(&self) -> Extents {
         Extents {
             hidden_size: self.plan.hidden_size,
-            num_layers: if self.decoder.is_some() { self.plan.num_decoder_layers } else { self.plan.num_layers },
+            num_layers: if self.decoder.is_some() {
+                self.plan.num_decoder_layers
+            } else {
+                self.plan.num_layers
+            },
             num_attention_heads: self.plan.heads,
             num_key_value_heads: self.plan.heads,
             kv_size: self.plan.heads * self.plan.head_dim,
@@ -451,7 +471,8 @@ impl Model for T5 {
 
     fn vocabulary(&self) -> Option<Vocabulary<'_>> {
         let weight = self.output_embeddings.as_ref().unwrap_or(&self.word_embeddings);
-        let scale = if self.plan.scales_outputs { (self.plan.hidden_size as f32).sqrt().recip() } else { 1.0 };
+        let scale =
+            if self.plan.scales_outputs { (self.plan.hidden_size as f32).sqrt().recip() } else { 1.0 };
         (self.task == TaskType::Seq2SeqLm).then_some(Vocabulary { weight, bias: None, softcap: None, scale })
     }
 

@@ -1,9 +1,20 @@
-//! Text to token ids, as the model's own tokenizer.json says, special tokens included, never padded.
+//! Text to token ids and back, as the model's own tokenizer says, special tokens included, never padded.
+//!
+//! Whatever a model brings is said as a tokenizer.json, which Hugging Face's tokenizers library then carries out.
 
+mod byte_level;
+pub(super) mod config;
+mod ggml;
+mod parts;
+mod protobuf;
+mod sentencepiece;
 mod wordpiece;
 
 use super::Extents;
-use crate::{Error, Result, guard};
+use super::gguf::{self, Gguf, Metadata};
+use crate::guard;
+use crate::{Error, Result};
+use config::Config;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tokenizers::utils::truncation::truncate_encodings;
@@ -27,28 +38,59 @@ pub struct Tokenizer {
     file: PathBuf,
     vocab_size: usize,
     token_types: usize,
+    bos: Option<u32>,
+    eos: Vec<u32>,
 }
 
 impl Tokenizer {
-    /// The tokenizer of the model in `folder`: its tokenizer.json, or else the vocab.txt of a BERT model.
+    /// The tokenizer of the model in `folder`: its tokenizer.json, or else what older tokenizers left (vocab.txt,
+    /// vocab.json with merges.txt, spiece.model, tokenizer.model), or else that of its one GGUF file.
     pub fn from_dir(folder: &Path) -> Result<Tokenizer> {
-        let file = folder.join("tokenizer.json");
-        if file.is_file() {
+        let path = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+        let config = Config::read(folder)?;
+        let (file, json) = if let Some(file) = path("tokenizer.json") {
             let content = fs::read(&file).map_err(Error::io("read", &file))?;
-            return Self::from_json(file, &content);
-        }
-        let vocabulary = folder.join("vocab.txt");
-        if vocabulary.is_file() {
-            let content = wordpiece::describe(&vocabulary, &folder.join("tokenizer_config.json"))?;
-            return Self::from_json(vocabulary, &content);
-        }
-        Err(Error::malformed(folder, "tokenizer", "tokenizer.json, or vocab.txt of a BERT model", "neither"))
+            (file, content)
+        } else if let Some(file) = path("vocab.txt") {
+            let json = wordpiece::describe(&file, &config)?;
+            (file, json)
+        } else if let (Some(file), Some(_)) = (path("vocab.json"), path("merges.txt")) {
+            (file, byte_level::describe(folder, &config)?)
+        } else if let Some(file) = path("spiece.model").or_else(|| path("tokenizer.model")) {
+            let json = sentencepiece::describe(&file, &config)?;
+            (file, json)
+        } else if let Some(file) = gguf::only(folder) {
+            return Self::from_gguf(&Gguf::open(&file)?);
+        } else {
+            let expected = "tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, tokenizer.model, or one GGUF file";
+            return Err(Error::malformed(folder, "tokenizer", expected, "none of them"));
+        };
+        let mut tokenizer = Self::from_json(file, &json)?;
+        let id = |token: Option<&str>| tokenizer.token_id(token?);
+        let (bos, eos) = (id(config.token("bos_token")), id(config.token("eos_token")));
+        tokenizer.bos = bos;
+        tokenizer.eos = once(config::end_ids(folder)?.into_iter().chain(eos));
+        Ok(tokenizer)
+    }
+
+    /// The tokenizer in the metadata of a GGUF file.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Tokenizer> {
+        Self::from_metadata(gguf.metadata())
+    }
+
+    /// The same, without the file's tensors.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Tokenizer> {
+        let described = ggml::describe(metadata)?;
+        let mut tokenizer = Self::from_json(metadata.file().to_owned(), &described.json)?;
+        tokenizer.bos = described.bos;
+        tokenizer.eos = once(described.eos);
+        Ok(tokenizer)
     }
 
     /// The ids of `text`, or of `text` and `pair`, with the special tokens of the model; at most `max_length` of them.
     /// What is too much is cut from the end of the longer text first, as Hugging Face's "longest_first".
     pub fn encode(&self, text: &str, pair: Option<&str>, max_length: usize) -> Result<Encoding> {
-        let special = self.special_tokens(pair.is_some());
+        let special = self.special_count(pair.is_some());
         if max_length <= special {
             let found = format!("{max_length}, of which special tokens take {special}");
             return Err(Error::malformed(
@@ -62,7 +104,47 @@ impl Tokenizer {
         self.guarded(encode, || format!("the text \"{}\"", text.chars().take(60).collect::<String>()))
     }
 
-    /// The ids of a text's words alone, without special tokens.
+    /// The text that the ids stand for; the special tokens among them are left out or written as they are.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        if let Some(id) = ids.iter().find(|id| self.inner.id_to_token(**id).is_none()) {
+            return Err(Error::malformed(&self.file, "vocabulary", format!("a token of id {id}"), "none"));
+        }
+        self.guarded(
+            || self.inner.decode(ids, skip_special),
+            || format!("the ids back, {} of them", ids.len()),
+        )
+    }
+
+    /// The id of a token, as the vocabulary writes it.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token of that id, as the vocabulary writes it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The ids that end a generated text, each once; none if the model's files name none.
+    pub fn eos_ids(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The token that begins texts, if the model's files name one (which does not mean that [`Self::encode`] puts it).
+    pub fn bos_id(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// Ids and text of all special tokens, in the order of their ids.
+    pub fn special_tokens(&self) -> Vec<(u32, String)> {
+        let added = self.inner.get_added_tokens_decoder().into_iter();
+        let mut special: Vec<_> =
+            added.filter(|(_, token)| token.special).map(|(id, token)| (id, token.content)).collect();
+        special.sort();
+        special
+    }
+
+    /// The ids of a text's words alone: nothing stands around them, but special tokens written in the text are known.
     pub fn words(&self, text: &str) -> Result<Vec<u32>> {
         let encode = || Ok(self.inner.encode(text, false)?.get_ids().to_vec());
         self.guarded(encode, || format!("the text \"{}\"", text.chars().take(60).collect::<String>()))
@@ -98,7 +180,7 @@ impl Tokenizer {
         if vocab_size == 0 {
             return Err(Error::malformed(file, "model.vocab", "one token or more", "none"));
         }
-        let mut tokenizer = Tokenizer { inner, file, vocab_size, token_types: 0 };
+        let mut tokenizer = Tokenizer { inner, file, vocab_size, token_types: 0, bos: None, eos: Vec::new() };
         // What stands around every text need not be in the vocabulary, and its types are stated nowhere else.
         for pair in [None, Some("a")] {
             let Ok(around) = tokenizer.encode("a", pair, usize::MAX) else { continue };
@@ -111,7 +193,7 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    fn special_tokens(&self, pair: bool) -> usize {
+    fn special_count(&self, pair: bool) -> usize {
         self.inner.get_post_processor().map_or(0, |template| template.added_tokens(pair))
     }
 
@@ -144,9 +226,20 @@ impl Tokenizer {
             Ok(Err(error)) => error.to_string(),
             Err(panic) => panic,
         };
-        let expected = format!("a tokenizer that can encode {}", on());
+        let expected = format!("a tokenizer that can work on {}", on());
         Err(Error::malformed(&self.file, "tokenizer", expected, format!("the fault: {reason}")))
     }
+}
+
+/// The ids in their order, each at its first place alone.
+fn once(ids: impl IntoIterator<Item = u32>) -> Vec<u32> {
+    let mut seen = Vec::new();
+    for id in ids {
+        if !seen.contains(&id) {
+            seen.push(id);
+        }
+    }
+    seen
 }
 
 fn load(file: &Path, content: &[u8]) -> Result<tokenizers::Tokenizer> {
@@ -164,138 +257,6 @@ fn load(file: &Path, content: &[u8]) -> Result<tokenizers::Tokenizer> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WORDS: [&str; 12] =
-        ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "film", "##s", "un", "##good", "!", "cafe"];
-
-    fn folder(files: &[(&str, String)]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, content) in files {
-            fs::write(folder.path().join(name), content).unwrap();
-        }
-        folder
-    }
-
-    fn small() -> Tokenizer {
-        let folder = folder(&[("vocab.txt", WORDS.join("\n"))]);
-        Tokenizer::from_dir(folder.path()).unwrap()
-    }
-
-    #[test]
-    fn a_bert_vocabulary_without_tokenizer_json_is_enough() {
-        let tokenizer = small();
-        assert_eq!(tokenizer.vocab_size(), 12);
-        let encoding = tokenizer.encode("A GOOD films caf\u{e9} ungood!? [SEP]", None, 64).unwrap();
-        assert_eq!(encoding.ids, [2, 4, 5, 6, 7, 11, 8, 9, 10, 1, 3, 3]);
-        assert!(!encoding.truncated && encoding.type_ids.iter().all(|&id| id == 0));
-    }
-
-    #[test]
-    fn a_cased_vocabulary_keeps_its_case() {
-        let config = r#"{"do_lower_case": false, "strip_accents": null}"#;
-        let folder = folder(&[("vocab.txt", WORDS.join("\n")), ("tokenizer_config.json", config.into())]);
-        let tokenizer = Tokenizer::from_dir(folder.path()).unwrap();
-        assert_eq!(tokenizer.encode("Good good", None, 8).unwrap().ids, [2, 1, 5, 3]);
-    }
-
-    #[test]
-    fn pairs_have_two_types_and_the_longer_text_is_cut_first() {
-        let tokenizer = small();
-        let encoding = tokenizer.encode("a film", Some("good good good good good"), 8).unwrap();
-        assert_eq!(encoding.ids, [2, 4, 6, 3, 5, 5, 5, 3]);
-        assert_eq!(encoding.type_ids, [0, 0, 0, 0, 1, 1, 1, 1]);
-        assert!(encoding.truncated);
-        let encoding = tokenizer.encode("a good film", None, 4).unwrap();
-        assert_eq!((encoding.ids, encoding.truncated), (vec![2, 4, 5, 3], true));
-        assert!(!tokenizer.encode("a good", None, 4).unwrap().truncated);
-        assert!(tokenizer.encode("a", None, 2).unwrap_err().to_string().contains("more than 2 tokens"));
-        assert_eq!(tokenizer.encode("", None, 3).unwrap().ids, [2, 3]);
-    }
-
-    #[test]
-    fn the_files_own_padding_and_truncation_are_left_aside() {
-        let vocabulary = folder(&[("vocab.txt", WORDS.join("\n"))]);
-        let plain = wordpiece::describe(&vocabulary.path().join("vocab.txt"), Path::new("none")).unwrap();
-        let mut json: serde_json::Value = serde_json::from_slice(&plain).unwrap();
-        json["truncation"] = serde_json::json!({"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
-        json["padding"] = serde_json::json!({"strategy": {"Fixed": 16}, "direction": "Right", "pad_to_multiple_of": null,
-            "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"});
-        let folder = folder(&[("tokenizer.json", json.to_string())]);
-        let tokenizer = Tokenizer::from_dir(folder.path()).unwrap();
-        let encoding = tokenizer.encode("a good film", None, 64).unwrap();
-        assert_eq!((encoding.ids, encoding.truncated), (vec![2, 4, 5, 6, 3], false));
-    }
-
-    #[test]
-    fn hostile_files_are_errors_that_name_the_file() {
-        let vocabulary = folder(&[("vocab.txt", WORDS.join("\n"))]);
-        let good = wordpiece::describe(&vocabulary.path().join("vocab.txt"), Path::new("none")).unwrap();
-        let good = String::from_utf8(good).unwrap();
-        let unigram = r#"{"model": {"type": "Unigram", "unk_id": 7, "vocab": [["a", 0.0]]}}"#;
-        let deep = "[".repeat(100_000);
-        for content in [
-            "",
-            "{}",
-            "[]",
-            "null",
-            unigram,
-            &deep,
-            &good[..good.len() / 2],
-            &good.replace("\"[UNK]\"", "\"?\""),
-        ] {
-            let folder = folder(&[("tokenizer.json", content.into())]);
-            let error = match Tokenizer::from_dir(folder.path()) {
-                Err(error) => error.to_string(),
-                // What only shows when text comes.
-                Ok(tokenizer) => match tokenizer.encode("b ?", None, 64) {
-                    Err(error) => error.to_string(),
-                    Ok(_) => continue,
-                },
-            };
-            assert!(error.contains("tokenizer.json"), "{error}");
-        }
-        let empty = folder(&[]);
-        assert!(Tokenizer::from_dir(empty.path()).unwrap_err().to_string().contains("vocab.txt"));
-    }
-
-    /// Damages a good file everywhere; whatever comes, it is an answer or an error.
-    #[test]
-    fn damaged_files_never_panic() {
-        let vocabulary = folder(&[("vocab.txt", WORDS.join("\n"))]);
-        let good = wordpiece::describe(&vocabulary.path().join("vocab.txt"), Path::new("none")).unwrap();
-        let mut state = 1u64;
-        for _ in 0..400 {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let mut damaged = good.clone();
-            let place = (state >> 33) as usize % damaged.len();
-            damaged[place] = b"0\"{}[],:x9-"[(state >> 20) as usize % 11];
-            if let Ok(tokenizer) = Tokenizer::from_json("damaged".into(), &damaged) {
-                let _ = tokenizer.encode("a good films \u{1f642}", Some("x"), 16);
-            }
-        }
-    }
-
-    /// Against ids that Hugging Face's Python library gave, where the model is at hand.
-    #[test]
-    fn golden_ids_of_all_minilm_l6_v2() {
-        let Some(folder) = super::super::store::at_hand("all-minilm-l6-v2") else {
-            eprintln!("not run: all-minilm-l6-v2 is neither in TENFOLD_MODEL nor in the cache");
-            return;
-        };
-        #[derive(serde::Deserialize)]
-        struct Golden {
-            texts: Vec<String>,
-            input_ids: Vec<Vec<u32>>,
-        }
-        let golden = include_str!("../../tests/golden/real/all-minilm-l6-v2.json");
-        let golden: Golden = serde_json::from_str(golden).unwrap();
-        let tokenizer = Tokenizer::from_dir(&folder).unwrap();
-        assert_eq!(tokenizer.vocab_size(), 30522);
-        for (text, padded) in golden.texts.iter().zip(&golden.input_ids) {
-            let length = padded.iter().rposition(|&id| id != 0).unwrap() + 1;
-            assert_eq!(tokenizer.encode(text, None, 512).unwrap().ids, padded[..length], "{text}");
-        }
-    }
-}
+mod kinds_tests;
+#[cfg(test)]
+mod tests;

@@ -10,18 +10,24 @@ use tenfold_tensor::{Backend, Class, Dtype, Mapped, Tensor};
 pub struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     backend: Arc<dyn Backend>,
-    dtype: Dtype,
+    dtype: Option<Dtype>,
 }
 
 impl<'a> Loader<'a> {
-    /// `dtype` is the format in which matrices are kept, linear maps and embeddings alike. Vectors are always f32, and so
-    /// are matrices whose rows are no whole blocks of the format.
-    pub fn new(checkpoint: &'a Checkpoint, backend: &Arc<dyn Backend>, dtype: Dtype) -> Loader<'a> {
+    /// `dtype` is the format in which matrices are kept, linear maps and embeddings alike; by default each as the file has
+    /// it. Vectors are always f32, and so are matrices whose rows are no whole blocks of the format.
+    pub fn new(checkpoint: &'a Checkpoint, backend: &Arc<dyn Backend>, dtype: Option<Dtype>) -> Loader<'a> {
         Loader { checkpoint, backend: backend.clone(), dtype }
     }
 
     /// `path.weight` \[outputs, inputs\] and, with a bias, `path.bias` of a linear map.
-    pub fn linear(&self, path: String, role: Role, [inputs, outputs]: [usize; 2], bias: bool) -> Result<Linear> {
+    pub fn linear(
+        &self,
+        path: String,
+        role: Role,
+        [inputs, outputs]: [usize; 2],
+        bias: bool,
+    ) -> Result<Linear> {
         let weight = self.matrix(format!("{path}.weight"), outputs, inputs)?;
         let bias = bias.then(|| self.vector(format!("{path}.bias"), outputs)).transpose()?;
         Ok(Linear { site: Site { path, role, inputs, outputs, fan_in_fan_out: false }, weight, bias })
@@ -51,9 +57,10 @@ impl<'a> Loader<'a> {
     pub fn matrix(&self, name: String, rows: usize, cols: usize) -> Result<Weight> {
         let shape = [rows, cols];
         let view = self.view(&name, &shape)?;
-        let dtype = if cols.is_multiple_of(self.dtype.block_len()) { self.dtype } else { Dtype::F32 };
+        let dtype = self.dtype.or(stored(view.dtype)).unwrap_or(Dtype::F32);
+        let dtype = if cols.is_multiple_of(dtype.block_len()) { dtype } else { Dtype::F32 };
         let tensor = if stored(view.dtype) == Some(dtype) {
-            self.mapped(view, dtype, &shape)?
+            self.as_it_is(view, dtype, &shape)?
         } else {
             let tensor = Tensor::quantized(&self.backend, &shape, dtype, view.to_f32());
             tensor.map_err(|fault| match fault {
@@ -71,7 +78,7 @@ impl<'a> Loader<'a> {
     pub fn vector(&self, name: String, len: usize) -> Result<Weight> {
         let view = self.view(&name, &[len])?;
         let tensor = match view.dtype {
-            checkpoint::Dtype::F32 => self.mapped(view, Dtype::F32, &[len])?,
+            checkpoint::Dtype::F32 => self.as_it_is(view, Dtype::F32, &[len])?,
             _ => Tensor::new(&self.backend, Class::Base, &[len], view.to_f32())?,
         };
         Ok(Weight { name, tensor })
@@ -106,9 +113,14 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn mapped(&self, view: View, dtype: Dtype, shape: &[usize]) -> Result<Tensor> {
-        let mapped = Mapped { map: view.map, range: view.range, dtype };
-        Ok(Tensor::mapped(&self.backend, shape, mapped)?)
+    fn as_it_is(&self, view: View, dtype: Dtype, shape: &[usize]) -> Result<Tensor> {
+        Ok(match view.place() {
+            Some((map, range)) => {
+                let mapped = Mapped { map: map.clone(), range: range.clone(), dtype };
+                Tensor::mapped(&self.backend, shape, mapped)?
+            }
+            None => Tensor::frozen(&self.backend, shape, dtype, view.bytes().to_vec())?,
+        })
     }
 }
 
@@ -118,6 +130,7 @@ fn stored(dtype: checkpoint::Dtype) -> Option<Dtype> {
         checkpoint::Dtype::F32 => Some(Dtype::F32),
         checkpoint::Dtype::F16 => Some(Dtype::F16),
         checkpoint::Dtype::BF16 => Some(Dtype::Bf16),
+        checkpoint::Dtype::Blocks(format) => Some(format),
         _ => None,
     }
 }
@@ -147,12 +160,13 @@ mod tests {
     fn matrices_of_whole_blocks_are_quantised_and_all_else_stays_f32() {
         let (folder, backend) = (folder(1.0), Cpu::new());
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
-        let plain = Loader::new(&checkpoint, &backend, Dtype::F32).matrix("even".into(), 2, 64).unwrap();
+        let plain =
+            Loader::new(&checkpoint, &backend, Some(Dtype::F32)).matrix("even".into(), 2, 64).unwrap();
         let plain = plain.tensor.numbers().unwrap();
         for (dtype, error) in
             [(Dtype::Q8_0, 0.005), (Dtype::Q4_0, 0.14), (Dtype::Nf4, 0.17), (Dtype::Bf16, 0.004)]
         {
-            let loader = Loader::new(&checkpoint, &backend, dtype);
+            let loader = Loader::new(&checkpoint, &backend, Some(dtype));
             let even = loader.matrix("even".into(), 2, 64).unwrap().tensor;
             assert_eq!(even.dtype(), dtype);
             let numbers = even.numbers().unwrap();
@@ -168,7 +182,7 @@ mod tests {
     fn numbers_beyond_a_format_are_refused_by_name() {
         let (folder, backend) = (folder(1e9), Cpu::new());
         let checkpoint = Checkpoint::open(folder.path()).unwrap();
-        let loader = Loader::new(&checkpoint, &backend, Dtype::Q8_0);
+        let loader = Loader::new(&checkpoint, &backend, Some(Dtype::Q8_0));
         let fault = loader.matrix("even".into(), 2, 64).err().unwrap().to_string();
         assert!(
             fault.ends_with("even: expected finite numbers within the range of q8_0, found larger ones"),

@@ -19,7 +19,7 @@ pub struct Study {
     pub name: String,
     /// A folder, a Hugging Face id or a catalog name.
     pub model: String,
-    /// How frozen matrices are kept in memory: "f32", "bf16", "q8_0", "q4_0", "nf4", …
+    /// How frozen matrices are kept in memory: "stored" (as the file has them), "f32", "bf16", "q8_0", "q4_0", "nf4", …
     pub weights: String,
     /// A built-in task, or the path of a task file.
     pub task: String,
@@ -109,12 +109,15 @@ pub struct MethodSettings {
     pub settings: Map<String, Value>,
 }
 
+/// The weights' format that leaves each as the file has it.
+const STORED: &str = "stored";
+
 impl Default for Study {
     fn default() -> Study {
         Study {
             name: String::new(),
             model: String::new(),
-            weights: "f32".into(),
+            weights: STORED.into(),
             task: String::new(),
             benchmarks: Vec::new(),
             purpose: "balanced".into(),
@@ -180,11 +183,15 @@ impl Study {
         toml::to_string_pretty(self).unwrap_or_else(|error| unreachable!("a study is plain values: {error}"))
     }
 
-    /// The format in which frozen matrices are kept.
-    pub fn dtype(&self) -> Result<Dtype> {
+    /// The format in which frozen matrices are kept; none: each as the file has it.
+    pub fn dtype(&self) -> Result<Option<Dtype>> {
+        if self.weights == STORED {
+            return Ok(None);
+        }
         let known = Dtype::ALL.into_iter().filter(|dtype| dtype.can_quantize());
         let dtype = known.clone().find(|dtype| dtype.name() == self.weights);
-        dtype.ok_or_else(|| Error::unknown("format of weights", &self.weights, known.map(Dtype::name)))
+        let names = known.map(Dtype::name).chain([STORED]);
+        dtype.map(Some).ok_or_else(|| Error::unknown("format of weights", &self.weights, names))
     }
 
     /// One line for each value that makes no sense.
@@ -341,7 +348,7 @@ mod tests {
     fn weights_are_a_format_that_is_written() {
         for known in ["f32", "bf16", "q8_0", "q4_0", "nf4"] {
             let study = parse(SMALL, &[&format!("weights='{known}'")]).unwrap();
-            assert_eq!(study.dtype().unwrap().name(), known);
+            assert_eq!(study.dtype().unwrap().unwrap().name(), known);
         }
         for unknown in ["q4_k", "fp8", ""] {
             let message = parse(SMALL, &[&format!("weights='{unknown}'")]).unwrap_err().to_string();

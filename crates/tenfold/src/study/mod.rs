@@ -11,6 +11,7 @@ mod run;
 mod seal;
 mod search;
 mod session;
+mod single;
 mod store;
 mod trial;
 
@@ -18,3 +19,4 @@ pub use conclude::Conclusion;
 pub use config::{MethodSettings, Probing, Search, SmallData, Study};
 pub use probe::probe;
 pub use run::{Finished, Options, run};
+pub use single::{Single, train};

@@ -12,7 +12,9 @@ use crate::meter::{machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
 use crate::record::{Energy, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
-use crate::train::{EVALUATION_BATCH, Features, Rows, Source, Target, TrainSettings, Trainer, Training};
+use crate::train::{
+    EVALUATION_BATCH, Features, Order, Rows, Source, Target, TrainSettings, Trainer, Training,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -144,7 +146,7 @@ impl Bench<'_> {
     fn training(&self, steps: usize) -> Result<(Speed, Memory, Energy, Vec<f32>)> {
         let cached = self.tuning()?.adapter().leaves_features_alone();
         let rows = &self.session.train;
-        let planned = self.how.train.steps(rows.len());
+        let planned = Order::new(&self.how.train, rows, self.seed).steps();
         let warm_up = if cached { 0 } else { WARM_UP.min(planned.saturating_sub(1)) };
         let count = if cached { planned } else { planned.min(warm_up + steps) };
         let meter: Mutex<Option<Meter>> = Mutex::new(None);

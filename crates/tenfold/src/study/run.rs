@@ -52,10 +52,14 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     if options.run_missing {
         atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
     }
-    let elapsed = Elapsed::start(&folder);
+    let runner = Runner::new(study, options, progress);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
-    let runner = Runner { study, options, folder: folder.clone(), elapsed, progress };
+    if session.model.task().is_language_modelling() {
+        let why = "the metrics of a comparison are those of labels so far; `tenfold train` trains one method"
+            .into();
+        return Err(Error::Unsupported { what: format!("a study of the language task {}", study.task), why });
+    }
     let plan = Plan { study, session: &session };
     let mut finished = Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0, missing: 0 };
     runner.trials("learning-rate search", &session, plan.search()?, &mut finished)?;
@@ -88,7 +92,7 @@ fn check_trained(records: &[Record], run: &Path) -> Result<()> {
     Err(Error::Faults { file: run.to_owned(), faults: faults.collect() })
 }
 
-struct Runner<'a> {
+pub(super) struct Runner<'a> {
     study: &'a Study,
     options: &'a Options,
     folder: RunFolder,
@@ -96,7 +100,26 @@ struct Runner<'a> {
     progress: &'a dyn Progress,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    /// A runner of trials in the folder of `options`.
+    pub(super) fn new(study: &'a Study, options: &'a Options, progress: &'a dyn Progress) -> Runner<'a> {
+        let folder = RunFolder::new(&options.out);
+        Runner { study, options, elapsed: Elapsed::start(&folder), folder, progress }
+    }
+
+    /// Runs jobs that are not finished; gives the records of all, and whether one was run.
+    pub(super) fn records(
+        &self,
+        phase: &str,
+        session: &Session,
+        jobs: Vec<Job>,
+    ) -> Result<(Vec<Record>, bool)> {
+        let mut finished =
+            Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0, missing: 0 };
+        self.trials(phase, session, jobs, &mut finished)?;
+        Ok((finished.records, finished.ran > 0))
+    }
+
     /// Runs the standard benchmarks whose rows are here; says of the others why they were not run.
     fn benchmarks(
         &self,

@@ -3,14 +3,17 @@
 use super::config::Study;
 use crate::adapter::{Context, Method, Tuning};
 use crate::data::Example;
-use crate::error::Result;
+use crate::data::language::{self, LanguageExample, LengthReport, SequenceSettings};
+use crate::error::{Error, Result};
 use crate::model::tokenizer::Tokenizer;
+use crate::model::wording::Wording;
 use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, ModelIdentity};
 use crate::task::Task;
 use crate::train::{Features, Rows};
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Cpu};
 
@@ -23,10 +26,13 @@ pub(super) struct Session {
     pub labels: Vec<String>,
     /// Who published the rows, and under which licence.
     pub task_source: String,
+    /// The training rows of a task with labels, of which small draws are made.
     pub train_examples: Vec<Example>,
     pub train: Rows,
     pub validation: Rows,
     pub tests: Vec<(String, Rows)>,
+    /// How long the training rows of a language task are.
+    pub lengths: Option<LengthReport>,
     /// What heads see of the rows, for methods that leave it alone.
     pub features: Features,
     /// Tokens of a row at the most.
@@ -37,11 +43,19 @@ pub(super) struct Session {
     pub notes: Vec<String>,
 }
 
-/// The part that does not depend on the task.
+/// The part that does not depend on the rows.
 struct Base {
     model: Arc<dyn Model>,
     tokenizer: Tokenizer,
     identity: ModelIdentity,
+    dir: PathBuf,
+}
+
+/// Rows of a task, encoded.
+struct Encoded {
+    train: Rows,
+    validation: Rows,
+    tests: Vec<(String, Rows)>,
 }
 
 impl Session {
@@ -51,9 +65,10 @@ impl Session {
         backend: &Arc<dyn Backend>,
         progress: &dyn Progress,
     ) -> Result<Session> {
+        let task = Task::load(&study.task)?;
         let located = store::locate(&study.model, progress)?;
-        let model = model::load(&located.dir, TaskType::SequenceClassification, backend, study.dtype()?)?;
-        let tokenizer = Tokenizer::from_dir(&located.dir)?;
+        let model = model::load(&located.dir, task_type(&task, &located.dir)?, backend, study.dtype()?)?;
+        let tokenizer = model::tokenizer(&located.dir)?;
         tokenizer.check(&model.extents())?;
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
         let base = Base {
@@ -65,43 +80,72 @@ impl Session {
                 parameters,
                 weights: study.weights.clone(),
             },
+            dir: located.dir,
         };
         let rows = [study.train_rows, study.validation_rows, study.test_rows];
-        Session::encode(study, base, &study.task, rows, progress)
+        Session::encode(study, base, &task, rows, progress)
     }
 
     /// The same model with a standard benchmark's rows: as many to train on, all of its test rows.
     pub(super) fn benchmark(&self, study: &Study, task: &str, progress: &dyn Progress) -> Result<Session> {
+        let task = Task::load(task)?;
+        if task.is_language() != self.model.task().is_language_modelling() {
+            let why = "its rows are not of the kind that this study's model is made for".into();
+            return Err(Error::Unsupported { what: format!("the benchmark {}", task.name), why });
+        }
         let base = Base {
             model: self.model.clone(),
             tokenizer: self.tokenizer.clone(),
             identity: self.model_identity.clone(),
+            dir: PathBuf::new(),
         };
-        Session::encode(study, base, task, [study.train_rows, study.validation_rows, 0], progress)
+        Session::encode(study, base, &task, [study.train_rows, study.validation_rows, 0], progress)
     }
 
     fn encode(
         study: &Study,
         base: Base,
-        task: &str,
-        [train_rows, validation_rows, test_rows]: [usize; 3],
+        task: &Task,
+        counts: [usize; 3],
         progress: &dyn Progress,
     ) -> Result<Session> {
-        let Base { model, tokenizer, identity } = base;
-        let task = Task::load(task)?;
-        let data = task.read()?;
-        // The same rows for every method, so what one of them needs is taken from all. One that needs more than there
-        // is gets nothing here and is refused when it is made.
-        let positions = model.extents().max_positions;
-        let taken = study.methods.values().map(|method| method.virtual_tokens());
-        let taken =
-            taken.collect::<Result<Vec<usize>>>()?.into_iter().filter(|taken| *taken < positions).max();
-        let room = positions - taken.unwrap_or(0);
-        let length = study.train.max_length.min(room);
-        let encode = |examples: &[Example], rows: usize| {
-            let rows = if rows == 0 { examples.len() } else { rows.min(examples.len()) };
-            Rows::encode(&tokenizer, &examples[..rows], length)
+        let length = room(study, &base)?;
+        let mut session = Session {
+            labels: Vec::new(),
+            task_source: format!("{}; {}", task.source, task.licence),
+            data_identity: DataIdentity { task: task.name.clone(), sha256: String::new() },
+            train_examples: Vec::new(),
+            train: Rows::default(),
+            validation: Rows::default(),
+            tests: Vec::new(),
+            lengths: None,
+            features: Features::default(),
+            length,
+            requests: Vec::new(),
+            notes: Vec::new(),
+            model: base.model.clone(),
+            tokenizer: base.tokenizer.clone(),
+            model_identity: base.identity.clone(),
         };
+        let encoded = match task.is_language() {
+            true => session.language(study, &base, task, counts, progress)?,
+            false => session.labelled(study, task, counts, progress)?,
+        };
+        Ok(Session { train: encoded.train, validation: encoded.validation, tests: encoded.tests, ..session })
+    }
+
+    /// Reads and encodes rows with labels.
+    fn labelled(
+        &mut self,
+        study: &Study,
+        task: &Task,
+        [train_rows, validation_rows, test_rows]: [usize; 3],
+        progress: &dyn Progress,
+    ) -> Result<Encoded> {
+        let data = task.read()?;
+        let length = self.length;
+        let encode =
+            |examples: &[Example], rows: usize| Rows::encode(&self.tokenizer, first(examples, rows), length);
         let train = encode(&data.train, train_rows)?;
         let validation = encode(&data.validation, validation_rows)?;
         let tests = (data.tests.iter())
@@ -118,23 +162,49 @@ impl Session {
             progress.event(Event::Note(note));
         }
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
-        let requests = requests.iter().take(200).map(|example| example.text.clone()).collect();
-        Ok(Session {
-            model,
-            tokenizer,
-            model_identity: identity,
-            data_identity: DataIdentity { task: task.name, sha256: data.sha256 },
-            labels: data.labels,
-            task_source: format!("{}; {}", task.source, task.licence),
-            train_examples: data.train.into_iter().take(train.len()).collect(),
-            train,
-            validation,
-            tests,
-            length,
-            requests,
-            features: Features::default(),
-            notes: data.notes,
-        })
+        self.requests = requests.iter().take(200).map(|example| example.text.clone()).collect();
+        self.data_identity.sha256 = data.sha256;
+        self.labels = data.labels;
+        self.train_examples = data.train.into_iter().take(train.len()).collect();
+        self.notes = data.notes;
+        Ok(Encoded { train, validation, tests })
+    }
+
+    /// Reads and encodes rows for a language model.
+    fn language(
+        &mut self,
+        study: &Study,
+        base: &Base,
+        task: &Task,
+        [train_rows, validation_rows, test_rows]: [usize; 3],
+        progress: &dyn Progress,
+    ) -> Result<Encoded> {
+        let data = task.read_language()?;
+        let template = model::chat_template(&base.dir)?;
+        let wording = Wording::new(&self.tokenizer, template.as_ref());
+        let settings = SequenceSettings {
+            max_length: self.length,
+            train_on: study.train.train_on,
+            overlong: study.train.overlong,
+        };
+        let encode = |examples: &[LanguageExample], rows: usize| -> Result<(Rows, LengthReport)> {
+            let encoded = language::encode(&wording, first(examples, rows), &settings)?;
+            Ok((Rows::sequences(encoded.sequences), encoded.lengths))
+        };
+        if self.model.task() == TaskType::Seq2SeqLm {
+            let why = "training on language tasks is there for decoders alone so far".into();
+            return Err(Error::Unsupported { what: format!("the family {}", self.model.family()), why });
+        }
+        let (train, lengths) = encode(&data.train, train_rows)?;
+        progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
+        let (validation, _) = encode(&data.validation, validation_rows)?;
+        let tests = (data.tests.iter())
+            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?.0)))
+            .collect::<Result<Vec<_>>>()?;
+        self.lengths = Some(lengths);
+        self.data_identity.sha256 = data.sha256;
+        self.notes = data.notes;
+        Ok(Encoded { train, validation, tests })
     }
 
     /// A method as it starts.
@@ -154,4 +224,33 @@ impl Session {
 /// The backend of a trial or a study.
 pub(super) fn backend() -> Arc<dyn Backend> {
     Cpu::new()
+}
+
+/// What the rows of a task ask of the model in a folder.
+fn task_type(task: &Task, dir: &Path) -> Result<TaskType> {
+    if !task.is_language() {
+        return Ok(TaskType::SequenceClassification);
+    }
+    let usual = model::usual_task(dir)?;
+    match usual.is_language_modelling() {
+        true => Ok(usual),
+        false => Err(Error::Unsupported {
+            what: format!("the language task {}", task.name),
+            why: "the model is an encoder, which classifies; take a decoder such as smollm2-135m".into(),
+        }),
+    }
+}
+
+/// Tokens of a row at the most. The same rows for every method, so what one of them needs is taken from all. One that
+/// needs more than there is gets nothing here and is refused when it is made.
+fn room(study: &Study, base: &Base) -> Result<usize> {
+    let positions = base.model.extents().max_positions;
+    let taken = study.methods.values().map(|method| method.virtual_tokens());
+    let taken = taken.collect::<Result<Vec<usize>>>()?.into_iter().filter(|taken| *taken < positions).max();
+    Ok(study.train.max_length.min(positions - taken.unwrap_or(0)))
+}
+
+/// The first `rows` of them; all for 0.
+fn first<T>(examples: &[T], rows: usize) -> &[T] {
+    &examples[..if rows == 0 { examples.len() } else { rows.min(examples.len()) }]
 }

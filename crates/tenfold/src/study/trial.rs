@@ -10,7 +10,7 @@ use crate::eval;
 use crate::model::Forward;
 use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Parameters, Role, Test, Trained};
-use crate::train::{Progressed, Rows, Source, Trainer, Training};
+use crate::train::{Order, Progressed, Rows, Source, Trainer, Training};
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -41,7 +41,7 @@ impl Work<'_> {
         };
         let (train_source, validation_source) = (source(&train)?, source(&validation)?);
         let snapshot = self.folder.join(SNAPSHOT);
-        let events = Events::open(self, how.train.steps(train.len()))?;
+        let events = Events::open(self, Order::new(&how.train, &train, seed).steps())?;
         let trainer = Trainer {
             backend: backend.clone(),
             tuning: &tuning,

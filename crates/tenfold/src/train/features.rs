@@ -27,7 +27,8 @@ impl Features {
         let unknown: Vec<usize> =
             picks.iter().copied().filter(|row| !known.contains_key(rows.encoding(*row))).collect();
         if !unknown.is_empty() {
-            let computed = without_gradients(|| model.hidden_states(forward, &rows.batch(&unknown), &Wanted::Pooled))?;
+            let computed =
+                without_gradients(|| model.hidden_states(forward, &rows.batch(&unknown), &Wanted::Pooled))?;
             let width = computed.cols();
             for (row, numbers) in unknown.iter().zip(computed.numbers()?.chunks_exact(width)) {
                 known.insert(rows.encoding(*row).clone(), numbers.into());

@@ -2,6 +2,7 @@
 
 mod features;
 mod optimizer;
+mod order;
 mod rows;
 mod schedule;
 mod settings;
@@ -10,6 +11,7 @@ mod trainer;
 
 pub use features::Features;
 pub use optimizer::Optimizer;
+pub use order::Order;
 pub use rows::{EVALUATION_BATCH, Rows, Source, Target};
 pub use schedule::Schedule;
 pub(crate) use settings::MOST;

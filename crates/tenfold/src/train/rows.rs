@@ -2,6 +2,7 @@
 
 use super::features::Features;
 use crate::data::Example;
+use crate::data::language::Sequence;
 use crate::error::Result;
 use crate::model::tokenizer::{Encoding, Tokenizer};
 use crate::model::{self, Batch, Forward, IGNORE, Loss, Model, TaskType};
@@ -26,8 +27,13 @@ pub enum Target {
     Span([u32; 2]),
     /// Which of its own tokens are to be foretold from those before them.
     Next(Vec<bool>),
-    /// The tokens that answer it, the last one ending the answer; a decoder starts from this token.
-    Answer { start: u32, ids: Vec<u32> },
+    /// What a decoder answers to it.
+    Answer {
+        /// The token that the decoder starts from.
+        start: u32,
+        /// The tokens of the answer, its end among them.
+        ids: Vec<u32>,
+    },
 }
 
 impl Target {
@@ -64,6 +70,14 @@ impl Rows {
             .map(|example| tokenizer.encode(&example.text, example.pair.as_deref(), max_length))
             .collect::<Result<_>>()?;
         Ok(Rows::of(encodings, examples.iter().map(|example| Target::Label(example.label)).collect()))
+    }
+
+    /// Sequences of a decoder.
+    pub fn sequences(sequences: Vec<Sequence>) -> Rows {
+        let (ids, labelled): (Vec<_>, Vec<_>) =
+            sequences.into_iter().map(|sequence| (sequence.ids, sequence.labelled)).unzip();
+        let encoding = |ids: Vec<u32>| Encoding { type_ids: vec![0; ids.len()], ids, truncated: false };
+        Rows::of(ids.into_iter().map(encoding).collect(), labelled.into_iter().map(Target::Next).collect())
     }
 
     /// Rows that are encoded already.

@@ -1,6 +1,7 @@
 //! How to train: the `[train]` table of a study, under Hugging Face's names.
 
 use super::schedule::Schedule;
+use crate::data::language::{Overlong, TrainOn};
 use serde::{Deserialize, Serialize};
 
 /// Counts above this are slips; and no product of two of them is too large for the machine's numbers.
@@ -22,6 +23,15 @@ pub struct TrainSettings {
     pub gradient_checkpointing: bool,
     /// Tokens of a row at the most, special tokens included.
     pub max_length: usize,
+    /// Language tasks: which tokens count in the loss.
+    pub train_on: TrainOn,
+    /// Language tasks: what becomes of rows of more tokens than `max_length`.
+    pub overlong: Overlong,
+    /// Tokens of each forward pass at the most, which then holds as many rows as fit in place of `batch_size`; 0: not
+    /// counted. No row sees another: batches are ragged.
+    pub max_tokens: usize,
+    /// Whether passes that count tokens hold rows of like length.
+    pub group_by_length: bool,
     /// How the learning rate goes.
     pub lr_scheduler_type: Schedule,
     /// Share of the steps in which the learning rate rises from 0.
@@ -54,6 +64,10 @@ impl Default for TrainSettings {
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
             max_length: 128,
+            train_on: TrainOn::default(),
+            overlong: Overlong::default(),
+            max_tokens: 0,
+            group_by_length: false,
             lr_scheduler_type: Schedule::Linear,
             warmup_ratio: 0.06,
             weight_decay: 0.01,
@@ -78,6 +92,10 @@ impl TrainSettings {
             (count(self.batch_size), "batch_size: 1 to 1,000,000,000"),
             (count(self.gradient_accumulation_steps), "gradient_accumulation_steps: 1 to 1,000,000,000"),
             (self.max_length >= 3, "max_length: at least 3"),
+            (
+                self.max_tokens == 0 || self.max_tokens >= self.max_length,
+                "max_tokens: 0, or max_length or more",
+            ),
             (share(self.warmup_ratio), "warmup_ratio: 0 or more, below 1"),
             (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay: 0 or more"),
             (share(self.adam_beta1), "adam_beta1: 0 or more, below 1"),
@@ -93,15 +111,9 @@ impl TrainSettings {
         .collect()
     }
 
-    /// Optimizer steps in one epoch over `rows` rows.
+    /// Optimizer steps in one epoch over `rows` rows, where passes count rows.
     pub fn steps_per_epoch(&self, rows: usize) -> usize {
         rows.div_ceil(self.rows_per_step()).max(1)
-    }
-
-    /// Optimizer steps in all.
-    pub fn steps(&self, rows: usize) -> usize {
-        let all = self.num_train_epochs * self.steps_per_epoch(rows);
-        if self.max_steps == 0 { all } else { all.min(self.max_steps) }
     }
 
     /// Rows that each optimizer step sees, but for an epoch's last.

@@ -2,6 +2,7 @@
 //! split now and then, and snapshots from which it goes on with the same bits.
 
 use super::optimizer::Optimizer;
+use super::order::Order;
 use super::rows::Source;
 use super::settings::TrainSettings;
 use super::snapshot;
@@ -93,8 +94,8 @@ impl Trainer<'_> {
         {
             (training, best) = found.resume(self.tuning, &mut optimizer, &self.backend)?;
         }
-        let steps = self.settings.steps(self.train.rows().len());
-        self.advance(steps, &mut training, &mut best, &mut optimizer)?;
+        let order = self.order();
+        self.advance(&order, &mut training, &mut best, &mut optimizer)?;
         if let Some(best) = best.filter(|_| training.best_step != training.step) {
             for (parameter, numbers) in self.tuning.parameters().iter().zip(best) {
                 parameter.set(numbers)?;
@@ -107,9 +108,9 @@ impl Trainer<'_> {
     pub fn first_steps(&self, count: usize) -> Result<Training> {
         let mut optimizer = self.optimizer()?;
         let mut training = Training::default();
-        let steps = self.settings.steps(self.train.rows().len());
-        for _ in 0..count.min(steps) {
-            self.step(&mut training, &mut optimizer, steps)?;
+        let order = self.order();
+        for _ in 0..count.min(order.steps()) {
+            self.step(&mut training, &mut optimizer, &order)?;
         }
         Ok(training)
     }
@@ -121,15 +122,15 @@ impl Trainer<'_> {
 
     fn advance(
         &self,
-        steps: usize,
+        order: &Order,
         training: &mut Training,
         best: &mut Option<Vec<Vec<f32>>>,
         optimizer: &mut Optimizer,
     ) -> Result<()> {
         let mut pace = snapshot::Pace::new(self.snapshot_every);
-        while training.step < steps && !training.stopped_early {
-            self.step(training, optimizer, steps)?;
-            if self.is_look(training.step, steps) {
+        while training.step < order.steps() && !training.stopped_early {
+            self.step(training, optimizer, order)?;
+            if self.is_look(training.step, order) {
                 self.look(training, best)?;
             }
             if let Some(path) = &self.snapshot {
@@ -141,12 +142,14 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    fn step(&self, training: &mut Training, optimizer: &mut Optimizer, steps: usize) -> Result<()> {
+    fn step(&self, training: &mut Training, optimizer: &mut Optimizer, order: &Order) -> Result<()> {
         let start = Instant::now();
-        let picks = self.picks(training.step);
+        let steps = order.steps();
+        let passes = order.passes(training.step);
+        let rows = self.train.rows();
         let (mut loss, mut tokens) = (0.0, 0);
-        let labels = self.train.rows().label_count(&picks);
-        for (number, micro) in picks.chunks(self.settings.batch_size).enumerate() {
+        let labels: usize = passes.iter().map(|picks| rows.label_count(picks)).sum();
+        for (number, micro) in passes.iter().enumerate() {
             (self.go_on)().inspect_err(|_| self.forget_gradients())?;
             let forward = Forward::training(self.tuning, self.dropout_key(training.step, number));
             let forward = forward.recomputing(self.settings.gradient_checkpointing);
@@ -154,7 +157,7 @@ impl Trainer<'_> {
             let share = micro_loss.labels as f32 / labels as f32;
             loss += micro_loss.mean.numbers()?[0] * share;
             micro_loss.mean.backward(share)?;
-            tokens += micro.iter().map(|row| self.train.rows().tokens(*row) as u64).sum::<u64>();
+            tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
         }
         let warmup = (self.settings.warmup_ratio * steps as f64) as usize;
         let factor = self.settings.lr_scheduler_type.factor(training.step, warmup, steps);
@@ -164,7 +167,7 @@ impl Trainer<'_> {
         }
         optimizer.step(learning_rate)?;
         training.step += 1;
-        training.examples += picks.len() as u64;
+        training.examples += passes.iter().map(|picks| picks.len() as u64).sum::<u64>();
         training.tokens += tokens;
         training.losses.push(loss);
         let seconds = start.elapsed().as_secs_f64();
@@ -173,14 +176,8 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// The rows of a step: the next ones in its epoch's own order.
-    fn picks(&self, step: usize) -> Vec<usize> {
-        let rows = self.train.rows().len();
-        let per_epoch = self.settings.steps_per_epoch(rows);
-        let (epoch, place) = (step / per_epoch, step % per_epoch);
-        let order = random::permutation(random::mix(random::key(self.seed, "order"), epoch as u64), rows);
-        let first = place * self.settings.rows_per_step();
-        order[first..rows.min(first + self.settings.rows_per_step())].to_vec()
+    fn order(&self) -> Order<'_> {
+        Order::new(self.settings, self.train.rows(), self.seed)
     }
 
     fn dropout_key(&self, step: usize, micro: usize) -> u64 {
@@ -192,11 +189,11 @@ impl Trainer<'_> {
     }
 
     /// Whether to look at the validation split after `step` steps: evenly over each epoch, and at the end.
-    fn is_look(&self, step: usize, steps: usize) -> bool {
-        let per_epoch = self.settings.steps_per_epoch(self.train.rows().len());
+    fn is_look(&self, step: usize, order: &Order) -> bool {
+        let (_, place, per_epoch) = order.place(step - 1);
         let looks = self.settings.evaluations_per_epoch;
-        let passed = |step: usize| step * looks / per_epoch;
-        step == steps || passed(step) > passed(step - 1)
+        let passed = |place: usize| place * looks / per_epoch;
+        step == order.steps() || passed(place + 1) > passed(place)
     }
 
     fn look(&self, training: &mut Training, best: &mut Option<Vec<Vec<f32>>>) -> Result<()> {

@@ -32,22 +32,27 @@ pub enum Dtype {
     U16,
     U8,
     Bool,
+    /// Blocks of ggml; no safetensors file has them.
+    #[serde(skip)]
+    Blocks(tenfold_tensor::Dtype),
 }
 
 impl Dtype {
-    /// Bytes of one number.
-    pub fn size(self) -> usize {
+    /// How many numbers stand together, and in how many bytes.
+    pub fn block(self) -> (usize, usize) {
         match self {
-            Dtype::F64 | Dtype::I64 | Dtype::U64 => 8,
-            Dtype::F32 | Dtype::I32 | Dtype::U32 => 4,
-            Dtype::F16 | Dtype::BF16 | Dtype::I16 | Dtype::U16 => 2,
-            Dtype::I8 | Dtype::U8 | Dtype::Bool => 1,
+            Dtype::F64 | Dtype::I64 | Dtype::U64 => (1, 8),
+            Dtype::F32 | Dtype::I32 | Dtype::U32 => (1, 4),
+            Dtype::F16 | Dtype::BF16 | Dtype::I16 | Dtype::U16 => (1, 2),
+            Dtype::I8 | Dtype::U8 | Dtype::Bool => (1, 1),
+            Dtype::Blocks(format) => (format.block_len(), format.bytes(format.block_len()).unwrap_or(1)),
         }
     }
 
     /// Little-endian numbers of this type, widened or narrowed to f32; bytes need not be aligned.
-    pub(super) fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
+    pub(in crate::model) fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
         match self {
+            Dtype::Blocks(format) => format.widen(bytes),
             Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
             Dtype::F32 => each(bytes, f32::from_le_bytes),
             Dtype::F16 => each(bytes, |b| half_to_f32(u16::from_le_bytes(b))),
@@ -168,7 +173,7 @@ impl RawTensor {
             return Err((expected, format!("[{from}, {to}]")));
         }
         let count = self.shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-        let bytes = count.and_then(|count| count.checked_mul(self.dtype.size()));
+        let bytes = count.and_then(|count| count.checked_mul(self.dtype.block().1));
         if bytes != Some(to - from) {
             let expected = match bytes {
                 Some(bytes) => format!("{bytes} bytes for {:?} of shape {:?}", self.dtype, self.shape),
@@ -309,7 +314,7 @@ mod tests {
             let mut shifted = vec![0];
             shifted.extend(bytes);
             assert_eq!(dtype.to_f32(&shifted[1..]), expected, "{dtype:?}");
-            assert_eq!(bytes.len(), expected.len() * dtype.size());
+            assert_eq!(bytes.len(), expected.len() * dtype.block().1);
         };
         check(Dtype::F32, &[1.5f32.to_le_bytes(), (-2f32).to_le_bytes()].concat(), &[1.5, -2.0]);
         check(Dtype::F64, &0.25f64.to_le_bytes(), &[0.25]);

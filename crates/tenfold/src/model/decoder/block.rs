@@ -82,7 +82,12 @@ impl Block {
             input_norm: norm(names.input_norm, hidden)?,
             projections,
             head_norms: head_norms.transpose()?,
-            attention_output: linear(names.attention_output, Role::AttentionOutput, [wide, hidden], output_kind)?,
+            attention_output: linear(
+                names.attention_output,
+                Role::AttentionOutput,
+                [wide, hidden],
+                output_kind,
+            )?,
             attention_output_norm: output_norm(names.attention_output_norm)?,
             feed_forward_norm: norm(names.feed_forward_norm, hidden)?,
             inner: inner_maps,
@@ -125,7 +130,8 @@ impl Block {
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
         let queries = chosen.map_or(ragged, |(_, queries)| queries);
-        let attended = self.attention(forward).attend(&query, &key, &value, prefix, None, [queries, &keys])?;
+        let attended =
+            self.attention(forward).attend(&query, &key, &value, prefix, None, [queries, &keys])?;
         let attended = self.out(forward, &self.attention_output, &attended, &self.attention_output_norm)?;
         let x = match chosen {
             None => x.clone(),
@@ -150,11 +156,7 @@ impl Block {
         match &self.projections {
             Maps::Separate(maps) => {
                 let [query, key, value] = &**maps;
-                Ok([
-                    forward.linear(query, &choose(x)?)?,
-                    forward.linear(key, x)?,
-                    forward.linear(value, x)?,
-                ])
+                Ok([forward.linear(query, &choose(x)?)?, forward.linear(key, x)?, forward.linear(value, x)?])
             }
             Maps::Fused(map) => {
                 let all = forward.linear(map, x)?;

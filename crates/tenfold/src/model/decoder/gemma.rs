@@ -13,7 +13,11 @@ const NAMES: Names = Names { feed_forward_norm: "pre_feedforward_layernorm", ..L
 
 pub(super) fn gemma(config: &Config) -> Result<Plan> {
     let plan = llama(config)?;
-    let key = if config.optional::<String>("hidden_activation")?.is_some() { "hidden_activation" } else { "hidden_act" };
+    let key = if config.optional::<String>("hidden_activation")?.is_some() {
+        "hidden_activation"
+    } else {
+        "hidden_act"
+    };
     let activation = match config.activation(key, "gelu_pytorch_tanh")? {
         // Published configurations say "gelu" and mean its tanh form.
         Activation::Gelu => Activation::GeluTanh,
@@ -48,7 +52,9 @@ pub(super) fn gemma3(config: &Config) -> Result<Plan> {
     let pattern = config.optional_extent("sliding_window_pattern")?.unwrap_or(6);
     let layers = windows(config, &plan, |layer| !(layer + 1).is_multiple_of(pattern))?;
     // Layers with a window turn by a rope of their own.
-    let layers = layers.into_iter().map(|layer| LayerPlan { rope: Some(usize::from(layer.window.is_some())), ..layer });
+    let layers = layers
+        .into_iter()
+        .map(|layer| LayerPlan { rope: Some(usize::from(layer.window.is_some())), ..layer });
     let bidirectional = config.or("use_bidirectional_attention", false)?;
     config.refuse_unless(!bidirectional, "use_bidirectional_attention", "false")?;
     let global = Rope::read(config, Some("full_attention"), plan.head_dim, 1_000_000.0, 1.0)?;
@@ -82,6 +88,10 @@ fn windows(config: &Config, plan: &Plan, otherwise: impl Fn(usize) -> bool) -> R
 /// A soft cap; null switches it off.
 fn cap(config: &Config, key: &str, default: Option<f32>) -> Result<Option<f32>> {
     let cap = if config.names(key) { config.optional(key)? } else { default };
-    config.refuse_unless(cap.is_none_or(|cap| cap > 0.0 && cap.is_finite()), key, "a number above 0, or null")?;
+    config.refuse_unless(
+        cap.is_none_or(|cap| cap > 0.0 && cap.is_finite()),
+        key,
+        "a number above 0, or null",
+    )?;
     Ok(cap)
 }

@@ -51,7 +51,8 @@ pub(super) fn llama(config: &Config) -> Result<Plan> {
 pub(super) fn mistral(config: &Config) -> Result<Plan> {
     let plan = llama(config)?;
     // Null means none, nothing the default.
-    let window = if config.names("sliding_window") { config.optional_extent("sliding_window")? } else { Some(4096) };
+    let window =
+        if config.names("sliding_window") { config.optional_extent("sliding_window")? } else { Some(4096) };
     let layers = plan.layers.iter().map(|layer| LayerPlan { window, ..layer.clone() }).collect();
     Ok(Plan {
         family: "mistral",
@@ -96,7 +97,8 @@ pub(super) fn smollm3(config: &Config) -> Result<Plan> {
     config.refuse_unless(roped.len() == count, "no_rope_layers", "a number for each layer")?;
     // By default just the layers without rotary positions slide.
     let layers = sliding(config, &plan, |layer| roped[layer] == 0)?.into_iter().zip(&roped);
-    let layers = layers.map(|(layer, roped)| LayerPlan { rope: (*roped != 0).then_some(0), ..layer }).collect();
+    let layers =
+        layers.map(|(layer, roped)| LayerPlan { rope: (*roped != 0).then_some(0), ..layer }).collect();
     Ok(Plan { family: "smollm3", layers, ..plan })
 }
 
@@ -114,7 +116,9 @@ fn sliding(config: &Config, plan: &Plan, otherwise: impl Fn(usize) -> bool) -> R
     };
     let sliding = layer_types(config, plan.layers.len(), otherwise)?;
     let layers = plan.layers.iter().zip(sliding);
-    Ok(layers.map(|(layer, sliding)| LayerPlan { window: window.filter(|_| sliding), ..layer.clone() }).collect())
+    Ok(layers
+        .map(|(layer, sliding)| LayerPlan { window: window.filter(|_| sliding), ..layer.clone() })
+        .collect())
 }
 
 /// Which layers slide: `layer_types`, or what `otherwise` says of a layer's number.

@@ -23,17 +23,61 @@ use std::sync::Arc;
 use tenfold_tensor::{Ragged, Tensor};
 
 pub(super) const FAMILIES: &[Family] = &[
-    Family { name: "llama", task: TaskType::CausalLm, load: |config, task, loader| load(llama::llama(config)?, config, task, loader) },
-    Family { name: "mistral", task: TaskType::CausalLm, load: |config, task, loader| load(llama::mistral(config)?, config, task, loader) },
-    Family { name: "qwen2", task: TaskType::CausalLm, load: |config, task, loader| load(llama::qwen2(config)?, config, task, loader) },
-    Family { name: "qwen3", task: TaskType::CausalLm, load: |config, task, loader| load(llama::qwen3(config)?, config, task, loader) },
-    Family { name: "smollm3", task: TaskType::CausalLm, load: |config, task, loader| load(llama::smollm3(config)?, config, task, loader) },
-    Family { name: "gemma", task: TaskType::CausalLm, load: |config, task, loader| load(gemma::gemma(config)?, config, task, loader) },
-    Family { name: "gemma2", task: TaskType::CausalLm, load: |config, task, loader| load(gemma::gemma2(config)?, config, task, loader) },
-    Family { name: "gemma3_text", task: TaskType::CausalLm, load: |config, task, loader| load(gemma::gemma3(config)?, config, task, loader) },
-    Family { name: "phi3", task: TaskType::CausalLm, load: |config, task, loader| load(phi3::phi3(config)?, config, task, loader) },
-    Family { name: "gpt2", task: TaskType::CausalLm, load: |config, task, loader| load(gpt2::gpt2(config)?, config, task, loader) },
-    Family { name: "gpt_neox", task: TaskType::CausalLm, load: |config, task, loader| load(gpt_neox::gpt_neox(config)?, config, task, loader) },
+    Family {
+        name: "llama",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(llama::llama(config)?, config, task, loader),
+    },
+    Family {
+        name: "mistral",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(llama::mistral(config)?, config, task, loader),
+    },
+    Family {
+        name: "qwen2",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(llama::qwen2(config)?, config, task, loader),
+    },
+    Family {
+        name: "qwen3",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(llama::qwen3(config)?, config, task, loader),
+    },
+    Family {
+        name: "smollm3",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(llama::smollm3(config)?, config, task, loader),
+    },
+    Family {
+        name: "gemma",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(gemma::gemma(config)?, config, task, loader),
+    },
+    Family {
+        name: "gemma2",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(gemma::gemma2(config)?, config, task, loader),
+    },
+    Family {
+        name: "gemma3_text",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(gemma::gemma3(config)?, config, task, loader),
+    },
+    Family {
+        name: "phi3",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(phi3::phi3(config)?, config, task, loader),
+    },
+    Family {
+        name: "gpt2",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(gpt2::gpt2(config)?, config, task, loader),
+    },
+    Family {
+        name: "gpt_neox",
+        task: TaskType::CausalLm,
+        load: |config, task, loader| load(gpt_neox::gpt_neox(config)?, config, task, loader),
+    },
 ];
 
 /// A decoder.
@@ -52,7 +96,11 @@ struct Decoder {
 fn load(plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Model>> {
     let plan = Arc::new(plan);
     if task == TaskType::Seq2SeqLm {
-        return Err(config.fault("model_type", "an encoder-decoder such as \"t5\" for SEQ_2_SEQ_LM", plan.family));
+        return Err(config.fault(
+            "model_type",
+            "an encoder-decoder such as \"t5\" for SEQ_2_SEQ_LM",
+            plan.family,
+        ));
     }
     plan.check(config)?;
     let (hidden, vocab) = (plan.hidden_size, plan.vocab_size);
@@ -63,7 +111,8 @@ fn load(plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Result<
     let tied = config.optional("tie_word_embeddings")?.unwrap_or_else(|| !loader.has(&head_name));
     let output = (task == TaskType::CausalLm && !tied).then(|| -> Result<_> {
         let weight = loader.matrix(head_name, vocab, hidden)?;
-        let bias = plan.output_bias.then(|| loader.vector(format!("{}.bias", plan.names.output_embeddings), vocab));
+        let bias =
+            plan.output_bias.then(|| loader.vector(format!("{}.bias", plan.names.output_embeddings), vocab));
         Ok((weight, bias.transpose()?))
     });
     Ok(Arc::new(Decoder {
@@ -127,12 +176,14 @@ impl Model for Decoder {
 
     fn weights(&self) -> Vec<&Weight> {
         let blocks = self.blocks.iter().flat_map(|block| block.weights());
-        let output = self.output_embeddings.iter().flat_map(|(weight, bias)| [weight].into_iter().chain(bias));
-        let mut weights: Vec<&Weight> = ([&self.word_embeddings].into_iter().chain(&self.position_embeddings))
-            .chain(blocks)
-            .chain(self.norm.weights())
-            .chain(output)
-            .collect();
+        let output =
+            self.output_embeddings.iter().flat_map(|(weight, bias)| [weight].into_iter().chain(bias));
+        let mut weights: Vec<&Weight> =
+            ([&self.word_embeddings].into_iter().chain(&self.position_embeddings))
+                .chain(blocks)
+                .chain(self.norm.weights())
+                .chain(output)
+                .collect();
         weights.sort_by(|a, b| a.name.cmp(&b.name));
         weights
     }

@@ -37,7 +37,13 @@ enum Stretch {
 impl Rope {
     /// Reads `rope_parameters` (or `kind` below it, where kinds of layers differ), or the older `rope_theta` and
     /// `rope_scaling`. `theta` is the family's default, `share` that part of a head that turns.
-    pub fn read(config: &Config, kind: Option<&str>, head_dim: usize, theta: f64, share: f64) -> Result<Rope> {
+    pub fn read(
+        config: &Config,
+        kind: Option<&str>,
+        head_dim: usize,
+        theta: f64,
+        share: f64,
+    ) -> Result<Rope> {
         let (key, keys) = match config.optional::<Map<String, Value>>("rope_parameters")? {
             Some(keys) => ("rope_parameters", keys),
             None => ("rope_scaling", config.optional("rope_scaling")?.unwrap_or_default()),
@@ -50,7 +56,11 @@ impl Rope {
         let theta = keys.number("rope_theta")?.map_or_else(|| config.or("rope_theta", theta), Ok)?;
         let share = keys.number("partial_rotary_factor")?.unwrap_or(share);
         if !(theta > 1.0 && theta.is_finite() && share > 0.0 && share <= 1.0) {
-            return Err(config.fault(key, "rope_theta above 1, a share of 0 to 1", format!("{theta}, {share}")));
+            return Err(config.fault(
+                key,
+                "rope_theta above 1, a share of 0 to 1",
+                format!("{theta}, {share}"),
+            ));
         }
         let max_positions = config.extent("max_position_embeddings")?;
         let rotated = ((head_dim as f64 * share) as usize) / 2 * 2;
@@ -87,7 +97,9 @@ impl Rope {
     fn frequencies(&self, length: usize) -> Vec<f64> {
         let dim = self.rotated as f64;
         let powers = |theta: f64| {
-            (0..self.rotated / 2).map(move |pair| theta.powf(-(2.0 * pair as f64) / dim)).collect::<Vec<f64>>()
+            (0..self.rotated / 2)
+                .map(move |pair| theta.powf(-(2.0 * pair as f64) / dim))
+                .collect::<Vec<f64>>()
         };
         let plain = powers(self.theta);
         match &self.stretch {

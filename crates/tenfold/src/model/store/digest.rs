@@ -2,6 +2,7 @@
 
 use crate::data::hexadecimal;
 use crate::model::checkpoint::{INDEX, WEIGHTS, shards};
+use crate::model::gguf;
 use crate::progress::Progress;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -10,9 +11,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-/// The hash of a model's weights: of its one file, or of the list of its shards' names and hashes.
+/// The hash of a model's weights: of its one file (GGUF too), or of the list of its shards' names and hashes.
 pub(super) fn of_weights(folder: &Path, progress: &dyn Progress) -> Result<String> {
-    let single = folder.join(WEIGHTS);
+    let single = gguf::only(folder).unwrap_or_else(|| folder.join(WEIGHTS));
     if single.is_file() {
         return of_file(&single, progress);
     }
@@ -25,7 +26,7 @@ pub(super) fn of_weights(folder: &Path, progress: &dyn Progress) -> Result<Strin
 }
 
 /// The hash of a file: the remembered one, if the file's size and time are still those it was computed at.
-fn of_file(file: &Path, progress: &dyn Progress) -> Result<String> {
+pub(super) fn of_file(file: &Path, progress: &dyn Progress) -> Result<String> {
     let state = state(file)?;
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".sha256");

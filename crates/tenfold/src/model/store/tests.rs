@@ -43,7 +43,7 @@ impl Store {
             family: "bert".into(),
             parameters: 1,
             licence: "MIT".into(),
-            hub: "owner/tiny".into(),
+            hub: Some("owner/tiny".into()),
             sha256: sha256(WEIGHT_BYTES),
             wheel: Some(wheel),
         };

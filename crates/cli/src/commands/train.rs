@@ -1,0 +1,113 @@
+//! train: one method, once.
+
+use super::run::quoted;
+use super::{print_json, say};
+use crate::arguments::TrainOptions;
+use crate::dashboard::Dashboard;
+use anyhow::Result;
+use serde_json::json;
+use std::path::Path;
+use tenfold::adapter;
+use tenfold::record::{Outcome, Score, Trained};
+use tenfold::study::{self, Options, Single, Study};
+
+pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
+    let study = study_of(request)?;
+    let out = request.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
+    dashboard.goes_on_with(typed(request));
+    let options = Options { out: out.clone(), run_missing: true, probe_command: Vec::new() };
+    let single = study::train(&study, &options, dashboard)?;
+    let Outcome::Trained(trained) = &single.record.outcome else { return Ok(()) };
+    if request.json { print(&single, trained) } else { show(&single, trained) }
+}
+
+/// A study of one trial.
+fn study_of(request: &TrainOptions) -> Result<Study> {
+    let method = adapter::method(&request.method)?;
+    let rate = request.learning_rate.or(method.learning_rates.first().copied()).unwrap_or(1e-4);
+    let task =
+        Path::new(&request.task).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
+    let name = format!("{task}-{}", method.name);
+    let quote = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let text = format!(
+        "name = {}\nmodel = {}\ntask = {}\nweights = {}\nseeds = [{}]\n[probe]\nenabled = false\n[small_data]\n\
+         examples = []\n[methods.{}]\nlearning_rate = {rate:e}\n",
+        quote(&name),
+        quote(&request.model),
+        quote(&request.task),
+        quote(&request.weights),
+        request.seed,
+        method.name
+    );
+    Ok(Study::parse(Path::new("the command line"), &text, &request.set)?)
+}
+
+/// The command as it was typed, to type it again.
+fn typed(request: &TrainOptions) -> String {
+    let mut words = vec!["tenfold train".to_owned()];
+    let mut option = |name: &str, value: &str| words.push(format!("--{name} {}", quoted(value)));
+    option("model", &request.model);
+    option("task", &request.task);
+    option("method", &request.method);
+    if let Some(rate) = request.learning_rate {
+        option("learning-rate", &rate.to_string());
+    }
+    option("weights", &request.weights);
+    option("seed", &request.seed.to_string());
+    if let Some(out) = &request.out {
+        option("out", &out.display().to_string());
+    }
+    request.set.iter().for_each(|set| option("set", set));
+    words.join(" ")
+}
+
+fn print(single: &Single, trained: &Trained) -> Result<()> {
+    let tests: Vec<_> =
+        trained.tests.iter().map(|test| json!({"domain": test.domain, "score": test.score})).collect();
+    print_json(&json!({
+        "adapter": single.adapter,
+        "parameters": trained.parameters,
+        "steps": trained.steps,
+        "examples": trained.examples,
+        "tokens": trained.tokens,
+        "seconds": trained.seconds,
+        "process_peak_bytes": single.process_peak_bytes,
+        "base": single.base,
+        "train_score": trained.train_score,
+        "validation": trained.validation,
+        "tests": tests,
+    }))
+}
+
+fn show(single: &Single, trained: &Trained) -> Result<()> {
+    say!(
+        "{} rows in {} steps, {:.1} s, {:.0} tokens/s",
+        trained.examples,
+        trained.steps,
+        trained.seconds,
+        trained.tokens as f64 / trained.seconds.max(1e-9)
+    )?;
+    if let Some(bytes) = single.process_peak_bytes {
+        say!("peak memory of the process {:.0} MB", bytes as f64 / 1e6)?;
+    }
+    let parameters = &trained.parameters;
+    let share = 100.0 * parameters.trainable as f64 / parameters.base as f64;
+    say!("{} trained numbers, {share:.2} % of the base's {}", parameters.trainable, parameters.base)?;
+    if let Some(base) = &single.base {
+        say!("{:16} {}", "base model", words(base, true))?;
+    }
+    for test in &trained.tests {
+        say!("{:16} {}", test.domain, words(&test.score, single.base.is_some()))?;
+    }
+    say!("Adapter: {}", single.adapter.display())
+}
+
+fn words(score: &Score, language: bool) -> String {
+    let (rows, loss, share) = (score.examples, score.loss, 100.0 * score.accuracy);
+    match language {
+        true => {
+            format!("loss {loss:.4} nats, perplexity {:.3}, {share:.1} % of words, {rows} rows", loss.exp())
+        }
+        false => format!("accuracy {share:.1} %, loss {loss:.4} nats, {rows} rows"),
+    }
+}

@@ -1,0 +1,115 @@
+//! GGUF files, versions 2 and 3, little-endian: opened by memory map, checked whole, looked up by ggml's names.
+//!
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+mod header;
+mod metadata;
+mod types;
+mod write;
+
+pub use header::{Header, TensorInfo};
+pub use metadata::{Array, Metadata, Value};
+pub use types::GgmlType;
+pub use write::{Tensor, write};
+
+use crate::{Error, Result};
+use memmap2::Mmap;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One tensor of a mapped file.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The format of its numbers.
+    pub dtype: GgmlType,
+    /// Its shape row by row, as Hugging Face has it (\[out, in\] of a linear map); the file states it the other way round.
+    pub shape: Vec<usize>,
+    /// The mapped file.
+    pub map: Arc<Mmap>,
+    /// Its bytes in the file, always within `map`; blocks run along a row.
+    pub range: Range<usize>,
+}
+
+impl View {
+    /// The bytes as they are in the file.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+/// An open GGUF file.
+#[derive(Debug, Clone)]
+pub struct Gguf {
+    header: Header,
+    map: Arc<Mmap>,
+}
+
+impl Gguf {
+    /// Maps the file and checks everything that its header says.
+    pub fn open(path: &Path) -> Result<Gguf> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
+            return Err(Error::malformed(path, "byte 0", "the letters GGUF", "an empty file"));
+        }
+        // SAFETY: The map is only read. Tenfold replaces files by renaming a new one into place and never writes into
+        // one, so the mapped bytes stay; another program that cuts the file short meanwhile could end this process.
+        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?);
+        Ok(Gguf { header: Header::parse(path, &map)?, map })
+    }
+
+    /// What the file says about itself.
+    pub fn metadata(&self) -> &Metadata {
+        &self.header.metadata
+    }
+
+    /// The names of all tensors, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.header.tensors.keys().map(String::as_str)
+    }
+
+    /// The tensor of that name.
+    pub fn get(&self, name: &str) -> Option<View> {
+        let TensorInfo { dtype, shape, range } = self.header.tensors.get(name)?.clone();
+        Some(View { dtype, shape, map: self.map.clone(), range })
+    }
+
+    /// The tensor of that name, which must have that shape.
+    pub fn require(&self, name: &str, shape: &[usize]) -> Result<View> {
+        let expected = || format!("a tensor of shape {shape:?}");
+        let Some(view) = self.get(name) else {
+            let near = crate::error::nearest(name, self.names());
+            let found = near.map_or("none".to_owned(), |near| format!("none (the nearest is {near})"));
+            return Err(Error::malformed(self.file(), name, expected(), found));
+        };
+        if view.shape != shape {
+            return Err(Error::malformed(self.file(), name, expected(), format!("shape {:?}", view.shape)));
+        }
+        Ok(view)
+    }
+
+    /// The file, for errors.
+    pub fn file(&self) -> &Path {
+        self.header.metadata.file()
+    }
+}
+
+/// Whether a path names a GGUF file.
+pub fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
+}
+
+/// The GGUF file of a folder that has one and no config.json, which would be another model's.
+pub fn only(folder: &Path) -> Option<PathBuf> {
+    if folder.join("config.json").is_file() {
+        return None;
+    }
+    let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let mut files = entries.filter(|path| is_gguf(path) && path.is_file());
+    let first = files.next()?;
+    files.next().is_none().then_some(first)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Which rows each optimizer step sees: every row once in each epoch, in an order that the seed decides.
+
+use super::rows::Rows;
+use super::settings::TrainSettings;
+use crate::data::language::micro_batches;
+use tenfold_tensor::random;
+
+/// The order of rows in a run.
+pub struct Order<'a> {
+    settings: &'a TrainSettings,
+    lengths: Vec<usize>,
+    seed: u64,
+    /// The first step of each epoch, and one past the last step of the last.
+    epochs: Vec<usize>,
+}
+
+impl<'a> Order<'a> {
+    /// The order of these rows.
+    pub fn new(settings: &'a TrainSettings, rows: &Rows, seed: u64) -> Order<'a> {
+        let lengths = (0..rows.len()).map(|row| rows.tokens(row)).collect();
+        let mut order = Order { settings, lengths, seed, epochs: vec![0] };
+        let mut steps = 0;
+        for epoch in 0..settings.num_train_epochs {
+            if settings.max_steps > 0 && steps >= settings.max_steps {
+                break;
+            }
+            steps += order.steps_in(epoch);
+            order.epochs.push(steps);
+        }
+        order
+    }
+
+    /// Optimizer steps in all.
+    pub fn steps(&self) -> usize {
+        let all = self.epochs[self.epochs.len() - 1];
+        if self.settings.max_steps == 0 { all } else { all.min(self.settings.max_steps) }
+    }
+
+    /// The epoch of a step, its place in the epoch, and how many steps the epoch has.
+    pub fn place(&self, step: usize) -> (usize, usize, usize) {
+        let epoch = self.epochs.partition_point(|first| *first <= step).clamp(1, self.epochs.len() - 1) - 1;
+        (epoch, step - self.epochs[epoch], self.epochs[epoch + 1] - self.epochs[epoch])
+    }
+
+    /// The rows of each forward pass of a step.
+    pub fn passes(&self, step: usize) -> Vec<Vec<usize>> {
+        let (epoch, place, _) = self.place(step);
+        let (passes, rows) = (self.settings.gradient_accumulation_steps, self.lengths.len());
+        if self.settings.max_tokens > 0 {
+            return self.by_tokens(epoch).into_iter().skip(place * passes).take(passes).collect();
+        }
+        let stream = random::mix(random::key(self.seed, "order"), epoch as u64);
+        let (first, count) = (place * self.settings.rows_per_step(), self.settings.rows_per_step());
+        let order = random::permutation(stream, rows);
+        let chosen = &order[first.min(rows)..rows.min(first + count)];
+        chosen.chunks(self.settings.batch_size).map(<[usize]>::to_vec).collect()
+    }
+
+    fn steps_in(&self, epoch: usize) -> usize {
+        match self.settings.max_tokens {
+            0 => self.settings.steps_per_epoch(self.lengths.len()),
+            _ => self.by_tokens(epoch).len().div_ceil(self.settings.gradient_accumulation_steps).max(1),
+        }
+    }
+
+    fn by_tokens(&self, epoch: usize) -> Vec<Vec<usize>> {
+        let settings = self.settings;
+        micro_batches(&self.lengths, settings.max_tokens, self.seed, epoch, settings.group_by_length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tokenizer::Encoding;
+    use crate::train::Target;
+
+    fn rows(count: usize) -> Rows {
+        let row = |row: usize| Encoding {
+            ids: vec![1; 1 + row % 5],
+            type_ids: vec![0; 1 + row % 5],
+            truncated: false,
+        };
+        Rows::of((0..count).map(row).collect(), vec![Target::Label(0); count])
+    }
+
+    #[test]
+    fn every_epoch_has_every_row_once_however_passes_are_cut() {
+        let rows = rows(23);
+        for (batch_size, accumulation, max_tokens) in
+            [(4, 1, 0), (4, 3, 0), (100, 1, 0), (1, 1, 12), (1, 2, 12)]
+        {
+            let settings = TrainSettings {
+                num_train_epochs: 3,
+                batch_size,
+                gradient_accumulation_steps: accumulation,
+                max_tokens,
+                ..TrainSettings::default()
+            };
+            let order = Order::new(&settings, &rows, 7);
+            let mut seen = vec![Vec::new(); 3];
+            for step in 0..order.steps() {
+                let (epoch, place, steps) = order.place(step);
+                assert!(place < steps);
+                let passes = order.passes(step);
+                assert!(!passes.is_empty() && passes.len() <= accumulation);
+                seen[epoch].extend(passes.concat());
+            }
+            assert_ne!(seen[0], seen[1], "epochs differ");
+            for mut epoch in seen {
+                epoch.sort_unstable();
+                assert_eq!(epoch, (0..23).collect::<Vec<_>>());
+            }
+        }
+    }
+}
