@@ -45,9 +45,9 @@ pub struct Attention<'a> {
     pub head_dim: usize,
     /// Factor on the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
-    /// Whether a token sees only itself, earlier tokens of its sequence, and the prefix.
+    /// Whether a token sees only itself, earlier tokens of its sequence, and the prefix, which counts as tokens before.
     pub causal: bool,
-    /// How many tokens of its sequence a query sees at most, itself and those just before it; only if causal.
+    /// How many tokens a query sees at most, itself and those just before it, the prefix's among them; only if causal.
     pub window: Option<usize>,
     /// Scaled scores become `c tanh(score / c)`.
     pub softcap: Option<f32>,
@@ -165,7 +165,10 @@ impl Attention<'_> {
         let queries = self.queries.end();
         assert_eq!(queries, self.queries.lengths.iter().sum::<usize>(), "queries leave no room");
         let fewer = |s: usize| self.queries.lengths[s] <= self.keys.lengths[s];
-        assert!((0..self.sequences()).all(fewer), "no sequence has more queries than keys");
+        assert!(
+            !self.causal || (0..self.sequences()).all(fewer),
+            "no causal sequence has more queries than keys"
+        );
         assert_eq!((q.len(), k.len()), (queries * wide, v.len()), "queries, and as many keys as values");
         assert!(k.len() >= self.keys.end() * narrow, "all keys are there");
         let prefix = self.prefix_len * narrow;

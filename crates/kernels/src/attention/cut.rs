@@ -46,10 +46,18 @@ impl Attention<'_> {
         self.window.map_or(0, |window| end.saturating_sub(window))..end
     }
 
+    /// Which keys of the prefix a query sees: a window counts them as the tokens before the first.
+    fn visible_prefix(&self, sequence: usize, query: usize) -> Range<usize> {
+        let end = self.prefix_len + self.place(sequence, query) + 1;
+        self.window.map_or(0, |window| end.saturating_sub(window)).min(self.prefix_len)..self.prefix_len
+    }
+
     /// The part of a block that a query sees, counted from the block's first key.
     pub(super) fn visible_in(&self, block: Block, sequence: usize, query: usize) -> Range<usize> {
-        let Key::Own(first) = block.first else { return 0..block.here };
-        let visible = self.visible(sequence, query);
+        let (first, visible) = match block.first {
+            Key::Own(first) => (first, self.visible(sequence, query)),
+            Key::Prefix(first) => (first, self.visible_prefix(sequence, query)),
+        };
         let inside = |key: usize| key.saturating_sub(first).min(block.here);
         inside(visible.start)..inside(visible.end)
     }

@@ -121,8 +121,9 @@ impl Query {
         (self.number + if p.causal { fewer } else { 0 }) as isize
     }
 
-    fn sees(&self, p: &Attention, key: usize) -> bool {
-        let behind = self.place(p) - key as isize;
+    /// Whether it sees a key at that place; the prefix stands at -prefix_len..-1.
+    fn sees(&self, p: &Attention, place: isize) -> bool {
+        let behind = self.place(p) - place;
         !p.causal || (behind >= 0 && p.window.is_none_or(|window| behind < window as isize))
     }
 
@@ -169,8 +170,11 @@ fn every_query(p: &Attention, mut f: impl FnMut(Query, &[Key])) {
         for number in 0..queries {
             for head in 0..p.heads {
                 let query = Query { sequence, number, head, token: start + number };
-                let own = (0..p.keys.lengths[sequence]).filter(|key| query.sees(p, *key)).map(Key::Own);
-                let seen: Vec<Key> = (0..p.prefix_len).map(Key::Prefix).chain(own).collect();
+                let prefix =
+                    (0..p.prefix_len).map(|key| (Key::Prefix(key), key as isize - p.prefix_len as isize));
+                let own = (0..p.keys.lengths[sequence]).map(|key| (Key::Own(key), key as isize));
+                let seen = prefix.chain(own).filter(|(_, place)| query.sees(p, *place)).map(|(key, _)| key);
+                let seen: Vec<Key> = seen.collect();
                 f(query, &seen);
             }
         }

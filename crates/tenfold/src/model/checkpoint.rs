@@ -141,11 +141,13 @@ impl Checkpoint {
 
     /// The tensor of that name. A file may leave out the first component of a name (checkpoints of a bare encoder say
     /// `encoder.layer.0…` for `bert.encoder.layer.0…`), may have it where this task's class has none or another
-    /// (`model.layers.0…` for `transformer.layers.0…`), and may call a norm's weight and bias `gamma` and `beta`.
+    /// (`model.layers.0…` for `transformer.layers.0…`), may call the output embeddings `embed_out`, as GPT-NeoX's do, and
+    /// may call a norm's weight and bias `gamma` and `beta`.
     pub fn get(&self, name: &str) -> Option<View> {
         let short = name.split_once('.').map(|(_, rest)| rest);
         let other = short.map(|short| format!("model.{short}"));
-        let names = [Some(name.to_owned()), short.map(str::to_owned), other].into_iter().flatten();
+        let older = name.strip_prefix("lm_head.").map(|part| format!("embed_out.{part}"));
+        let names = [Some(name.to_owned()), short.map(str::to_owned), other, older].into_iter().flatten();
         let mut spelled = names.flat_map(|name| [old_norm_name(&name), Some(name)]).flatten();
         spelled.find_map(|name| self.views.get(&name)).cloned()
     }

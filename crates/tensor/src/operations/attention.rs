@@ -44,7 +44,7 @@ impl Attention {
     /// Query \[queries, heads · head_dim\], key and value \[keys, kv_heads · head_dim\] ->
     /// \[queries, heads · head_dim\]. A sequence may have fewer queries than keys: those of the tokens whose
     /// results are wanted, its last ones if causal, its first otherwise. The keys and values of `prefix`
-    /// \[prefix, kv_heads · head_dim\] are seen by every query of every sequence. `keys` may have room
+    /// \[prefix, kv_heads · head_dim\] are seen by every query of every sequence, within its window if there is one. `keys` may have room
     /// ([`Ragged::with_room`]).
     ///
     /// `bias` adds `table[j - i - first][head]` to the scaled, capped score of the query at place i and the key at place
@@ -139,10 +139,16 @@ impl Attention {
         for tensor in [key, value] {
             keys.check_room("attention", tensor.rows())?;
         }
-        let fewer = queries.sequences() == keys.sequences()
-            && queries.lengths().zip(keys.lengths()).all(|(queries, keys)| queries <= keys);
+        let fewer = |(queries, keys): (usize, usize)| queries <= keys || !self.causal;
+        let fewer =
+            queries.sequences() == keys.sequences() && queries.lengths().zip(keys.lengths()).all(fewer);
         let found = || format!("queries {queries:?}, keys {keys:?}");
-        check("attention", fewer, || "the same sequences, none with more queries than keys".into(), found)
+        check(
+            "attention",
+            fewer,
+            || "the same sequences, if causal none with more queries than keys".into(),
+            found,
+        )
     }
 
     /// Refuses a bias that does not reach over all distances between a query and a key it sees.
@@ -166,7 +172,7 @@ impl Attention {
             let (first_place, last_place) =
                 if self.causal { (keys - queries, keys - 1) } else { (0, queries - 1) };
             let nearest_key = match self.window {
-                Some(window) if prefix_len == 0 => (last_place + 1 - window as isize).max(0),
+                Some(window) => (last_place + 1 - window as isize).max(-(prefix_len as isize)),
                 _ => -(prefix_len as isize),
             };
             let (low, high) =

@@ -10,7 +10,6 @@ const NAMES: Names = Names {
     embeddings: "embed_in",
     layers: "layers",
     final_norm: "final_layer_norm",
-    output_embeddings: "embed_out",
     query_key_value: "attention.query_key_value",
     attention_output: "attention.dense",
     up: "mlp.dense_h_to_4h",

@@ -93,7 +93,11 @@ struct Decoder {
     head: Head,
 }
 
-fn load(plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Model>> {
+fn load(mut plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Model>> {
+    if task == TaskType::QuestionAnswering && plan.prefix == "model" {
+        // What Transformers calls the model in this one class.
+        plan.prefix = "transformer";
+    }
     let plan = Arc::new(plan);
     if task == TaskType::Seq2SeqLm {
         return Err(config.fault(
