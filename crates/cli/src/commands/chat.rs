@@ -6,8 +6,8 @@ use crate::arguments::ChatOptions;
 use crate::dashboard::{Dashboard, tell};
 use anyhow::{Context as _, Result};
 use std::io::{IsTerminal, stdin};
+use tenfold::data::language::Message;
 use tenfold::generate::{Generator, Memory};
-use tenfold::model::chat_template::Message;
 
 pub fn chat(request: &ChatOptions, dashboard: &Dashboard) -> Result<()> {
     let speaker = Speaker::load(&request.model, dashboard)?;
@@ -62,6 +62,6 @@ fn answer(
     dashboard.next_answer();
     let answers = generator.go_on(memory, &[prompt], &mut Aloud { dashboard, streams: true });
     dashboard.next_answer();
-    say!()?;
+    say!("")?;
     Ok(answers?.into_iter().map(|answer| answer.text).collect())
 }

@@ -9,8 +9,9 @@ use std::io::{IsTerminal, stdout};
 use std::path::Path;
 use std::sync::Arc;
 use tenfold::adapter::{Context, Tuning, file};
+use tenfold::data::language::Message;
 use tenfold::generate::{FinishReason, Generated, Generator, Sampling, Watch};
-use tenfold::model::chat_template::{ChatTemplate, Message};
+use tenfold::model::chat_template::ChatTemplate;
 use tenfold::model::tokenizer::Tokenizer;
 use tenfold::model::{self, Model, store};
 use tenfold::progress::Progress;
@@ -38,7 +39,7 @@ pub fn generate(request: &GenerateOptions, dashboard: &Dashboard) -> Result<()> 
         for (prompt, answer) in prompts.iter().zip(&answers) {
             match (request.json, streams, request.prompts.is_some()) {
                 (true, ..) => say!("{}", line(prompt, answer))?,
-                (false, true, _) => say!()?,
+                (false, true, _) => say!("")?,
                 (false, false, false) => say!("{}", answer.text)?,
                 (false, false, true) => say!("> {prompt}\n{}\n", answer.text)?,
             }
