@@ -231,7 +231,10 @@ impl Search<'_> {
         let expected =
             self.entry.map(|entry| entry.sha256.clone()).or_else(|| hub::blob_hash(&folder.join(WEIGHTS)));
         if let Some(expected) = expected.filter(|expected| *expected != sha256) {
-            let fault = format!("its weights have SHA-256 {sha256}, expected {expected}");
+            let file =
+                gguf::only(folder).and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned()));
+            let file = file.unwrap_or_else(|| WEIGHTS.into());
+            let fault = format!("{file} has SHA-256 {sha256}, expected {expected}");
             progress.event(Event::Note(format!("{}: {fault}; looking elsewhere", folder.display())));
             self.tried.push(format!("{place} {}: {fault}", folder.display()));
             return Ok(None);

@@ -86,7 +86,7 @@ fn bos_and_eos_stand_where_the_file_says() {
     both.set("add_bos_token", Value::Bool(true)).set("add_eos_token", Value::Bool(true));
     assert_eq!(ids(&both), [258, 256, 259]);
     let pair = both.tokenizer().unwrap().encode("ab", Some("ab"), 8).unwrap();
-    assert_eq!((pair.ids, pair.type_ids), (vec![258, 256, 259, 258, 256, 259], vec![0, 0, 0, 1, 1, 1]));
+    assert_eq!((pair.ids, pair.type_ids), (vec![258, 256, 259, 258, 256, 259], vec![0; 6]));
     assert_eq!(ids(both.set("add_bos_token", Value::Bool(false))), [256, 259]);
 }
 
@@ -151,7 +151,7 @@ fn unigram() -> Meta {
     let tokens = ["<pad>", "</s>", "<unk>", "\u{2581}", "\u{2581}a", "b", "ab", "\u{2581}ab", "<extra_id_0>"];
     let mut meta = Meta::new("t5", &tokens);
     meta.types(&[3, 3, 2, 1, 1, 1, 1, 1, 4]).id("eos", 1).id("unknown", 2);
-    meta.scores(&[0.0, 0.0, 0.0, -2.0, -3.0, -3.0, -4.0, -7.0, 0.0]);
+    meta.scores(&[0.0, 0.0, 0.0, -2.0, -3.0, -3.0, -4.5, -7.0, 0.0]);
     meta
 }
 
@@ -207,6 +207,13 @@ fn wordpiece_of_gguf_is_that_of_vocab_txt() {
     assert_eq!(cased.words("Good good").unwrap(), [3, 0]);
 }
 
+/// Pieces with nothing around texts.
+fn plain(tokens: &[&str]) -> Meta {
+    let mut meta = Meta::new("llama", tokens);
+    meta.set("add_bos_token", Value::Bool(false));
+    meta
+}
+
 #[test]
 fn faults_of_metadata_are_told() {
     for (fault, expected) in [
@@ -224,11 +231,8 @@ fn faults_of_metadata_are_told() {
         (byte_level().types(&[1, 2]).fault(), "as many values as there are tokens, 261, found 2"),
         (byte_level().types(&[9; 261]).fault(), "a type of 0 to 6 for token 0, found 9"),
         (pieces().scores(&[f32::NAN; 268]).fault(), "expected a finite score, found NaN"),
-        (Meta::new("llama", &["a", "a"]).scores(&[0.0; 2]).fault(), "each token once"),
-        (
-            Meta::new("llama", &["a"]).scores(&[0.0]).fault(),
-            "an unknown token, or a token for each of the 256 bytes",
-        ),
+        (plain(&["a", "a"]).scores(&[0.0; 2]).fault(), "each token once"),
+        (plain(&["a"]).scores(&[0.0]).fault(), "an unknown token, or a token for each of the 256 bytes"),
         (Meta::new("bert", &["[UNK]"]).fault(), "the token \"[CLS]\""),
         (unigram().set("precompiled_charsmap", Value::Array(Array::U8(vec![7; 9]))).fault(), "m.gguf"),
         (
