@@ -59,7 +59,8 @@ impl Sampling {
             (self.stop_strings.iter().all(|stop| !stop.is_empty()), "stop_strings: none of them empty"),
         ]
         .into_iter()
-        .filter_map(|(fine, fault)| (!fine).then(|| fault.to_owned()))
+        .filter(|(fine, _)| !fine)
+        .map(|(_, fault)| fault.to_owned())
         .collect()
     }
 
