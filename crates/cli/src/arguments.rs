@@ -71,6 +71,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Let a language model go on from a text, or answer it
+    Generate(GenerateOptions),
+    /// Talk to a language model: /reset begins anew, /quit ends, Ctrl-C stops an answer
+    Chat(ChatOptions),
     /// List what there is
     List {
         what: Listed,
@@ -178,4 +182,76 @@ pub enum AdapterCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TunedModel {
+    /// A folder, a GGUF file, a Hugging Face id or a catalog name
+    #[arg(long)]
+    pub model: String,
+    /// An adapter's folder, ours or PEFT's
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
+    /// Fold the adapter into the base model's weights first, where the method can
+    #[arg(long, requires = "adapter")]
+    pub merged: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GenerateOptions {
+    #[command(flatten)]
+    pub model: TunedModel,
+    /// The text
+    #[arg(long, required_unless_present = "prompts")]
+    pub prompt: Option<String>,
+    /// A file with one text a line
+    #[arg(long, conflicts_with = "prompt")]
+    pub prompts: Option<PathBuf>,
+    /// Put each text to the model as a user's message, by its chat template
+    #[arg(long)]
+    pub chat: bool,
+    #[command(flatten)]
+    pub sampling: SamplingOptions,
+    /// Print JSON, one line for each text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ChatOptions {
+    #[command(flatten)]
+    pub model: TunedModel,
+    /// What the model is told before the conversation
+    #[arg(long)]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: SamplingOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SamplingOptions {
+    /// Tokens of an answer at the most
+    #[arg(long, default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// Draw tokens by their probabilities instead of taking the likeliest
+    #[arg(long)]
+    pub do_sample: bool,
+    /// Below 1: more of the likely tokens; above: more of the others
+    #[arg(long, default_value_t = 1.0, requires = "do_sample")]
+    pub temperature: f32,
+    /// Draw from so many likeliest tokens; 0: from all
+    #[arg(long, default_value_t = 50, requires = "do_sample")]
+    pub top_k: usize,
+    /// Draw from the fewest tokens whose probabilities add up to this
+    #[arg(long, default_value_t = 1.0, requires = "do_sample")]
+    pub top_p: f64,
+    /// Above 1: tokens that are there already become less likely
+    #[arg(long, default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// An answer ends before this; may be given more than once
+    #[arg(long = "stop", value_name = "TEXT")]
+    pub stop_strings: Vec<String>,
+    /// Decides what is drawn
+    #[arg(long, default_value_t = 0, requires = "do_sample")]
+    pub seed: u64,
 }

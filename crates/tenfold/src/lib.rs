@@ -24,6 +24,8 @@ pub mod train;
 
 pub mod eval;
 
+pub mod generate;
+
 pub mod meter;
 
 pub mod statistics;

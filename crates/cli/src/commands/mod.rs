@@ -1,7 +1,9 @@
 //! What the commands do: one function each, words for people or JSON for programs.
 
 mod adapter;
+mod chat;
 mod eval;
+mod generate;
 mod list;
 mod model;
 mod run;
@@ -23,6 +25,8 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Eval { model, adapter, texts, merged, json } => {
             eval::eval(&eval::Request { model, adapter, texts, merged, json }, dashboard)
         }
+        Command::Generate(request) => generate::generate(&request, dashboard),
+        Command::Chat(request) => chat::chat(&request, dashboard),
         Command::List { what, json } => list::list(what, json),
         Command::Model { command: ModelCommand::Pull { name } } => model::pull(&name, dashboard),
         Command::Model { command: ModelCommand::Inspect { name, json } } => {
@@ -55,7 +59,17 @@ macro_rules! say {
 use say;
 
 fn print(words: fmt::Arguments) -> Result<()> {
-    match writeln!(io::stdout(), "{words}") {
+    written(writeln!(io::stdout(), "{words}"))
+}
+
+/// A piece of a line on stdout, shown at once.
+fn print_piece(piece: &str) -> Result<()> {
+    let mut out = io::stdout();
+    written(out.write_all(piece.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn written(written: io::Result<()>) -> Result<()> {
+    match written {
         // Whoever read this has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.context("cannot write to the standard output"),

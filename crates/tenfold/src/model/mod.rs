@@ -89,6 +89,10 @@ pub trait Model: Send + Sync {
     fn head(&self) -> &Head;
     /// Where the logits of a language model come from.
     fn vocabulary(&self) -> Option<Vocabulary<'_>>;
+    /// The token that an encoder-decoder's answers begin with; `None` where answers go on from the sequence itself.
+    fn decoder_start(&self) -> Option<u32> {
+        None
+    }
     /// Hidden states behind the last norm.
     fn hidden_states(&self, forward: &Forward, batch: &Batch, wanted: &Wanted) -> Result<Tensor>;
 }
