@@ -11,6 +11,7 @@ pub mod head;
 pub mod layer;
 mod loss;
 mod relative;
+mod source;
 pub mod store;
 mod t5;
 pub mod tokenizer;
@@ -25,10 +26,14 @@ pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
 use crate::error::Result;
 use checkpoint::Checkpoint;
 use config::Config;
+use source::{Random, Source};
 use std::path::Path;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Dtype, Ragged, Tensor};
 use weights::Loader;
+
+/// The file that says what a model is made of.
+const CONFIG: &str = "config.json";
 
 /// The label of places that do not count.
 pub const IGNORE: u32 = u32::MAX;
@@ -123,15 +128,31 @@ const FAMILIES: &[&[Family]] = &[encoder::FAMILIES, decoder::FAMILIES, t5::FAMIL
 
 /// Reads the model in a Hugging Face folder for a type of task; matrices are kept in `dtype`.
 pub fn load(dir: &Path, task: TaskType, backend: &Arc<dyn Backend>, dtype: Dtype) -> Result<Arc<dyn Model>> {
-    let config = Config::read(&dir.join("config.json"))?;
+    let config = Config::read(&dir.join(CONFIG))?;
     let family = family(&config)?;
-    let checkpoint = Checkpoint::open(dir)?;
-    (family.load)(&config, task, &Loader::new(&checkpoint, backend, dtype))
+    let source = Source::Checkpoint(Checkpoint::open(dir)?);
+    (family.load)(&config, task, &Loader::new(&source, backend, dtype))
 }
 
-/// What the model in a folder is used for where nothing else is said.
-pub fn usual_task(dir: &Path) -> Result<TaskType> {
-    Ok(family(&Config::read(&dir.join("config.json"))?)?.task)
+/// A model that was never trained, from its configuration alone: matrices are normal with `initializer_range`, norms one,
+/// biases zero, each a function of the seed and its name. They are drawn one by one straight into `dtype`.
+pub fn load_random(
+    config: &Path,
+    task: TaskType,
+    seed: u64,
+    backend: &Arc<dyn Backend>,
+    dtype: Dtype,
+) -> Result<Arc<dyn Model>> {
+    let config = Config::read(config)?;
+    let family = family(&config)?;
+    let source = Source::Random(Random::new(&config, seed)?);
+    (family.load)(&config, task, &Loader::new(&source, backend, dtype))
+}
+
+/// What the model of a folder, or of a configuration, is used for where nothing else is said.
+pub fn usual_task(model: &Path) -> Result<TaskType> {
+    let file = if model.is_dir() { model.join(CONFIG) } else { model.to_owned() };
+    Ok(family(&Config::read(&file)?)?.task)
 }
 
 fn family(config: &Config) -> Result<&'static Family> {
