@@ -8,6 +8,7 @@
 //! ```
 
 mod atomic;
+pub mod bytes;
 pub mod error;
 pub mod progress;
 pub mod record;
@@ -19,11 +20,13 @@ pub mod model;
 
 pub mod adapter;
 
+pub mod meter;
+
 pub mod train;
 
 pub mod eval;
 
-pub mod meter;
+pub mod bench;
 
 pub mod statistics;
 

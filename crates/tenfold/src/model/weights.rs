@@ -5,7 +5,7 @@ use super::layer::{Linear, Norm, NormKind, Role, Site, Weight};
 use super::source::{Found, Source};
 use crate::error::{Error, Result};
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Class, Dtype, Mapped, Tensor};
+use tenfold_tensor::{Backend, Dtype, Mapped, Tensor};
 
 /// Reads named weights of one source for one backend. For a backend that holds no numbers it reads none: names, shapes
 /// and formats are all it looks at.

@@ -182,9 +182,7 @@ impl Study {
 
     /// The format in which frozen matrices are kept.
     pub fn dtype(&self) -> Result<Dtype> {
-        let known = Dtype::ALL.into_iter().filter(|dtype| dtype.can_quantize());
-        let dtype = known.clone().find(|dtype| dtype.name() == self.weights);
-        dtype.ok_or_else(|| Error::unknown("format of weights", &self.weights, known.map(Dtype::name)))
+        format_of_weights(&self.weights)
     }
 
     /// One line for each value that makes no sense.
@@ -242,6 +240,13 @@ impl Study {
         }
         faults
     }
+}
+
+/// The format of that name, in which frozen matrices can be kept.
+pub fn format_of_weights(name: &str) -> Result<Dtype> {
+    let known = Dtype::ALL.into_iter().filter(|dtype| dtype.can_quantize());
+    let dtype = known.clone().find(|dtype| dtype.name() == name);
+    dtype.ok_or_else(|| Error::unknown("format of weights", name, known.map(Dtype::name)))
 }
 
 impl Study {

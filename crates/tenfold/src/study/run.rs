@@ -4,7 +4,7 @@ use super::child;
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
 use super::elapsed::Elapsed;
-use super::plan::{Job, Plan};
+use super::plan::{Fit, Job, Plan};
 use super::search::learning_rates;
 use super::session::{Session, backend};
 use super::store::RunFolder;
@@ -197,6 +197,13 @@ impl Runner<'_> {
 
     fn trial(&self, session: &Session, job: &Job) -> Result<Record> {
         let folder = self.folder.prepare(job)?;
+        match &job.fit {
+            Fit::AsIs => {}
+            Fit::Changed(how) => {
+                self.progress.event(Event::Note(format!("{}: {how}", title(&job.trial))));
+            }
+            Fit::Refused(reason) => return self.record(job, self.failed(job, reason.clone())),
+        }
         let snapshot_every = Duration::from_secs_f64(self.study.snapshot_seconds);
         let work = Work { session, job, folder: &folder, snapshot_every, progress: self.progress };
         let outcome = match work.run() {
@@ -220,6 +227,11 @@ impl Runner<'_> {
                 continue;
             }
             self.folder.prepare(&job)?;
+            if let Fit::Refused(reason) = &job.fit {
+                finished.records.push(self.record(&job, self.failed(&job, reason.clone()))?);
+                finished.ran += 1;
+                continue;
+            }
             let bar = Bar::new();
             self.progress.event(Event::Started {
                 job: bar,

@@ -2,6 +2,7 @@
 
 use super::config::Study;
 use crate::adapter::{Context, Method, Tuning};
+use crate::bytes::Bytes;
 use crate::data::Example;
 use crate::error::Result;
 use crate::model::tokenizer::Tokenizer;
@@ -9,15 +10,18 @@ use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, ModelIdentity};
 use crate::task::Task;
-use crate::train::{Features, Rows};
+use crate::train::{Features, Fitted, Rows, Subject, TrainSettings, fit};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Cpu};
+use tenfold_tensor::{Backend, Cpu, Dry, Dtype};
 
 /// A study's model and data, ready.
 pub(super) struct Session {
     pub model: Arc<dyn Model>,
     pub tokenizer: Tokenizer,
+    /// The model's folder, and the format of its frozen matrices.
+    located: (PathBuf, Dtype),
     pub model_identity: ModelIdentity,
     pub data_identity: DataIdentity,
     pub labels: Vec<String>,
@@ -41,6 +45,7 @@ pub(super) struct Session {
 struct Base {
     model: Arc<dyn Model>,
     tokenizer: Tokenizer,
+    located: (PathBuf, Dtype),
     identity: ModelIdentity,
 }
 
@@ -52,13 +57,15 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<Session> {
         let located = store::locate(&study.model, progress)?;
-        let model = model::load(&located.dir, TaskType::SequenceClassification, backend, study.dtype()?)?;
+        let dtype = study.dtype()?;
+        let model = model::load(&located.dir, TaskType::SequenceClassification, backend, dtype)?;
         let tokenizer = Tokenizer::from_dir(&located.dir)?;
         tokenizer.check(&model.extents())?;
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
         let base = Base {
             model,
             tokenizer,
+            located: (located.dir, dtype),
             identity: ModelIdentity {
                 name: study.model.clone(),
                 sha256: located.sha256,
@@ -75,6 +82,7 @@ impl Session {
         let base = Base {
             model: self.model.clone(),
             tokenizer: self.tokenizer.clone(),
+            located: self.located.clone(),
             identity: self.model_identity.clone(),
         };
         Session::encode(study, base, task, [study.train_rows, study.validation_rows, 0], progress)
@@ -87,7 +95,7 @@ impl Session {
         [train_rows, validation_rows, test_rows]: [usize; 3],
         progress: &dyn Progress,
     ) -> Result<Session> {
-        let Base { model, tokenizer, identity } = base;
+        let Base { model, tokenizer, located, identity } = base;
         let task = Task::load(task)?;
         let data = task.read()?;
         // The same rows for every method, so what one of them needs is taken from all. One that needs more than there
@@ -122,6 +130,7 @@ impl Session {
         Ok(Session {
             model,
             tokenizer,
+            located,
             model_identity: identity,
             data_identity: DataIdentity { task: task.name, sha256: data.sha256 },
             labels: data.labels,
@@ -135,6 +144,31 @@ impl Session {
             features: Features::default(),
             notes: data.notes,
         })
+    }
+
+    /// How a method is trained on `rows` of the rows within a limit of memory.
+    pub(super) fn fit(
+        &self,
+        method: &'static Method,
+        settings: &Value,
+        rows: usize,
+        train: &TrainSettings,
+        limit: Bytes,
+    ) -> Result<Fitted> {
+        let (dir, dtype) = &self.located;
+        let model = model::load(dir, self.model.task(), &Dry::new(), *dtype)?;
+        // Any rows may be drawn: the longest ones may be among them.
+        let rows = self.train.longest(rows);
+        let subject = Subject {
+            model: &*model,
+            method,
+            settings,
+            labels: self.labels.len(),
+            rows: &rows,
+            tokenize: &|text| self.tokenizer.words(text),
+            keeps_base: true,
+        };
+        fit(&subject, train, limit)
     }
 
     /// A method as it starts.
