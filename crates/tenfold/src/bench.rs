@@ -141,7 +141,8 @@ pub fn train(request: &Request) -> Result<Report> {
     }
     backend.ledger().reset_peak();
     memory::reset_process_peak();
-    let settings = TrainSettings { num_train_epochs: request.steps, max_steps: request.steps, ..fitted.train };
+    let settings =
+        TrainSettings { num_train_epochs: request.steps, max_steps: request.steps, ..fitted.train };
     let seconds = Mutex::new(Vec::new());
     let (source, none) = (Source::new(&*model, &rows), Rows::default());
     let trainer = Trainer {

@@ -42,7 +42,8 @@ impl FromStr for Bytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Bytes, String> {
-        let fault = || format!("an amount of memory such as 2GiB, 512MiB or 1.5GB was expected, found \"{text}\"");
+        let fault =
+            || format!("an amount of memory such as 2GiB, 512MiB or 1.5GB was expected, found \"{text}\"");
         let trimmed = text.trim();
         let end = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, name) = (&trimmed[..end], trimmed[end..].trim());
@@ -53,7 +54,12 @@ impl FromStr for Bytes {
         let bytes = match number.parse::<u64>() {
             Ok(number) => number.checked_mul(unit),
             // Below 2^53 bytes a fraction loses nothing that counts.
-            Err(_) => number.parse().ok().map(|number: f64| number * unit as f64).filter(|b| *b < 9e15).map(|b| b as u64),
+            Err(_) => number
+                .parse()
+                .ok()
+                .map(|number: f64| number * unit as f64)
+                .filter(|b| *b < 9e15)
+                .map(|b| b as u64),
         };
         bytes.map(Bytes).ok_or_else(fault)
     }
@@ -93,7 +99,8 @@ mod tests {
         }
         assert_eq!(" 1.5 gib".parse(), Ok(Bytes(3 << 29)));
         assert_eq!("42".parse(), Ok(Bytes(42)));
-        for wrong in ["", "GiB", "2 gigs", "-1GiB", "1e3", "99999999999999999999", "9999999999TiB", "1.2.3GB"] {
+        for wrong in ["", "GiB", "2 gigs", "-1GiB", "1e3", "99999999999999999999", "9999999999TiB", "1.2.3GB"]
+        {
             assert!(wrong.parse::<Bytes>().is_err(), "{wrong}");
         }
         assert_eq!(Bytes((3 << 30) / 2).words(), "1.5 GiB");

@@ -36,7 +36,8 @@ pub fn train(arguments: &BenchTrain, dashboard: &Dashboard) -> Result<()> {
         seed: arguments.seed,
     };
     let threads = arguments.threads.unwrap_or(0);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
+    let pool =
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
     let report = pool.install(|| bench::train(&request))?;
     if arguments.json { print_json(&report) } else { show(&report) }
 }

@@ -138,7 +138,10 @@ fn divisors_below(number: usize) -> impl Iterator<Item = usize> {
 fn parts(usage: &Usage) -> String {
     let classes = usage.by_class().filter(|(_, bytes)| *bytes > 0);
     let classes = classes.map(|(class, bytes)| format!("{} {}", class.name(), Bytes(bytes).words()));
-    classes.chain([format!("the process itself {}", Bytes(PROCESS_BYTES).words())]).collect::<Vec<_>>().join(", ")
+    classes
+        .chain([format!("the process itself {}", Bytes(PROCESS_BYTES).words())])
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What would help, first against what takes the most.
@@ -146,7 +149,10 @@ fn help(usage: &Usage) -> String {
     let of = |classes: &[Class]| classes.iter().map(|class| usage.bytes[*class as usize]).sum::<u64>();
     let mut ways = [
         (of(&[Class::Base]), "the frozen base in fewer bits (weights = \"nf4\")"),
-        (of(&[Class::Trainable, Class::Gradients, Class::Optimizer]), "a method that trains less (lora, ia3)"),
+        (
+            of(&[Class::Trainable, Class::Gradients, Class::Optimizer]),
+            "a method that trains less (lora, ia3)",
+        ),
         (of(&[Class::Activations, Class::Workspace]), "shorter rows (train.max_length)"),
     ];
     ways.sort_by_key(|(bytes, _)| Reverse(*bytes));
@@ -159,7 +165,8 @@ mod tests {
 
     #[test]
     fn smaller_passes_keep_the_rows_of_a_step() {
-        let train = TrainSettings { batch_size: 12, gradient_accumulation_steps: 3, ..TrainSettings::default() };
+        let train =
+            TrainSettings { batch_size: 12, gradient_accumulation_steps: 3, ..TrainSettings::default() };
         let ways: Vec<Way> = ways(&train).collect();
         let sizes: Vec<usize> = ways.iter().map(|way| way.settings.batch_size).collect();
         assert_eq!(sizes, [12, 12, 6, 4, 3, 2, 1]);
