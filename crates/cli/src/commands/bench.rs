@@ -68,7 +68,7 @@ fn show(report: &Report) -> Result<()> {
     if let Some(changed) = &report.changed {
         say!("  {changed}")?;
     }
-    say!("  {} of {} numbers trained", report.trainable_parameters, report.base_parameters)?;
+    say!("  {} numbers trained, {} in the base", report.trainable_parameters, report.base_parameters)?;
     let rate = |name: &str, rate: &bench::Rate| {
         say!("  {:.1} {name} a second (median; best {:.1})", rate.median, rate.best)
     };

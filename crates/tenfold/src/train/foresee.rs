@@ -15,7 +15,7 @@ use tenfold_tensor::{Class, Usage};
 
 /// What the process takes beside the engine's account: the program itself, the allocator's rests, and what threads pack
 /// matrices into.
-pub const PROCESS_BYTES: u64 = 40 << 20;
+pub const PROCESS_BYTES: u64 = 64 << 20;
 
 /// Steps that are done: the second one meets gradients' and moments' memory as all later ones do.
 const STEPS: usize = 2;
