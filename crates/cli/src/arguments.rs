@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use tenfold::bytes::Bytes;
 
 /// Which fine-tuning method should I use for my model, my data and my hardware?
 ///
@@ -92,6 +93,11 @@ pub enum Command {
         #[command(subcommand)]
         command: AdapterCommand,
     },
+    /// Measure training on made-up rows: speed, memory, and the memory that was foreseen
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
     /// Measure one method alone; `run` starts this for each method
     #[command(hide = true)]
     Probe {
@@ -142,7 +148,65 @@ pub struct RunOptions {
     /// Change a setting: --set train.batch_size=16 --set seeds=[0]
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Memory that a trial may take, as 2GiB: blocks are recomputed and passes made smaller where that is needed
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<Bytes>,
     /// Print the recommendation as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Time training steps of one method; the first two steps are left out
+    Train(BenchTrain),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BenchTrain {
+    /// A folder, a Hugging Face id or a catalog name; with --random-weights a folder or a config.json
+    #[arg(long)]
+    pub model: String,
+    /// Draw the weights from a seed: the configuration is all that is needed
+    #[arg(long)]
+    pub random_weights: bool,
+    /// The method, as `tenfold list methods` names it
+    #[arg(long)]
+    pub method: String,
+    /// Change a setting of the method: --set r=16
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// SEQ_CLS, TOKEN_CLS, QUESTION_ANS, CAUSAL_LM or SEQ_2_SEQ_LM [default: what the model is usually for]
+    #[arg(long)]
+    pub task: Option<String>,
+    /// How frozen matrices are kept: stored (as the file has them, or f32), f32, bf16, q8_0, nf4 …
+    #[arg(long, default_value = "stored")]
+    pub weights: String,
+    /// Rows of an optimizer step
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 128)]
+    pub seq: usize,
+    /// Tokens of an answer, for encoder-decoders
+    #[arg(long, default_value_t = 32)]
+    pub target_seq: usize,
+    /// Optimizer steps
+    #[arg(long, default_value_t = 6)]
+    pub steps: usize,
+    /// Compute blocks again in the backward pass instead of keeping them
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    /// Memory that the process may take, as 2GiB
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<Bytes>,
+    /// Threads [default: one for each core]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Seed of weights, rows and the method's start
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
