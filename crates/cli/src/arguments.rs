@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use tenfold::bytes::Bytes;
 
 /// Which fine-tuning method should I use for my model, my data and my hardware?
 ///
@@ -71,6 +72,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Let a language model go on from a text, or answer it
+    Generate(GenerateOptions),
+    /// Talk to a language model: /reset begins anew, /quit ends, Ctrl-C stops an answer
+    Chat(ChatOptions),
     /// List what there is
     List {
         what: Listed,
@@ -87,6 +92,11 @@ pub enum Command {
     Adapter {
         #[command(subcommand)]
         command: AdapterCommand,
+    },
+    /// Measure training on made-up rows: speed, memory, and the memory that was foreseen
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
     },
     /// Measure one method alone; `run` starts this for each method
     #[command(hide = true)]
@@ -138,7 +148,65 @@ pub struct RunOptions {
     /// Change a setting: --set train.batch_size=16 --set seeds=[0]
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Memory that a trial may take, as 2GiB: blocks are recomputed and passes made smaller where that is needed
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<Bytes>,
     /// Print the recommendation as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Time training steps of one method; the first two steps are left out
+    Train(BenchTrain),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BenchTrain {
+    /// A folder, a Hugging Face id or a catalog name; with --random-weights a folder or a config.json
+    #[arg(long)]
+    pub model: String,
+    /// Draw the weights from a seed: the configuration is all that is needed
+    #[arg(long)]
+    pub random_weights: bool,
+    /// The method, as `tenfold list methods` names it
+    #[arg(long)]
+    pub method: String,
+    /// Change a setting of the method: --set r=16
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// SEQ_CLS, TOKEN_CLS, QUESTION_ANS, CAUSAL_LM or SEQ_2_SEQ_LM [default: what the model is usually for]
+    #[arg(long)]
+    pub task: Option<String>,
+    /// How frozen matrices are kept: stored (as the file has them, or f32), f32, bf16, q8_0, nf4 …
+    #[arg(long, default_value = "stored")]
+    pub weights: String,
+    /// Rows of an optimizer step
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 128)]
+    pub seq: usize,
+    /// Tokens of an answer, for encoder-decoders
+    #[arg(long, default_value_t = 32)]
+    pub target_seq: usize,
+    /// Optimizer steps
+    #[arg(long, default_value_t = 6)]
+    pub steps: usize,
+    /// Compute blocks again in the backward pass instead of keeping them
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    /// Memory that the process may take, as 2GiB
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<Bytes>,
+    /// Threads [default: one for each core]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Seed of weights, rows and the method's start
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
@@ -178,4 +246,76 @@ pub enum AdapterCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct TunedModel {
+    /// A folder, a GGUF file, a Hugging Face id or a catalog name
+    #[arg(long)]
+    pub model: String,
+    /// An adapter's folder, ours or PEFT's
+    #[arg(long)]
+    pub adapter: Option<PathBuf>,
+    /// Fold the adapter into the base model's weights first, where the method can
+    #[arg(long, requires = "adapter")]
+    pub merged: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct GenerateOptions {
+    #[command(flatten)]
+    pub model: TunedModel,
+    /// The text
+    #[arg(long, required_unless_present = "prompts")]
+    pub prompt: Option<String>,
+    /// A file with one text a line
+    #[arg(long, conflicts_with = "prompt")]
+    pub prompts: Option<PathBuf>,
+    /// Put each text to the model as a user's message, by its chat template
+    #[arg(long)]
+    pub chat: bool,
+    #[command(flatten)]
+    pub sampling: SamplingOptions,
+    /// Print JSON, one line for each text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ChatOptions {
+    #[command(flatten)]
+    pub model: TunedModel,
+    /// What the model is told before the conversation
+    #[arg(long)]
+    pub system: Option<String>,
+    #[command(flatten)]
+    pub sampling: SamplingOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct SamplingOptions {
+    /// Tokens of an answer at the most
+    #[arg(long, default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// Draw tokens by their probabilities instead of taking the likeliest
+    #[arg(long)]
+    pub do_sample: bool,
+    /// Below 1: more of the likely tokens; above: more of the others
+    #[arg(long, default_value_t = 1.0, requires = "do_sample")]
+    pub temperature: f32,
+    /// Draw from so many likeliest tokens; 0: from all
+    #[arg(long, default_value_t = 50, requires = "do_sample")]
+    pub top_k: usize,
+    /// Draw from the fewest tokens whose probabilities add up to this
+    #[arg(long, default_value_t = 1.0, requires = "do_sample")]
+    pub top_p: f64,
+    /// Above 1: tokens that are there already become less likely
+    #[arg(long, default_value_t = 1.0)]
+    pub repetition_penalty: f32,
+    /// An answer ends before this; may be given more than once
+    #[arg(long = "stop", value_name = "TEXT")]
+    pub stop_strings: Vec<String>,
+    /// Decides what is drawn
+    #[arg(long, default_value_t = 0, requires = "do_sample")]
+    pub seed: u64,
 }

@@ -14,6 +14,8 @@ pub struct Dashboard {
     is_terminal: bool,
     jobs: Mutex<HashMap<Job, Shown>>,
     stop: AtomicBool,
+    /// Whether Ctrl-C stops what is being done and not the process.
+    converses: AtomicBool,
     again: Mutex<Option<String>>,
 }
 
@@ -41,6 +43,7 @@ impl Dashboard {
             is_terminal: stderr().is_terminal(),
             jobs: Mutex::default(),
             stop: AtomicBool::new(false),
+            converses: AtomicBool::new(false),
             again: Mutex::default(),
         }
     }
@@ -53,6 +56,9 @@ impl Dashboard {
             if dashboard.stop.swap(true, Ordering::SeqCst) {
                 std::process::exit(STOPPED.into());
             }
+            if dashboard.converses.load(Ordering::SeqCst) {
+                return;
+            }
             let dashboard = dashboard.clone();
             std::thread::spawn(move || {
                 std::thread::sleep(PATIENCE);
@@ -64,6 +70,12 @@ impl Dashboard {
         if let Err(error) = installed {
             self.say(&format!("Ctrl-C will end the process without a word: {error}"));
         }
+    }
+
+    /// From now on Ctrl-C stops the answer that is being given; a second one, with none under way, ends the process.
+    pub fn next_answer(&self) {
+        self.converses.store(true, Ordering::SeqCst);
+        self.stop.store(false, Ordering::SeqCst);
     }
 
     /// Remembers the command that goes on if this one is stopped.

@@ -101,3 +101,21 @@ fn a_finished_run_is_not_run_again_and_a_changed_one_is() {
     let report = fixture.run(&["report", "a"]).done();
     assert!(!report.stderr.contains("not finished"), "{report:?}");
 }
+
+/// Every trial is refused before anything is trained, each in a record of its own.
+#[test]
+fn what_does_not_fit_into_memory_is_refused_with_the_figures() {
+    let fixture = Fixture::new();
+    let ended = fixture.run(&["run", "study.toml", "--out", "a", "--memory-limit", "1MiB"]);
+    ended.is_refused(
+        "a limit of memory",
+        &["training would take", "1.0 MiB are allowed (base", "What would help"],
+    );
+    let records = fixture::records(&fixture.path("a"));
+    assert!(!records.is_empty());
+    for (_, record) in records {
+        let reason = record["outcome"]["failed"]["reason"].as_str().unwrap();
+        assert!(reason.contains("the process itself"), "{reason}");
+        assert!(record["trial"]["train"]["memory_limit"].is_null(), "the limit is no part of a trial");
+    }
+}

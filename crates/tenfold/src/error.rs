@@ -1,5 +1,6 @@
 //! Everything that can go wrong, said so that a person can mend it.
 
+use crate::bytes::Bytes;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -101,6 +102,23 @@ pub enum Error {
     /// The user asked to stop.
     #[error("stopped; the same command goes on from here")]
     Interrupted,
+
+    /// A training run that does not fit into the memory it may take, however it is done.
+    #[error(
+        "training would take {} at the least, blocks recomputed and a row at a time, and {} are allowed ({parts}). \
+         What would help: {help}, or a higher memory_limit",
+        needed.words(), limit.words()
+    )]
+    Memory {
+        /// What it would take.
+        needed: Bytes,
+        /// What it may take.
+        limit: Bytes,
+        /// Class by class.
+        parts: String,
+        /// Ways to need less.
+        help: String,
+    },
 
     /// A training run whose loss is no longer a number.
     #[error("the loss became {loss} at step {step}: try a lower learning rate than {learning_rate:e}")]

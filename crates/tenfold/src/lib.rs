@@ -8,6 +8,7 @@
 //! ```
 
 mod atomic;
+pub mod bytes;
 pub mod error;
 mod guard;
 pub mod progress;
@@ -20,11 +21,15 @@ pub mod model;
 
 pub mod adapter;
 
+pub mod meter;
+
 pub mod train;
 
 pub mod eval;
 
-pub mod meter;
+pub mod bench;
+
+pub mod generate;
 
 pub mod statistics;
 

@@ -187,8 +187,12 @@ pub struct LinearLossGradients {
 
 /// A device. All numbers that operations produce are f32.
 pub trait Backend: Send + Sync {
-    /// Name for records: "cpu", "reference".
+    /// Name for records: "cpu", "reference", "dry".
     fn name(&self) -> &'static str;
+    /// Whether its buffers hold numbers; if not ([`Dry`](crate::Dry)), nobody need read any for it.
+    fn holds_numbers(&self) -> bool {
+        true
+    }
     /// The account of this backend's memory.
     fn ledger(&self) -> &Arc<Ledger>;
 

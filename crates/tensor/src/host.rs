@@ -28,7 +28,7 @@ impl Host {
 /// Makes buffers and enters them into its ledger.
 pub(crate) struct Memory {
     pub(crate) ledger: Arc<Ledger>,
-    recycler: Arc<Recycler>,
+    recycler: Arc<Recycler<Vec<f32>>>,
 }
 
 impl Memory {

@@ -2,13 +2,15 @@
 //!
 //! Above this crate nobody sees a slice: a model computes with [`Tensor`]s, a [`Backend`] does the
 //! arithmetic. [`Cpu`] is the fast one; [`Reference`] computes the same with plain loops and
-//! 64-bit sums and is what tests compare with.
+//! 64-bit sums and is what tests compare with; [`Dry`] computes nothing and books all the same, so that
+//! memory is known before it is needed.
 
 mod autograd;
 pub mod backend;
 mod buffer;
 mod cache;
 mod cpu;
+mod dry;
 pub mod error;
 mod host;
 mod linear_loss;
@@ -25,6 +27,7 @@ pub use backend::{Backend, Ragged};
 pub use buffer::{Buffer, Dtype, Mapped};
 pub use cache::RowCache;
 pub use cpu::Cpu;
+pub use dry::Dry;
 pub use error::{Error, Result};
 pub use memory::{Class, Ledger, Usage};
 pub use operations::attention::{Attention, RelativeBias};

@@ -19,6 +19,11 @@ pub(crate) struct Kernels {
     pub(crate) add_assign: fn(&mut [f32], &[f32]),
 }
 
+/// Rows whose logits exist at a time.
+pub(crate) fn chunk_rows(rows: usize, classes: usize) -> usize {
+    (CHUNK_BYTES / 4 / classes).clamp(1, rows.max(1))
+}
+
 /// `ln p(label)` of each row, and the gradients of their mean's negative with respect to input, weight and bias as far
 /// as `wanted`, worked out while a chunk's logits are there.
 pub(crate) fn linear_loss(
@@ -33,7 +38,7 @@ pub(crate) fn linear_loss(
     let scale = wanted.contains(&true).then(|| 1.0 / rows as f32);
     let [mut dx, mut dweight, mut dbias] = [(0, x.len()), (1, classes * hidden), (2, classes)]
         .map(|(which, len)| wanted[which].then(|| memory.unwritten(len)));
-    let chunk = (CHUNK_BYTES / 4 / classes).clamp(1, rows.max(1));
+    let chunk = chunk_rows(rows, classes);
     let mut buffer = memory.buffer(Some(Class::Workspace), Host::F32(memory.unwritten(chunk * classes)));
     let mut log_probabilities = vec![0.0; rows];
     for first in (0..rows).step_by(chunk) {

@@ -10,43 +10,99 @@ const SMALL: usize = 1 << 12;
 /// Sizes to an octave: an eighth of a buffer may stay unused, and batches of nearly one size share buffers.
 const SIZES: usize = 8;
 
+/// Memory of so many floats, or the mere account of it.
+pub(crate) trait Floats: Default {
+    /// `len` floats and no room behind them.
+    fn fresh(len: usize) -> Self;
+    /// Makes them `len`, within their room; they may then hold anything.
+    fn reuse(&mut self, len: usize);
+    /// How many there are.
+    fn len(&self) -> usize;
+    /// How many there is room for.
+    fn room(&self) -> usize;
+}
+
+impl Floats for Vec<f32> {
+    fn fresh(len: usize) -> Vec<f32> {
+        vec![0.0; len]
+    }
+
+    fn reuse(&mut self, len: usize) {
+        self.resize(len, 0.0);
+        if cfg!(debug_assertions) {
+            self.fill(ANYTHING);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn room(&self) -> usize {
+        self.capacity()
+    }
+}
+
+/// What unwritten results hold in tests, so that a kernel that leaves some out does not pass.
+const ANYTHING: f32 = f32::NAN;
+
+/// Floats that are not there: their account alone.
+#[derive(Debug, Default)]
+pub(crate) struct Absent {
+    len: usize,
+    room: usize,
+}
+
+impl Floats for Absent {
+    fn fresh(len: usize) -> Absent {
+        Absent { len, room: len }
+    }
+
+    fn reuse(&mut self, len: usize) {
+        self.len = len;
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn room(&self) -> usize {
+        self.room
+    }
+}
+
 /// Buffers in use and buffers that wait. Together they never exceed the most that was in use at once, so keeping them
 /// does not raise the peak.
 #[derive(Debug, Default)]
-pub(crate) struct Recycler(Mutex<State>);
+pub(crate) struct Recycler<F: Floats>(Mutex<State<F>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct State<F: Floats> {
     /// The longest unused first.
-    waiting: VecDeque<Vec<f32>>,
+    waiting: VecDeque<F>,
     waiting_floats: usize,
     used_floats: usize,
     most_used_floats: usize,
 }
 
-impl Recycler {
+impl<F: Floats> Recycler<F> {
     /// `len` floats that hold anything: whoever asks writes them all.
-    pub(crate) fn take(self: &Arc<Recycler>, len: usize) -> Numbers {
+    pub(crate) fn take(self: &Arc<Recycler<F>>, len: usize) -> Lent<F> {
         if len < SMALL {
-            return Numbers::from(vec![ANYTHING; len]);
+            let mut floats = F::fresh(len);
+            floats.reuse(len);
+            return Lent::from(floats);
         }
         let waiting = self.state().take(len);
-        let mut floats = waiting.unwrap_or_else(|| vec![0.0; rounded(len)]);
-        floats.resize(len, 0.0);
-        let mut numbers = Numbers { floats, home: Some(self.clone()) };
-        if cfg!(debug_assertions) {
-            numbers.fill(ANYTHING);
-        }
-        numbers
+        let mut floats = waiting.unwrap_or_else(|| F::fresh(rounded(len)));
+        floats.reuse(len);
+        Lent { floats, home: Some(self.clone()) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<F>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// What unwritten results hold in tests, so that a kernel that leaves some out does not pass.
-const ANYTHING: f32 = if cfg!(debug_assertions) { f32::NAN } else { 0.0 };
 
 /// The size that `len` floats are given.
 fn rounded(len: usize) -> usize {
@@ -54,24 +110,24 @@ fn rounded(len: usize) -> usize {
     len.next_multiple_of((octave / SIZES).max(1))
 }
 
-impl State {
+impl<F: Floats> State<F> {
     /// The smallest waiting buffer that holds `len` floats and is at most half as large again; books `len` floats as
     /// used whether there is one or not.
-    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
-        let fits = |floats: &Vec<f32>| floats.capacity() >= len && floats.capacity() <= len + len / 2;
+    fn take(&mut self, len: usize) -> Option<F> {
+        let fits = |floats: &F| floats.room() >= len && floats.room() <= len + len / 2;
         let candidates = self.waiting.iter().enumerate().filter(|(_, floats)| fits(floats));
-        let best = candidates.min_by_key(|(_, floats)| floats.capacity()).map(|(place, _)| place);
+        let best = candidates.min_by_key(|(_, floats)| floats.room()).map(|(place, _)| place);
         let found = best.and_then(|place| self.waiting.remove(place));
-        self.waiting_floats -= found.as_ref().map_or(0, Vec::capacity);
-        self.used_floats += found.as_ref().map_or(rounded(len), Vec::capacity);
+        self.waiting_floats -= found.as_ref().map_or(0, F::room);
+        self.used_floats += found.as_ref().map_or(rounded(len), F::room);
         self.most_used_floats = self.most_used_floats.max(self.used_floats);
         self.forget_what_exceeds();
         found
     }
 
-    fn give_back(&mut self, floats: Vec<f32>) {
-        self.used_floats = self.used_floats.saturating_sub(floats.capacity());
-        self.waiting_floats += floats.capacity();
+    fn give_back(&mut self, floats: F) {
+        self.used_floats = self.used_floats.saturating_sub(floats.room());
+        self.waiting_floats += floats.room();
         self.waiting.push_back(floats);
         self.forget_what_exceeds();
     }
@@ -80,28 +136,36 @@ impl State {
         while self.used_floats + self.waiting_floats > self.most_used_floats
             && let Some(oldest) = self.waiting.pop_front()
         {
-            self.waiting_floats -= oldest.capacity();
+            self.waiting_floats -= oldest.room();
         }
     }
 }
 
 /// Floats that go back to where they came from.
 #[derive(Debug)]
-pub(crate) struct Numbers {
-    floats: Vec<f32>,
-    home: Option<Arc<Recycler>>,
+pub(crate) struct Lent<F: Floats> {
+    floats: F,
+    home: Option<Arc<Recycler<F>>>,
 }
 
-impl Numbers {
+/// Floats that are there.
+pub(crate) type Numbers = Lent<Vec<f32>>;
+
+impl<F: Floats> Lent<F> {
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.floats.len()
+    }
+
     /// Bytes that are held, those behind the last number included.
     pub(crate) fn bytes(&self) -> usize {
-        if self.home.is_some() { self.floats.capacity() * 4 } else { self.floats.len() * 4 }
+        4 * if self.home.is_some() { self.floats.room() } else { self.floats.len() }
     }
 }
 
-impl From<Vec<f32>> for Numbers {
-    fn from(floats: Vec<f32>) -> Numbers {
-        Numbers { floats, home: None }
+impl<F: Floats> From<F> for Lent<F> {
+    fn from(floats: F) -> Lent<F> {
+        Lent { floats, home: None }
     }
 }
 
@@ -119,7 +183,7 @@ impl DerefMut for Numbers {
     }
 }
 
-impl Drop for Numbers {
+impl<F: Floats> Drop for Lent<F> {
     fn drop(&mut self) {
         if let Some(home) = &self.home {
             home.state().give_back(std::mem::take(&mut self.floats));
@@ -135,7 +199,7 @@ mod tests {
 
     #[test]
     fn memory_comes_back_to_whoever_asks_for_nearly_as_much() {
-        let recycler = Arc::new(Recycler::default());
+        let recycler = Arc::new(Recycler::<Vec<f32>>::default());
         let first = recycler.take(LEN);
         let place = first.as_ptr();
         drop(first);
@@ -148,9 +212,9 @@ mod tests {
 
     #[test]
     fn what_waits_and_what_is_used_stay_below_the_most_that_was_used() {
-        let recycler = Arc::new(Recycler::default());
+        let recycler = Arc::new(Recycler::<Vec<f32>>::default());
         drop([LEN, LEN, LEN].map(|len| recycler.take(len)));
-        let held = |state: &State| state.used_floats + state.waiting_floats;
+        let held = |state: &State<Vec<f32>>| state.used_floats + state.waiting_floats;
         let most = 3 * rounded(LEN);
         assert_eq!(held(&recycler.state()), most);
         let other = recycler.take(2 * LEN);

@@ -1,13 +1,16 @@
 //! What the commands do: one function each, words for people or JSON for programs.
 
 mod adapter;
+mod bench;
+mod chat;
 mod eval;
+mod generate;
 mod list;
 mod model;
 mod run;
 mod train;
 
-use crate::arguments::{AdapterCommand, Arguments, Command, ModelCommand};
+use crate::arguments::{AdapterCommand, Arguments, BenchCommand, Command, ModelCommand};
 use crate::dashboard::{Dashboard, STOPPED};
 use anyhow::{Context, Result};
 use std::fmt;
@@ -23,6 +26,8 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Eval { model, adapter, texts, merged, json } => {
             eval::eval(&eval::Request { model, adapter, texts, merged, json }, dashboard)
         }
+        Command::Generate(request) => generate::generate(&request, dashboard),
+        Command::Chat(request) => chat::chat(&request, dashboard),
         Command::List { what, json } => list::list(what, json),
         Command::Model { command: ModelCommand::Pull { name } } => model::pull(&name, dashboard),
         Command::Model { command: ModelCommand::Inspect { name, json } } => {
@@ -31,6 +36,7 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Adapter { command: AdapterCommand::Inspect { adapter, json } } => {
             adapter::inspect(&adapter, json)
         }
+        Command::Bench { command: BenchCommand::Train(bench) } => bench::train(&bench, dashboard),
         Command::Probe { run, trial, until_stdin_ends } => {
             if until_stdin_ends {
                 end_with_stdin();
@@ -55,7 +61,17 @@ macro_rules! say {
 use say;
 
 fn print(words: fmt::Arguments) -> Result<()> {
-    match writeln!(io::stdout(), "{words}") {
+    written(writeln!(io::stdout(), "{words}"))
+}
+
+/// A piece of a line on stdout, shown at once.
+fn print_piece(piece: &str) -> Result<()> {
+    let mut out = io::stdout();
+    written(out.write_all(piece.as_bytes()).and_then(|()| out.flush()))
+}
+
+fn written(written: io::Result<()>) -> Result<()> {
+    match written {
         // Whoever read this has seen enough, as `head` does.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.context("cannot write to the standard output"),

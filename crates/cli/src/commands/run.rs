@@ -11,12 +11,12 @@ use tenfold::study::{self, Conclusion, Finished, Options, Study};
 const QUICKSTART: &str = include_str!("../../../../studies/quickstart.toml");
 
 pub fn quickstart(options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
-    let study = Study::parse(Path::new("studies/quickstart.toml"), QUICKSTART, &options.set)?;
+    let study = Study::parse(Path::new("studies/quickstart.toml"), QUICKSTART, &changes(options))?;
     run(&study, options, "tenfold quickstart", dashboard)
 }
 
 pub fn study(path: &Path, options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
-    let study = Study::read(path, &options.set)?;
+    let study = Study::read(path, &changes(options))?;
     run(&study, options, &format!("tenfold run {}", quoted(&path.display().to_string())), dashboard)
 }
 
@@ -50,12 +50,19 @@ fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard
     show(&folder, &conclusion, options.json)
 }
 
+/// All changes to the study that were typed.
+fn changes(options: &RunOptions) -> Vec<String> {
+    let limit = options.memory_limit.map(|limit| format!("train.memory_limit={limit}"));
+    options.set.iter().cloned().chain(limit).collect()
+}
+
 /// The options as they were typed, to type them again.
 fn typed(options: &RunOptions) -> String {
     let out = options.out.iter().map(|out| format!(" --out {}", quoted(&out.display().to_string())));
     let set = options.set.iter().map(|set| format!(" --set {}", quoted(set)));
     let json = options.json.then(|| " --json".to_owned());
-    out.chain(set).chain(json).collect()
+    let limit = options.memory_limit.map(|limit| format!(" --memory-limit {limit}"));
+    out.chain(set).chain(limit).chain(json).collect()
 }
 
 /// A word as a shell reads it back.

@@ -89,6 +89,11 @@ impl Tuning {
         self.trained.get(weight).map(Param::tensor)
     }
 
+    /// Whether every weight of the model is trained, so that its own numbers are needed no more.
+    pub fn trains_all_of(&self, model: &dyn Model) -> bool {
+        model.weights().iter().all(|weight| self.trained.contains_key(&weight.name))
+    }
+
     /// Names of the trained weights of the base model and its head.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.trained.keys().map(String::as_str)

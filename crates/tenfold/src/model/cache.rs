@@ -11,6 +11,8 @@ pub struct Cache {
     layers: Vec<[RowCache; 2]>,
     fixed: BTreeMap<usize, (Tensor, Tensor, Ragged)>,
     lengths: Vec<usize>,
+    /// What the lengths are when the pass that is under way is through all layers.
+    next: Vec<usize>,
     room: usize,
 }
 
@@ -31,7 +33,13 @@ impl Cache {
             Ok([rows()?, rows()?])
         };
         let layers = (0..extents.num_layers).map(|_| layer()).collect::<Result<_>>()?;
-        let cache = Cache { layers, fixed: BTreeMap::new(), lengths: vec![0; sequences], room };
+        let cache = Cache {
+            layers,
+            fixed: BTreeMap::new(),
+            lengths: vec![0; sequences],
+            next: vec![0; sequences],
+            room,
+        };
         Ok(Arc::new(Mutex::new(cache)))
     }
 
@@ -40,9 +48,20 @@ impl Cache {
         &self.lengths
     }
 
-    /// Counts the tokens of a pass that is through all layers.
-    pub fn advance(&mut self, ragged: &Ragged) {
-        self.lengths.iter_mut().zip(ragged.lengths()).for_each(|(length, more)| *length += more);
+    /// Tokens that each sequence has room for.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Counts the tokens, virtual ones included, that a pass wrote on its way through all layers.
+    pub fn advance(&mut self) {
+        self.lengths.clone_from(&self.next);
+    }
+
+    /// Forgets the last `by\[i\]` tokens of each sequence.
+    pub fn forget(&mut self, by: &[usize]) {
+        self.lengths.iter_mut().zip(by).for_each(|(length, by)| *length = length.saturating_sub(*by));
+        self.next.clone_from(&self.lengths);
     }
 
     /// Writes a layer's new keys and values \[tokens, kv_size\] behind the old ones; gives all, and where they lie.
@@ -68,6 +87,7 @@ impl Cache {
         let [keys, values] = &mut self.layers[layer];
         keys.write(key, &at)?;
         values.write(value, &at)?;
+        self.next.clone_from(&lengths);
         Ok((keys.tensor(), values.tensor(), Ragged::with_room(lengths, self.room)))
     }
 

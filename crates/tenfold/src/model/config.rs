@@ -32,6 +32,11 @@ impl Config {
         Config { file: file.to_owned(), keys }
     }
 
+    /// The file, for errors.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The family. The oldest checkpoints, all-MiniLM-L6-v2 among them, name an architecture alone.
     pub fn model_type(&self) -> Result<String> {
         if let Some(name) = self.optional::<String>("model_type")? {

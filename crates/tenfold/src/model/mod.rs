@@ -14,6 +14,7 @@ pub mod head;
 pub mod layer;
 mod loss;
 mod relative;
+mod source;
 pub mod store;
 mod t5;
 pub mod tokenizer;
@@ -31,11 +32,15 @@ use chat_template::ChatTemplate;
 use checkpoint::Checkpoint;
 use config::Config;
 use gguf::Gguf;
+use source::{Random, Source};
 use std::path::Path;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Dtype, Ragged, Tensor};
 use tokenizer::Tokenizer;
 use weights::Loader;
+
+/// The file that says what a model is made of.
+const CONFIG: &str = "config.json";
 
 /// The label of places that do not count.
 pub const IGNORE: u32 = u32::MAX;
@@ -89,6 +94,10 @@ pub trait Model: Send + Sync {
     fn head(&self) -> &Head;
     /// Where the logits of a language model come from.
     fn vocabulary(&self) -> Option<Vocabulary<'_>>;
+    /// The token that an encoder-decoder's answers begin with; `None` where answers go on from the sequence itself.
+    fn decoder_start(&self) -> Option<u32> {
+        None
+    }
     /// Hidden states behind the last norm.
     fn hidden_states(&self, forward: &Forward, batch: &Batch, wanted: &Wanted) -> Result<Tensor>;
 }
@@ -140,15 +149,30 @@ pub fn load(
         Some(gguf) => ggml::open(&gguf)?,
         None => (Config::read(&dir.join(CONFIG))?, Checkpoint::open(dir)?),
     };
-    let (family, dtype) = (family(&config)?, dtype.into());
-    (family.load)(&config, task, &Loader::new(&checkpoint, backend, dtype))
+    let (family, source) = (family(&config)?, Source::Checkpoint(checkpoint));
+    (family.load)(&config, task, &Loader::new(&source, backend, dtype.into()))
 }
 
-/// What the model in a folder is used for where nothing else is said.
-pub fn usual_task(dir: &Path) -> Result<TaskType> {
-    let config = match gguf_of(dir)? {
+/// A model that was never trained, from its configuration alone: matrices are normal with `initializer_range`, norms one,
+/// biases zero, each a function of the seed and its name. They are drawn one by one straight into `dtype`.
+pub fn load_random(
+    config: &Path,
+    task: TaskType,
+    seed: u64,
+    backend: &Arc<dyn Backend>,
+    dtype: impl Into<Option<Dtype>>,
+) -> Result<Arc<dyn Model>> {
+    let config = Config::read(config)?;
+    let family = family(&config)?;
+    let source = Source::Random(Random::new(&config, seed)?);
+    (family.load)(&config, task, &Loader::new(&source, backend, dtype.into()))
+}
+
+/// What the model of a folder, or of a configuration, is used for where nothing else is said.
+pub fn usual_task(model: &Path) -> Result<TaskType> {
+    let config = match gguf_of(model)? {
         Some(gguf) => ggml::open(&gguf)?.0,
-        None => Config::read(&dir.join(CONFIG))?,
+        None => Config::read(&if model.is_dir() { model.join(CONFIG) } else { model.to_owned() })?,
     };
     Ok(family(&config)?.task)
 }
@@ -168,9 +192,6 @@ pub fn chat_template(dir: &Path) -> Result<Option<ChatTemplate>> {
         None => ChatTemplate::from_dir(dir),
     }
 }
-
-/// The name of a model's configuration.
-const CONFIG: &str = "config.json";
 
 /// The GGUF file that a folder is, or holds in place of a configuration.
 fn gguf_of(dir: &Path) -> Result<Option<Gguf>> {

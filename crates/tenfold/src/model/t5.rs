@@ -476,6 +476,10 @@ impl Model for T5 {
         (self.task == TaskType::Seq2SeqLm).then_some(Vocabulary { weight, bias: None, softcap: None, scale })
     }
 
+    fn decoder_start(&self) -> Option<u32> {
+        (self.task == TaskType::Seq2SeqLm).then_some(self.plan.start_id)
+    }
+
     fn hidden_states(&self, forward: &Forward, batch: &Batch, wanted: &Wanted) -> Result<Tensor> {
         let source = if forward.goes_on() { None } else { Some(self.encode(forward, batch)?) };
         let Some(decoder) = &self.decoder else {

@@ -1,14 +1,16 @@
-//! From a checkpoint's tensors to frozen weights in the format the study asks for.
+//! From a source's tensors to frozen weights in the format the study asks for.
 
-use super::checkpoint::{self, Checkpoint, View};
+use super::checkpoint::{self, View};
 use super::layer::{Linear, Norm, NormKind, Role, Site, Weight};
+use super::source::{Found, Source};
 use crate::error::{Error, Result};
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Class, Dtype, Mapped, Tensor};
+use tenfold_tensor::{Backend, Dtype, Mapped, Tensor};
 
-/// Reads named weights of one checkpoint for one backend.
+/// Reads named weights of one source for one backend. For a backend that holds no numbers it reads none: names, shapes
+/// and formats are all it looks at.
 pub struct Loader<'a> {
-    checkpoint: &'a Checkpoint,
+    source: &'a Source,
     backend: Arc<dyn Backend>,
     dtype: Option<Dtype>,
 }
@@ -16,8 +18,8 @@ pub struct Loader<'a> {
 impl<'a> Loader<'a> {
     /// `dtype` is the format in which matrices are kept, linear maps and embeddings alike; by default each as the file has
     /// it. Vectors are always f32, and so are matrices whose rows are no whole blocks of the format.
-    pub fn new(checkpoint: &'a Checkpoint, backend: &Arc<dyn Backend>, dtype: Option<Dtype>) -> Loader<'a> {
-        Loader { checkpoint, backend: backend.clone(), dtype }
+    pub fn new(source: &'a Source, backend: &Arc<dyn Backend>, dtype: Option<Dtype>) -> Loader<'a> {
+        Loader { source, backend: backend.clone(), dtype }
     }
 
     /// `path.weight` \[outputs, inputs\] and, with a bias, `path.bias` of a linear map.
@@ -55,72 +57,83 @@ impl<'a> Loader<'a> {
 
     /// A matrix \[rows, cols\] in the loader's format, from the file as it is where it is kept so there.
     pub fn matrix(&self, name: String, rows: usize, cols: usize) -> Result<Weight> {
-        let shape = [rows, cols];
-        let view = self.view(&name, &shape)?;
-        let dtype = self.dtype.or(stored(view.dtype)).unwrap_or(Dtype::F32);
-        let dtype = if cols.is_multiple_of(dtype.block_len()) { dtype } else { Dtype::F32 };
-        let tensor = if stored(view.dtype) == Some(dtype) {
-            self.as_it_is(view, dtype, &shape)?
-        } else {
-            let tensor = Tensor::quantized(&self.backend, &shape, dtype, view.to_f32());
-            tensor.map_err(|fault| match fault {
-                tenfold_tensor::Error::Quantize { dtype } => {
-                    let expected = format!("finite numbers within the range of {dtype}");
-                    Error::malformed(self.checkpoint.file(), &name, expected, "larger ones")
-                }
-                fault => fault.into(),
-            })?
-        };
+        let tensor = self.tensor(&name, &[rows, cols], self.dtype)?;
         Ok(Weight { name, tensor })
     }
 
     /// A vector \[len\] in f32.
     pub fn vector(&self, name: String, len: usize) -> Result<Weight> {
-        let view = self.view(&name, &[len])?;
-        let tensor = match view.dtype {
-            checkpoint::Dtype::F32 => self.as_it_is(view, Dtype::F32, &[len])?,
-            _ => Tensor::new(&self.backend, Class::Base, &[len], view.to_f32())?,
-        };
+        let tensor = self.tensor(&name, &[len], Some(Dtype::F32))?;
         Ok(Weight { name, tensor })
     }
 
-    /// Whether the checkpoint has a tensor of that name.
+    /// Whether the source has a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
-        self.checkpoint.get(name).is_some()
+        self.source.has(name)
     }
 
-    /// Weight and bias of a head's layer, where the checkpoint has them.
+    /// Weight and bias of a head's layer, where the source has them.
     pub fn stored_head(&self, path: &str) -> [Option<(Vec<usize>, Vec<f32>)>; 2] {
-        ["weight", "bias"].map(|part| self.stored(&format!("{path}.{part}")))
+        ["weight", "bias"].map(|part| {
+            let view = self.source.stored(&format!("{path}.{part}"))?;
+            let numbers = match self.backend.holds_numbers() {
+                true => view.to_f32(),
+                false => vec![0.0; view.shape.iter().product()],
+            };
+            Some((view.shape, numbers))
+        })
     }
 
-    /// Shape and numbers of a tensor that may be absent.
-    fn stored(&self, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
-        let view = self.checkpoint.get(name)?;
-        let numbers = view.to_f32();
-        Some((view.shape, numbers))
-    }
-
-    /// A tensor of that shape, all numbers: one that is none would make every result one that is none.
-    fn view(&self, name: &str, shape: &[usize]) -> Result<View> {
-        let view = self.checkpoint.require(name, shape)?;
-        match view.first_not_finite() {
-            None => Ok(view),
-            Some(place) => {
-                let found = format!("an infinite one, or none, at place {place}");
-                Err(Error::malformed(self.checkpoint.file(), name, "finite numbers", found))
+    /// A tensor in a format, by default in that of the file; rows that are no whole blocks of it are kept in f32.
+    fn tensor(&self, name: &str, shape: &[usize], dtype: Option<Dtype>) -> Result<Tensor> {
+        let found = self.source.require(name, shape)?;
+        let own = match &found {
+            Found::Stored(view) => stored(view.dtype),
+            Found::Drawn(_) => None,
+        };
+        let (dtype, cols) = (dtype.or(own).unwrap_or(Dtype::F32), shape.last().copied().unwrap_or(1));
+        let dtype = if cols.is_multiple_of(dtype.block_len()) { dtype } else { Dtype::F32 };
+        if !self.backend.holds_numbers() {
+            // Zeros that nobody reads are pages that the system never gives.
+            let bytes = dtype.bytes(shape.iter().product()).unwrap_or_default();
+            return Ok(Tensor::frozen(&self.backend, shape, dtype, vec![0; bytes])?);
+        }
+        match found {
+            Found::Stored(view) if own == Some(dtype) => {
+                self.check_finite(name, &view)?;
+                Ok(match view.place() {
+                    Some((map, range)) => {
+                        let mapped = Mapped { map: map.clone(), range: range.clone(), dtype };
+                        Tensor::mapped(&self.backend, shape, mapped)?
+                    }
+                    None => Tensor::frozen(&self.backend, shape, dtype, view.bytes().to_vec())?,
+                })
+            }
+            found => {
+                if let Found::Stored(view) = &found {
+                    self.check_finite(name, view)?;
+                }
+                let tensor = Tensor::quantized(&self.backend, shape, dtype, found.to_f32());
+                tensor.map_err(|fault| match fault {
+                    tenfold_tensor::Error::Quantize { dtype } => {
+                        let expected = format!("finite numbers within the range of {dtype}");
+                        Error::malformed(self.source.file(), name, expected, "larger ones")
+                    }
+                    fault => fault.into(),
+                })
             }
         }
     }
 
-    fn as_it_is(&self, view: View, dtype: Dtype, shape: &[usize]) -> Result<Tensor> {
-        Ok(match view.place() {
-            Some((map, range)) => {
-                let mapped = Mapped { map: map.clone(), range: range.clone(), dtype };
-                Tensor::mapped(&self.backend, shape, mapped)?
+    /// Refuses numbers that are none: one would make every result one that is none.
+    fn check_finite(&self, name: &str, view: &View) -> Result<()> {
+        match view.first_not_finite() {
+            None => Ok(()),
+            Some(place) => {
+                let found = format!("an infinite one, or none, at place {place}");
+                Err(Error::malformed(self.source.file(), name, "finite numbers", found))
             }
-            None => Tensor::frozen(&self.backend, shape, dtype, view.bytes().to_vec())?,
-        })
+        }
     }
 }
 
@@ -138,7 +151,7 @@ fn stored(dtype: checkpoint::Dtype) -> Option<Dtype> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::checkpoint::{HostTensor, WEIGHTS, write_tensors};
+    use crate::model::checkpoint::{Checkpoint, HostTensor, WEIGHTS, write_tensors};
     use std::collections::BTreeMap;
     use tenfold_tensor::Cpu;
 
@@ -159,14 +172,13 @@ mod tests {
     #[test]
     fn matrices_of_whole_blocks_are_quantised_and_all_else_stays_f32() {
         let (folder, backend) = (folder(1.0), Cpu::new());
-        let checkpoint = Checkpoint::open(folder.path()).unwrap();
-        let plain =
-            Loader::new(&checkpoint, &backend, Some(Dtype::F32)).matrix("even".into(), 2, 64).unwrap();
+        let source = Source::Checkpoint(Checkpoint::open(folder.path()).unwrap());
+        let plain = Loader::new(&source, &backend, Some(Dtype::F32)).matrix("even".into(), 2, 64).unwrap();
         let plain = plain.tensor.numbers().unwrap();
         for (dtype, error) in
             [(Dtype::Q8_0, 0.005), (Dtype::Q4_0, 0.14), (Dtype::Nf4, 0.17), (Dtype::Bf16, 0.004)]
         {
-            let loader = Loader::new(&checkpoint, &backend, Some(dtype));
+            let loader = Loader::new(&source, &backend, Some(dtype));
             let even = loader.matrix("even".into(), 2, 64).unwrap().tensor;
             assert_eq!(even.dtype(), dtype);
             let numbers = even.numbers().unwrap();
@@ -181,12 +193,24 @@ mod tests {
     #[test]
     fn numbers_beyond_a_format_are_refused_by_name() {
         let (folder, backend) = (folder(1e9), Cpu::new());
-        let checkpoint = Checkpoint::open(folder.path()).unwrap();
-        let loader = Loader::new(&checkpoint, &backend, Some(Dtype::Q8_0));
+        let source = Source::Checkpoint(Checkpoint::open(folder.path()).unwrap());
+        let loader = Loader::new(&source, &backend, Some(Dtype::Q8_0));
         let fault = loader.matrix("even".into(), 2, 64).err().unwrap().to_string();
         assert!(
             fault.ends_with("even: expected finite numbers within the range of q8_0, found larger ones"),
             "{fault}"
         );
+    }
+
+    #[test]
+    fn without_numbers_none_are_read_but_shapes_are_held_to() {
+        let (folder, backend) = (folder(f32::NAN), tenfold_tensor::Dry::new());
+        let source = Source::Checkpoint(Checkpoint::open(folder.path()).unwrap());
+        assert!(Loader::new(&source, &Cpu::new(), Some(Dtype::F32)).matrix("even".into(), 2, 64).is_err());
+        let loader = Loader::new(&source, &backend, Some(Dtype::Q8_0));
+        let even = loader.matrix("even".into(), 2, 64).unwrap().tensor;
+        assert_eq!((even.dtype(), even.shape()), (Dtype::Q8_0, &[2, 64][..]));
+        assert_eq!(backend.ledger().now().total(), 2 * 2 * 34);
+        assert!(loader.matrix("even".into(), 64, 2).is_err() && loader.vector("none".into(), 2).is_err());
     }
 }

@@ -185,13 +185,7 @@ impl Study {
 
     /// The format in which frozen matrices are kept; none: each as the file has it.
     pub fn dtype(&self) -> Result<Option<Dtype>> {
-        if self.weights == STORED {
-            return Ok(None);
-        }
-        let known = Dtype::ALL.into_iter().filter(|dtype| dtype.can_quantize());
-        let dtype = known.clone().find(|dtype| dtype.name() == self.weights);
-        let names = known.map(Dtype::name).chain([STORED]);
-        dtype.map(Some).ok_or_else(|| Error::unknown("format of weights", &self.weights, names))
+        format_of_weights(&self.weights)
     }
 
     /// One line for each value that makes no sense.
@@ -249,6 +243,17 @@ impl Study {
         }
         faults
     }
+}
+
+/// The format of that name, in which frozen matrices can be kept; none for "stored": each as the file has it.
+pub fn format_of_weights(name: &str) -> Result<Option<Dtype>> {
+    if name == STORED {
+        return Ok(None);
+    }
+    let known = Dtype::ALL.into_iter().filter(|dtype| dtype.can_quantize());
+    let dtype = known.clone().find(|dtype| dtype.name() == name);
+    let names = known.map(Dtype::name).chain([STORED]);
+    dtype.map(Some).ok_or_else(|| Error::unknown("format of weights", name, names))
 }
 
 impl Study {

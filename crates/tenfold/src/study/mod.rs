@@ -16,7 +16,7 @@ mod store;
 mod trial;
 
 pub use conclude::Conclusion;
-pub use config::{MethodSettings, Probing, Search, SmallData, Study};
+pub use config::{MethodSettings, Probing, Search, SmallData, Study, format_of_weights};
 pub use probe::probe;
 pub use run::{Finished, Options, run};
 pub use single::{Single, train};

@@ -3,7 +3,9 @@
 use super::config::Study;
 use super::session::Session;
 use crate::adapter;
-use crate::error::Result;
+use crate::bytes::Bytes;
+use crate::error::{Error, Result};
+use crate::meter::memory;
 use crate::record::{Role, Trial};
 use crate::train::TrainSettings;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,19 @@ pub struct Job {
     pub trial: Trial,
     /// Its name on disk.
     pub hash: String,
+    /// How it fits into memory.
+    pub fit: Fit,
+}
+
+/// What a limit of memory means for a trial.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fit {
+    /// It runs as it is.
+    AsIs,
+    /// It runs in another way than the study says, in these words.
+    Changed(String),
+    /// It cannot run, for this reason.
+    Refused(String),
 }
 
 /// A trial's `train` value: how to train, and on how much.
@@ -142,7 +157,9 @@ impl Plan<'_> {
 
     fn job(&self, name: &str, role: Role, seed: u64, settings: TrialSettings) -> Result<Job> {
         let given = &self.study.methods[name];
-        let mut adapter = adapter::resolve(adapter::method(&given.kind)?, &given.settings)?;
+        let method = adapter::method(&given.kind)?;
+        let mut adapter = adapter::resolve(method, &given.settings)?;
+        let (settings, fit) = self.fit(method, &adapter, settings, &role);
         adapter["type"] = given.kind.clone().into();
         let mut trial = Trial {
             code: CODE.into(),
@@ -158,7 +175,34 @@ impl Plan<'_> {
             // What is probed decides the probe's name too.
             trial.train["probe"] = serde_json::to_value(&self.study.probe).unwrap_or(Value::Null);
         }
-        Ok(Job { hash: hash(&trial), trial })
+        Ok(Job { hash: hash(&trial), trial, fit })
+    }
+
+    /// The settings with which a trial stays within the study's limit of memory: they name the trial, the limit does not.
+    fn fit(
+        &self,
+        method: &'static adapter::Method,
+        adapter: &Value,
+        mut settings: TrialSettings,
+        role: &Role,
+    ) -> (TrialSettings, Fit) {
+        let limit = settings.train.memory_limit.take();
+        // A tenth of the whole machine stays with the system and all else.
+        let usual = || memory::limit_bytes().map(|all| Bytes(all / 10 * 9));
+        let Some(limit) = limit.or_else(usual) else { return (settings, Fit::AsIs) };
+        let rows = match role {
+            Role::SmallData { examples, .. } => *examples,
+            _ => settings.train_rows,
+        };
+        match self.session.fit(method, adapter, rows, &settings.train, limit) {
+            Ok(fitted) => {
+                let fit = fitted.changed.map_or(Fit::AsIs, Fit::Changed);
+                (TrialSettings { train: fitted.train, ..settings }, fit)
+            }
+            Err(error @ Error::Memory { .. }) => (settings, Fit::Refused(error.to_string())),
+            // What else is wrong is the trial's own to say.
+            Err(_) => (settings, Fit::AsIs),
+        }
     }
 }
 
@@ -174,7 +218,7 @@ pub(super) fn parts(trial: &Trial) -> Result<(&'static adapter::Method, Value, T
         table.remove("probe");
     }
     let train = serde_json::from_value(train).map_err(|error| {
-        crate::Error::malformed("trial", "train", "the settings of a training run", error.to_string())
+        Error::malformed("trial", "train", "the settings of a training run", error.to_string())
     })?;
     Ok((adapter::method(kind)?, settings, train))
 }

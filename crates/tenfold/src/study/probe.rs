@@ -48,7 +48,7 @@ fn reference(folder: &RunFolder, job: &Job) -> Result<Vec<f32>> {
     if let Value::Object(train) = &mut trial.train {
         train.remove("probe");
     }
-    let main = Job { hash: hash(&trial), trial };
+    let main = Job { hash: hash(&trial), trial, fit: job.fit.clone() };
     Ok(match folder.record(&main)?.map(|record| record.outcome) {
         Some(Outcome::Trained(trained)) => trained.losses,
         _ => Vec::new(),

@@ -4,7 +4,7 @@ use super::child;
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
 use super::elapsed::Elapsed;
-use super::plan::{Job, Plan};
+use super::plan::{Fit, Job, Plan};
 use super::search::learning_rates;
 use super::session::{Session, backend};
 use super::store::RunFolder;
@@ -220,6 +220,13 @@ impl<'a> Runner<'a> {
 
     fn trial(&self, session: &Session, job: &Job) -> Result<Record> {
         let folder = self.folder.prepare(job)?;
+        match &job.fit {
+            Fit::AsIs => {}
+            Fit::Changed(how) => {
+                self.progress.event(Event::Note(format!("{}: {how}", title(&job.trial))));
+            }
+            Fit::Refused(reason) => return self.record(job, self.failed(job, reason.clone())),
+        }
         let snapshot_every = Duration::from_secs_f64(self.study.snapshot_seconds);
         let work = Work { session, job, folder: &folder, snapshot_every, progress: self.progress };
         let outcome = match work.run() {
@@ -243,6 +250,11 @@ impl<'a> Runner<'a> {
                 continue;
             }
             self.folder.prepare(&job)?;
+            if let Fit::Refused(reason) = &job.fit {
+                finished.records.push(self.record(&job, self.failed(&job, reason.clone()))?);
+                finished.ran += 1;
+                continue;
+            }
             let bar = Bar::new();
             self.progress.event(Event::Started {
                 job: bar,

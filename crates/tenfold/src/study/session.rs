@@ -2,6 +2,7 @@
 
 use super::config::Study;
 use crate::adapter::{Context, Method, Tuning};
+use crate::bytes::Bytes;
 use crate::data::Example;
 use crate::data::language::{self, LanguageExample, LengthReport, SequenceSettings};
 use crate::error::{Error, Result};
@@ -11,16 +12,18 @@ use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, ModelIdentity};
 use crate::task::Task;
-use crate::train::{Features, Rows};
+use crate::train::{Features, Fitted, Rows, Subject, TrainSettings, fit};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Cpu};
+use tenfold_tensor::{Backend, Cpu, Dry, Dtype};
 
 /// A study's model and data, ready.
 pub(super) struct Session {
     pub model: Arc<dyn Model>,
     pub tokenizer: Tokenizer,
+    /// The model's folder, and the format of its frozen matrices.
+    located: (PathBuf, Option<Dtype>),
     pub model_identity: ModelIdentity,
     pub data_identity: DataIdentity,
     pub labels: Vec<String>,
@@ -47,8 +50,8 @@ pub(super) struct Session {
 struct Base {
     model: Arc<dyn Model>,
     tokenizer: Tokenizer,
+    located: (PathBuf, Option<Dtype>),
     identity: ModelIdentity,
-    dir: PathBuf,
 }
 
 /// Rows of a task, encoded.
@@ -67,20 +70,21 @@ impl Session {
     ) -> Result<Session> {
         let task = Task::load(&study.task)?;
         let located = store::locate(&study.model, progress)?;
-        let model = model::load(&located.dir, task_type(&task, &located.dir)?, backend, study.dtype()?)?;
+        let (task_type, dtype) = (task_type(&task, &located.dir)?, study.dtype()?);
+        let model = model::load(&located.dir, task_type, backend, dtype)?;
         let tokenizer = model::tokenizer(&located.dir)?;
         tokenizer.check(&model.extents())?;
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
         let base = Base {
             model,
             tokenizer,
+            located: (located.dir, dtype),
             identity: ModelIdentity {
                 name: study.model.clone(),
                 sha256: located.sha256,
                 parameters,
                 weights: study.weights.clone(),
             },
-            dir: located.dir,
         };
         let rows = [study.train_rows, study.validation_rows, study.test_rows];
         Session::encode(study, base, &task, rows, progress)
@@ -96,8 +100,8 @@ impl Session {
         let base = Base {
             model: self.model.clone(),
             tokenizer: self.tokenizer.clone(),
+            located: self.located.clone(),
             identity: self.model_identity.clone(),
-            dir: PathBuf::new(),
         };
         Session::encode(study, base, &task, [study.train_rows, study.validation_rows, 0], progress)
     }
@@ -125,6 +129,7 @@ impl Session {
             notes: Vec::new(),
             model: base.model.clone(),
             tokenizer: base.tokenizer.clone(),
+            located: base.located.clone(),
             model_identity: base.identity.clone(),
         };
         let encoded = match task.is_language() {
@@ -180,7 +185,7 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<Encoded> {
         let data = task.read_language()?;
-        let template = model::chat_template(&base.dir)?;
+        let template = model::chat_template(&base.located.0)?;
         let wording = Wording::new(&self.tokenizer, template.as_ref());
         let settings = SequenceSettings {
             max_length: self.length,
@@ -205,6 +210,31 @@ impl Session {
         self.data_identity.sha256 = data.sha256;
         self.notes = data.notes;
         Ok(Encoded { train, validation, tests })
+    }
+
+    /// How a method is trained on `rows` of the rows within a limit of memory.
+    pub(super) fn fit(
+        &self,
+        method: &'static Method,
+        settings: &Value,
+        rows: usize,
+        train: &TrainSettings,
+        limit: Bytes,
+    ) -> Result<Fitted> {
+        let (dir, dtype) = &self.located;
+        let model = model::load(dir, self.model.task(), &Dry::new(), *dtype)?;
+        // Any rows may be drawn: the longest ones may be among them.
+        let rows = self.train.longest(rows);
+        let subject = Subject {
+            model: &*model,
+            method,
+            settings,
+            labels: self.labels.len(),
+            rows: &rows,
+            tokenize: &|text| self.tokenizer.words(text),
+            keeps_base: true,
+        };
+        fit(&subject, train, limit)
     }
 
     /// A method as it starts.

@@ -1,6 +1,6 @@
 //! The run's folder: its lock, its trials' folders and records.
 
-use super::plan::Job;
+use super::plan::{Fit, Job};
 use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
@@ -116,7 +116,8 @@ impl RunFolder {
         let trial = serde_json::from_str(&text).map_err(|error| {
             Error::malformed(&path, format!("line {}", error.line()), "a trial", error.to_string())
         })?;
-        Ok(Job { trial, hash: hash.to_owned() })
+        // Its settings are those that fitted.
+        Ok(Job { trial, hash: hash.to_owned(), fit: Fit::AsIs })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Training: from a tuning as it starts to one that has learned.
 
 mod features;
+mod foresee;
 mod optimizer;
 mod order;
 mod rows;
@@ -10,6 +11,7 @@ mod snapshot;
 mod trainer;
 
 pub use features::Features;
+pub use foresee::{Fitted, PROCESS_BYTES, Subject, fit, foresee, total};
 pub use optimizer::Optimizer;
 pub use order::Order;
 pub use rows::{EVALUATION_BATCH, Rows, Source, Target};

@@ -132,6 +132,14 @@ impl Rows {
         }
     }
 
+    /// The `count` rows with the most tokens, or all, the longest first.
+    pub fn longest(&self, count: usize) -> Rows {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|row| std::cmp::Reverse(self.tokens(*row)));
+        order.truncate(count);
+        self.select(&order)
+    }
+
     /// A row as the model reads it.
     pub fn encoding(&self, row: usize) -> &Encoding {
         &self.encodings[row]

@@ -1,6 +1,7 @@
 //! How to train: the `[train]` table of a study, under Hugging Face's names.
 
 use super::schedule::Schedule;
+use crate::bytes::Bytes;
 use crate::data::language::{Overlong, TrainOn};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,10 @@ pub struct TrainSettings {
     pub gradient_accumulation_steps: usize,
     /// Whether blocks are computed again in the backward pass instead of kept: less memory, a third more work.
     pub gradient_checkpointing: bool,
+    /// Memory that the process of one trial may take, the shared base counted: if it foresees more, blocks are
+    /// recomputed and passes made smaller, with as many rows to a step. None: 90 % of what the machine, or the
+    /// process's control group, has.
+    pub memory_limit: Option<Bytes>,
     /// Tokens of a row at the most, special tokens included.
     pub max_length: usize,
     /// Language tasks: which tokens count in the loss.
@@ -63,6 +68,7 @@ impl Default for TrainSettings {
             batch_size: 32,
             gradient_accumulation_steps: 1,
             gradient_checkpointing: false,
+            memory_limit: None,
             max_length: 128,
             train_on: TrainOn::default(),
             overlong: Overlong::default(),

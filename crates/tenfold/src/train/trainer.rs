@@ -153,10 +153,7 @@ impl Trainer<'_> {
             (self.go_on)().inspect_err(|_| self.forget_gradients())?;
             let forward = Forward::training(self.tuning, self.dropout_key(training.step, number));
             let forward = forward.recomputing(self.settings.gradient_checkpointing);
-            let micro_loss = self.train.loss(&forward, micro, self.settings.label_smoothing_factor)?;
-            let share = micro_loss.labels as f32 / labels as f32;
-            loss += micro_loss.mean.numbers()?[0] * share;
-            micro_loss.mean.backward(share)?;
+            loss += pass(self.train, &forward, micro, self.settings, labels)?;
             tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
         }
         let warmup = (self.settings.warmup_ratio * steps as f64) as usize;
@@ -220,6 +217,21 @@ impl Trainer<'_> {
         training.validation.push(Validation { step: training.step, seconds: training.seconds, score });
         Ok(())
     }
+}
+
+/// Adds the gradients of the rows `picks`, of a step over so many labels; returns their part of the step's loss, in nats.
+pub(super) fn pass(
+    source: &Source,
+    forward: &Forward,
+    picks: &[usize],
+    settings: &TrainSettings,
+    labels: usize,
+) -> Result<f32> {
+    let loss = source.loss(forward, picks, settings.label_smoothing_factor)?;
+    let share = loss.labels as f32 / labels as f32;
+    let part = loss.mean.numbers()?[0] * share;
+    loss.mean.backward(share)?;
+    Ok(part)
 }
 
 /// Accuracy decides, and the loss where that ties.

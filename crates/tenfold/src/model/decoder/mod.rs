@@ -212,8 +212,8 @@ impl Model for Decoder {
     fn hidden_states(&self, forward: &Forward, batch: &Batch, wanted: &Wanted) -> Result<Tensor> {
         let (mut x, ragged) = self.embed(forward, batch)?;
         let positions = forward.positions(&ragged);
-        let backend = self.word_embeddings.tensor.backend();
-        let angles = self.plan.ropes.iter().map(|rope| rope.angles(backend, &positions));
+        let backend = x.backend().clone();
+        let angles = self.plan.ropes.iter().map(|rope| rope.angles(&backend, &positions));
         let angles: Vec<[Tensor; 2]> = angles.collect::<Result<_>>()?;
         let reach = match wanted {
             Wanted::Pooled => Some(ragged.lengths().map(|length| length.min(1)).collect()),

@@ -1,0 +1,185 @@
+//! generate: a language model goes on from texts.
+
+use super::{print_piece, say};
+use crate::arguments::{GenerateOptions, SamplingOptions, TunedModel};
+use crate::dashboard::Dashboard;
+use anyhow::{Context as _, Result, bail};
+use serde_json::json;
+use std::io::{IsTerminal, stdout};
+use std::path::Path;
+use std::sync::Arc;
+use tenfold::adapter::{Context, Tuning, file};
+use tenfold::data::language::Message;
+use tenfold::generate::{FinishReason, Generated, Generator, Sampling, Watch};
+use tenfold::model::chat_template::ChatTemplate;
+use tenfold::model::tokenizer::Tokenizer;
+use tenfold::model::{self, Model, store};
+use tenfold::progress::Progress;
+use tenfold_tensor::{Backend, Cpu};
+
+/// Prompts that are answered side by side.
+const BATCH: usize = 8;
+
+pub fn generate(request: &GenerateOptions, dashboard: &Dashboard) -> Result<()> {
+    let prompts = prompts(request)?;
+    let speaker = Speaker::load(&request.model, dashboard)?;
+    let encoded: Vec<Vec<u32>> = (prompts.iter())
+        .map(|prompt| match request.chat {
+            true => speaker.conversation(&[Message::new("user", prompt.as_str())]),
+            false => speaker.text(prompt),
+        })
+        .collect::<Result<_>>()?;
+    let sampling = request.sampling.sampling();
+    let decode = |ids: &[u32]| speaker.decode(ids);
+    let generator = speaker.generator(&sampling, &decode)?;
+    let streams = prompts.len() == 1 && !request.json && stdout().is_terminal();
+    let mut aloud = Aloud { dashboard, streams };
+    for (prompts, encoded) in prompts.chunks(BATCH).zip(encoded.chunks(BATCH)) {
+        let answers = generator.generate(encoded, &mut aloud)?;
+        for (prompt, answer) in prompts.iter().zip(&answers) {
+            match (request.json, streams, request.prompts.is_some()) {
+                (true, ..) => say!("{}", line(prompt, answer))?,
+                (false, true, _) => say!("")?,
+                (false, false, false) => say!("{}", answer.text)?,
+                (false, false, true) => say!("> {prompt}\n{}\n", answer.text)?,
+            }
+        }
+        if answers.iter().any(|answer| answer.finish_reason == FinishReason::Interrupted) {
+            return Err(tenfold::Error::Interrupted.into());
+        }
+    }
+    Ok(())
+}
+
+fn line(prompt: &str, answer: &Generated) -> serde_json::Value {
+    let tokens = answer.ids.len();
+    json!({
+        "prompt": prompt,
+        "text": answer.text,
+        "tokens": tokens,
+        "finish_reason": answer.finish_reason,
+        "seconds": answer.seconds,
+        "tokens_per_second": tokens as f64 / answer.seconds.max(f64::MIN_POSITIVE),
+    })
+}
+
+/// The texts of the command line.
+fn prompts(request: &GenerateOptions) -> Result<Vec<String>> {
+    let Some(file) = &request.prompts else { return Ok(request.prompt.iter().cloned().collect()) };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let lines: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
+    if lines.is_empty() {
+        bail!("{}: expected a text or more, one a line, found none", file.display());
+    }
+    Ok(lines)
+}
+
+/// A language model with all it takes to answer in words.
+pub(super) struct Speaker {
+    name: String,
+    model: Arc<dyn Model>,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    tuning: Tuning,
+}
+
+impl Speaker {
+    pub fn load(request: &TunedModel, dashboard: &Dashboard) -> Result<Speaker> {
+        let dir = store::locate(&request.model, dashboard)?.dir;
+        let task = model::usual_task(&dir)?;
+        if !task.is_language_modelling() {
+            bail!("{} is no language model: it does not generate text", request.model);
+        }
+        let backend = Cpu::new();
+        let model = model::load(&dir, task, &backend, None)?;
+        let tokenizer = model::tokenizer(&dir)?;
+        tokenizer.check(&model.extents())?;
+        let tuning = match &request.adapter {
+            Some(adapter) => tuning(adapter, request.merged, &*model, &backend, &tokenizer)?,
+            None => Tuning::untouched(&*model),
+        };
+        let template = model::chat_template(&dir)?;
+        Ok(Speaker { name: request.model.clone(), model, tokenizer, template, tuning })
+    }
+
+    pub fn generator<'a>(
+        &'a self,
+        sampling: &'a Sampling,
+        decode: &'a dyn Fn(&[u32]) -> tenfold::Result<String>,
+    ) -> Result<Generator<'a>> {
+        Ok(Generator::new(&*self.model, &self.tuning, sampling, self.tokenizer.eos_ids(), decode)?)
+    }
+
+    /// A text as the model reads it; an empty one is the beginning of any.
+    fn text(&self, text: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer.encode(text, None, usize::MAX)?.ids;
+        if ids.is_empty() { Ok(self.tokenizer.bos_id().into_iter().collect()) } else { Ok(ids) }
+    }
+
+    /// A conversation as the model reads it, up to where its own words begin.
+    pub fn conversation(&self, messages: &[Message]) -> Result<Vec<u32>> {
+        match &self.template {
+            Some(template) => Ok(self.tokenizer.words(&template.render(messages, true)?)?),
+            None => bail!("{} has no chat template: `tenfold generate` goes on from plain texts", self.name),
+        }
+    }
+
+    /// The words of an answer. Rows that pad a model's vocabulary stand for none.
+    pub fn decode(&self, ids: &[u32]) -> tenfold::Result<String> {
+        let words: Vec<u32> =
+            ids.iter().copied().filter(|id| (*id as usize) < self.tokenizer.vocab_size()).collect();
+        self.tokenizer.decode(&words, true)
+    }
+}
+
+fn tuning(
+    adapter: &Path,
+    merged: bool,
+    model: &dyn Model,
+    backend: &Arc<dyn Backend>,
+    tokenizer: &Tokenizer,
+) -> Result<Tuning> {
+    let tokenize = |text: &str| tokenizer.words(text);
+    let tuning = file::read(adapter, &Context { model, backend, seed: 0, tokenize: &tokenize })?;
+    if !merged {
+        return Ok(tuning);
+    }
+    match tuning.merged(model, backend)? {
+        Some(merged) => Ok(merged),
+        None => bail!("{} cannot be folded into the base model's weights", tuning.method().title),
+    }
+}
+
+impl SamplingOptions {
+    pub fn sampling(&self) -> Sampling {
+        Sampling {
+            do_sample: self.do_sample,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+            max_new_tokens: self.max_new_tokens,
+            stop_strings: self.stop_strings.clone(),
+            seed: self.seed,
+        }
+    }
+}
+
+/// Answers as they grow, and Ctrl-C.
+pub(super) struct Aloud<'a> {
+    pub dashboard: &'a Dashboard,
+    pub streams: bool,
+}
+
+impl Watch for Aloud<'_> {
+    fn piece(&mut self, _prompt: usize, piece: &str) -> tenfold::Result<()> {
+        if self.streams && print_piece(piece).is_err() {
+            return Err(tenfold::Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    fn go_on(&self) -> bool {
+        !self.dashboard.stop_requested()
+    }
+}

@@ -1,0 +1,100 @@
+//! Texts of a tiny language model: what `generate` and `chat` print.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
+
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use tempfile::TempDir;
+
+/// A tiny Llama whose token of id n is the word "wn".
+fn model() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tenfold/tests/golden/tiny/llama/model");
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(golden.join(name), folder.path().join(name)).unwrap();
+    }
+    let config: Value = serde_json::from_slice(&fs::read(golden.join("config.json")).unwrap()).unwrap();
+    let words = 0..config["vocab_size"].as_u64().unwrap();
+    let vocabulary: Value = words.map(|id| (format!("w{id}"), json!(id))).collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "w0"},
+    });
+    fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let template =
+        "{% for m in messages %}w9 {{ m.content }} {% endfor %}{% if add_generation_prompt %}w8{% endif %}";
+    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    folder
+}
+
+/// Exit code, stdout, stderr.
+fn tenfold(folder: &Path, arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tenfold"))
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn generate_prints_a_line_of_json_for_each_prompt_and_the_same_text_alone() {
+    let folder = model();
+    fs::write(folder.path().join("prompts.txt"), "w3 w4 w5\n\nw6\n").unwrap();
+    let drawn = ["--do-sample", "--seed", "4", "--max-new-tokens", "5"];
+    let run = |arguments: &[&str]| {
+        let all = [&["generate", "--model", "."], arguments, &drawn].concat();
+        let (code, out, words) = tenfold(folder.path(), &all, "");
+        assert_eq!((code, words.as_str()), (Some(0), ""), "{words}");
+        out
+    };
+    let lines = run(&["--prompts", "prompts.txt", "--json"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    for (line, prompt) in lines.iter().zip(["w3 w4 w5", "w6"]) {
+        let keys: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["finish_reason", "prompt", "seconds", "text", "tokens", "tokens_per_second"]);
+        assert_eq!(line["prompt"], prompt);
+        assert!(line["tokens"].as_u64().unwrap() <= 5);
+        assert_eq!(run(&["--prompt", prompt]).trim_end(), line["text"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn chat_answers_until_it_is_told_to_quit_and_a_reset_begins_anew() {
+    let folder = model();
+    let chat = ["chat", "--model", ".", "--max-new-tokens", "4"];
+    let (code, out, words) = tenfold(folder.path(), &chat, "w3 w4\nw5\n/reset\nw3 w4\n/quit\nw5\n");
+    assert_eq!((code, words.as_str()), (Some(0), ""), "{words}");
+    let answers: Vec<&str> = out.lines().collect();
+    assert_eq!(answers.len(), 3, "{out}");
+    assert_eq!(answers[0], answers[2]);
+    let alone = ["generate", "--model", ".", "--chat", "--prompt", "w3 w4", "--max-new-tokens", "4"];
+    assert_eq!(tenfold(folder.path(), &alone, "").1.trim_end(), answers[0]);
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let folder = model();
+    let run = |arguments: &[&str]| {
+        tenfold(folder.path(), &[&["generate", "--model", ".", "--prompt", "w3"], arguments].concat(), "")
+    };
+    let (code, out, words) = run(&["--max-new-tokens", "1000000"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(words.contains("prompt 1") && words.contains("positions"), "{words}");
+    let (code, _, words) = run(&["--temperature", "0.5"]);
+    assert!(code == Some(2) && words.contains("--do-sample"), "{words}");
+    fs::remove_file(folder.path().join("chat_template.jinja")).unwrap();
+    let (code, _, words) = run(&["--chat"]);
+    assert!(code == Some(1) && words.contains("no chat template"), "{words}");
+}
