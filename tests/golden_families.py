@@ -31,7 +31,7 @@ LLAMA3 = rope(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_fac
 YARN = rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
 DYNAMIC = dict(rope(rope_type="dynamic", factor=2.0), max_position_embeddings=6)
 SHORT = rope(rope_type="longrope", partial_rotary_factor=0.75, short_factor=[1.2, 1.5, 2.0], long_factor=[2.0, 3.0, 5.0])
-# Gemma 3 as it is published: a slower rope of its own for layers with a window, the other one stretched.
+# As Gemma 3 is published: layers with a window turn by a rope of their own, the others by a stretched one.
 TWO = dict(rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=100.0),
                                 full_attention=dict(rope_type="linear", rope_theta=10000.0, factor=8.0)))
 LONG = rope(rope_type="longrope", short_factor=[1.0, 1.1, 1.3, 1.7], long_factor=[1.5, 2.0, 3.0, 5.0], original_max_position_embeddings=8)
