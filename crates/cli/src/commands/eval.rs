@@ -5,10 +5,11 @@ use crate::dashboard::Dashboard;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
-use tenfold::adapter::{self, Context, file};
-use tenfold::model::{self, Forward, TaskType, store};
+use tenfold::adapter::{self, Context, Tuning, file};
+use tenfold::model::tokenizer::Tokenizer;
+use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, store};
 use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
-use tenfold_tensor::{Cpu, Dtype, without_gradients};
+use tenfold_tensor::{Cpu, Ragged, without_gradients};
 
 pub struct Request {
     pub model: String,
@@ -21,7 +22,8 @@ pub struct Request {
 pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
     let backend = Cpu::new();
-    let model = model::load(&located.dir, TaskType::SequenceClassification, &backend, Dtype::F32)?;
+    let task = file::task_type(&request.adapter)?.unwrap_or(TaskType::SequenceClassification);
+    let model = model::load(&located.dir, task, &backend, None)?;
     let tokenizer = model::tokenizer(&located.dir)?;
     tokenizer.check(&model.extents())?;
     let tokenize = |text: &str| tokenizer.words(text);
@@ -36,6 +38,9 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let file = &request.texts;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    if task.is_language_modelling() {
+        return foretell(request, &*model, &tuning, &tokenizer, &lines);
+    }
     let taken = adapter::virtual_tokens(&tuning.adapter().config()?);
     let room = model.extents().max_positions.saturating_sub(taken);
     let encodings =
@@ -61,6 +66,39 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
             } else {
                 say!("{best}\t{}", lines[*row])?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// ln p of every token of each text but its first.
+fn foretell(
+    request: &Request,
+    model: &dyn Model,
+    tuning: &Tuning,
+    tokenizer: &Tokenizer,
+    lines: &[&str],
+) -> Result<()> {
+    if model.task() != TaskType::CausalLm {
+        bail!("texts alone are no questions and answers for the family {}", model.family());
+    }
+    let forward = Forward::evaluation(tuning);
+    for line in lines {
+        let ids = tokenizer.encode(line, None, model.extents().max_positions)?.ids;
+        if ids.len() < 2 {
+            bail!("line \"{line}\": expected two tokens or more, found {}", ids.len());
+        }
+        let labels = ids[1..].iter().copied().chain([IGNORE]).collect();
+        let (type_ids, ragged) = (vec![0; ids.len()], Ragged::from_lengths([ids.len()]));
+        let batch = Batch { ids, type_ids, ragged, labels, decoder: None };
+        let logs = without_gradients(|| model::log_probabilities(model, &forward, &batch))?;
+        let loss = -logs.iter().map(|log| f64::from(*log)).sum::<f64>() / logs.len() as f64;
+        if !loss.is_finite() {
+            bail!("line \"{line}\": expected numbers of model {}, found {logs:?}", request.model);
+        }
+        match request.json {
+            true => say!("{}", json!({"ids": batch.ids, "log_probabilities": logs}))?,
+            false => say!("{loss:.4} nats\t{line}")?,
         }
     }
     Ok(())

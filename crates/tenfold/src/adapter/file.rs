@@ -83,14 +83,24 @@ fn modules_to_save(tuning: &Tuning) -> Value {
     own.chain(usual.iter().copied()).collect::<Vec<&str>>().into()
 }
 
+/// What an adapter's model is asked for, if its configuration says so.
+pub fn task_type(dir: &Path) -> Result<Option<TaskType>> {
+    let config = read_config(&dir.join(CONFIG))?;
+    config.get("task_type").and_then(Value::as_str).map(TaskType::named).transpose()
+}
+
+fn read_config(path: &Path) -> Result<Map<String, Value>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    serde_json::from_str(&text).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Error::malformed(path, place, "an adapter's configuration", error.to_string())
+    })
+}
+
 /// Reads an adapter, ours or PEFT's, onto a model.
 pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
     let path = dir.join(CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-    let config: Map<String, Value> = serde_json::from_str(&text).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        Error::malformed(&path, place, "an adapter's configuration", error.to_string())
-    })?;
+    let config = read_config(&path)?;
     let method = method_of(&path, &config)?;
     let settings = settings_of(&path, method, config).map_err(|error| about(&path, error))?;
     let (config_path, path) = (path, dir.join(TENSORS));

@@ -78,7 +78,7 @@ impl View {
     /// The place of the first number that is infinite or none at all, if there is one.
     pub fn first_not_finite(&self) -> Option<usize> {
         let (numbers, bytes) = self.dtype.block();
-        let pieces = self.bytes().chunks(PIECE.next_multiple_of(numbers) / numbers * bytes);
+        let pieces = self.bytes().chunks(PIECE.div_ceil(numbers) * bytes);
         let mut before = 0;
         for piece in pieces {
             let widened = self.dtype.to_f32(piece);

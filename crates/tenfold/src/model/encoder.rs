@@ -49,6 +49,8 @@ struct Plan {
     activation: Activation,
     eps: f32,
     dropout: f32,
+    /// Behind attention's output.
+    output_dropout: f32,
     attention_dropout: f32,
     /// Buckets of a relative-position bias shared by all layers.
     relative: Option<usize>,
@@ -116,6 +118,7 @@ fn bert(config: &Config) -> Result<Plan> {
         activation: config.activation("hidden_act", "gelu")?,
         eps: config.small("layer_norm_eps", 1e-12)?,
         dropout,
+        output_dropout: dropout,
         attention_dropout: config.probability("attention_probs_dropout_prob", 0.1)?,
         relative: None,
         layers: "encoder.layer",
@@ -165,6 +168,7 @@ fn distilbert(config: &Config) -> Result<Plan> {
         activation: config.activation("activation", "gelu")?,
         eps: 1e-12,
         dropout,
+        output_dropout: 0.0,
         attention_dropout: config.probability("attention_dropout", 0.1)?,
         relative: None,
         layers: "transformer.layer",
@@ -196,7 +200,8 @@ fn mpnet(config: &Config) -> Result<Plan> {
     let dropout = plan.dropout;
     Ok(Plan {
         family: "mpnet",
-        first_position: config.or("pad_token_id", 1usize)? + 1,
+        // Behind row 1, whatever the configuration calls padding.
+        first_position: 2,
         token_types: 0,
         relative: Some(config.optional_extent("relative_attention_num_buckets")?.unwrap_or(32)),
         names: Names {
@@ -246,6 +251,7 @@ struct Layer {
     attention_dropout: f32,
     activation: Activation,
     dropout: f32,
+    output_dropout: f32,
 }
 
 fn load(plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Model>> {
@@ -343,6 +349,7 @@ impl Layer {
             attention_dropout: plan.attention_dropout,
             activation: plan.activation,
             dropout: plan.dropout,
+            output_dropout: plan.output_dropout,
         })
     }
 
@@ -363,7 +370,7 @@ impl Layer {
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
         let attended = attention.attend(&query, &key, &value, prefix, bias, [wanted.1, all.1])?;
         let attended = forward.linear(&self.attention_output, &attended)?;
-        let attended = forward.dropout(attended, self.dropout)?;
+        let attended = forward.dropout(attended, self.output_dropout)?;
         let x = forward.norm(&self.attention_norm, &attended.add(wanted.0)?)?;
         let inner = forward.linear(&self.up, &x)?.activation(self.activation)?;
         let outer = forward.dropout(forward.linear(&self.down, &inner)?, self.dropout)?;

@@ -31,7 +31,8 @@ enum Maps {
 
 /// The maps to the inner layer.
 enum Inner {
-    Gated { gate: Linear, up: Linear },
+    /// Gate and inner layer.
+    Gated(Box<[Linear; 2]>),
     GatedFused(Linear),
     Plain(Linear),
 }
@@ -61,10 +62,10 @@ impl Block {
         let feed_forward_bias = plain || plan.feed_forward == FeedForward::Gated { bias: true };
         let kind = (feed_forward_bias, transposed);
         let inner_maps = match plan.feed_forward {
-            FeedForward::Gated { .. } => Inner::Gated {
-                gate: linear(names.gate, Role::FeedForwardGate, [hidden, inner], kind)?,
-                up: linear(names.up, Role::FeedForwardUp, [hidden, inner], kind)?,
-            },
+            FeedForward::Gated { .. } => Inner::Gated(Box::new([
+                linear(names.gate, Role::FeedForwardGate, [hidden, inner], kind)?,
+                linear(names.up, Role::FeedForwardUp, [hidden, inner], kind)?,
+            ])),
             FeedForward::GatedFused => {
                 Inner::GatedFused(linear(names.gate_up, Role::FeedForwardGateUp, [hidden, 2 * inner], kind)?)
             }
@@ -190,7 +191,10 @@ impl Block {
     fn feed_forward(&self, forward: &Forward, x: &Tensor) -> Result<Tensor> {
         let kind = self.plan.activation;
         let inner = match &self.inner {
-            Inner::Gated { gate, up } => forward.linear(gate, x)?.gated(kind, &forward.linear(up, x)?)?,
+            Inner::Gated(maps) => {
+                let [gate, up] = &**maps;
+                forward.linear(gate, x)?.gated(kind, &forward.linear(up, x)?)?
+            }
             Inner::GatedFused(map) => {
                 let (both, width) = (forward.linear(map, x)?, self.plan.intermediate_size);
                 both.select_columns(0, width)?.gated(kind, &both.select_columns(width, width)?)?
@@ -217,7 +221,7 @@ impl Block {
             Maps::Fused(map) => vec![map],
         };
         let inner = match &self.inner {
-            Inner::Gated { gate, up } => vec![gate, up],
+            Inner::Gated(maps) => maps.iter().collect(),
             Inner::GatedFused(map) | Inner::Plain(map) => vec![map],
         };
         projections.into_iter().chain([&self.attention_output]).chain(inner).chain([&self.down]).collect()

@@ -2,7 +2,7 @@
 //! √hidden, norms whose weights count from 1, tanh-GELU; Gemma 2 adds norms behind attention and feed-forward, soft
 //! caps and windows in every second layer; Gemma 3 has norms of queries and keys and two ropes instead of caps.
 
-use super::llama::{layer_types, llama};
+use super::llama::{DEFAULTS, Defaults, house, layer_types};
 use super::plan::{FeedForward, LLAMA_NAMES, LayerPlan, Names, Plan, Projections};
 use super::rope::Rope;
 use crate::error::Result;
@@ -12,7 +12,12 @@ use tenfold_tensor::Activation;
 const NAMES: Names = Names { feed_forward_norm: "pre_feedforward_layernorm", ..LLAMA_NAMES };
 
 pub(super) fn gemma(config: &Config) -> Result<Plan> {
-    let plan = llama(config)?;
+    first(config, 16)
+}
+
+/// Gemma 1, with so many key heads where nothing is said.
+fn first(config: &Config, kv_heads: usize) -> Result<Plan> {
+    let plan = house(config, Defaults { head_dim: Some(256), kv_heads: Some(kv_heads), ..DEFAULTS })?;
     let key = if config.optional::<String>("hidden_activation")?.is_some() {
         "hidden_activation"
     } else {
@@ -34,7 +39,7 @@ pub(super) fn gemma(config: &Config) -> Result<Plan> {
 }
 
 pub(super) fn gemma2(config: &Config) -> Result<Plan> {
-    let plan = gemma(config)?;
+    let plan = first(config, 4)?;
     let layers = windows(config, &plan, |layer| layer.is_multiple_of(2))?;
     Ok(Plan {
         family: "gemma2",
@@ -48,7 +53,7 @@ pub(super) fn gemma2(config: &Config) -> Result<Plan> {
 }
 
 pub(super) fn gemma3(config: &Config) -> Result<Plan> {
-    let plan = gemma(config)?;
+    let plan = first(config, 4)?;
     let pattern = config.optional_extent("sliding_window_pattern")?.unwrap_or(6);
     let layers = windows(config, &plan, |layer| !(layer + 1).is_multiple_of(pattern))?;
     // Layers with a window turn by a rope of their own.
@@ -69,7 +74,7 @@ pub(super) fn gemma3(config: &Config) -> Result<Plan> {
         ropes: vec![global, local],
         head_norms: true,
         output_norms: true,
-        attention_softcap: cap(config, "attn_logit_softcapping", None)?,
+        // `attn_logit_softcapping` is in the configuration, but nothing reads it.
         final_softcap: cap(config, "final_logit_softcapping", None)?,
         projections: Projections::Separate { bias: config.or("attention_bias", false)? },
         ..plan

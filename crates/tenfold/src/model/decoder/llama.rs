@@ -7,11 +7,34 @@ use super::rope::Rope;
 use crate::error::Result;
 use crate::model::config::Config;
 
+/// What a family takes where its configuration is silent.
+pub(super) struct Defaults {
+    /// Width of a head; none: that of all heads by their number.
+    pub head_dim: Option<usize>,
+    /// Key heads; none: as many as heads.
+    pub kv_heads: Option<usize>,
+    /// Base of the rotary frequencies.
+    pub theta: f64,
+}
+
+/// Llama's own.
+pub(super) const DEFAULTS: Defaults = Defaults { head_dim: None, kv_heads: None, theta: 10_000.0 };
+
 pub(super) fn llama(config: &Config) -> Result<Plan> {
+    house(config, DEFAULTS)
+}
+
+/// A plan of Llama's house.
+pub(super) fn house(config: &Config, defaults: Defaults) -> Result<Plan> {
     let (hidden_size, heads) = (config.extent("hidden_size")?, config.extent("num_attention_heads")?);
-    let head_dim = match config.optional_extent("head_dim")? {
+    let head_dim = match config.optional_extent("head_dim")?.or(defaults.head_dim) {
         Some(head_dim) => head_dim,
         None => config.head_dim("hidden_size", "num_attention_heads")?,
+    };
+    // Null means as many as heads, nothing the family's default.
+    let kv_heads = match config.optional_extent("num_key_value_heads")? {
+        None if !config.names("num_key_value_heads") => defaults.kv_heads,
+        stated => stated,
     };
     let layers = config.extent("num_hidden_layers")?;
     let layer = LayerPlan { window: None, rope: Some(0), scale: (head_dim as f32).sqrt().recip() };
@@ -22,13 +45,13 @@ pub(super) fn llama(config: &Config) -> Result<Plan> {
         names: &LLAMA_NAMES,
         hidden_size,
         heads,
-        kv_heads: config.optional_extent("num_key_value_heads")?.unwrap_or(heads),
+        kv_heads: kv_heads.unwrap_or(heads),
         head_dim,
         intermediate_size: config.extent("intermediate_size")?,
         vocab_size: config.extent("vocab_size")?,
         max_positions: config.extent("max_position_embeddings")?,
         layers: vec![layer; layers],
-        ropes: vec![Rope::read(config, None, head_dim, 10_000.0, 1.0)?],
+        ropes: vec![Rope::read(config, None, head_dim, defaults.theta, 1.0)?],
         embedding_scale: 1.0,
         rms_offset: Some(0.0),
         eps: config.small("rms_norm_eps", 1e-6)?,
@@ -49,7 +72,7 @@ pub(super) fn llama(config: &Config) -> Result<Plan> {
 }
 
 pub(super) fn mistral(config: &Config) -> Result<Plan> {
-    let plan = llama(config)?;
+    let plan = house(config, Defaults { kv_heads: Some(8), ..DEFAULTS })?;
     // Null means none, nothing the default.
     let window =
         if config.names("sliding_window") { config.optional_extent("sliding_window")? } else { Some(4096) };
@@ -65,7 +88,7 @@ pub(super) fn mistral(config: &Config) -> Result<Plan> {
 }
 
 pub(super) fn qwen2(config: &Config) -> Result<Plan> {
-    let plan = llama(config)?;
+    let plan = house(config, Defaults { kv_heads: Some(32), ..DEFAULTS })?;
     Ok(Plan {
         family: "qwen2",
         layers: sliding_from(config, &plan)?,
@@ -77,7 +100,7 @@ pub(super) fn qwen2(config: &Config) -> Result<Plan> {
 }
 
 pub(super) fn qwen3(config: &Config) -> Result<Plan> {
-    let plan = llama(config)?;
+    let plan = house(config, Defaults { head_dim: Some(128), kv_heads: Some(32), ..DEFAULTS })?;
     Ok(Plan {
         family: "qwen3",
         layers: sliding_from(config, &plan)?,
@@ -88,7 +111,7 @@ pub(super) fn qwen3(config: &Config) -> Result<Plan> {
 }
 
 pub(super) fn smollm3(config: &Config) -> Result<Plan> {
-    let plan = llama(config)?;
+    let plan = house(config, Defaults { kv_heads: Some(4), theta: 2_000_000.0, ..DEFAULTS })?;
     let count = plan.layers.len();
     let interval = config.optional_extent("no_rope_layer_interval")?.unwrap_or(4);
     let every = (0..count).map(|layer| u8::from(!(layer + 1).is_multiple_of(interval))).collect();

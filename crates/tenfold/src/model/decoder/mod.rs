@@ -94,7 +94,7 @@ struct Decoder {
 }
 
 fn load(mut plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Model>> {
-    if task == TaskType::QuestionAnswering && plan.prefix == "model" {
+    if task == TaskType::QuestionAnswering && ["llama", "qwen2", "qwen3", "smollm3"].contains(&plan.family) {
         // What Transformers calls the model in this one class.
         plan.prefix = "transformer";
     }
@@ -111,9 +111,10 @@ fn load(mut plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Res
     let table = |name: &str, rows| loader.matrix(format!("{}.{name}.weight", plan.prefix), rows, hidden);
     let positions = plan.names.positions.map(|name| table(name, plan.max_positions));
     let head_name = format!("{}.weight", plan.names.output_embeddings);
-    // Checkpoints that say nothing are tied if they hold no other table.
-    let tied = config.optional("tie_word_embeddings")?.unwrap_or_else(|| !loader.has(&head_name));
-    let output = (task == TaskType::CausalLm && !tied).then(|| -> Result<_> {
+    // A table of its own counts where the checkpoint has one, whatever the configuration says; who says that there is one
+    // must have it.
+    let own = loader.has(&head_name) || config.optional("tie_word_embeddings")? == Some(false);
+    let output = (task == TaskType::CausalLm && own).then(|| -> Result<_> {
         let weight = loader.matrix(head_name, vocab, hidden)?;
         let bias =
             plan.output_bias.then(|| loader.vector(format!("{}.bias", plan.names.output_embeddings), vocab));

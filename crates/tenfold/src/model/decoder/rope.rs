@@ -188,7 +188,11 @@ impl Keys<'_> {
         let original = || -> Result<f64> {
             let own = self.number("original_max_position_embeddings")?;
             let outer = self.config.optional_extent("original_max_position_embeddings")?;
-            Ok(own.or(outer.map(|extent| extent as f64)).unwrap_or(max_positions as f64))
+            let outer = outer.map(|extent| extent as f64);
+            // Phi-3's own key, beside the ropes, wins there.
+            let phi3 = self.config.model_type()? == "phi3" && kind == "longrope";
+            let stated = if phi3 { Some(outer.unwrap_or(4096.0)) } else { own.or(outer) };
+            Ok(stated.unwrap_or(max_positions as f64))
         };
         match kind {
             "default" => Ok(Stretch::None),
