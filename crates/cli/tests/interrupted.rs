@@ -211,6 +211,8 @@ fn ctrl_c_within_one_long_batch_stops_within_a_second() {
     arguments.extend(["--set=train.max_length=512", "--set=seeds=[0]"]);
     let mut process = Process::start(fixture.command(&arguments));
     until("the trial's folder", || fixture.files("a").iter().any(|path| path.ends_with("trial.json")));
+    // What is done before the batch asks whether to go on.
+    std::thread::sleep(Duration::from_millis(500));
     let (ended, took) = interrupt(&mut process);
     assert_stopped(&ended, took);
     assert!(took > Duration::from_millis(500), "the batch was too short to prove anything: {took:?}");
