@@ -2,76 +2,20 @@
 //! arXiv:2002.05202): an encoder and a decoder with root mean square norms before each part, no biases, unscaled
 //! scores, and positions by a relative bias that all layers of a stack share.
 
+mod plan;
+
 use super::config::Config;
-use super::head::{Head, HeadLayer, TaskType, Vocabulary};
+use super::head::{Head, TaskType, Vocabulary};
 use super::layer::{Linear, Norm, Role, Weight};
 use super::relative::{Buckets, Relative};
 use super::weights::Loader;
 use super::{Batch, Extents, Family, Forward, Model, Wanted, last_tokens, own_tokens};
 use crate::error::Result;
+use plan::Plan;
 use std::sync::Arc;
 use tenfold_tensor::{Activation, Attention, Ragged, RelativeBias, Tensor};
 
 pub(super) const FAMILIES: &[Family] = &[Family { name: "t5", task: TaskType::Seq2SeqLm, load }];
-
-struct Plan {
-    hidden_size: usize,
-    heads: usize,
-    head_dim: usize,
-    intermediate_size: usize,
-    vocab_size: usize,
-    num_layers: usize,
-    num_decoder_layers: usize,
-    buckets: usize,
-    max_distance: usize,
-    gated: bool,
-    activation: Activation,
-    eps: f32,
-    dropout: f32,
-    classifier_dropout: f32,
-    scales_outputs: bool,
-    start_id: u32,
-    end_id: u32,
-    initializer_factor: f32,
-}
-
-impl Plan {
-    fn read(config: &Config) -> Result<Plan> {
-        let projection: String = config.or("feed_forward_proj", "relu".to_owned())?;
-        let (gated, activation) = match projection.strip_prefix("gated-") {
-            // Transformers means the tanh form by this name, and by no other.
-            Some("gelu") => (true, Activation::GeluTanh),
-            Some(name) => (true, config.named_activation("feed_forward_proj", name)?),
-            None => (false, config.named_activation("feed_forward_proj", &projection)?),
-        };
-        // Version 1.1 says that it is not tied, and does not scale; older configurations say nothing of either.
-        let tied = config.or("tie_word_embeddings", true)?;
-        let num_layers = config.extent("num_layers")?;
-        Ok(Plan {
-            hidden_size: config.extent("d_model")?,
-            heads: config.extent("num_heads")?,
-            head_dim: config.extent("d_kv")?,
-            intermediate_size: config.extent("d_ff")?,
-            vocab_size: config.extent("vocab_size")?,
-            num_layers,
-            num_decoder_layers: config.optional_extent("num_decoder_layers")?.unwrap_or(num_layers),
-            buckets: config.optional_extent("relative_attention_num_buckets")?.unwrap_or(32),
-            max_distance: config.optional_extent("relative_attention_max_distance")?.unwrap_or(128),
-            gated,
-            activation,
-            eps: config.small("layer_norm_epsilon", 1e-6)?,
-            dropout: config.probability("dropout_rate", 0.1)?,
-            classifier_dropout: config.probability("classifier_dropout", 0.0)?,
-            scales_outputs: config.or("scale_decoder_outputs", tied)?,
-            start_id: match config.optional("decoder_start_token_id")? {
-                Some(id) => id,
-                None => config.or("pad_token_id", 0)?,
-            },
-            end_id: config.or("eos_token_id", 1)?,
-            initializer_factor: config.small("initializer_factor", 1.0)?,
-        })
-    }
-}
 
 /// An encoder-decoder.
 struct T5 {
@@ -152,33 +96,6 @@ fn load(config: &Config, task: TaskType, loader: &Loader) -> Result<Arc<dyn Mode
         head: plan.head(task, loader),
         plan,
     }))
-}
-
-impl Plan {
-    fn head(&self, task: TaskType, loader: &Loader) -> Head {
-        let deviation = self.initializer_factor * (self.hidden_size as f32).sqrt().recip();
-        let layer = |path: &str, outputs, dropout, activation| HeadLayer {
-            path: path.into(),
-            inputs: self.hidden_size,
-            outputs,
-            bias: true,
-            dropout,
-            activation,
-            deviation,
-            stored: loader.stored_head(path),
-        };
-        let dropout = self.classifier_dropout;
-        let layers = match task {
-            TaskType::SequenceClassification => vec![
-                layer("classification_head.dense", Some(self.hidden_size), dropout, Some(Activation::Tanh)),
-                layer("classification_head.out_proj", None, dropout, None),
-            ],
-            TaskType::TokenClassification => vec![layer("classifier", None, dropout, None)],
-            TaskType::QuestionAnswering => vec![layer("qa_outputs", Some(2), 0.0, None)],
-            TaskType::CausalLm | TaskType::Seq2SeqLm => Vec::new(),
-        };
-        Head { layers }
-    }
 }
 
 impl Stack {

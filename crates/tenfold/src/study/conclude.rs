@@ -1,6 +1,6 @@
 //! From records to what people read: report.html, summary.md, recommendation.json.
 
-use super::config::Study;
+use super::config::{STORED, Study};
 use super::session::Session;
 use super::store::RunFolder;
 use crate::adapter;
@@ -126,11 +126,15 @@ fn data(session: &Session) -> String {
 fn model(session: &Session) -> String {
     let identity = &session.model_identity;
     format!(
-        "{} ({}): {} parameters without a head, frozen matrices in {}, SHA-256 {}.",
+        "{} ({}): {} parameters without a head, frozen matrices {}, SHA-256 {}.",
         identity.name,
         session.model.family(),
         identity.parameters,
-        identity.weights,
+        if identity.weights == STORED {
+            "as the file has them".into()
+        } else {
+            format!("in {}", identity.weights)
+        },
         identity.sha256
     )
 }

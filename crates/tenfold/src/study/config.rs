@@ -110,7 +110,7 @@ pub struct MethodSettings {
 }
 
 /// The weights' format that leaves each as the file has it.
-const STORED: &str = "stored";
+pub(super) const STORED: &str = "stored";
 
 impl Default for Study {
     fn default() -> Study {
