@@ -3,17 +3,24 @@
 use super::{print_json, say};
 use crate::dashboard::Dashboard;
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use tenfold::model::gguf::Gguf;
 use tenfold::model::{self, store};
 use tenfold_tensor::{Cpu, Dtype};
 
 pub fn pull(name: &str, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
-    say!("{}\nmodel.safetensors has SHA-256 {}", located.dir.display(), located.sha256)
+    say!("{}\nits weights have SHA-256 {}", located.dir.display(), located.sha256)
 }
 
 pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
+    let file = model::gguf_of(&located.dir)?;
+    // Before the model, which may be of a family that is not known.
+    if let Some(file) = file.as_ref().filter(|_| !json) {
+        describe(file)?;
+    }
     let model = model::load(&located.dir, model::usual_task(&located.dir)?, &Cpu::new(), Dtype::F32)?;
     let parameters: usize = model.weights().iter().map(|weight| weight.tensor.len()).sum();
     let extents = model.extents();
@@ -30,6 +37,7 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
             "vocab_size": extents.vocab_size,
             "max_position_embeddings": extents.max_positions,
             "linear": sites,
+            "gguf": file.as_ref().map(described),
         }));
     }
     say!("{} in {}", model.family(), located.dir.display())?;
@@ -47,4 +55,37 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
         say!("  {:52} {:>6} -> {}", linear.site.path, linear.site.inputs, linear.site.outputs)?;
     }
     Ok(())
+}
+
+fn describe(file: &Gguf) -> Result<()> {
+    say!("{}: metadata", file.file().display())?;
+    for (key, value) in file.metadata().iter() {
+        say!("  {key:44} {value}")?;
+    }
+    say!("tensors:")?;
+    for (format, [tensors, bytes]) in formats(file) {
+        say!("  {format:6} {tensors:>5}, {bytes} bytes")?;
+    }
+    Ok(())
+}
+
+fn described(file: &Gguf) -> Value {
+    let metadata: Map<_, _> =
+        file.metadata().iter().map(|(key, value)| (key.to_owned(), json!(value.to_string()))).collect();
+    let tensors: Map<_, _> = formats(file)
+        .into_iter()
+        .map(|(format, [tensors, bytes])| (format.to_owned(), json!({"tensors": tensors, "bytes": bytes})))
+        .collect();
+    json!({"metadata": metadata, "formats": tensors})
+}
+
+/// How many tensors are in each format, and in how many bytes.
+fn formats(file: &Gguf) -> BTreeMap<&'static str, [usize; 2]> {
+    let mut formats: BTreeMap<_, [usize; 2]> = BTreeMap::new();
+    for view in file.names().filter_map(|name| file.get(name)) {
+        let entry = formats.entry(view.dtype.name()).or_default();
+        entry[0] += 1;
+        entry[1] += view.range.len();
+    }
+    formats
 }

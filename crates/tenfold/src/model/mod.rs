@@ -194,7 +194,7 @@ pub fn chat_template(dir: &Path) -> Result<Option<ChatTemplate>> {
 }
 
 /// The GGUF file that a folder is, or holds in place of a configuration.
-fn gguf_of(dir: &Path) -> Result<Option<Gguf>> {
+pub fn gguf_of(dir: &Path) -> Result<Option<Gguf>> {
     if gguf::is_gguf(dir) {
         return Gguf::open(dir).map(Some);
     }

@@ -17,6 +17,7 @@ mod wheel;
 use super::catalog::{self, Entry};
 use super::checkpoint::{INDEX, WEIGHTS, shards};
 use super::gguf;
+use super::tokenizer;
 use crate::progress::{Event, Progress};
 use crate::{Error, Result};
 use std::env;
@@ -281,7 +282,7 @@ fn missing(folder: &Path) -> Option<String> {
     if !folder.join("config.json").is_file() {
         return Some("config.json".into());
     }
-    if !folder.join("tokenizer.json").is_file() && !folder.join("vocab.txt").is_file() {
+    if !tokenizer::FILES.iter().any(|files| files.iter().all(|file| folder.join(file).is_file())) {
         return Some("tokenizer.json".into());
     }
     if folder.join(WEIGHTS).is_file() {

@@ -20,6 +20,15 @@ use std::path::{Path, PathBuf};
 use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
+/// The files of a tokenizer, by any one set of which it is whole.
+pub(super) const FILES: [&[&str]; 5] = [
+    &["tokenizer.json"],
+    &["vocab.txt"],
+    &["vocab.json", "merges.txt"],
+    &["spiece.model"],
+    &["tokenizer.model"],
+];
+
 /// What a model reads instead of text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Encoding {

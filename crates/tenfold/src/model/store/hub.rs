@@ -7,6 +7,7 @@
 
 use super::digest;
 use crate::model::checkpoint::{INDEX, WEIGHTS, is_file_name, shards};
+use crate::model::tokenizer;
 use crate::progress::{Event, Job, Progress};
 use crate::{Error, Result};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
@@ -37,9 +38,14 @@ const DOWNLOAD_PATIENCE: u32 = 6;
 /// Bytes come in small pieces; nobody can look at them more often than this.
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Files that are fetched if the model has them; weights come after them.
-const SMALL_FILES: [&str; 5] =
-    ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"];
+/// Files that are fetched if the model has them, with those of its tokenizer; weights come after them.
+const SMALL_FILES: [&str; 5] = [
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
 
 /// Fetches all files of a model; the inner error is the reason, for people, why the Hub could not give them.
 pub(super) fn fetch(wanted: &Wanted, progress: &dyn Progress) -> Result<Result<PathBuf, String>> {
@@ -208,7 +214,11 @@ fn download_all(wanted: &Wanted, reporter: &Reporter) -> Result<PathBuf, String>
     let listing: Listing =
         answer.body_mut().read_json().map_err(|error| format!("its list of files: {error}"))?;
     let listed = |name: &str| listing.siblings.iter().find(|file| file.rfilename == name);
-    let mut files: Vec<&Listed> = SMALL_FILES.iter().filter_map(|name| listed(name)).collect();
+    let mut files: Vec<&Listed> = SMALL_FILES
+        .iter()
+        .chain(tokenizer::FILES.into_iter().flatten())
+        .filter_map(|name| listed(name))
+        .collect();
     let weights = listed(WEIGHTS).or_else(|| listed(INDEX));
     files.push(weights.ok_or_else(|| format!("it has the model, but no {WEIGHTS}"))?);
     let shard_like =

@@ -128,7 +128,7 @@ fn tiny_wheel() -> Vec<u8> {
         model().into_iter().map(|(name, content)| (format!("{FOLDER}{name}"), content)).collect();
     let mut files: Vec<(&str, &[u8])> =
         files.iter().map(|(name, content)| (name.as_str(), *content)).collect();
-    files.push(("tiny/__init__.py", b"pass"));
+    files.extend([("tiny/__init__.py", &b"pass"[..]), ("tiny/model/code.py", b"pass")]);
     wheel(&files)
 }
 
@@ -166,6 +166,36 @@ fn a_folder_comes_first_and_needs_no_catalog() {
         error.contains("it has no model.safetensors") && error.contains("nor a Hugging Face id"),
         "{error}"
     );
+}
+
+#[test]
+fn a_gguf_file_is_a_model_by_itself_and_its_folder_is_if_it_is_the_only_one() {
+    let store = Store::new();
+    let folder = store.folder.path().join("mine");
+    store.put(&folder, &[("a.gguf", WEIGHT_BYTES), ("notes.txt", b"x")]);
+    let locate = |path: &Path| store.places.locate(path.to_str().unwrap(), &Silent).unwrap();
+    let (file, hash) = (folder.join("a.gguf"), sha256(WEIGHT_BYTES));
+    let found = (locate(&folder), locate(&file));
+    assert_eq!((found.0.dir, found.0.sha256), (folder.clone(), hash.clone()));
+    assert_eq!((found.1.dir, found.1.sha256), (file.clone(), hash.clone()));
+    store.put(&folder, &[("b.gguf", b"another")]);
+    assert!(store.fault(folder.to_str().unwrap()).contains("it has no config.json"));
+    assert_eq!(locate(&file).sha256, hash);
+    assert!(store.fault(folder.join("c.gguf").to_str().unwrap()).contains("there is none"));
+}
+
+#[test]
+fn any_tokenizer_makes_a_folder_whole() {
+    let store = Store::new();
+    let folder = store.folder.path().join("mine");
+    store.put(&folder, &[("config.json", b"{}"), (WEIGHTS, WEIGHT_BYTES), ("vocab.json", b"{}")]);
+    let name = folder.to_str().unwrap();
+    assert!(store.fault(name).contains("it has no tokenizer.json"));
+    store.put(&folder, &[("merges.txt", b"")]);
+    store.places.locate(name, &Silent).unwrap();
+    fs::remove_file(folder.join("merges.txt")).unwrap();
+    store.put(&folder, &[("spiece.model", b"")]);
+    store.places.locate(name, &Silent).unwrap();
 }
 
 #[test]
@@ -278,7 +308,7 @@ mod wheels {
         let watcher = Watcher::default();
         let found = store.places.locate("tiny", &watcher).unwrap();
         assert_eq!((found.dir, found.sha256), (store.cached(), sha256(WEIGHT_BYTES)));
-        assert!(!store.cached().join("__init__.py").exists());
+        assert!(!store.cached().join("__init__.py").exists() && !store.cached().join("code.py").exists());
         assert_eq!(fs::read_dir(store.places.cache.join("models")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(store.places.cache.join("wheels/tiny")).unwrap().count(), 0);
         let events = watcher.events.into_inner().unwrap();

