@@ -23,7 +23,6 @@ pub enum Event {
         /// The job.
         job: Job,
         /// Units done so far.
-        /// Units done so far.
         done: u64,
         /// A few words on how it stands: "loss 0.412".
         note: String,

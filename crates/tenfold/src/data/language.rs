@@ -10,7 +10,7 @@ mod pack;
 pub(crate) mod read;
 mod template;
 
-pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode};
+pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode, encode_answers};
 pub use length::{LengthReport, Spread};
 pub use pack::micro_batches;
 pub(crate) use template::Template;
@@ -96,6 +96,9 @@ impl Sequence {
 pub trait LanguageTokenizer: Sync {
     /// The tokens of a text: no special tokens added, those that are written in it recognised.
     fn ids(&self, text: &str) -> Result<Vec<u32>>;
+
+    /// The tokens of a text with those that the tokenizer itself puts around every text.
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>>;
 
     /// The token that the tokenizer itself puts before every text, if it does.
     fn first_id(&self) -> Option<u32>;

@@ -23,8 +23,12 @@ impl LanguageTokenizer for Wording<'_> {
         self.tokenizer.words(text)
     }
 
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.tokenizer.encode(text, None, usize::MAX)?.ids)
+    }
+
     fn first_id(&self) -> Option<u32> {
-        let first = *self.tokenizer.encode("a", None, usize::MAX).ok()?.ids.first()?;
+        let first = *self.text_ids("a").ok()?.first()?;
         self.tokenizer.bos_id().filter(|bos| *bos == first)
     }
 

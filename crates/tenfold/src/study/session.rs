@@ -193,13 +193,11 @@ impl Session {
             overlong: study.train.overlong,
         };
         let encode = |examples: &[LanguageExample], rows: usize| -> Result<(Rows, LengthReport)> {
-            let encoded = language::encode(&wording, first(examples, rows), &settings)?;
-            Ok((Rows::sequences(encoded.sequences), encoded.lengths))
+            let start = self.model.decoder_start();
+            let encode = if start.is_some() { language::encode_answers } else { language::encode };
+            let encoded = encode(&wording, first(examples, rows), &settings)?;
+            Ok((Rows::sequences(encoded.sequences, start), encoded.lengths))
         };
-        if self.model.task() == TaskType::Seq2SeqLm {
-            let why = "training on language tasks is there for decoders alone so far".into();
-            return Err(Error::Unsupported { what: format!("the family {}", self.model.family()), why });
-        }
         let (train, lengths) = encode(&data.train, train_rows)?;
         progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
         let (validation, _) = encode(&data.validation, validation_rows)?;

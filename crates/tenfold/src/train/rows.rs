@@ -72,12 +72,21 @@ impl Rows {
         Ok(Rows::of(encodings, examples.iter().map(|example| Target::Label(example.label)).collect()))
     }
 
-    /// Sequences of a decoder.
-    pub fn sequences(sequences: Vec<Sequence>) -> Rows {
-        let (ids, labelled): (Vec<_>, Vec<_>) =
-            sequences.into_iter().map(|sequence| (sequence.ids, sequence.labelled)).unzip();
-        let encoding = |ids: Vec<u32>| Encoding { type_ids: vec![0; ids.len()], ids, truncated: false };
-        Rows::of(ids.into_iter().map(encoding).collect(), labelled.into_iter().map(Target::Next).collect())
+    /// Sequences of a decoder, or of an encoder-decoder whose answers start from the token `start`: its encoder reads
+    /// what does not count.
+    pub fn sequences(sequences: Vec<Sequence>, start: Option<u32>) -> Rows {
+        let row = |Sequence { mut ids, labelled }: Sequence| {
+            let target = match start {
+                None => Target::Next(labelled),
+                Some(start) => {
+                    let given = labelled.iter().position(|labelled| *labelled).unwrap_or(labelled.len());
+                    Target::Answer { start, ids: ids.split_off(given) }
+                }
+            };
+            (Encoding { type_ids: vec![0; ids.len()], ids, truncated: false }, target)
+        };
+        let (encodings, targets) = sequences.into_iter().map(row).unzip();
+        Rows::of(encodings, targets)
     }
 
     /// Rows that are encoded already.

@@ -13,7 +13,8 @@ use std::ops::Range;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrainOn {
-    /// Completions with their end-of-text token, and every assistant's message with its end of turn.
+    /// Completions with their end-of-text token, and every assistant's message with its end of turn. Encoder-decoders
+    /// learn nothing else in any case.
     #[default]
     Completions,
     /// All tokens but the first, which nothing predicts.
@@ -24,8 +25,9 @@ pub enum TrainOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlong {
-    /// Of a chat the oldest turns after the system prompt go first, whole; then the start of the prompt. A row whose
-    /// completion alone is too long is left out. No completion that stays is ever cut.
+    /// Of a chat the oldest turns after the system prompt go first, whole; then the start of the prompt, or the end of
+    /// one that an encoder reads. A row whose completion alone is too long is left out. No completion that stays is
+    /// ever cut.
     #[default]
     TruncatePrompt,
     /// The row is left out.
@@ -67,13 +69,33 @@ pub fn encode(
     examples: &[LanguageExample],
     settings: &SequenceSettings,
 ) -> Result<Encoded> {
+    let encoder = Encoder { tokenizer, settings };
+    rows(examples, settings, |number, example| encoder.row(number, example))
+}
+
+/// The same for an encoder-decoder: of each sequence the encoder reads what does not count, special tokens around it,
+/// and the decoder answers the rest. Rows are prompts with completions.
+pub fn encode_answers(
+    tokenizer: &dyn LanguageTokenizer,
+    examples: &[LanguageExample],
+    settings: &SequenceSettings,
+) -> Result<Encoded> {
+    let encoder = Encoder { tokenizer, settings };
+    rows(examples, settings, |number, example| encoder.answered(number, example))
+}
+
+/// All rows, each by `row`, which is told its number from 1.
+fn rows(
+    examples: &[LanguageExample],
+    settings: &SequenceSettings,
+    row: impl Fn(usize, &LanguageExample) -> Result<Row> + Sync,
+) -> Result<Encoded> {
     if settings.max_length < 2 {
         let why = "a sequence needs a token to predict and one before it".into();
         return Err(Error::Unsupported { what: format!("max_length = {}", settings.max_length), why });
     }
-    let encoder = Encoder { tokenizer, settings };
     let rows: Vec<Row> = (examples.par_iter().enumerate())
-        .map(|(index, example)| encoder.row(index + 1, example))
+        .map(|(index, example)| row(index + 1, example))
         .collect::<Result<_>>()?;
     let count = |kind: fn(&Row) -> bool| rows.iter().filter(|row| kind(row)).count();
     let cut = count(|row| matches!(row, Row::Cut(_)));
@@ -123,26 +145,65 @@ impl Encoder<'_> {
             LanguageExample::Prompt { prompt, completion } => self.prompt(prompt, completion)?,
             LanguageExample::Chat(messages) => (self.chat(number, messages)?, 0),
         };
+        let row = self.fit(number, whole, |whole, max| match example {
+            LanguageExample::Chat(messages) => self.shorter_chat(number, messages, whole),
+            _ => Ok(cut(&whole, head..whole.ids.len(), max)),
+        })?;
+        Ok(match row {
+            Row::Whole(sequences) => {
+                Row::Whole(sequences.into_iter().map(|whole| self.finish(whole)).collect())
+            }
+            Row::Cut(sequence) => Row::Cut(self.finish(sequence)),
+            row => row,
+        })
+    }
+
+    /// The end of a prompt goes first, as Hugging Face's tokenizers cut: what it asks for stands at its beginning.
+    fn answered(&self, number: usize, example: &LanguageExample) -> Result<Row> {
+        let LanguageExample::Prompt { prompt, completion } = example else {
+            let why = "an encoder-decoder reads a prompt and answers it: rows have a prompt and a completion";
+            let kind = if matches!(example, LanguageExample::Text(_)) { "raw text" } else { "a chat" };
+            return Err(Error::Unsupported { what: format!("row {number}, {kind}"), why: why.into() });
+        };
+        let mut ids = self.tokenizer.text_ids(prompt)?;
+        let (prompt, words) = (ids.len(), self.tokenizer.ids(prompt)?.len());
+        if prompt == 0 {
+            return Ok(Row::Unlabelled);
+        }
+        ids.extend(self.tokenizer.ids(completion)?);
+        ids.extend(self.tokenizer.end_id());
+        let labelled = (0..ids.len()).map(|place| place >= prompt).collect();
+        let first = self.tokenizer.first_id().map_or(0, |_| 1);
+        self.fit(number, Sequence { ids, labelled }, |whole, max| {
+            let excess = whole.ids.len() - max;
+            Ok(words.checked_sub(excess).and_then(|kept| cut(&whole, first + kept..prompt, max)))
+        })
+    }
+
+    /// A row within the limit: whole, or as `shorten` makes it if it is too long and that is wanted.
+    fn fit(
+        &self,
+        number: usize,
+        whole: Sequence,
+        shorten: impl Fn(Sequence, usize) -> Result<Option<Sequence>>,
+    ) -> Result<Row> {
         if whole.labels() == 0 {
             return Ok(Row::Unlabelled);
         }
         let (max, tokens) = (self.settings.max_length, whole.ids.len());
         if tokens <= max {
-            return Ok(Row::Whole(vec![self.finish(whole)]));
+            return Ok(Row::Whole(vec![whole]));
         }
-        let cut = match (self.settings.overlong, example) {
-            (Overlong::Drop, _) => None,
-            (Overlong::Error, _) => {
+        let shorter = match self.settings.overlong {
+            Overlong::Drop => None,
+            Overlong::Error => {
                 let why =
                     format!("max_length is {max}; raise it, or set overlong to truncate_prompt or drop");
                 return Err(Error::Unsupported { what: format!("row {number} of {tokens} tokens"), why });
             }
-            (Overlong::TruncatePrompt, LanguageExample::Chat(messages)) => {
-                self.shorter_chat(number, messages, whole)?
-            }
-            (Overlong::TruncatePrompt, _) => cut(&whole, head..tokens, max),
+            Overlong::TruncatePrompt => shorten(whole, max)?,
         };
-        Ok(cut.map_or(Row::Overlong, |sequence| Row::Cut(self.finish(sequence))))
+        Ok(shorter.map_or(Row::Overlong, Row::Cut))
     }
 
     /// Raw text in sequences of `max_length` tokens; the last one is as short as it comes.

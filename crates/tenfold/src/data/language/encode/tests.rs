@@ -29,6 +29,10 @@ impl LanguageTokenizer for Letters {
         Ok(ids)
     }
 
+    fn text_ids(&self, text: &str) -> Result<Vec<u32>> {
+        Ok([vec![FIRST], self.ids(text)?, vec![END]].concat())
+    }
+
     fn first_id(&self) -> Option<u32> {
         Some(FIRST)
     }
@@ -161,4 +165,25 @@ fn what_has_nothing_to_learn_is_counted_or_refused() {
     assert_eq!((lengths.unlabelled, lengths.tokens.count), (1, 1));
     assert!(run(silent, &settings(9)).unwrap_err().to_string().contains("1 have nothing to learn"));
     assert!(run(prompt("x", "y"), &settings(1)).unwrap_err().to_string().contains("max_length = 1"));
+}
+
+#[test]
+fn an_encoder_reads_the_prompt_and_a_decoder_learns_the_completion() {
+    let answers = |example: LanguageExample, settings: &SequenceSettings| {
+        encode_answers(&LETTERS, &[example], settings).map(|encoded| shown(&encoded.sequences[0]))
+    };
+    assert_eq!(answers(prompt("xa", "bz"), &settings(9)).unwrap(), "^xa$[bz$]");
+    // The end of a prompt goes first, what stands around it never, and a completion is never cut.
+    assert_eq!(answers(prompt("wxyz", "cd"), &settings(7)).unwrap(), "^wx$[cd$]");
+    assert_eq!(answers(prompt("wxyz", "cd"), &settings(5)).unwrap(), "^$[cd$]");
+    assert!(answers(prompt("wxyz", "cd"), &settings(4)).is_err());
+    assert!(
+        answers(prompt("wxyz", "cd"), &SequenceSettings { overlong: Overlong::Drop, ..settings(7) }).is_err()
+    );
+    let everything = SequenceSettings { train_on: TrainOn::Everything, ..settings(9) };
+    assert_eq!(answers(prompt("x", "c"), &everything).unwrap(), "^x$[c$]");
+    for example in [LanguageExample::Text("abc".into()), chat(&[("user", "q"), ("assistant", "r")])] {
+        let error = answers(example, &settings(9)).unwrap_err().to_string();
+        assert!(error.contains("row 1, ") && error.contains("a prompt and a completion"), "{error}");
+    }
 }
