@@ -93,7 +93,7 @@ pub enum Command {
         #[command(subcommand)]
         command: AdapterCommand,
     },
-    /// Measure training on made-up rows: speed, memory, and the memory that was foreseen
+    /// Measure the engine on made-up rows: speed, memory, and the part of the machine's own rate that is reached
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
@@ -135,6 +135,9 @@ pub struct TrainOptions {
     /// Change a setting of the study: --set train_rows=2000 --set train.max_length=512 --set methods.lora.r=16
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Memory that training may take, as 2GiB: blocks are recomputed and passes made smaller where that is needed
+    #[arg(long, value_name = "BYTES")]
+    pub memory_limit: Option<Bytes>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -160,19 +163,22 @@ pub struct RunOptions {
 pub enum BenchCommand {
     /// Time training steps of one method; the first two steps are left out
     Train(BenchTrain),
+    /// Time the matrix products of such a step alone: the machine's own rate on these shapes
+    Matmul(BenchTrain),
+    /// Time passes without training over one batch of rows
+    Infer(BenchInfer),
+    /// Time reading prompts and writing answers
+    Generate(BenchGenerate),
 }
 
 #[derive(Debug, clap::Args)]
-pub struct BenchTrain {
-    /// A folder, a Hugging Face id or a catalog name; with --random-weights a folder or a config.json
+pub struct BenchModel {
+    /// A folder, a GGUF file, a Hugging Face id or a catalog name; with --random-weights a folder or a config.json
     #[arg(long)]
     pub model: String,
     /// Draw the weights from a seed: the configuration is all that is needed
     #[arg(long)]
     pub random_weights: bool,
-    /// The method, as `tenfold list methods` names it
-    #[arg(long)]
-    pub method: String,
     /// Change a setting of the method: --set r=16
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -182,6 +188,24 @@ pub struct BenchTrain {
     /// How frozen matrices are kept: stored (as the file has them, or f32), f32, bf16, q8_0, nf4 …
     #[arg(long, default_value = "stored")]
     pub weights: String,
+    /// Threads [default: one for each core]
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Seed of weights, rows and the method's start
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BenchTrain {
+    #[command(flatten)]
+    pub model: BenchModel,
+    /// The method, as `tenfold list methods` names it
+    #[arg(long)]
+    pub method: String,
     /// Rows of an optimizer step
     #[arg(long, default_value_t = 8)]
     pub batch: usize,
@@ -200,15 +224,56 @@ pub struct BenchTrain {
     /// Memory that the process may take, as 2GiB
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<Bytes>,
-    /// Threads [default: one for each core]
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BenchInfer {
+    #[command(flatten)]
+    pub model: BenchModel,
+    #[command(flatten)]
+    pub method: BenchMethod,
+    /// Rows of a pass
+    #[arg(long, default_value_t = 8)]
+    pub batch: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 128)]
+    pub seq: usize,
+    /// Tokens of an answer, for encoder-decoders
+    #[arg(long, default_value_t = 32)]
+    pub target_seq: usize,
+    /// Timed passes
+    #[arg(long, default_value_t = 10)]
+    pub passes: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BenchGenerate {
+    #[command(flatten)]
+    pub model: BenchModel,
+    #[command(flatten)]
+    pub method: BenchMethod,
+    /// Prompts that are answered side by side
+    #[arg(long, default_value_t = 1)]
+    pub batch: usize,
+    /// Tokens of each prompt
+    #[arg(long, default_value_t = 128)]
+    pub prompt_tokens: usize,
+    /// Tokens of each answer
+    #[arg(long, default_value_t = 128)]
+    pub new_tokens: usize,
+    /// How often all of it is done
+    #[arg(long, default_value_t = 3)]
+    pub repetitions: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct BenchMethod {
+    /// The method, as `tenfold list methods` names it [default: the base model as it is]
     #[arg(long)]
-    pub threads: Option<usize>,
-    /// Seed of weights, rows and the method's start
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    pub method: Option<String>,
+    /// Fold the method into the base model's weights first
+    #[arg(long, requires = "method")]
+    pub merged: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold::adapter::{Context, METHODS, Method, Tuning};
-use tenfold::bench::{self, Request};
+use tenfold::bench::{self, GenerateRequest, InferRequest, RowShape, TrainRequest, Tuned};
 use tenfold::bytes::Bytes;
 use tenfold::error::Error;
 use tenfold::model::tokenizer::Encoding;
@@ -198,18 +198,12 @@ fn random_weights_are_functions_of_seed_and_name() {
 fn the_bench_measures_every_family_and_a_full_tuning_drops_the_base() {
     for family in ["bert", "t5", "qwen2"] {
         let place = place(family);
-        let request = Request {
-            model: place.config.clone(),
-            random_weights: true,
-            task: None,
-            weights: Some(Dtype::F32),
-            method: "full".into(),
-            settings: serde_json::Map::new(),
+        let request = TrainRequest {
+            tuned: tuned(&place.config, "full"),
             sequence: 20,
             target_sequence: 6,
             steps: 3,
             train: TrainSettings { batch_size: 4, ..TrainSettings::default() },
-            seed: 0,
         };
         let report = bench::train(&request).unwrap();
         // A third step may be lent other buffers than the two that were foreseen.
@@ -220,7 +214,57 @@ fn the_bench_measures_every_family_and_a_full_tuning_drops_the_base() {
         assert_eq!(report.tokens_per_step, if family == "t5" { 4 * 26 } else { 4 * 20 });
         assert_eq!((report.step_seconds.len(), report.losses.len()), (1, 3));
         assert!(report.tokens_per_second.best > 0.0);
-        let none = Request { sequence: 0, ..request };
+        assert!(report.fraction_of_matmul_rate > 0.0 && report.fraction_of_matmul_rate < 1.5);
+        let none = TrainRequest { sequence: 0, ..request };
         assert!(bench::train(&none).is_err());
     }
+}
+
+fn tuned(config: &Path, method: &str) -> Tuned {
+    Tuned {
+        model: config.to_owned(),
+        random_weights: true,
+        task: None,
+        weights: Some(Dtype::F32),
+        method: Some(method.into()),
+        settings: serde_json::Map::new(),
+        seed: 0,
+    }
+}
+
+#[test]
+fn the_products_of_a_step_are_those_that_its_arithmetic_asks_for() {
+    let place = place("bert");
+    let operations = |method: &str| {
+        let train = TrainSettings { batch_size: 4, ..TrainSettings::default() };
+        let tuned = tuned(&place.config, method);
+        let request = TrainRequest { tuned, sequence: 20, target_sequence: 1, steps: 1, train };
+        let report = bench::matmul(&request).unwrap();
+        report.f32.iter().map(|t| t.count as f64 * t.seconds * t.operations_per_second).sum::<f64>()
+    };
+    // Two products train nothing, the third is that of a weight's gradient: frozen weights do without it.
+    let (full, lora) = (operations("full"), operations("lora"));
+    assert!(lora < 0.8 * full, "{lora} {full}");
+}
+
+#[test]
+fn passes_and_answers_are_timed_with_a_method_on() {
+    let (bert, qwen2) = (place("bert"), place("qwen2"));
+    let rows = RowShape { rows: 3, sequence: 8, target_sequence: 1 };
+    let request = InferRequest { tuned: tuned(&bert.config, "lora"), merged: true, rows, passes: 2 };
+    let report = bench::infer(&request).unwrap();
+    assert_eq!((report.pass_seconds.len(), report.tokens_per_pass), (2, 24));
+    assert!(bench::infer(&InferRequest { tuned: tuned(&bert.config, "prompt_tuning"), ..request }).is_err());
+    let request = GenerateRequest {
+        tuned: tuned(&qwen2.config, "lora"),
+        merged: false,
+        prompts: 2,
+        prompt_tokens: 5,
+        new_tokens: 3,
+        repetitions: 2,
+    };
+    let report = bench::generate(&request).unwrap();
+    assert_eq!((report.first_token_seconds.len(), report.rest_seconds.len()), (2, 2));
+    assert!(report.new_tokens_per_second.best > 0.0);
+    assert!(bench::generate(&GenerateRequest { tuned: tuned(&bert.config, "lora"), ..request }).is_err());
 }

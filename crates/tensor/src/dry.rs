@@ -11,6 +11,7 @@ use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::error::Result;
 use crate::linear_loss::chunk_rows;
 use crate::memory::{Class, Ledger, Reservation};
+use crate::products::Tally;
 use crate::recycle::{Absent, Floats, Lent, Recycler};
 use std::sync::Arc;
 use tenfold_kernels::activation::Activation;
@@ -23,6 +24,7 @@ use tenfold_kernels::rotary::Turn;
 pub struct Dry {
     ledger: Arc<Ledger>,
     recycler: Arc<Recycler<Absent>>,
+    tally: Arc<Tally>,
 }
 
 /// What stands for a buffer's memory: its account, and a single number that was uploaded, which may be a gradient's
@@ -36,7 +38,12 @@ impl Dry {
     /// A backend whose ledger is empty.
     #[allow(clippy::new_ret_no_self)]
     pub fn new() -> Arc<dyn Backend> {
-        Arc::new(Dry { ledger: Ledger::new(), recycler: Arc::default() })
+        Dry::tallying(&Arc::default())
+    }
+
+    /// The same, which also counts the matrix products that [`Cpu`](crate::Cpu) would compute.
+    pub fn tallying(tally: &Arc<Tally>) -> Arc<dyn Backend> {
+        Arc::new(Dry { ledger: Ledger::new(), recycler: Arc::default(), tally: tally.clone() })
     }
 
     /// Memory of a result, before it is booked.
@@ -107,6 +114,7 @@ impl Backend for Dry {
     }
 
     fn matmul(&self, product: &MatMul, onto: Option<Buffer>) -> Result<Buffer> {
+        self.tally.matmul(product);
         Ok(onto.unwrap_or_else(|| self.filled(product.m * product.n)))
     }
 
@@ -298,6 +306,7 @@ impl Backend for Dry {
         loss: &LinearLoss,
         wanted: [bool; 3],
     ) -> Result<(f64, LinearLossGradients)> {
+        self.tally.linear_loss(loss, wanted);
         let lengths = [loss.x.len(), loss.weight.len(), loss.classes];
         let [x, weight, bias] = [0, 1, 2].map(|which| wanted[which].then(|| self.take(lengths[which])));
         let logits = self.take(chunk_rows(loss.labels.len(), loss.classes) * loss.classes);

@@ -1,45 +1,101 @@
-//! bench train: how fast, and in how much memory.
+//! bench: how fast, and in how much memory.
 
 use super::{print_json, say};
-use crate::arguments::BenchTrain;
+use crate::arguments::{BenchCommand, BenchGenerate, BenchInfer, BenchModel, BenchTrain};
 use crate::dashboard::Dashboard;
 use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
-use tenfold::bench::{self, Report, Request};
+use tenfold::bench::{
+    self, GenerateReport, GenerateRequest, InferReport, InferRequest, MatmulReport, Rate, RowShape, Setting,
+    Timed, TrainReport, TrainRequest, Tuned,
+};
 use tenfold::bytes::Bytes;
 use tenfold::model::{TaskType, store};
 use tenfold::study::format_of_weights;
 use tenfold::train::TrainSettings;
 
-pub fn train(arguments: &BenchTrain, dashboard: &Dashboard) -> Result<()> {
-    let model = match arguments.random_weights {
-        true => PathBuf::from(&arguments.model),
-        false => store::locate(&arguments.model, dashboard)?.dir,
-    };
-    let request = Request {
-        model,
-        random_weights: arguments.random_weights,
-        task: arguments.task.as_deref().map(TaskType::named).transpose()?,
-        weights: format_of_weights(&arguments.weights)?,
-        method: arguments.method.clone(),
-        settings: settings(&arguments.set)?,
-        sequence: arguments.seq,
-        target_sequence: arguments.target_seq,
-        steps: arguments.steps,
+pub fn bench(command: &BenchCommand, dashboard: &Dashboard) -> Result<()> {
+    match command {
+        BenchCommand::Train(options) => {
+            let request = train_request(options, dashboard)?;
+            measure(&options.model, || bench::train(&request), show_train)
+        }
+        BenchCommand::Matmul(options) => {
+            let request = train_request(options, dashboard)?;
+            measure(&options.model, || bench::matmul(&request), show_matmul)
+        }
+        BenchCommand::Infer(options) => {
+            let request = infer_request(options, dashboard)?;
+            measure(&options.model, || bench::infer(&request), show_infer)
+        }
+        BenchCommand::Generate(options) => {
+            let request = generate_request(options, dashboard)?;
+            measure(&options.model, || bench::generate(&request), show_generate)
+        }
+    }
+}
+
+/// Measures on as many threads as were asked for, and says what came of it.
+fn measure<Report: Serialize + Send>(
+    options: &BenchModel,
+    run: impl FnOnce() -> tenfold::Result<Report> + Send,
+    show: impl FnOnce(&Report) -> Result<()>,
+) -> Result<()> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(options.threads.unwrap_or(0));
+    let report = threads.build().context("cannot start threads")?.install(run)?;
+    if options.json { print_json(&report) } else { show(&report) }
+}
+
+fn tuned(options: &BenchModel, method: Option<&str>, dashboard: &Dashboard) -> Result<Tuned> {
+    Ok(Tuned {
+        model: match options.random_weights {
+            true => PathBuf::from(&options.model),
+            false => store::locate(&options.model, dashboard)?.dir,
+        },
+        random_weights: options.random_weights,
+        task: options.task.as_deref().map(TaskType::named).transpose()?,
+        weights: format_of_weights(&options.weights)?,
+        method: method.map(str::to_owned),
+        settings: settings(&options.set)?,
+        seed: options.seed,
+    })
+}
+
+fn train_request(options: &BenchTrain, dashboard: &Dashboard) -> Result<TrainRequest> {
+    Ok(TrainRequest {
+        tuned: tuned(&options.model, Some(&options.method), dashboard)?,
+        sequence: options.seq,
+        target_sequence: options.target_seq,
+        steps: options.steps,
         train: TrainSettings {
-            batch_size: arguments.batch,
-            gradient_checkpointing: arguments.gradient_checkpointing,
-            memory_limit: arguments.memory_limit,
+            batch_size: options.batch,
+            gradient_checkpointing: options.gradient_checkpointing,
+            memory_limit: options.memory_limit,
             ..TrainSettings::default()
         },
-        seed: arguments.seed,
-    };
-    let threads = arguments.threads.unwrap_or(0);
-    let pool =
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().context("cannot start threads")?;
-    let report = pool.install(|| bench::train(&request))?;
-    if arguments.json { print_json(&report) } else { show(&report) }
+    })
+}
+
+fn infer_request(options: &BenchInfer, dashboard: &Dashboard) -> Result<InferRequest> {
+    Ok(InferRequest {
+        tuned: tuned(&options.model, options.method.method.as_deref(), dashboard)?,
+        merged: options.method.merged,
+        rows: RowShape { rows: options.batch, sequence: options.seq, target_sequence: options.target_seq },
+        passes: options.passes,
+    })
+}
+
+fn generate_request(options: &BenchGenerate, dashboard: &Dashboard) -> Result<GenerateRequest> {
+    Ok(GenerateRequest {
+        tuned: tuned(&options.model, options.method.method.as_deref(), dashboard)?,
+        merged: options.method.merged,
+        prompts: options.batch,
+        prompt_tokens: options.prompt_tokens,
+        new_tokens: options.new_tokens,
+        repetitions: options.repetitions,
+    })
 }
 
 /// The method's settings of `key=value` words: values are JSON, or else strings.
@@ -52,34 +108,76 @@ fn settings(set: &[String]) -> Result<Map<String, Value>> {
     Ok(settings)
 }
 
-fn show(report: &Report) -> Result<()> {
+fn show_train(report: &TrainReport) -> Result<()> {
     let recomputed = if report.gradient_checkpointing { ", blocks recomputed" } else { "" };
-    say!(
-        "{} for {}, {} over weights in {}: {} × {} rows a step{recomputed}, {} threads, {}",
-        report.family,
-        report.task,
-        report.method,
-        report.weights,
-        report.gradient_accumulation_steps,
-        report.batch_size,
-        report.threads,
-        report.simd
-    )?;
+    show_setting(&report.setting, false)?;
+    say!("  {} × {} rows a step{recomputed}", report.gradient_accumulation_steps, report.batch_size)?;
     if let Some(changed) = &report.changed {
         say!("  {changed}")?;
     }
-    say!("  {} numbers trained, {} in the base", report.trainable_parameters, report.base_parameters)?;
-    let rate = |name: &str, rate: &bench::Rate| {
-        say!("  {:.1} {name} a second (median; best {:.1})", rate.median, rate.best)
-    };
-    rate("tokens", &report.tokens_per_second)?;
-    rate("examples", &report.examples_per_second)?;
-    let words = |bytes: u64| Bytes(bytes).words();
-    let peak = report.peak_memory_bytes.map_or("unknown".into(), words);
-    say!("  peak memory of the process {peak}, foreseen {}", words(report.foreseen_bytes))?;
+    say!(
+        "  {} numbers trained, {} in the base",
+        report.trainable_parameters,
+        report.setting.base_parameters
+    )?;
+    show_rate("tokens", &report.tokens_per_second)?;
+    show_rate("examples", &report.examples_per_second)?;
+    say!(
+        "  {:.0} % of the machine's own rate for its matrix products, {:.1} GFLOP/s",
+        100.0 * report.fraction_of_matmul_rate,
+        report.matmul_operations_per_second / 1e9
+    )?;
+    let foreseen = format!(", foreseen {}", Bytes(report.foreseen_bytes).words());
+    show_peak(report.peak_memory_bytes, &foreseen)?;
     for (class, bytes) in &report.memory_by_class {
         let foreseen = report.foreseen_by_class.get(class).copied().unwrap_or(0);
-        say!("    {class:12} {:>10}, foreseen {:>10}", words(*bytes), words(foreseen))?;
+        say!("    {class:12} {:>10}, foreseen {:>10}", Bytes(*bytes).words(), Bytes(foreseen).words())?;
     }
     Ok(())
+}
+
+fn show_matmul(report: &MatmulReport) -> Result<()> {
+    let rate = report.operations_per_second / 1e9;
+    say!("{rate:.1} GFLOP/s over the products of a step, {} threads, {}", report.threads, report.simd)?;
+    say!("{:>6} {:>6} {:>6}  {:8} {:>6} {:>10} {:>9}", "m", "n", "k", "b in", "times", "ms", "GFLOP/s")?;
+    report.f32.iter().chain(&report.stored).try_for_each(|timed| {
+        let Timed { extents: [m, n, k], transposed, format, count, seconds, operations_per_second } = timed;
+        let turned = |turned: bool| if turned { "ᵀ" } else { " " };
+        let [a, b] = transposed.map(turned);
+        let (ms, rate) = (1e3 * seconds, operations_per_second / 1e9);
+        say!("{m:>6} {n:>6} {k:>6}  a{a}b{b} {format:5} {count:>4} {ms:>10.3} {rate:>9.1}")
+    })
+}
+
+fn show_infer(report: &InferReport) -> Result<()> {
+    show_setting(&report.setting, report.merged)?;
+    say!("  {} rows a pass of {:.1} ms", report.batch_size, 1e3 * report.seconds)?;
+    show_rate("tokens", &report.tokens_per_second)?;
+    show_rate("examples", &report.examples_per_second)?;
+    show_peak(report.peak_memory_bytes, "")
+}
+
+fn show_generate(report: &GenerateReport) -> Result<()> {
+    show_setting(&report.setting, report.merged)?;
+    let GenerateReport { batch_size, prompt_tokens, new_tokens, .. } = report;
+    say!("  {batch_size} prompts of {prompt_tokens} tokens, answers of {new_tokens}")?;
+    show_rate("tokens of prompts", &report.prompt_tokens_per_second)?;
+    show_rate("new tokens", &report.new_tokens_per_second)?;
+    show_peak(report.peak_memory_bytes, "")
+}
+
+fn show_setting(setting: &Setting, merged: bool) -> Result<()> {
+    let Setting { family, task, method, weights, threads, simd, .. } = setting;
+    let method = method.as_deref().unwrap_or("no method");
+    let merged = if merged { ", merged" } else { "" };
+    say!("{family} for {task}, {method}{merged} over weights in {weights}: {threads} threads, {simd}")
+}
+
+fn show_rate(name: &str, Rate { median, best }: &Rate) -> Result<()> {
+    say!("  {median:.1} {name} a second (median; best {best:.1})")
+}
+
+fn show_peak(bytes: Option<u64>, more: &str) -> Result<()> {
+    let peak = bytes.map_or("unknown".into(), |bytes| Bytes(bytes).words());
+    say!("  peak memory of the process {peak}{more}")
 }

@@ -10,7 +10,7 @@ mod model;
 mod run;
 mod train;
 
-use crate::arguments::{AdapterCommand, Arguments, BenchCommand, Command, ModelCommand};
+use crate::arguments::{AdapterCommand, Arguments, Command, ModelCommand};
 use crate::dashboard::{Dashboard, STOPPED};
 use anyhow::{Context, Result};
 use std::fmt;
@@ -36,7 +36,7 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Adapter { command: AdapterCommand::Inspect { adapter, json } } => {
             adapter::inspect(&adapter, json)
         }
-        Command::Bench { command: BenchCommand::Train(bench) } => bench::train(&bench, dashboard),
+        Command::Bench { command } => bench::bench(&command, dashboard),
         Command::Probe { run, trial, until_stdin_ends } => {
             if until_stdin_ends {
                 end_with_stdin();

@@ -5,18 +5,23 @@ use crate::arguments::RunOptions;
 use crate::dashboard::Dashboard;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
+use tenfold::bytes::Bytes;
 use tenfold::report::Recommendation;
 use tenfold::study::{self, Conclusion, Finished, Options, Study};
 
 const QUICKSTART: &str = include_str!("../../../../studies/quickstart.toml");
 
 pub fn quickstart(options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
-    let study = Study::parse(Path::new("studies/quickstart.toml"), QUICKSTART, &changes(options))?;
+    let study = Study::parse(
+        Path::new("studies/quickstart.toml"),
+        QUICKSTART,
+        &changes(&options.set, options.memory_limit),
+    )?;
     run(&study, options, "tenfold quickstart", dashboard)
 }
 
 pub fn study(path: &Path, options: &RunOptions, dashboard: &Dashboard) -> Result<()> {
-    let study = Study::read(path, &changes(options))?;
+    let study = Study::read(path, &changes(&options.set, options.memory_limit))?;
     run(&study, options, &format!("tenfold run {}", quoted(&path.display().to_string())), dashboard)
 }
 
@@ -51,9 +56,9 @@ fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard
 }
 
 /// All changes to the study that were typed.
-fn changes(options: &RunOptions) -> Vec<String> {
-    let limit = options.memory_limit.map(|limit| format!("train.memory_limit={limit}"));
-    options.set.iter().cloned().chain(limit).collect()
+pub(super) fn changes(set: &[String], memory_limit: Option<Bytes>) -> Vec<String> {
+    let limit = memory_limit.map(|limit| format!("train.memory_limit={limit}"));
+    set.iter().cloned().chain(limit).collect()
 }
 
 /// The options as they were typed, to type them again.

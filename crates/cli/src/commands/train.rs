@@ -1,6 +1,6 @@
 //! train: one method, once.
 
-use super::run::quoted;
+use super::run::{changes, quoted};
 use super::{print_json, say};
 use crate::arguments::TrainOptions;
 use crate::dashboard::Dashboard;
@@ -39,7 +39,7 @@ fn study_of(request: &TrainOptions) -> Result<Study> {
         request.seed,
         method.name
     );
-    Ok(Study::parse(Path::new("the command line"), &text, &request.set)?)
+    Ok(Study::parse(Path::new("the command line"), &text, &changes(&request.set, request.memory_limit))?)
 }
 
 /// The command as it was typed, to type it again.
@@ -58,6 +58,9 @@ fn typed(request: &TrainOptions) -> String {
         option("out", &out.display().to_string());
     }
     request.set.iter().for_each(|set| option("set", set));
+    if let Some(limit) = request.memory_limit {
+        option("memory-limit", &limit.to_string());
+    }
     words.join(" ")
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::{Forward, Model};
 use serde_json::Value;
 use std::cmp::Reverse;
-use tenfold_tensor::{Class, Usage};
+use tenfold_tensor::{Class, Product, Tally, Usage};
 
 /// What the process takes beside the engine's account: the program itself, the allocator's rests, and what threads pack
 /// matrices into.
@@ -53,6 +53,30 @@ pub struct Fitted {
 pub fn foresee(subject: &Subject, train: &TrainSettings) -> Result<Usage> {
     let backend = subject.model.word_embeddings().tensor.backend();
     backend.ledger().reset_peak();
+    let passes = train.gradient_accumulation_steps.min(2);
+    let tuning = rehearse(subject, train, [STEPS, passes], || ())?;
+    let mut usage = backend.ledger().peak();
+    if !subject.keeps_base && tuning.trains_all_of(subject.model) {
+        usage.bytes[Class::Base as usize] = 0;
+    }
+    Ok(usage)
+}
+
+/// The matrix products of an optimizer step, and how often each is done; `tally` is that of the model's backend.
+pub fn products(subject: &Subject, train: &TrainSettings, tally: &Tally) -> Result<Vec<(Product, u64)>> {
+    rehearse(subject, train, [1, 1], || drop(tally.take()))?;
+    let passes = train.gradient_accumulation_steps as u64;
+    Ok(tally.take().into_iter().map(|(product, count)| (product, count * passes)).collect())
+}
+
+/// Goes through so many steps of so many passes over the longest rows, the first of them once `ready` was told.
+fn rehearse(
+    subject: &Subject,
+    train: &TrainSettings,
+    [steps, passes]: [usize; 2],
+    ready: impl FnOnce(),
+) -> Result<Tuning> {
+    let backend = subject.model.word_embeddings().tensor.backend();
     let context = Context { model: subject.model, backend, seed: 0, tokenize: subject.tokenize };
     let tuning = Tuning::new(subject.method, subject.settings, &context, subject.labels)?;
     let evaluation = Forward::evaluation(&tuning);
@@ -62,19 +86,15 @@ pub fn foresee(subject: &Subject, train: &TrainSettings) -> Result<Usage> {
     let source = source.cache_features(&evaluation, &Features::default(), || Ok(()))?;
     let mut optimizer = Optimizer::new(backend, tuning.parameters(), train)?.clip(train.max_grad_norm);
     let picks: Vec<usize> = (0..batch).collect();
-    let passes = train.gradient_accumulation_steps.min(2);
-    for _ in 0..STEPS {
+    ready();
+    for _ in 0..steps {
         for _ in 0..passes {
             let forward = Forward::training(&tuning, 0).recomputing(train.gradient_checkpointing);
             pass(&source, &forward, &picks, train, passes * rows.label_count(&picks))?;
         }
         optimizer.step(0.0)?;
     }
-    let mut usage = backend.ledger().peak();
-    if !subject.keeps_base && tuning.trains_all_of(subject.model) {
-        usage.bytes[Class::Base as usize] = 0;
-    }
-    Ok(usage)
+    Ok(tuning)
 }
 
 /// The first way of training that stays within `limit` bytes of the whole process: as `train` says; with blocks computed

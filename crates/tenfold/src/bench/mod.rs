@@ -1,0 +1,193 @@
+//! How fast the engine is, and in how much memory: on made-up rows, so that any model can be measured, if need be from
+//! its configuration alone.
+
+mod generate;
+mod infer;
+mod matmul;
+mod train;
+
+pub use generate::{GenerateReport, GenerateRequest, generate};
+pub use infer::{InferReport, InferRequest, infer};
+pub use matmul::{MatmulReport, Timed, matmul};
+pub use train::{TrainReport, TrainRequest, train};
+
+use crate::adapter::{self, Context, Method, Tuning};
+use crate::error::{Error, Result};
+use crate::model::tokenizer::Encoding;
+use crate::model::{self, Extents, Model, TaskType};
+use crate::train::{Rows, Target};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tenfold_tensor::{Backend, Dtype, random};
+
+/// Labels of a task that has labels.
+const LABELS: usize = 2;
+/// Token id of the texts that methods start from.
+const WORD: u32 = 5;
+
+/// What is measured: a model with a method on.
+#[derive(Debug, Clone)]
+pub struct Tuned {
+    /// A model's folder; with `random_weights`, or a configuration.
+    pub model: PathBuf,
+    /// Draw the weights instead of reading them.
+    pub random_weights: bool,
+    /// The task; none: what the model is usually for.
+    pub task: Option<TaskType>,
+    /// Format of frozen matrices; none: as the file has each.
+    pub weights: Option<Dtype>,
+    /// The method's name in the registry; none: the base model as it is.
+    pub method: Option<String>,
+    /// The method's settings, as given.
+    pub settings: Map<String, Value>,
+    /// Seed of weights, rows and the method's start.
+    pub seed: u64,
+}
+
+/// Extents of made-up rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowShape {
+    /// Rows.
+    pub rows: usize,
+    /// Tokens of each.
+    pub sequence: usize,
+    /// Tokens of the answer to each, for encoder-decoders.
+    pub target_sequence: usize,
+}
+
+/// A rate over repetitions.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rate {
+    /// Of the fastest.
+    pub best: f64,
+    /// Of the median.
+    pub median: f64,
+}
+
+/// What the measuring ran on.
+#[derive(Debug, Clone, Serialize)]
+pub struct Setting {
+    /// The model's family.
+    pub family: &'static str,
+    /// PEFT's name of the task.
+    pub task: &'static str,
+    /// The method's name in the registry; none: the base model as it is.
+    pub method: Option<String>,
+    /// Format of frozen matrices.
+    pub weights: &'static str,
+    /// Numbers of the base model.
+    pub base_parameters: u64,
+    /// Threads that computed.
+    pub threads: usize,
+    /// Instruction set of the kernels.
+    pub simd: &'static str,
+    /// Version of this program.
+    pub version: &'static str,
+}
+
+impl Tuned {
+    /// The model on a backend.
+    fn load(&self, backend: &Arc<dyn Backend>) -> Result<Arc<dyn Model>> {
+        let task = self.task()?;
+        match self.random_weights {
+            true => model::load_random(&self.configuration(), task, self.seed, backend, self.weights),
+            false => model::load(&self.model, task, backend, self.weights),
+        }
+    }
+
+    fn task(&self) -> Result<TaskType> {
+        self.task.map_or_else(|| model::usual_task(&self.model), Ok)
+    }
+
+    fn configuration(&self) -> PathBuf {
+        if self.model.is_dir() { self.model.join("config.json") } else { self.model.clone() }
+    }
+
+    /// The method with all its settings; none for the base model as it is.
+    fn method(&self) -> Result<Option<(&'static Method, Value)>> {
+        let Some(name) = &self.method else { return Ok(None) };
+        let method = adapter::method(name)?;
+        Ok(Some((method, adapter::resolve(method, &self.settings)?)))
+    }
+
+    /// The method as it starts.
+    fn tuning(&self, model: &dyn Model, backend: &Arc<dyn Backend>) -> Result<Tuning> {
+        let context = Context { model, backend, seed: self.seed, tokenize: &|_| Ok(vec![WORD]) };
+        match self.method()? {
+            Some((method, settings)) => Tuning::new(method, &settings, &context, LABELS),
+            None if model.task().is_language_modelling() => Ok(Tuning::untouched(model)),
+            // A head and nothing else.
+            None => {
+                Tuning::new(adapter::method("linear_probe")?, &Value::Object(Map::new()), &context, LABELS)
+            }
+        }
+    }
+
+    fn setting(&self, model: &dyn Model) -> Setting {
+        Setting {
+            family: model.family(),
+            task: model.task().name(),
+            method: self.method.clone(),
+            weights: self.weights.map_or("stored", Dtype::name),
+            base_parameters: model.weights().iter().map(|weight| weight.tensor.len() as u64).sum(),
+            threads: rayon::current_num_threads(),
+            simd: tenfold_tensor::simd_level(),
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+
+    /// Rows of random tokens, all of whose labels count.
+    fn rows(&self, model: &dyn Model, shape: RowShape) -> Result<Rows> {
+        let extents = model.extents();
+        within("seq", shape.sequence, extents.max_positions)?;
+        within("target-seq", shape.target_sequence, extents.max_positions)?;
+        let target = |row: usize| match model.task() {
+            TaskType::SequenceClassification => Target::Label((row % LABELS) as u32),
+            TaskType::TokenClassification => {
+                Target::Tokens((0..shape.sequence).map(|place| ((row + place) % LABELS) as u32).collect())
+            }
+            TaskType::QuestionAnswering => Target::Span([0, shape.sequence as u32 - 1]),
+            TaskType::CausalLm => Target::Next(vec![true; shape.sequence]),
+            TaskType::Seq2SeqLm => {
+                let ids = self.ids("target", row, shape.target_sequence, &extents);
+                Target::Answer { start: model.decoder_start().unwrap_or_default(), ids }
+            }
+        };
+        let encoding = |row: usize| {
+            let ids = self.ids("row", row, shape.sequence, &extents);
+            Encoding { type_ids: vec![0; ids.len()], ids, truncated: false }
+        };
+        Ok(Rows::of((0..shape.rows).map(encoding).collect(), (0..shape.rows).map(target).collect()))
+    }
+
+    /// Random token ids of one row.
+    fn ids(&self, name: &str, row: usize, len: usize, extents: &Extents) -> Vec<u32> {
+        let key = random::mix(random::key(self.seed, name), row as u64);
+        let of = |share: f32| ((share + 1.0) / 2.0 * extents.vocab_size as f32) as u32;
+        let last = extents.vocab_size as u32 - 1;
+        random::uniform(key, len, 1.0).into_iter().map(|share| of(share).min(last)).collect()
+    }
+}
+
+/// Refuses a number of the request that is zero or too large.
+fn within(name: &str, number: usize, most: usize) -> Result<()> {
+    match (1..=most).contains(&number) {
+        true => Ok(()),
+        false => Err(Error::malformed("the request", name, format!("1 to {most}"), number.to_string())),
+    }
+}
+
+/// The rate of so much work a repetition.
+fn rate(count: u64, seconds: &[f64]) -> Rate {
+    let of = |seconds: f64| count as f64 / seconds;
+    Rate { best: of(seconds.iter().copied().fold(f64::INFINITY, f64::min)), median: of(median(seconds)) }
+}
+
+/// The middle of some numbers, the upper of two; infinite if there are none.
+fn median(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::INFINITY)
+}
