@@ -119,3 +119,16 @@ fn what_does_not_fit_into_memory_is_refused_with_the_figures() {
         assert!(record["trial"]["train"]["memory_limit"].is_null(), "the limit is no part of a trial");
     }
 }
+
+#[test]
+fn training_all_of_a_narrow_base_says_that_it_is_widened() {
+    let fixture = Fixture::new();
+    let train = |method: &str| {
+        let model = ["train", "--model", "model", "--task", "task.toml", "--weights", "bf16"];
+        let short = ["--set", "train.num_train_epochs=1", "--memory-limit", "2GiB", "--method", method];
+        fixture.run(&[&model[..], &short].concat()).done().stderr
+    };
+    let (full, lora) = (train("full"), train("lora"));
+    assert!(full.contains("full, seed 0: its copy of the base's weights is widened from bf16"), "{full}");
+    assert!(!lora.contains("widened"), "{lora}");
+}

@@ -6,7 +6,7 @@ use crate::model::{Head, Model, TaskType};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Param, Tensor};
+use tenfold_tensor::{Backend, Dtype, Param, Tensor};
 
 /// A method at work on a model, with a head of its own where the task asks for one. Clones are the same tuning.
 #[derive(Clone)]
@@ -92,6 +92,12 @@ impl Tuning {
     /// Whether every weight of the model is trained, so that its own numbers are needed no more.
     pub fn trains_all_of(&self, model: &dyn Model) -> bool {
         model.weights().iter().all(|weight| self.trained.contains_key(&weight.name))
+    }
+
+    /// The format of the base's own weights that are trained, if it is not f32: training has widened them.
+    pub fn widened_from(&self, model: &dyn Model) -> Option<Dtype> {
+        let trained = model.weights().into_iter().filter(|weight| self.trained.contains_key(&weight.name));
+        trained.map(|weight| weight.tensor.dtype()).find(|dtype| *dtype != Dtype::F32)
     }
 
     /// Names of the trained weights of the base model and its head.

@@ -33,6 +33,13 @@ impl Work<'_> {
         let backend = backend();
         let seed = self.job.trial.seed;
         let tuning = self.session.tuning(method, &settings, seed, &backend)?;
+        if let Some(format) = tuning.widened_from(&*self.session.model) {
+            let note = format!(
+                "its copy of the base's weights is widened from {} to f32 once, to be trained",
+                format.name()
+            );
+            self.progress.event(Event::Note(format!("{}: {note}", title(&self.job.trial))));
+        }
         let (train, validation) = self.rows(&how);
         let go_on = || if self.progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) };
         let forward = Forward::evaluation(&tuning);

@@ -258,3 +258,28 @@ impl<'a> Source<'a> {
         Ok(Some(features.select_rows(&picks)?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoder_reads_what_does_not_count_and_a_decoder_answers_the_rest() {
+        let sequence = |ids: &[u32], given| Sequence {
+            ids: ids.to_vec(),
+            labelled: (0..ids.len()).map(|place| place >= given).collect(),
+        };
+        let rows =
+            Rows::sequences(vec![sequence(&[5, 6, 1, 7, 1], 3), sequence(&[8, 1, 9, 9, 1], 2)], Some(0));
+        let batch = rows.batch(&[0, 1]);
+        assert_eq!((batch.ids, batch.labels), (vec![5, 6, 1, 8, 1], vec![7, 1, 9, 9, 1]));
+        let (ids, ragged) = batch.decoder.unwrap();
+        assert_eq!((ids, ragged), (vec![0, 7, 0, 9, 9], Ragged::from_lengths([2, 3])));
+        assert_eq!((rows.tokens(0), rows.label_count(&[0, 1])), (5, 5));
+        // A decoder alone foretells each token that counts from those before it.
+        let rows = Rows::sequences(vec![sequence(&[5, 6, 1, 7, 1], 3)], None);
+        let batch = rows.batch(&[0]);
+        assert_eq!(batch.labels, [IGNORE, IGNORE, 7, 1, IGNORE]);
+        assert!(batch.decoder.is_none());
+    }
+}
