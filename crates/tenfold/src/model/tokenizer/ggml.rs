@@ -1,4 +1,8 @@
-//! Tokenizers out of GGUF metadata (`tokenizer.ggml.*`), said as a tokenizer.json.
+//! Tokenizers out of GGUF metadata (`tokenizer.ggml.*`), said as a tokenizer.json; [`write`] is the way back.
+
+mod write;
+
+pub(in crate::model) use write::to_ggml;
 
 use super::byte_level::{self, Split};
 use super::parts::{Added, Around, BLANK, Parts, numbered};
