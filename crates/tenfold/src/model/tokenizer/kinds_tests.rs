@@ -182,6 +182,8 @@ fn wordpiece_of_gguf_is_that_of_vocab_txt() {
         "un",
         "##good",
         "!",
+        // A capital that has no small letter.
+        "\u{211d}",
     ];
     let written: Vec<String> = (words.iter())
         .map(|word| match word.strip_prefix("##") {
@@ -191,7 +193,7 @@ fn wordpiece_of_gguf_is_that_of_vocab_txt() {
         })
         .collect();
     let mut meta = Meta::new("bert", &written.iter().map(String::as_str).collect::<Vec<_>>());
-    meta.types(&[vec![3; 5], vec![1; 8]].concat());
+    meta.types(&[vec![3; 5], vec![1; 9]].concat());
     meta.id("unknown", 1).id("cls", 2).id("seperator", 3).id("padding", 0).id("mask", 4);
     let ours = meta.tokenizer().unwrap();
     let folder = tempfile::tempdir().unwrap();

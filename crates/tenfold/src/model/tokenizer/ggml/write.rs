@@ -128,7 +128,9 @@ impl<'a> Source<'a> {
                     }
                 }
                 _ => {
-                    return Err(self.refuse(&format!("the pre-tokenizer {step}"), "ggml has none such".into()));
+                    return Err(
+                        self.refuse(&format!("the pre-tokenizer {step}"), "ggml has none such".into())
+                    );
                 }
             }
         }
