@@ -310,3 +310,23 @@ fn one_who_stops_it_finds_no_half_a_file() {
     assert!(impatient.stop_requested());
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
 }
+
+/// The real model, where it is at hand: the same bits and the same ids.
+#[test]
+fn all_minilm_l6_v2_is_the_same_from_a_gguf_file() {
+    let Some(dir) = crate::model::store::at_hand("all-minilm-l6-v2") else {
+        eprintln!("not run: all-minilm-l6-v2 is neither in TENFOLD_MODEL nor in the cache");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("x.gguf");
+    write(&dir, Dtype::F32, &out, &Silent).unwrap();
+    assert_eq!(states(&out), states(&dir));
+    let [own, theirs] = [&dir, &out].map(|dir| crate::model::tokenizer(dir).unwrap());
+    let golden = include_str!("../../../../tests/golden/real/all-minilm-l6-v2.json");
+    let golden: Json = serde_json::from_str(golden).unwrap();
+    for text in golden["texts"].as_array().unwrap() {
+        let text = text.as_str().unwrap();
+        assert_eq!(own.encode(text, Some(text), 512).unwrap(), theirs.encode(text, Some(text), 512).unwrap());
+    }
+}
