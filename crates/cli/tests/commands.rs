@@ -96,7 +96,8 @@ fn a_quantised_model_is_a_file_that_is_never_written_over() {
             &[&["model", "quantize", "model", "--weights", weights, "--out", "half.gguf"][..], more].concat(),
         )
     };
-    quantize("q5_0", &[]).is_refused("q5_0", &["no format of weights named \"q5_0\"", "did you mean \"q8_0\"?"]);
+    quantize("q5_0", &[])
+        .is_refused("q5_0", &["no format of weights named \"q5_0\"", "did you mean \"q8_0\"?"]);
     quantize("nf4", &[]).is_refused("nf4", &["ggml has no such format", "folder"]);
     let written: Value = serde_json::from_str(&quantize("f16", &["--json"]).done().stdout).unwrap();
     assert_eq!(written["out"], "half.gguf");

@@ -23,16 +23,42 @@ pub(crate) fn produce(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.{number}.tmp", std::process::id()));
     let whole = File::create(&temporary).map_err(Error::io("write", path)).and_then(|file| {
-        let mut file = BufWriter::new(file);
+        let mut file = BufWriter::new(Steady { file, waiting: 0 });
         write(&mut file)?;
         let synced =
-            file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.sync_all());
+            file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.file.sync_all());
         synced.and_then(|()| fs::rename(&temporary, path)).map_err(Error::io("write", path))
     });
     whole.inspect_err(|_| {
         // What could not be written is of no use; that it may still lie there is not worth a second error.
         let _ = fs::remove_file(&temporary);
     })
+}
+
+/// A file that is brought to the disk while it is written, so that its end, which nothing can stop, does not take long.
+struct Steady {
+    file: File,
+    /// Bytes that the disk may not have.
+    waiting: usize,
+}
+
+/// So many bytes are left to the system at the most.
+const WAITING: usize = 32 << 20;
+
+impl Write for Steady {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.waiting += written;
+        if self.waiting >= WAITING {
+            self.file.sync_data()?;
+            self.waiting = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Removes what a killed process left of files that it was writing in `folder`.

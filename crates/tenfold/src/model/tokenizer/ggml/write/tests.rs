@@ -1,7 +1,8 @@
 //! Tests of tokenizers on their way into GGUF metadata, on the tiny vocabularies that reading them is tested on.
 
 use super::super::super::kinds_tests::{Meta, byte_level, pieces, unigram};
-use super::super::describe;
+use super::super::{SCORES, describe};
+use super::compare::TEXTS;
 use super::*;
 use std::fs;
 
@@ -123,6 +124,13 @@ fn what_ggml_cannot_say_is_refused_with_the_reason() {
         (
             fault(&pieces(), "{}", |json| json["model"]["merges"].as_array_mut().unwrap().truncate(1)),
             "no SentencePiece model",
+        ),
+        (
+            fault(&pieces(), "{}", |json| {
+                let merges = json["model"]["merges"].as_array_mut().unwrap();
+                merges.push(merges[0].clone());
+            }),
+            "stands out of order",
         ),
         // A token that swallows the blanks before it.
         (fault(&byte_level(), ENDS, set("/added_tokens/0/lstrip", true.into())), "would become"),
