@@ -29,7 +29,8 @@ pub(in crate::model) fn to_ggml(folder: &Path, rows: usize) -> Result<Keys> {
     let json = serde_json::from_slice(&json)
         .map_err(|error| Error::malformed(&file, "whole file", "a JSON object", error.to_string()))?;
     let source = Source::new(file, &own, &config, json, rows)?;
-    let mut why = "nothing in it says how".to_owned();
+    // Why the likeliest way is none.
+    let mut why = None;
     for mut keys in source.ways()? {
         let read = Tokenizer::from_metadata(&Metadata::new(&source.file, keys.clone()));
         match read.and_then(|theirs| source.difference(&theirs)) {
@@ -40,11 +41,11 @@ pub(in crate::model) fn to_ggml(folder: &Path, rows: usize) -> Result<Keys> {
                 );
                 return Ok(keys);
             }
-            Ok(Some(difference)) => why = difference,
-            Err(error) => why = error.to_string(),
+            Ok(Some(difference)) => why = why.or(Some(difference)),
+            Err(error) => why = why.or_else(|| Some(error.to_string())),
         }
     }
-    Err(source.refuse("the tokenizer", why))
+    Err(source.refuse("the tokenizer", why.unwrap_or_default()))
 }
 
 /// A tokenizer that is to be said in ggml's keys.
