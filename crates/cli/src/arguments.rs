@@ -83,7 +83,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Fetch base models, and look at them
+    /// Fetch base models, look at them, and write them in other formats
     Model {
         #[command(subcommand)]
         command: ModelCommand,
@@ -295,6 +295,27 @@ pub enum ModelCommand {
     Inspect {
         /// A folder, a Hugging Face id or a catalog name
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a model anew with its matrices in another format
+    ///
+    /// To a file whose name ends in .gguf, which llama.cpp reads too: f32, f16, bf16, q8_0, q4_0 or q4_1. The model may be
+    /// a GGUF file of any architecture, or a Hugging Face folder of llama, mistral, qwen2, qwen3 or bert; a tokenizer and
+    /// a chat template go along. Or to a folder with safetensors: f32, f16, bf16 or nf4.
+    ///
+    /// q8_0 takes 8.5 bits a weight and q4_0 4.5; the fewer, the more a model loses. Vectors and norms stay as exact as
+    /// they are. Whatever cannot be written is refused before anything is, and what exists is never written over.
+    Quantize {
+        /// A folder, a GGUF file, a Hugging Face id or a catalog name
+        name: String,
+        /// The format of matrices: f32, f16, bf16, q8_0, q4_0, q4_1 or nf4
+        #[arg(long, value_name = "FORMAT")]
+        weights: String,
+        /// What to write: a file that ends in .gguf, or a folder
+        #[arg(long)]
+        out: PathBuf,
         /// Print JSON
         #[arg(long)]
         json: bool,

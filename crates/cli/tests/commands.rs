@@ -10,7 +10,7 @@ use serde_json::Value;
 #[test]
 fn wrong_usage_is_exit_code_2_with_a_hint() {
     let fixture = Fixture::new();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&[], "Usage"),
         (&["quikstart"], "quickstart"),
         (&["run"], "<STUDY>"),
@@ -20,6 +20,7 @@ fn wrong_usage_is_exit_code_2_with_a_hint() {
         (&["eval", "--model", "model"], "--adapter"),
         (&["adapter"], "inspect"),
         (&["model", "inspect"], "<NAME>"),
+        (&["model", "quantize", "model", "--out", "x.gguf"], "--weights"),
     ];
     for (arguments, hint) in cases {
         let ended = fixture.run(arguments);
@@ -85,6 +86,36 @@ fn json_is_all_there_is_on_stdout() {
         let rows: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(rows.len() == 2 && rows.iter().all(|row| row["logits"].as_array().unwrap().len() == 2));
     }
+}
+
+#[test]
+fn a_quantised_model_is_a_file_that_is_never_written_over() {
+    let fixture = Fixture::new();
+    let quantize = |weights: &str, more: &[&str]| {
+        fixture.run(
+            &[&["model", "quantize", "model", "--weights", weights, "--out", "half.gguf"][..], more].concat(),
+        )
+    };
+    quantize("q5_0", &[])
+        .is_refused("q5_0", &["no format of weights named \"q5_0\"", "did you mean \"q8_0\"?"]);
+    quantize("nf4", &[]).is_refused("nf4", &["ggml has no such format", "folder"]);
+    let written: Value = serde_json::from_str(&quantize("f16", &["--json"]).done().stdout).unwrap();
+    assert_eq!(written["out"], "half.gguf");
+    assert!(written["bytes"].as_u64().unwrap() < written["bytes_before"].as_u64().unwrap());
+    let inspect = |model: &str| -> Value {
+        let ended = fixture.run(&["model", "inspect", model, "--json"]).done();
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let (mut file, folder) = (inspect("./half.gguf"), inspect("model"));
+    assert_eq!(file["gguf"]["formats"], written["formats"]);
+    file["gguf"] = Value::Null;
+    assert_eq!(file, folder);
+    let before = fixture.read("half.gguf");
+    quantize("f32", &[]).is_refused("a file that exists", &["half.gguf", "there already"]);
+    assert_eq!(fixture.read("half.gguf"), before);
+    let again =
+        fixture.run(&["model", "quantize", "half.gguf", "--weights", "bf16", "--out", "other.gguf"]).done();
+    assert!(again.stdout.contains("BF16") && again.stdout.contains("of tensors before"), "{}", again.stdout);
 }
 
 #[test]

@@ -13,21 +13,52 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Writes a file beside `path`, brings it to the disk and renames it into place.
 pub(crate) fn write_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    produce(path, |file| write(file).map_err(Error::io("write", path)))
+}
+
+/// The same, where more than the writing can go wrong, or be given up.
+pub(crate) fn produce(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.{number}.tmp", std::process::id()));
-    let written = File::create(&temporary).and_then(|file| {
-        let mut file = BufWriter::new(file);
+    let whole = File::create(&temporary).map_err(Error::io("write", path)).and_then(|file| {
+        let mut file = BufWriter::new(Steady { file, waiting: 0 });
         write(&mut file)?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+        let synced =
+            file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.file.sync_all());
+        synced.and_then(|()| fs::rename(&temporary, path)).map_err(Error::io("write", path))
     });
-    let renamed = written.and_then(|()| fs::rename(&temporary, path));
-    renamed.map_err(|error| {
+    whole.inspect_err(|_| {
         // What could not be written is of no use; that it may still lie there is not worth a second error.
         let _ = fs::remove_file(&temporary);
-        Error::io("write", path)(error)
     })
+}
+
+/// A file that is brought to the disk while it is written, so that its end, which nothing can stop, does not take long.
+struct Steady {
+    file: File,
+    /// Bytes that the disk may not have.
+    waiting: usize,
+}
+
+/// So many bytes are left to the system at the most.
+const WAITING: usize = 32 << 20;
+
+impl Write for Steady {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.waiting += written;
+        if self.waiting >= WAITING {
+            self.file.sync_data()?;
+            self.waiting = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Removes what a killed process left of files that it was writing in `folder`.

@@ -33,6 +33,9 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Model { command: ModelCommand::Inspect { name, json } } => {
             model::inspect(&name, json, dashboard)
         }
+        Command::Model { command: ModelCommand::Quantize { name, weights, out, json } } => {
+            model::quantize(&name, &weights, &out, json, dashboard)
+        }
         Command::Adapter { command: AdapterCommand::Inspect { adapter, json } } => {
             adapter::inspect(&adapter, json)
         }

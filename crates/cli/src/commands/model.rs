@@ -1,10 +1,13 @@
-//! model pull | inspect
+//! model pull | inspect | quantize
 
 use super::{print_json, say};
 use crate::dashboard::Dashboard;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
+use tenfold::Error;
+use tenfold::bytes::Bytes;
 use tenfold::model::gguf::Gguf;
 use tenfold::model::{self, store};
 use tenfold_tensor::{Cpu, Dtype};
@@ -57,6 +60,28 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     Ok(())
 }
 
+pub fn quantize(name: &str, weights: &str, out: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
+    let format = Dtype::from_name(weights).filter(|format| format.can_quantize()).ok_or_else(|| {
+        let written = Dtype::ALL.into_iter().filter(|format| format.can_quantize());
+        Error::unknown("format of weights", weights, written.map(Dtype::name))
+    })?;
+    let located = store::locate(name, dashboard)?;
+    let written = model::quantize::quantize(&located.dir, format, out, dashboard)?;
+    let after: usize = written.formats.values().map(|[_, bytes]| bytes).sum();
+    if json {
+        let formats = named(written.formats.iter().map(|(format, counts)| (format.as_str(), *counts)));
+        return print_json(
+            &json!({"out": out, "formats": formats, "bytes_before": written.bytes_before, "bytes": after}),
+        );
+    }
+    say!("{}", out.display())?;
+    for (format, [tensors, bytes]) in &written.formats {
+        say!("  {format:6} {tensors:>5} tensors {:>10}", Bytes(*bytes as u64).words())?;
+    }
+    let [before, now] = [written.bytes_before, after].map(|bytes| Bytes(bytes as u64).words());
+    say!("  {before} of tensors before, {now} now")
+}
+
 fn describe(file: &Gguf) -> Result<()> {
     say!("{}: metadata", file.file().display())?;
     for (key, value) in file.metadata().iter() {
@@ -72,11 +97,15 @@ fn describe(file: &Gguf) -> Result<()> {
 fn described(file: &Gguf) -> Value {
     let metadata: Map<_, _> =
         file.metadata().iter().map(|(key, value)| (key.to_owned(), json!(value.to_string()))).collect();
-    let tensors: Map<_, _> = formats(file)
-        .into_iter()
-        .map(|(format, [tensors, bytes])| (format.to_owned(), json!({"tensors": tensors, "bytes": bytes})))
-        .collect();
-    json!({"metadata": metadata, "formats": tensors})
+    json!({"metadata": metadata, "formats": named(formats(file))})
+}
+
+/// Tensors and bytes by the name of their format.
+fn named<'a>(formats: impl IntoIterator<Item = (&'a str, [usize; 2])>) -> Map<String, Value> {
+    let entry = |(format, [tensors, bytes]): (&str, [usize; 2])| {
+        (format.to_owned(), json!({"tensors": tensors, "bytes": bytes}))
+    };
+    formats.into_iter().map(entry).collect()
 }
 
 /// How many tensors are in each format, and in how many bytes.

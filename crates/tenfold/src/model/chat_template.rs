@@ -35,31 +35,12 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// The template in chat_template.jinja or tokenizer_config.json of a model's folder; `None` if it has none.
     pub fn from_dir(folder: &Path) -> Result<Option<ChatTemplate>> {
-        let (own, file) = (folder.join("chat_template.jinja"), folder.join("tokenizer_config.json"));
-        let settings = config::object(&file)?.unwrap_or_default();
+        let settings = settings(folder)?.1;
         let token = |key: &str| {
             let value = settings.get(key).map(|value| value.get("content").unwrap_or(value));
             value.and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
         };
-        let (file, source) = if own.is_file() {
-            let source = fs::read_to_string(&own).map_err(Error::io("read", &own))?;
-            (own, source)
-        } else {
-            match settings.get(NAME) {
-                None | Some(serde_json::Value::Null) => return Ok(None),
-                Some(value) => {
-                    let source = default_of(value).ok_or_else(|| {
-                        Error::malformed(
-                            &file,
-                            NAME,
-                            "a template, or a list with one named \"default\"",
-                            value.to_string(),
-                        )
-                    })?;
-                    (file, source.to_owned())
-                }
-            }
-        };
+        let Some((file, source)) = source(folder)? else { return Ok(None) };
         Self::compile(file, source, token("bos_token"), token("eos_token")).map(Some)
     }
 
@@ -110,6 +91,33 @@ impl ChatTemplate {
 
     fn fault(&self, error: &minijinja::Error) -> Error {
         fault(&self.file, error)
+    }
+}
+
+/// tokenizer_config.json and what it says.
+fn settings(folder: &Path) -> Result<(PathBuf, serde_json::Map<String, serde_json::Value>)> {
+    let file = folder.join("tokenizer_config.json");
+    let settings = config::object(&file)?.unwrap_or_default();
+    Ok((file, settings))
+}
+
+/// The text of a folder's template and the file that it stands in; `None` if there is none.
+pub(super) fn source(folder: &Path) -> Result<Option<(PathBuf, String)>> {
+    let own = folder.join("chat_template.jinja");
+    if own.is_file() {
+        let source = fs::read_to_string(&own).map_err(Error::io("read", &own))?;
+        return Ok(Some((own, source)));
+    }
+    let (file, settings) = settings(folder)?;
+    match settings.get(NAME) {
+        None | Some(serde_json::Value::Null) => Ok(None),
+        Some(value) => match default_of(value) {
+            Some(source) => Ok(Some((file, source.to_owned()))),
+            None => {
+                let expected = "a template, or a list with one named \"default\"";
+                Err(Error::malformed(&file, NAME, expected, value.to_string()))
+            }
+        },
     }
 }
 

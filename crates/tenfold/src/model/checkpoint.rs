@@ -49,6 +49,11 @@ impl View {
         View { dtype, shape, bytes: Bytes::Mapped(map, range) }
     }
 
+    /// A tensor whose bytes are here.
+    pub(super) fn of(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> View {
+        View { dtype, shape, bytes: Bytes::Own(bytes.into()) }
+    }
+
     /// The same tensor with other bytes.
     pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> View {
         View { bytes: Bytes::Own(bytes.into()), ..self.clone() }
@@ -144,12 +149,17 @@ impl Checkpoint {
     /// (`model.layers.0…` for `transformer.layers.0…`), may call the output embeddings `embed_out`, as GPT-NeoX's do, and
     /// may call a norm's weight and bias `gamma` and `beta`.
     pub fn get(&self, name: &str) -> Option<View> {
+        self.find(name).map(|(_, view)| view.clone())
+    }
+
+    /// The same, with the name that the file has for it.
+    pub(super) fn find(&self, name: &str) -> Option<(&str, &View)> {
         let short = name.split_once('.').map(|(_, rest)| rest);
         let other = short.map(|short| format!("model.{short}"));
         let older = name.strip_prefix("lm_head.").map(|part| format!("embed_out.{part}"));
         let names = [Some(name.to_owned()), short.map(str::to_owned), other, older].into_iter().flatten();
         let mut spelled = names.flat_map(|name| [old_norm_name(&name), Some(name)]).flatten();
-        spelled.find_map(|name| self.views.get(&name)).cloned()
+        spelled.find_map(|name| self.views.get_key_value(&name)).map(|(name, view)| (name.as_str(), view))
     }
 
     /// The tensor of that name (found as by [`Checkpoint::get`]), which must have that shape.

@@ -10,7 +10,7 @@ use super::relative::{Buckets, Relative};
 use super::weights::Loader;
 use super::{Batch, Extents, Family, Forward, Model, Wanted, own_tokens};
 use crate::error::Result;
-use plan::Plan;
+pub(super) use plan::Plan;
 use std::sync::Arc;
 use tenfold_tensor::{Activation, Attention, Ragged, RelativeBias, Tensor};
 
@@ -36,6 +36,11 @@ pub(super) const FAMILIES: &[Family] = &[
         load: |config, task, loader| load(plan::mpnet(config)?, config, task, loader),
     },
 ];
+
+/// What a BERT computes.
+pub(super) fn plan_of_bert(config: &Config) -> Result<Plan> {
+    plan::bert(config)
+}
 
 /// An encoder.
 struct Encoder {

@@ -15,14 +15,9 @@ pub(super) fn open(gguf: &Gguf) -> Result<(Config, Checkpoint)> {
     let metadata = gguf.metadata();
     let architecture = metadata.string("general.architecture")?;
     let keys = Keys { metadata, architecture };
-    let (config, names): (Map<String, Value>, &[(&str, &str)]) = match architecture {
-        "llama" | "qwen2" | "qwen3" => (keys.decoder(gguf)?, DECODER),
-        "bert" => (keys.bert(gguf)?, BERT),
-        other => {
-            let known = "llama, qwen2, qwen3 or bert";
-            return Err(metadata.fault("general.architecture", known, other));
-        }
-    };
+    let names = names(architecture)
+        .ok_or_else(|| metadata.fault("general.architecture", "llama, qwen2, qwen3 or bert", architecture))?;
+    let config = if architecture == "bert" { keys.bert(gguf)? } else { keys.decoder(gguf)? };
     let heads = [keys.number("attention.head_count")?, keys.heads("attention.head_count_kv")?];
     let mut views = BTreeMap::new();
     for name in gguf.names().filter(|name| *name != FACTORS) {
@@ -31,13 +26,8 @@ pub(super) fn open(gguf: &Gguf) -> Result<(Config, Checkpoint)> {
             return Err(Error::malformed(gguf.file(), name, expected, "another"));
         };
         let view = View::mapped(dtype(view.dtype), view.shape, view.map, view.range);
-        let turned = match (architecture, kind(name)) {
-            ("llama", "attn_q") => Some(heads[0]),
-            ("llama", "attn_k") => Some(heads[1]),
-            _ => None,
-        };
-        let view = match turned {
-            Some(heads) => in_halves(&view, heads as usize).ok_or_else(|| {
+        let view = match turned(architecture, name, heads.map(|heads| heads as usize)) {
+            Some(heads) => reordered(&view, heads, Order::Halves).ok_or_else(|| {
                 let expected = format!("rows of {heads} heads of an even width");
                 Error::malformed(gguf.file(), name, expected, format!("shape {:?}", view.shape))
             })?,
@@ -46,6 +36,30 @@ pub(super) fn open(gguf: &Gguf) -> Result<(Config, Checkpoint)> {
         views.insert(ours, view);
     }
     Ok((Config::new(gguf.file(), config), Checkpoint::of(gguf.file(), views)))
+}
+
+/// ggml's names of an architecture's modules and ours, if it is known.
+fn names(architecture: &str) -> Option<&'static [(&'static str, &'static str)]> {
+    match architecture {
+        "llama" | "qwen2" | "qwen3" => Some(DECODER),
+        "bert" => Some(BERT),
+        _ => None,
+    }
+}
+
+/// The names of all tensors that a model of so many blocks could have, ggml's and ours.
+pub(super) fn tensors(architecture: &str, blocks: usize) -> impl Iterator<Item = (String, String)> {
+    let modules = names(architecture).unwrap_or_default().iter();
+    let numbered = modules.flat_map(move |(theirs, ours)| {
+        let of_block = ours.contains('#');
+        (0..if of_block { blocks } else { 1 }).map(move |number| match of_block {
+            true => (format!("blk.{number}.{theirs}"), ours.replace('#', &number.to_string())),
+            false => (theirs.to_string(), ours.to_string()),
+        })
+    });
+    numbered.flat_map(|(theirs, ours)| {
+        ["weight", "bias"].map(|part| (format!("{theirs}.{part}"), format!("{ours}.{part}")))
+    })
 }
 
 /// Names of a decoder's tensors; those of a block without its number.
@@ -85,7 +99,7 @@ const BERT: &[(&str, &str)] = &[
 ];
 
 /// Divisors of the rotary frequencies, a tensor and not a key.
-const FACTORS: &str = "rope_freqs.weight";
+pub(super) const FACTORS: &str = "rope_freqs.weight";
 
 /// "blk.3.attn_q.weight" -> "model.layers.3.self_attn.q_proj.weight".
 fn our_name(names: &[(&str, &str)], theirs: &str) -> Option<String> {
@@ -105,7 +119,8 @@ fn kind(name: &str) -> &str {
         .unwrap_or_default()
 }
 
-fn dtype(theirs: GgmlType) -> Dtype {
+/// ggml's format as a checkpoint's.
+pub(super) fn dtype(theirs: GgmlType) -> Dtype {
     use tenfold_tensor::Dtype as Format;
     match theirs {
         GgmlType::F32 => Dtype::F32,
@@ -119,16 +134,37 @@ fn dtype(theirs: GgmlType) -> Dtype {
     }
 }
 
-/// llama.cpp turns neighbours of a head, Hugging Face a number of its first half with one of its second, and so the rows
-/// of queries and keys are stored first, second, first, second …: back to all firsts, then all seconds.
-fn in_halves(view: &View, heads: usize) -> Option<View> {
+/// Which numbers of a head turn together, and so the order of the rows of queries and keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// One of the first half with one of the second: all firsts, then all seconds. Hugging Face's.
+    Halves,
+    /// Neighbours: first, second, first, second … What llama.cpp has in its architecture "llama".
+    Neighbours,
+}
+
+/// How many heads the rows of a tensor belong to, if llama.cpp has them in another order; `heads` are those of queries
+/// and of keys.
+pub(super) fn turned(architecture: &str, name: &str, heads: [usize; 2]) -> Option<usize> {
+    match (architecture, kind(name)) {
+        ("llama", "attn_q") => Some(heads[0]),
+        ("llama", "attn_k") => Some(heads[1]),
+        _ => None,
+    }
+}
+
+/// The tensor with its rows brought into an order from the other one; `None` if they are not so many heads of an even
+/// width.
+pub(super) fn reordered(view: &View, heads: usize, order: Order) -> Option<View> {
     let rows = *view.shape.first()?;
     let head = rows.checked_div(heads).filter(|head| head * heads == rows && head.is_multiple_of(2))?;
-    let row = view.bytes().len() / rows;
+    let row = view.bytes().len().checked_div(rows)?;
     let from = |place: usize| {
         let (first, within) = (place / head * head, place % head);
-        let (half, pair) = (within / (head / 2), within % (head / 2));
-        first + 2 * pair + half
+        match order {
+            Order::Halves => first + 2 * (within % (head / 2)) + within / (head / 2),
+            Order::Neighbours => first + within % 2 * (head / 2) + within / 2,
+        }
     };
     let bytes = (0..rows).flat_map(|place| &view.bytes()[from(place) * row..][..row]).copied().collect();
     Some(view.with_bytes(bytes))
@@ -181,6 +217,7 @@ impl Keys<'_> {
         }
         put("rms_norm_eps", self.metadata.f32(&self.key("attention.layer_norm_rms_epsilon"))?.into());
         put("attention_bias", gguf.get("blk.0.attn_q.bias").is_some().into());
+        put("mlp_bias", gguf.get("blk.0.ffn_up.bias").is_some().into());
         put("tie_word_embeddings", gguf.get("output.weight").is_none().into());
         put("rope_parameters", self.rope(gguf)?);
         Ok(config)
@@ -244,14 +281,22 @@ mod tests {
         assert_eq!(our_name(BERT, "token_embd_norm.bias").as_deref(), Some("bert.embeddings.LayerNorm.bias"));
         assert_eq!(our_name(DECODER, "attn_q.weight"), None, "a block's tensor without its block");
         assert_eq!(our_name(DECODER, "blk.0.ssm_in.weight"), None);
+        for architecture in ["llama", "bert"] {
+            let all: Vec<_> = tensors(architecture, 2).collect();
+            assert!(all.iter().any(|(theirs, _)| theirs == "blk.1.ffn_up.bias"));
+            let names = names(architecture).unwrap();
+            assert!(all.iter().all(|(theirs, ours)| our_name(names, theirs).as_ref() == Some(ours)));
+        }
     }
 
     #[test]
-    fn rows_of_two_heads_go_back_into_halves() {
+    fn rows_of_two_heads_go_into_halves_and_back() {
         let view =
             View::mapped(Dtype::U8, vec![8, 1], empty(), 0..0).with_bytes(vec![0, 2, 1, 3, 4, 6, 5, 7]);
-        assert_eq!(in_halves(&view, 2).unwrap().bytes(), [0, 1, 2, 3, 4, 5, 6, 7]);
-        assert!(in_halves(&view, 3).is_none());
+        let halves = reordered(&view, 2, Order::Halves).unwrap();
+        assert_eq!(halves.bytes(), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(reordered(&halves, 2, Order::Neighbours).unwrap().bytes(), view.bytes());
+        assert!(reordered(&view, 3, Order::Halves).is_none());
     }
 
     fn empty() -> std::sync::Arc<memmap2::Mmap> {

@@ -13,6 +13,7 @@ pub mod gguf;
 pub mod head;
 pub mod layer;
 mod loss;
+pub mod quantize;
 mod relative;
 mod source;
 pub mod store;

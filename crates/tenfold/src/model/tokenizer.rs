@@ -15,6 +15,7 @@ use super::gguf::{self, Gguf, Metadata};
 use crate::guard;
 use crate::{Error, Result};
 use config::Config;
+pub(super) use ggml::to_ggml;
 use std::fs;
 use std::path::{Path, PathBuf};
 use tokenizers::utils::truncation::truncate_encodings;
@@ -55,24 +56,13 @@ impl Tokenizer {
     /// The tokenizer of the model in `folder`: its tokenizer.json, or else what older tokenizers left (vocab.txt,
     /// vocab.json with merges.txt, spiece.model, tokenizer.model), or else that of its one GGUF file.
     pub fn from_dir(folder: &Path) -> Result<Tokenizer> {
-        let path = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
         let config = Config::read(folder)?;
-        let (file, json) = if let Some(file) = path("tokenizer.json") {
-            let content = fs::read(&file).map_err(Error::io("read", &file))?;
-            (file, content)
-        } else if let Some(file) = path("vocab.txt") {
-            let json = wordpiece::describe(&file, &config)?;
-            (file, json)
-        } else if let (Some(file), Some(_)) = (path("vocab.json"), path("merges.txt")) {
-            (file, byte_level::describe(folder, &config)?)
-        } else if let Some(file) = path("spiece.model").or_else(|| path("tokenizer.model")) {
-            let json = sentencepiece::describe(&file, &config)?;
-            (file, json)
-        } else if let Some(file) = gguf::only(folder) {
+        let Some((file, json)) = described(folder, &config)? else {
+            let Some(file) = gguf::only(folder) else {
+                let expected = "tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, tokenizer.model, or one GGUF file";
+                return Err(Error::malformed(folder, "tokenizer", expected, "none of them"));
+            };
             return Self::from_gguf(&Gguf::open(&file)?);
-        } else {
-            let expected = "tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, tokenizer.model, or one GGUF file";
-            return Err(Error::malformed(folder, "tokenizer", expected, "none of them"));
         };
         let mut tokenizer = Self::from_json(file, &json)?;
         let id = |token: Option<&str>| tokenizer.token_id(token?);
@@ -238,6 +228,25 @@ impl Tokenizer {
         let expected = format!("a tokenizer that can work on {}", on());
         Err(Error::malformed(&self.file, "tokenizer", expected, format!("the fault: {reason}")))
     }
+}
+
+/// The tokenizer.json of a Hugging Face folder, or what its older files say as one, and the file that says it.
+fn described(folder: &Path, config: &Config) -> Result<Option<(PathBuf, Vec<u8>)>> {
+    let path = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    Ok(Some(if let Some(file) = path("tokenizer.json") {
+        let content = fs::read(&file).map_err(Error::io("read", &file))?;
+        (file, content)
+    } else if let Some(file) = path("vocab.txt") {
+        let json = wordpiece::describe(&file, config)?;
+        (file, json)
+    } else if let (Some(file), Some(_)) = (path("vocab.json"), path("merges.txt")) {
+        (file, byte_level::describe(folder, config)?)
+    } else if let Some(file) = path("spiece.model").or_else(|| path("tokenizer.model")) {
+        let json = sentencepiece::describe(&file, config)?;
+        (file, json)
+    } else {
+        return Ok(None);
+    }))
 }
 
 /// The ids in their order, each at its first place alone.

@@ -18,7 +18,8 @@ use super::weights::Loader;
 use super::{Batch, Extents, Family, Forward, Model, Wanted, last_tokens, own_tokens};
 use crate::error::Result;
 use block::Block;
-use plan::Plan;
+pub(super) use plan::{FeedForward, Plan, Projections};
+pub(super) use rope::Stretch;
 use std::sync::Arc;
 use tenfold_tensor::{Ragged, Tensor};
 
@@ -79,6 +80,19 @@ pub(super) const FAMILIES: &[Family] = &[
         load: |config, task, loader| load(gpt_neox::gpt_neox(config)?, config, task, loader),
     },
 ];
+
+/// What a decoder of Llama's house computes: llama, mistral, qwen2 or qwen3; `None` for others.
+pub(super) fn plan_of_house(config: &Config) -> Result<Option<Plan>> {
+    let plan = match config.model_type()?.as_str() {
+        "llama" => llama::llama(config)?,
+        "mistral" => llama::mistral(config)?,
+        "qwen2" => llama::qwen2(config)?,
+        "qwen3" => llama::qwen3(config)?,
+        _ => return Ok(None),
+    };
+    plan.check(config)?;
+    Ok(Some(plan))
+}
 
 /// A decoder.
 struct Decoder {

@@ -9,7 +9,7 @@ use crate::model::weights::Loader;
 use tenfold_tensor::Activation;
 
 /// What a decoder computes, and what its parts are called.
-pub(super) struct Plan {
+pub(in crate::model) struct Plan {
     pub family: &'static str,
     /// First component of the weights' names: "model".
     pub prefix: &'static str,
@@ -51,7 +51,7 @@ pub(super) struct Plan {
 
 /// A block's own attention.
 #[derive(Debug, Clone)]
-pub(super) struct LayerPlan {
+pub(in crate::model) struct LayerPlan {
     /// Tokens that a query sees, itself included; all if none.
     pub window: Option<usize>,
     /// Which of the plan's ropes turns queries and keys.
@@ -62,7 +62,7 @@ pub(super) struct LayerPlan {
 
 /// How queries, keys and values are made.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Projections {
+pub(in crate::model) enum Projections {
     /// By three maps.
     Separate { bias: bool },
     /// By one map whose outputs are all queries, all keys, all values.
@@ -73,7 +73,7 @@ pub(super) enum Projections {
 
 /// How the inner layer of the feed-forward block is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum FeedForward {
+pub(in crate::model) enum FeedForward {
     /// activation(gate x) · up x.
     Gated { bias: bool },
     /// The same, gate and up in one map.
@@ -84,14 +84,14 @@ pub(super) enum FeedForward {
 
 /// Probabilities of dropout.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Dropouts {
+pub(in crate::model) struct Dropouts {
     pub embedding: f32,
     pub attention: f32,
     pub residual: f32,
 }
 
 /// Names of modules, below the prefix, or below a layer.
-pub(super) struct Names {
+pub(in crate::model) struct Names {
     pub embeddings: &'static str,
     pub positions: Option<&'static str>,
     pub layers: &'static str,

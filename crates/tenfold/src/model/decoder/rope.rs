@@ -9,17 +9,17 @@ use tenfold_tensor::{Backend, Class, Tensor};
 
 /// The angles of one kind of layer.
 #[derive(Debug, Clone)]
-pub(super) struct Rope {
+pub(in crate::model) struct Rope {
     /// Numbers of a head that turn: pairs times two.
-    rotated: usize,
-    theta: f64,
-    stretch: Stretch,
+    pub rotated: usize,
+    pub theta: f64,
+    pub stretch: Stretch,
     max_positions: usize,
 }
 
 /// How frequencies are changed for contexts longer than those of training.
 #[derive(Debug, Clone)]
-enum Stretch {
+pub(in crate::model) enum Stretch {
     /// Not.
     None,
     /// All divided by a factor (Chen et al. 2023).
@@ -128,6 +128,12 @@ impl Rope {
                 plain.iter().zip(factors).map(|(f, factor)| f / factor).collect()
             }
         }
+    }
+
+    /// What each pair's frequency is divided by, in sequences that are not stretched further: \[pairs\].
+    pub fn divisors(&self) -> Vec<f32> {
+        let plain = Rope::plain(self.rotated, self.theta, self.max_positions).frequencies(1);
+        plain.iter().zip(self.frequencies(1)).map(|(plain, stretched)| (plain / stretched) as f32).collect()
     }
 
     /// What cosines and sines are multiplied with.

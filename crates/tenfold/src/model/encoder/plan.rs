@@ -7,7 +7,7 @@ use crate::model::weights::Loader;
 use tenfold_tensor::Activation;
 
 /// All that decides what an encoder computes, and what its parts are called.
-pub(super) struct Plan {
+pub(in crate::model) struct Plan {
     pub family: &'static str,
     pub hidden_size: usize,
     pub heads: usize,
@@ -35,7 +35,7 @@ pub(super) struct Plan {
 }
 
 /// Names of the modules of a layer.
-pub(super) struct Names {
+pub(in crate::model) struct Names {
     pub query: &'static str,
     pub key: &'static str,
     pub value: &'static str,
@@ -49,7 +49,7 @@ pub(super) struct Names {
 }
 
 /// The head for the classification of sequences: an inner layer, if there is one, and dropouts.
-pub(super) struct HeadPlan {
+pub(in crate::model) struct HeadPlan {
     pub inner: Option<(&'static str, Activation, f32)>,
     pub outer: &'static str,
     pub dropout: f32,

@@ -39,12 +39,8 @@ fn metadata() -> BTreeMap<String, Value> {
 
 const DATA: [u8; 68] = [7; 68];
 
-fn tensors() -> BTreeMap<String, Tensor<'static>> {
-    let tensor = |dtype, shape: &[usize]| {
-        let shape = shape.to_vec();
-        let bytes = &DATA[..GgmlType::bytes(dtype, &shape).unwrap()];
-        Tensor { dtype, shape, bytes }
-    };
+fn tensors() -> BTreeMap<String, Tensor> {
+    let tensor = |dtype, shape: &[usize]| Tensor { dtype, shape: shape.to_vec() };
     BTreeMap::from([
         ("blk.0.attn_q.weight".into(), tensor(GgmlType::Q8_0, &[2, 32])),
         ("norm".into(), tensor(GgmlType::F32, &[3])),
@@ -53,10 +49,23 @@ fn tensors() -> BTreeMap<String, Tensor<'static>> {
     ])
 }
 
+fn bytes_of(tensor: &Tensor) -> &'static [u8] {
+    &DATA[..tensor.dtype.bytes(&tensor.shape).unwrap()]
+}
+
+fn write_all(path: &Path, metadata: &BTreeMap<String, Value>) -> Result<()> {
+    let tensors = tensors();
+    // In two pieces, as large tensors come.
+    write(path, metadata, &tensors, |name, file| {
+        let (first, second) = bytes_of(&tensors[name]).split_at(2);
+        file.write_all(first).and_then(|()| file.write_all(second)).map_err(Error::io("write", path))
+    })
+}
+
 fn good() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    write(&path, &metadata(), &tensors()).unwrap();
+    write_all(&path, &metadata()).unwrap();
     fs::read(path).unwrap()
 }
 
@@ -71,13 +80,13 @@ fn what_is_written_is_read_again() {
     for alignment in [None, Some(8), Some(4096)] {
         let mut metadata = metadata();
         metadata.extend(alignment.map(|alignment| ("general.alignment".to_owned(), Value::U32(alignment))));
-        write(&path, &metadata, &tensors()).unwrap();
+        write_all(&path, &metadata).unwrap();
         let gguf = Gguf::open(&path).unwrap();
         assert_eq!(*gguf.metadata(), Metadata::new(&path, metadata));
         assert_eq!(gguf.names().collect::<Vec<_>>(), tensors().keys().collect::<Vec<_>>());
         for (name, tensor) in tensors() {
             let view = gguf.require(&name, &tensor.shape).unwrap();
-            assert_eq!((view.dtype, view.bytes()), (tensor.dtype, tensor.bytes), "{name}");
+            assert_eq!((view.dtype, view.bytes()), (tensor.dtype, bytes_of(&tensor)), "{name}");
             assert!(view.range.start.is_multiple_of(alignment.unwrap_or(32) as usize));
         }
         let error = gguf.require("norms", &[3]).unwrap_err().to_string();
@@ -200,12 +209,21 @@ fn version_2_is_read_and_a_tensor_that_does_not_fit_is_not_written() {
     let mut bytes = good();
     bytes[4] = 2;
     assert_eq!(Header::parse(Path::new("m"), &bytes).unwrap().version, 2);
-    let wrong =
-        BTreeMap::from([("t".to_owned(), Tensor { dtype: GgmlType::F32, shape: vec![2], bytes: &DATA })]);
-    let error = write(Path::new("never.gguf"), &BTreeMap::new(), &wrong).unwrap_err().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("never.gguf");
+    let one = |dtype, shape| BTreeMap::from([("t".to_owned(), Tensor { dtype, shape })]);
+    let too_much =
+        |_: &str, file: &mut dyn std::io::Write| file.write_all(&DATA).map_err(Error::io("write", "m"));
+    let fault = |metadata, tensors| write(&path, &metadata, &tensors, too_much).unwrap_err().to_string();
+    let error = fault(BTreeMap::new(), one(GgmlType::F32, vec![2]));
     assert!(error.contains("tensor t: expected the bytes of shape [2] in F32, found 68 bytes"), "{error}");
+    let error = fault(BTreeMap::new(), one(GgmlType::Q8_0, vec![33]));
+    assert!(error.contains("tensor t: expected rows of whole blocks of Q8_0"), "{error}");
     let odd = BTreeMap::from([("general.alignment".to_owned(), Value::U32(3))]);
-    assert!(write(Path::new("never.gguf"), &odd, &BTreeMap::new()).is_err());
+    assert!(fault(odd, BTreeMap::new()).contains("a power of two"));
+    let given_up = write(&path, &BTreeMap::new(), &tensors(), |_, _| Err(Error::Interrupted)).unwrap_err();
+    assert!(matches!(given_up, Error::Interrupted));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left of any of them");
 }
 
 /// Damages a good file everywhere. Whatever comes is an answer within the file or an error.

@@ -5,25 +5,28 @@ use super::metadata::{Array, Value};
 use super::types::GgmlType;
 use crate::{Error, Result, atomic};
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// A tensor to be written.
-#[derive(Debug, Clone)]
-pub struct Tensor<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tensor {
     /// The format of its bytes.
     pub dtype: GgmlType,
     /// Its shape, the outermost extent first.
     pub shape: Vec<usize>,
-    /// Its bytes, row by row, as many as format and shape take.
-    pub bytes: &'a [u8],
 }
 
 /// Writes a GGUF file in one step: either the old file stays or the whole new one stands in its place. Equal content
 /// gives equal bytes.
+///
+/// `put` is asked for one tensor after the other and writes its bytes, row by row, as many as format and shape take;
+/// none of them is kept.
 pub fn write(
     path: &Path,
     metadata: &BTreeMap<String, Value>,
     tensors: &BTreeMap<String, Tensor>,
+    mut put: impl FnMut(&str, &mut dyn Write) -> Result<()>,
 ) -> Result<()> {
     let alignment = match metadata.get(ALIGNMENT) {
         None => DEFAULT_ALIGNMENT,
@@ -41,12 +44,13 @@ pub fn write(
         put_value(&mut header, value);
     }
     let mut offset = 0;
+    let mut sizes = Vec::new();
     for (name, tensor) in tensors {
-        if tensor.dtype.bytes(&tensor.shape) != Some(tensor.bytes.len()) {
-            let expected = format!("the bytes of shape {:?} in {}", tensor.shape, tensor.dtype.name());
-            let found = format!("{} bytes", tensor.bytes.len());
-            return Err(Error::malformed(path, format!("tensor {name}"), expected, found));
-        }
+        let size = tensor.dtype.bytes(&tensor.shape).ok_or_else(|| {
+            let expected = format!("rows of whole blocks of {} that memory can hold", tensor.dtype.name());
+            Error::malformed(path, format!("tensor {name}"), expected, format!("shape {:?}", tensor.shape))
+        })?;
+        sizes.push(size);
         put_string(&mut header, name);
         header.extend((tensor.shape.len() as u32).to_le_bytes());
         for extent in tensor.shape.iter().rev() {
@@ -54,18 +58,43 @@ pub fn write(
         }
         header.extend(tensor.dtype.id().to_le_bytes());
         header.extend((offset as u64).to_le_bytes());
-        offset += tensor.bytes.len().next_multiple_of(alignment);
+        offset += size.next_multiple_of(alignment);
     }
     header.resize(header.len().next_multiple_of(alignment), 0);
     let padding = vec![0; alignment];
-    atomic::write_with(path, |file| {
-        file.write_all(&header)?;
-        for Tensor { bytes, .. } in tensors.values() {
-            file.write_all(bytes)?;
-            file.write_all(&padding[..bytes.len().next_multiple_of(alignment) - bytes.len()])?;
+    atomic::produce(path, |file| {
+        file.write_all(&header).map_err(Error::io("write", path))?;
+        for ((name, tensor), size) in tensors.iter().zip(sizes) {
+            let mut counted = Counted { file: &mut *file, bytes: 0 };
+            put(name, &mut counted)?;
+            if counted.bytes != size {
+                let expected = format!("the bytes of shape {:?} in {}", tensor.shape, tensor.dtype.name());
+                let found = format!("{} bytes", counted.bytes);
+                return Err(Error::malformed(path, format!("tensor {name}"), expected, found));
+            }
+            let rest = size.next_multiple_of(alignment) - size;
+            file.write_all(&padding[..rest]).map_err(Error::io("write", path))?;
         }
         Ok(())
     })
+}
+
+/// Counts what passes through it.
+struct Counted<'a> {
+    file: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {

@@ -25,15 +25,27 @@ const GPT2: Split = Split {
     // Files without a name, or with "default", are from before llama.cpp told the kinds apart. SmolLM's own
     // tokenizer sets digits apart first, which differs where several blanks stand before one; Transformers reads such
     // files as GPT-2's all the same, and is what this is held against.
-    names: &["gpt-2", "default", "phi-2", "roberta-bpe", "smollm", "starcoder"],
+    names: &["gpt-2", "default", "phi-2", "roberta-bpe", "smollm"],
     patterns: &[],
     composed: false,
     ignore_merges: false,
     add_bos: false,
 };
 
-const SPLITS: [Split; 6] = [
+/// GPT-2's own pattern, as its publishers have it.
+pub(super) const GPT2_PATTERN: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// Each digit by itself.
+pub(super) const DIGITS: &str = r"\p{N}";
+
+const SPLITS: [Split; 7] = [
     GPT2,
+    // To llama.cpp these and SmolLM's are one: a SmolLM is written under the first name, to be read as it was meant.
+    Split {
+        names: &["command-r", "starcoder", "refact", "codeshell", "exaone", "minerva-7b"],
+        patterns: &[DIGITS, GPT2_PATTERN],
+        ..GPT2
+    },
     // GPT-NeoX's tokenizer is OLMo's.
     Split { names: &["olmo", "gpt-neox"], composed: true, ..GPT2 },
     Split {
@@ -76,6 +88,13 @@ const SPLITS: [Split; 6] = [
 impl Split {
     pub(super) fn named(name: &str) -> Option<&'static Split> {
         SPLITS.iter().find(|split| split.names.contains(&name))
+    }
+
+    /// The name of what splits by these patterns, one after the other, texts that are `composed` before or not.
+    pub(super) fn splitting(patterns: &[&str], composed: bool) -> Option<&'static str> {
+        let own = |split: &Split| if split.patterns.is_empty() { &[GPT2_PATTERN] } else { split.patterns };
+        let split = SPLITS.iter().find(|split| own(split) == patterns && split.composed == composed)?;
+        split.names.first().copied()
     }
 
     /// The names of all that are known.

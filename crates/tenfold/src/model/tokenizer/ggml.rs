@@ -1,4 +1,8 @@
-//! Tokenizers out of GGUF metadata (`tokenizer.ggml.*`), said as a tokenizer.json.
+//! Tokenizers out of GGUF metadata (`tokenizer.ggml.*`), said as a tokenizer.json; [`write`] is the way back.
+
+mod write;
+
+pub(in crate::model) use write::to_ggml;
 
 use super::byte_level::{self, Split};
 use super::parts::{Added, Around, BLANK, Parts, numbered};
@@ -171,7 +175,8 @@ impl<'a> Vocabulary<'a> {
             });
         let tokens: Vec<String> = written.collect();
         // An uncased vocabulary has no capitals but in its special tokens, and no text could become others of a cased one.
-        let cased = tokens.iter().any(|token| !bracketed(token) && token.chars().any(char::is_uppercase));
+        // Some are of no case though Unicode has them as capitals, the sign for real numbers among them.
+        let cased = tokens.iter().any(|token| !bracketed(token) && token.to_lowercase() != *token);
         let token = |part: &str, other: &str, default: &str| -> Result<String> {
             let id = self.id(part)?.or(self.id(other)?);
             Ok(id.map_or(default, |id| tokens[id as usize].as_str()).to_owned())

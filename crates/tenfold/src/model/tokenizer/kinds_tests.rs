@@ -6,7 +6,7 @@ use crate::model::gguf::{Array, Value};
 use std::collections::BTreeMap;
 
 /// GGUF metadata of a tokenizer.
-struct Meta(BTreeMap<String, Value>);
+pub(super) struct Meta(pub(super) BTreeMap<String, Value>);
 
 impl Meta {
     fn new(model: &str, tokens: &[&str]) -> Meta {
@@ -16,7 +16,7 @@ impl Meta {
         meta
     }
 
-    fn set(&mut self, key: &str, value: Value) -> &mut Meta {
+    pub(super) fn set(&mut self, key: &str, value: Value) -> &mut Meta {
         self.0.insert(format!("tokenizer.ggml.{key}"), value);
         self
     }
@@ -33,7 +33,7 @@ impl Meta {
         self.set(&format!("{part}_token_id"), Value::U32(id))
     }
 
-    fn tokenizer(&self) -> Result<Tokenizer> {
+    pub(super) fn tokenizer(&self) -> Result<Tokenizer> {
         Tokenizer::from_metadata(&Metadata::new("m.gguf", self.0.clone()))
     }
 
@@ -48,7 +48,7 @@ fn byte_tokens() -> Vec<String> {
     letters.chain(["ab", "\u{120}ab", "<|bos|>", "<|im_end|>", "<tool>"].map(str::to_owned)).collect()
 }
 
-fn byte_level() -> Meta {
+pub(super) fn byte_level() -> Meta {
     let tokens = byte_tokens();
     let mut meta = Meta::new("gpt2", &tokens.iter().map(String::as_str).collect::<Vec<_>>());
     let merges = ["a b", "\u{120} ab"].map(str::to_owned).to_vec();
@@ -115,7 +115,7 @@ fn each_pre_tokenizer_splits_as_its_family_does() {
 }
 
 /// `<unk> <s> </s>`, the 256 bytes, then pieces; the last two have equal scores.
-fn pieces() -> Meta {
+pub(super) fn pieces() -> Meta {
     let bytes: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
     let words = ["\u{2581}", "a", "b", "c", "bc", "ab", "\u{2581}a", "\u{2581}\u{2581}", "[USER]"];
     let tokens = ["<unk>", "<s>", "</s>"].into_iter().chain(bytes.iter().map(String::as_str)).chain(words);
@@ -147,7 +147,7 @@ fn sentencepiece_bpe_merges_by_score_and_falls_back_to_bytes() {
     assert_eq!(tokenizer.decode(&[a, blank_a], true).unwrap(), "a a");
 }
 
-fn unigram() -> Meta {
+pub(super) fn unigram() -> Meta {
     let tokens = ["<pad>", "</s>", "<unk>", "\u{2581}", "\u{2581}a", "b", "ab", "\u{2581}ab", "<extra_id_0>"];
     let mut meta = Meta::new("t5", &tokens);
     meta.types(&[3, 3, 2, 1, 1, 1, 1, 1, 4]).id("eos", 1).id("unknown", 2);
@@ -182,6 +182,8 @@ fn wordpiece_of_gguf_is_that_of_vocab_txt() {
         "un",
         "##good",
         "!",
+        // A capital that has no small letter.
+        "\u{211d}",
     ];
     let written: Vec<String> = (words.iter())
         .map(|word| match word.strip_prefix("##") {
@@ -191,7 +193,7 @@ fn wordpiece_of_gguf_is_that_of_vocab_txt() {
         })
         .collect();
     let mut meta = Meta::new("bert", &written.iter().map(String::as_str).collect::<Vec<_>>());
-    meta.types(&[vec![3; 5], vec![1; 8]].concat());
+    meta.types(&[vec![3; 5], vec![1; 9]].concat());
     meta.id("unknown", 1).id("cls", 2).id("seperator", 3).id("padding", 0).id("mask", 4);
     let ours = meta.tokenizer().unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -35,6 +35,17 @@ impl Kind {
             _ => return None,
         })
     }
+
+    pub(super) fn number(self) -> i32 {
+        match self {
+            Kind::Normal => 1,
+            Kind::Unknown => 2,
+            Kind::Control => 3,
+            Kind::UserDefined => 4,
+            Kind::Unused => 5,
+            Kind::Byte => 6,
+        }
+    }
 }
 
 /// A vocabulary with all that decides how text becomes pieces of it.
@@ -145,7 +156,7 @@ impl Pieces {
     }
 
     /// The merges that make each normal piece out of two others, the best score first, as Transformers derives them.
-    fn merges(&self) -> Vec<[&str; 2]> {
+    pub(super) fn merges(&self) -> Vec<[&str; 2]> {
         let normal = || self.tokens.iter().enumerate().filter(|(_, (.., kind))| *kind == Kind::Normal);
         let ids: HashMap<&str, usize> = normal().map(|(id, (token, ..))| (token.as_str(), id)).collect();
         let mut merges = Vec::new();
