@@ -1,10 +1,15 @@
 //! Weights of safetensors files, memory-mapped: opened, checked and looked up by Hugging Face's full names.
 
+pub(super) mod bitsandbytes;
 mod header;
+mod stream;
 mod tensors;
+mod view;
 
 pub use header::Dtype;
+pub(super) use stream::{Entry, TensorFile};
 pub use tensors::{HostTensor, read_tensors, read_tensors_and_metadata, write_tensors};
+pub use view::View;
 
 use crate::{Error, Result};
 use header::Header;
@@ -12,7 +17,6 @@ use memmap2::Mmap;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,76 +24,6 @@ use std::sync::Arc;
 pub const WEIGHTS: &str = "model.safetensors";
 /// The file that tells which shard holds which weight.
 pub const INDEX: &str = "model.safetensors.index.json";
-
-/// One tensor of a file: its type, its shape, and its bytes, little-endian and row by row, not necessarily aligned.
-#[derive(Debug, Clone)]
-pub struct View {
-    /// The type of its numbers.
-    pub dtype: Dtype,
-    /// Its shape; empty for a single number.
-    pub shape: Vec<usize>,
-    bytes: Bytes,
-}
-
-/// Where a tensor's bytes are.
-#[derive(Debug, Clone)]
-enum Bytes {
-    /// In a mapped file, always within it.
-    Mapped(Arc<Mmap>, Range<usize>),
-    /// Here, because the file has them in another order.
-    Own(Arc<[u8]>),
-}
-
-/// Numbers that are looked through at a time.
-const PIECE: usize = 1 << 16;
-
-impl View {
-    /// A tensor whose bytes are a range of a mapped file.
-    pub fn mapped(dtype: Dtype, shape: Vec<usize>, map: Arc<Mmap>, range: Range<usize>) -> View {
-        View { dtype, shape, bytes: Bytes::Mapped(map, range) }
-    }
-
-    /// The same tensor with other bytes.
-    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> View {
-        View { bytes: Bytes::Own(bytes.into()), ..self.clone() }
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Mapped(map, range) => map.get(range.clone()).unwrap_or_default(),
-            Bytes::Own(bytes) => bytes,
-        }
-    }
-
-    /// The file and the place in it, where the bytes are there as they are.
-    pub fn place(&self) -> Option<(&Arc<Mmap>, &Range<usize>)> {
-        match &self.bytes {
-            Bytes::Mapped(map, range) => Some((map, range)),
-            Bytes::Own(_) => None,
-        }
-    }
-
-    /// The numbers, widened or narrowed to f32.
-    pub fn to_f32(&self) -> Vec<f32> {
-        self.dtype.to_f32(self.bytes())
-    }
-
-    /// The place of the first number that is infinite or none at all, if there is one.
-    pub fn first_not_finite(&self) -> Option<usize> {
-        let (numbers, bytes) = self.dtype.block();
-        let pieces = self.bytes().chunks(PIECE.div_ceil(numbers) * bytes);
-        let mut before = 0;
-        for piece in pieces {
-            let widened = self.dtype.to_f32(piece);
-            if let Some(place) = widened.iter().position(|number| !number.is_finite()) {
-                return Some(before + place);
-            }
-            before += widened.len();
-        }
-        None
-    }
-}
 
 /// The weights of a model's folder.
 #[derive(Debug, Clone)]
@@ -121,7 +55,7 @@ impl Checkpoint {
             })?;
             views.insert(name, view);
         }
-        Ok(Checkpoint { file: index, views })
+        Ok(Checkpoint { views: bitsandbytes::gather(&index, views)?, file: index })
     }
 
     /// Tensors by Hugging Face's names that come from a file of another kind.
@@ -131,7 +65,8 @@ impl Checkpoint {
 
     /// Opens one safetensors file of any name.
     pub fn open_file(file: &Path) -> Result<Checkpoint> {
-        Ok(Checkpoint { file: file.to_owned(), views: map_file(file)?.1 })
+        let views = bitsandbytes::gather(file, map_file(file)?.1)?;
+        Ok(Checkpoint { file: file.to_owned(), views })
     }
 
     /// The names of all tensors as the file has them, in alphabetical order.
@@ -144,12 +79,17 @@ impl Checkpoint {
     /// (`model.layers.0…` for `transformer.layers.0…`), may call the output embeddings `embed_out`, as GPT-NeoX's do, and
     /// may call a norm's weight and bias `gamma` and `beta`.
     pub fn get(&self, name: &str) -> Option<View> {
+        self.own_name(name).and_then(|name| self.views.get(name)).cloned()
+    }
+
+    /// The file's own spelling of a name, as [`Checkpoint::get`] finds it.
+    pub(super) fn own_name(&self, name: &str) -> Option<&str> {
         let short = name.split_once('.').map(|(_, rest)| rest);
         let other = short.map(|short| format!("model.{short}"));
         let older = name.strip_prefix("lm_head.").map(|part| format!("embed_out.{part}"));
         let names = [Some(name.to_owned()), short.map(str::to_owned), other, older].into_iter().flatten();
         let mut spelled = names.flat_map(|name| [old_norm_name(&name), Some(name)]).flatten();
-        spelled.find_map(|name| self.views.get(&name)).cloned()
+        spelled.find_map(|name| self.views.get_key_value(&name)).map(|(name, _)| name.as_str())
     }
 
     /// The tensor of that name (found as by [`Checkpoint::get`]), which must have that shape.
