@@ -268,7 +268,10 @@ mod tests {
     fn bytes_tell_how_many_blocks_they_are() {
         for blocks in [1, 2, 255, 256, 257, 512, 600] {
             let bytes = Nf4.bytes(blocks).unwrap();
-            assert_eq!((Nf4.blocks(bytes), Nf4.blocks(bytes - 1), Nf4.blocks(bytes + 32)), (blocks, blocks - 1, blocks));
+            assert_eq!(
+                (Nf4.blocks(bytes), Nf4.blocks(bytes - 1), Nf4.blocks(bytes + 32)),
+                (blocks, blocks - 1, blocks)
+            );
         }
         let x: Vec<f32> = (0..300 * LEN).map(|i| (i as f32).sin()).collect();
         let bytes = quantize(Format::Nf4, &x).unwrap();

@@ -49,8 +49,9 @@ impl Layout {
             header.insert("__metadata__".into(), json!(metadata));
         }
         for entry in entries {
-            let dtype = serde_json::to_value(entry.dtype)
-                .map_err(|_| fault(&entry.name, "a type that safetensors has", format!("{:?}", entry.dtype)))?;
+            let dtype = serde_json::to_value(entry.dtype).map_err(|_| {
+                fault(&entry.name, "a type that safetensors has", format!("{:?}", entry.dtype))
+            })?;
             let start = end;
             end = entry.bytes().and_then(|bytes| bytes.checked_add(start)).ok_or_else(|| {
                 fault(&entry.name, "a shape that memory can hold", format!("{:?}", entry.shape))
@@ -93,10 +94,11 @@ impl TensorFile {
 
     /// Writes one tensor to its place.
     pub fn put(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let range = self.missing.remove(name).filter(|range| range.len() == bytes.len()).ok_or_else(|| {
-            let found = format!("{} bytes", bytes.len());
-            Error::malformed(&self.path, format!("tensor {name}"), "the bytes that were announced", found)
-        })?;
+        let range =
+            self.missing.remove(name).filter(|range| range.len() == bytes.len()).ok_or_else(|| {
+                let found = format!("{} bytes", bytes.len());
+                Error::malformed(&self.path, format!("tensor {name}"), "the bytes that were announced", found)
+            })?;
         let written = match range.start == self.at {
             true => Ok(0),
             false => self.file.seek(SeekFrom::Start(range.start as u64)),

@@ -141,7 +141,8 @@ fn write_weights(
             if progress.stop_requested() {
                 return Err(Error::Interrupted);
             }
-            for (entry, content) in tensor.entries().iter().zip(tensor.contents(original.checkpoint.file())?) {
+            for (entry, content) in tensor.entries().iter().zip(tensor.contents(original.checkpoint.file())?)
+            {
                 file.put(&entry.name, &content)?;
             }
             written.count(tensor.format(), tensor.bytes(), tensor.bytes_before());

@@ -214,7 +214,8 @@ fn linears(original: &Original) -> Result<BTreeMap<String, bool>> {
 
 /// Modules that Transformers must leave as they are.
 fn skipped(tensors: &[Planned]) -> Vec<String> {
-    let plain = tensors.iter().filter(|tensor| !matches!(tensor.form, Form::Nf4(_)) && tensor.view.shape.len() > 1);
+    let plain =
+        tensors.iter().filter(|tensor| !matches!(tensor.form, Form::Nf4(_)) && tensor.view.shape.len() > 1);
     let modules = plain.filter_map(|tensor| tensor.name.strip_suffix(".weight"));
     let mut modules: Vec<String> = modules.chain(HEADS).map(str::to_owned).collect();
     modules.sort();

@@ -12,7 +12,8 @@ use tenfold_tensor::{Cpu, Ragged, without_gradients};
 /// The models of all golden folders.
 fn models() -> Vec<PathBuf> {
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny");
-    let mut models: Vec<PathBuf> = fs::read_dir(tiny).unwrap().map(|entry| entry.unwrap().path().join("model")).collect();
+    let mut models: Vec<PathBuf> =
+        fs::read_dir(tiny).unwrap().map(|entry| entry.unwrap().path().join("model")).collect();
     models.retain(|model| model.is_dir());
     models.sort();
     assert!(models.len() > 30);
@@ -86,7 +87,11 @@ fn every_family_in_nf4_is_what_the_engine_makes_of_it() {
         for name in checkpoint.names() {
             let view = checkpoint.get(name).unwrap();
             let own = before.stored(name).unwrap();
-            let skipped = skipped.as_array().unwrap().iter().any(|module| *name == format!("{}.weight", module.as_str().unwrap()));
+            let skipped = skipped
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|module| *name == format!("{}.weight", module.as_str().unwrap()));
             assert_eq!(skipped, view.shape.len() == 2 && !view.is_four_bit(), "{about} {name}");
             if !view.is_four_bit() {
                 assert_eq!(view.to_f32(), own.to_f32(), "{about} {name}");
@@ -95,11 +100,17 @@ fn every_family_in_nf4_is_what_the_engine_makes_of_it() {
             four_bit += 1;
             let &[rows, cols] = view.shape.as_slice() else { panic!("{about} {name}") };
             if view.shape != own.shape || about.to_string().contains("gpt2") {
-                let turned: Vec<f32> = (0..rows * cols).map(|i| own.to_f32()[i % cols * rows + i / cols]).collect();
-                assert_eq!(*view.bytes(), tenfold_tensor::quantize(Dtype::Nf4, &turned).unwrap(), "{about} {name}");
+                let turned: Vec<f32> =
+                    (0..rows * cols).map(|i| own.to_f32()[i % cols * rows + i / cols]).collect();
+                assert_eq!(
+                    *view.bytes(),
+                    tenfold_tensor::quantize(Dtype::Nf4, &turned).unwrap(),
+                    "{about} {name}"
+                );
                 continue;
             }
-            let [made, read] = [&made, &read].map(|loader| loader.matrix(name.into(), rows, cols).unwrap().tensor);
+            let [made, read] =
+                [&made, &read].map(|loader| loader.matrix(name.into(), rows, cols).unwrap().tensor);
             assert_eq!((made.dtype(), read.dtype()), (Dtype::Nf4, Dtype::Nf4));
             assert_eq!(made.numbers().unwrap(), read.numbers().unwrap(), "{about} {name}");
             let made = tenfold_tensor::quantize(Dtype::Nf4, &own.to_f32()).unwrap();
@@ -174,7 +185,10 @@ fn shards_are_written_and_read_and_each_is_as_large_as_it_may_be() {
     let sizes = files.iter().map(|file| fs::metadata(shards.join(file)).unwrap().len());
     assert!(sizes.into_iter().all(|size| size < 22_000));
     let tensors = numbers(&Checkpoint::open(&shards).unwrap());
-    assert_eq!(index["metadata"]["total_size"], tensors.values().map(|(_, bits)| 4 * bits.len()).sum::<usize>());
+    assert_eq!(
+        index["metadata"]["total_size"],
+        tensors.values().map(|(_, bits)| 4 * bits.len()).sum::<usize>()
+    );
     assert_eq!(tensors, numbers(&Checkpoint::open(&whole).unwrap()));
     assert_eq!(fs::read(whole.join(WEIGHTS)).unwrap(), fs::read(again.join(WEIGHTS)).unwrap());
 }
@@ -189,7 +203,14 @@ fn other_files_come_along_and_those_of_old_weights_do_not() {
         let path = entry.unwrap().path();
         fs::copy(&path, from.join(path.file_name().unwrap())).unwrap();
     }
-    let words = ["tokenizer.json", "merges.txt", "spiece.model", "chat_template.jinja", "LICENSE", "1_Pooling/config.json"];
+    let words = [
+        "tokenizer.json",
+        "merges.txt",
+        "spiece.model",
+        "chat_template.jinja",
+        "LICENSE",
+        "1_Pooling/config.json",
+    ];
     let weights = ["pytorch_model.bin", "onnx/model.onnx", "model.safetensors.sha256", INDEX, ".hidden.json"];
     for name in words.iter().chain(&weights) {
         fs::write(from.join(name), name).unwrap();
@@ -222,7 +243,8 @@ fn what_cannot_be_is_told_and_leaves_nothing() {
     let halves = home.path().join("halves");
     let words = write(&wide, Dtype::F16, &halves, &Silent).unwrap_err().to_string();
     assert!(words.contains("model.norm.weight: expected numbers within the range of f16"), "{words}");
-    let mut names: Vec<_> = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["out", "wide"]);
 }
@@ -267,7 +289,8 @@ fn gguf_file(path: &Path) {
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
     ];
-    let ggml_name = |name: &str| names.iter().fold(name.to_owned(), |name, (ours, theirs)| name.replace(ours, theirs));
+    let ggml_name =
+        |name: &str| names.iter().fold(name.to_owned(), |name, (ours, theirs)| name.replace(ours, theirs));
     let quantised = |shape: &[usize], data: &[f32]| match shape {
         [_, _] => (GgmlType::Q4_1, tenfold_tensor::quantize(Dtype::Q4_1, data).unwrap()),
         _ => (GgmlType::F32, tenfold_tensor::quantize(Dtype::F32, data).unwrap()),
@@ -301,7 +324,10 @@ fn gguf_file(path: &Path) {
         ("tokenizer.ggml.bos_token_id", number(1)),
         ("tokenizer.ggml.eos_token_id", number(2)),
         ("tokenizer.ggml.unknown_token_id", number(0)),
-        ("tokenizer.chat_template", Value::String("{% for m in messages %}{{ bos_token + m.content }}{% endfor %}".into())),
+        (
+            "tokenizer.chat_template",
+            Value::String("{% for m in messages %}{{ bos_token + m.content }}{% endfor %}".into()),
+        ),
     ];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
     let view = |(name, (shape, dtype, bytes)): (&String, &(Vec<usize>, GgmlType, Vec<u8>))| {
@@ -326,14 +352,18 @@ fn a_gguf_file_becomes_a_folder_of_the_same_model() {
         assert!(off <= if format == Dtype::Bf16 { 0.03 } else { 0.0 }, "{format:?}: {off}");
         let found = config(&out);
         assert_eq!(found["architectures"], json!(["LlamaForCausalLM"]));
-        assert_eq!((&found["rope_theta"], &found["rope_parameters"]["rope_theta"]), (&json!(5000.0), &json!(5000.0)));
+        assert_eq!(
+            (&found["rope_theta"], &found["rope_parameters"]["rope_theta"]),
+            (&json!(5000.0), &json!(5000.0))
+        );
         assert_eq!((&found["bos_token_id"], &found["eos_token_id"]), (&json!(1), &json!(2)));
         let [theirs, ours] = [&file, &out].map(|model| model::tokenizer(model).unwrap());
         let text = "abc cab</s> ab";
         assert_eq!(ours.encode(text, None, 64).unwrap(), theirs.encode(text, None, 64).unwrap());
         assert_eq!((ours.bos_id(), ours.eos_ids()), (theirs.bos_id(), theirs.eos_ids()));
         let messages = [crate::data::language::Message::new("user", "ab")];
-        let [theirs, ours] = [&file, &out].map(|model| model::chat_template(model).unwrap().unwrap().render(&messages, true).unwrap());
+        let [theirs, ours] = [&file, &out]
+            .map(|model| model::chat_template(model).unwrap().unwrap().render(&messages, true).unwrap());
         assert_eq!((ours.as_str(), &ours), ("<s>ab", &theirs));
     }
 }

@@ -1,10 +1,10 @@
 //! What stands in a folder beside the weights: the source's own files, or what a GGUF file's metadata say.
 
 use super::{Original, Plan};
+use crate::atomic;
 use crate::error::{Error, Result};
 use crate::model::gguf::{Gguf, Metadata};
 use crate::model::{CONFIG, tokenizer};
-use crate::atomic;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
