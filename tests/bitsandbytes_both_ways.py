@@ -81,7 +81,8 @@ if a.save:
     save_file(theirs(pathlib.Path(a.model), out, True), out / "widened.safetensors")
     sys.exit()
 
-home = pathlib.Path(tempfile.mkdtemp())
+temporary = tempfile.TemporaryDirectory()
+home = pathlib.Path(temporary.name)
 ours = quantize(a.model, "nf4", home / "nf4")
 plain = quantize(ours, "f32", home / "nf4-widened")
 model = load(ours)

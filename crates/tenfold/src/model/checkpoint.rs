@@ -74,6 +74,11 @@ impl Checkpoint {
         self.views.keys().map(String::as_str)
     }
 
+    /// All tensors by the names that the file has for them, in alphabetical order.
+    pub(super) fn views(&self) -> impl Iterator<Item = (&str, &View)> {
+        self.views.iter().map(|(name, view)| (name.as_str(), view))
+    }
+
     /// The tensor of that name. A file may leave out the first component of a name (checkpoints of a bare encoder say
     /// `encoder.layer.0…` for `bert.encoder.layer.0…`), may have it where this task's class has none or another
     /// (`model.layers.0…` for `transformer.layers.0…`), may call the output embeddings `embed_out`, as GPT-NeoX's do, and

@@ -97,8 +97,8 @@ pub(super) fn gather(file: &Path, mut views: BTreeMap<String, View>) -> Result<B
     }
 }
 
-/// The tensors that a matrix of that shape is in a file, the matrix itself first; the numbers are rounded to `dtype` by
-/// bitsandbytes when it widens them. None of them if the shape is no whole blocks.
+/// The tensors that a matrix of that shape, rows of whole blocks, is in a file, the matrix itself first; `dtype` is what
+/// bitsandbytes rounds the widened numbers to, by PyTorch's name.
 pub(in crate::model) fn entries(name: &str, shape: &[usize], dtype: &str) -> Vec<Entry> {
     let len: usize = shape.iter().product();
     let blocks = len / BLOCK;

@@ -2,7 +2,7 @@
 //!
 //! In f32, f16 and bf16 every tensor of floating-point numbers is in that format, as `model.to(dtype)` would have it;
 //! whole numbers stay. In nf4 the linear maps inside of the model are as bitsandbytes saves them
-//! ([`bitsandbytes`](crate::model::checkpoint)), heads, tables and rows that are no whole blocks in the format that the
+//! (`checkpoint/bitsandbytes.rs`), heads, tables and rows that are no whole blocks in the format that the
 //! source has them in throughout, or else in f32. Tensors are read, brought into the format and written one at a time;
 //! files end at 5 GB, as Hugging Face's do.
 
@@ -20,7 +20,7 @@ use crate::model::{CONFIG, ggml, gguf_of};
 use crate::progress::{Event, Job, Progress};
 use plan::{Plan, Planned};
 use serde_json::{Map, json};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use tenfold_tensor::Dtype;
@@ -103,9 +103,7 @@ impl Making {
 
     /// Moves it to its place, in one step.
     fn put(self, out: &Path) -> Result<()> {
-        // Names must be on the disk before they count.
-        let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
-        synced.and_then(|()| fs::rename(&self.folder, out)).map_err(Error::io("write", out))
+        fs::rename(&self.folder, out).map_err(Error::io("write", out))
     }
 }
 
@@ -145,7 +143,7 @@ fn write_weights(
             {
                 file.put(&entry.name, &content)?;
             }
-            written.count(tensor.format(), tensor.bytes(), tensor.bytes_before());
+            written.count(&tensor.format(), tensor.bytes(), tensor.bytes_before());
             done += tensor.bytes();
             progress.event(Event::Advanced { job, done: done as u64, note: tensor.name.clone() });
         }

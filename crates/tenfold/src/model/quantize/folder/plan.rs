@@ -61,14 +61,11 @@ enum Form {
 
 impl Plan {
     pub fn new(original: &Original, format: Format) -> Result<Plan> {
-        let views: Vec<(&str, View)> = (original.checkpoint.names())
-            .filter_map(|name| Some((name, original.checkpoint.get(name)?)))
-            .collect();
         let rest = match format {
             Format::F32 => F32,
             Format::F16 => F16,
             Format::Bf16 => BF16,
-            Format::Nf4 => common(views.iter().map(|(_, view)| view)),
+            Format::Nf4 => common(original.checkpoint.views().map(|(_, view)| view)),
             other => {
                 return Err(Error::Unsupported {
                     what: format!("a folder with weights in {}", other.name()),
@@ -77,20 +74,22 @@ impl Plan {
             }
         };
         let (linears, nf4) = (linears(original)?, format == Format::Nf4);
-        let plan = |(name, view): (&str, View)| {
-            let conv1d = linears.get(name).copied();
-            let inputs = view.shape.get(usize::from(conv1d != Some(true) || view.is_four_bit()));
+        let plan = |(name, view): (&str, &View)| {
+            let linear = linears.get(name);
+            let conv1d = linear == Some(&true);
+            // A row of the linear map's, however it lies here.
+            let inputs = view.shape.get(usize::from(!conv1d || view.is_four_bit()));
             let whole = view.shape.len() == 2 && inputs.is_some_and(|n| n.is_multiple_of(format.block_len()));
             let kept = name.strip_suffix(".weight").is_none_or(|module| module.ends_with(KEPT));
-            let form = match nf4 && conv1d.is_some() && whole && !kept && !view.is_empty() {
+            let form = match nf4 && linear.is_some() && whole && !kept && !view.is_empty() {
                 _ if !is_floating(view.dtype) => Form::AsItIs,
                 true => Form::Nf4(rest),
                 false => Form::Plain(rest),
             };
-            let turned = conv1d == Some(true) && view.is_four_bit() != matches!(form, Form::Nf4(_));
-            Planned { name: name.to_owned(), view, form, turned }
+            let turned = conv1d && view.is_four_bit() != matches!(form, Form::Nf4(_));
+            Planned { name: name.to_owned(), view: view.clone(), form, turned }
         };
-        let tensors: Vec<Planned> = views.into_iter().map(plan).collect();
+        let tensors: Vec<Planned> = original.checkpoint.views().map(plan).collect();
         let skipped = nf4.then(|| skipped(&tensors));
         Ok(Plan { tensors, rest, skipped })
     }
@@ -110,20 +109,18 @@ impl Planned {
 
     /// `file` is the source, for errors.
     pub fn contents(&self, file: &Path) -> Result<Vec<Cow<'_, [u8]>>> {
-        let Form::Plain(Plain { format, dtype, .. }) = self.form else {
-            return match self.form {
-                Form::Nf4(rounded) => {
-                    let ours = self.numbers(file, Format::Nf4, Dtype::Blocks(Format::Nf4))?;
-                    let parts = bitsandbytes::contents(&self.shape(), rounded.torch, &ours);
-                    Ok(parts.into_iter().map(Cow::Owned).collect())
-                }
-                _ => Ok(vec![self.view.bytes()]),
-            };
-        };
-        Ok(vec![self.numbers(file, format, dtype)?])
+        match self.form {
+            Form::AsItIs => Ok(vec![self.view.bytes()]),
+            Form::Plain(plain) => Ok(vec![self.numbers(file, plain.format, plain.dtype)?]),
+            Form::Nf4(rounded) => {
+                let ours = self.numbers(file, Format::Nf4, Dtype::Blocks(Format::Nf4))?;
+                let parts = bitsandbytes::contents(&self.shape(), rounded.torch, &ours);
+                Ok(parts.into_iter().map(Cow::Owned).collect())
+            }
+        }
     }
 
-    /// Bytes of all of them, which are in a file already or fewer than twice as many.
+    /// Bytes of all of them.
     pub fn bytes(&self) -> usize {
         self.entries().iter().filter_map(Entry::bytes).sum()
     }
@@ -137,11 +134,11 @@ impl Planned {
     }
 
     /// The format's name in the file.
-    pub fn format(&self) -> &'static str {
+    pub fn format(&self) -> String {
         match self.form {
-            Form::AsItIs => "whole numbers",
-            Form::Plain(plain) => plain.format.name(),
-            Form::Nf4(_) => Format::Nf4.name(),
+            Form::AsItIs => format!("{:?}", self.view.dtype),
+            Form::Plain(plain) => format!("{:?}", plain.dtype),
+            Form::Nf4(_) => Format::Nf4.name().to_owned(),
         }
     }
 

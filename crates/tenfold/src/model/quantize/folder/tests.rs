@@ -44,7 +44,7 @@ fn every_family_in_f32_is_what_it_was() {
         let written = write(model, Dtype::F32, &out, &Silent).unwrap();
         let [before, after] = [model, &out].map(|folder| Checkpoint::open(folder).unwrap());
         assert_eq!(numbers(&before), numbers(&after), "{}", model.display());
-        assert_eq!(written.formats["f32"], [before.names().count(), written.bytes_before]);
+        assert_eq!(written.formats["F32"], [before.names().count(), written.bytes_before]);
         let (mut before, after) = (config(model), config(&out));
         before["torch_dtype"] = "float32".into();
         assert_eq!(before, after);
@@ -344,7 +344,7 @@ fn a_gguf_file_becomes_a_folder_of_the_same_model() {
     for format in [Dtype::F32, Dtype::Bf16, Dtype::Nf4] {
         let out = home.path().join(format.name());
         let written = write(&file, format, &out, &Silent).unwrap();
-        let rest = if format == Dtype::Bf16 { "bf16" } else { "f32" };
+        let rest = if format == Dtype::Bf16 { "BF16" } else { "F32" };
         assert_eq!(written.formats[rest][0], if format == Dtype::Nf4 { 18 } else { 20 });
         // In bf16 the norms are rounded too, which the engine keeps in f32.
         let (ours, theirs) = (hidden(&out, None), hidden(&file, format));
