@@ -79,14 +79,15 @@ impl Plan {
             let conv1d = linear == Some(&true);
             // A row of the linear map's, however it lies here.
             let inputs = view.shape.get(usize::from(!conv1d || view.is_four_bit()));
-            let whole = view.shape.len() == 2 && inputs.is_some_and(|n| n.is_multiple_of(format.block_len()));
+            let matrix = view.shape.len() == 2;
+            let whole = matrix && inputs.is_some_and(|n| n.is_multiple_of(format.block_len()));
             let kept = name.strip_suffix(".weight").is_none_or(|module| module.ends_with(KEPT));
             let form = match nf4 && linear.is_some() && whole && !kept && !view.is_empty() {
                 _ if !is_floating(view.dtype) => Form::AsItIs,
                 true => Form::Nf4(rest),
                 false => Form::Plain(rest),
             };
-            let turned = conv1d && view.is_four_bit() != matches!(form, Form::Nf4(_));
+            let turned = conv1d && matrix && view.is_four_bit() != matches!(form, Form::Nf4(_));
             Planned { name: name.to_owned(), view: view.clone(), form, turned }
         };
         let tensors: Vec<Planned> = original.checkpoint.views().map(plan).collect();

@@ -3,7 +3,7 @@ use crate::adapter::Tuning;
 use crate::model::gguf;
 use crate::model::source::Source;
 use crate::model::weights::Loader;
-use crate::model::{self, Batch, Forward, Wanted};
+use crate::model::{self, Batch, Forward, TaskType, Wanted};
 use crate::progress::Silent;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -157,6 +157,27 @@ fn conv1d_turns_into_a_linear_map_and_back() {
     let (stored, widened) = (hidden(&four_bit, None), hidden(&plain, None));
     assert!(stored.iter().zip(&widened).all(|(a, b)| (a - b).abs() < 1e-5));
     assert_ne!(widened, hidden(&model("gpt2"), None));
+}
+
+/// Who says that a weight is no matrix is believed: it stays one row.
+#[test]
+fn what_is_no_matrix_is_not_turned() {
+    let home = tempfile::tempdir().unwrap();
+    let [four_bit, out] = ["four_bit", "out"].map(|name| home.path().join(name));
+    write(&model("gpt2"), Dtype::Nf4, &four_bit, &Silent).unwrap();
+    let mut bytes = fs::read(four_bit.join(WEIGHTS)).unwrap();
+    let state = b"\"nf4\",\"shape\":[32,128]";
+    let places: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place..].starts_with(state)).collect();
+    assert_eq!(places.len(), 2);
+    for place in places {
+        bytes[place..place + state.len()].copy_from_slice(b"\"nf4\",\"shape\":[4096]  ");
+    }
+    fs::write(four_bit.join(WEIGHTS), bytes).unwrap();
+    write(&four_bit, Dtype::F32, &out, &Silent).unwrap();
+    let shape = |name: &str| Checkpoint::open(&out).unwrap().get(name).unwrap().shape;
+    assert_eq!(shape("transformer.h.0.mlp.c_proj.weight"), [4096]);
+    assert_eq!(shape("transformer.h.0.mlp.c_fc.weight"), [32, 128]);
+    assert!(model::load(&out, TaskType::CausalLm, &Cpu::new(), None).is_err());
 }
 
 #[test]

@@ -97,8 +97,10 @@ fn tell(gguf: &Gguf, config: &mut Map<String, Value>, folder: &Path) -> Result<(
         other => return Err(metadata.fault("general.architecture", "llama, qwen2, qwen3 or bert", other)),
     };
     config.insert("architectures".into(), json!([architecture]));
-    if let Some(classifier) = gguf.get("cls.output.weight") {
-        config.insert("num_labels".into(), json!(classifier.shape[0]));
+    if let Some(labels) =
+        gguf.get("cls.output.weight").and_then(|classifier| classifier.shape.first().copied())
+    {
+        config.insert("num_labels".into(), labels.into());
     }
     // Versions before 5 look for it here.
     if let Some(base) = config.get("rope_parameters").and_then(|rope| rope.get("rope_theta")).cloned() {
