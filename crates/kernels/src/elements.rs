@@ -12,6 +12,8 @@ mod q6_k;
 mod q8_0;
 mod single;
 
+pub use nf4::tables as nf4_tables;
+
 use crate::simd::Level;
 use rayon::prelude::*;
 
@@ -46,6 +48,10 @@ trait Storage: Sync {
     }
     /// Bytes of `blocks` blocks; none if no machine holds them.
     fn bytes(&self, blocks: usize) -> Option<usize>;
+    /// Whole blocks in so many bytes.
+    fn blocks(&self, bytes: usize) -> usize {
+        self.bytes(1).map_or(0, |block| bytes / block)
+    }
     /// The elements from unit `first` on as f32; `out` is whole units.
     fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]);
     /// Element `i` as f32, by the format's definition: what [`Storage::widen`] is tested against.
@@ -65,9 +71,8 @@ const UNIT: usize = 64;
 impl Format {
     /// All numbers of whole blocks in f32; what is no whole block at the end is left out.
     pub fn widen(self, bytes: &[u8]) -> Vec<f32> {
-        let block = self.bytes(self.block_len()).unwrap_or(1);
-        let len = bytes.len() / block * self.block_len();
-        Elements::new(self, len, &bytes[..bytes.len() / block * block]).to_f32()
+        let len = self.storage().blocks(bytes.len()) * self.block_len();
+        Elements::new(self, len, &bytes[..self.bytes(len).unwrap_or(0)]).to_f32()
     }
 
     /// Every format.

@@ -42,6 +42,11 @@ static DYNAMIC: LazyLock<[f32; 256]> = LazyLock::new(dynamic_map);
 
 pub(super) struct Nf4;
 
+/// The 16 quantiles and the 256 values of the dynamic map, both ascending: files of bitsandbytes hold copies of them.
+pub fn tables() -> (&'static [f32; 16], &'static [f32; 256]) {
+    (&QUANTILES, &DYNAMIC)
+}
+
 impl Storage for Nf4 {
     fn name(&self) -> &'static str {
         "nf4"
@@ -54,6 +59,12 @@ impl Storage for Nf4 {
     fn bytes(&self, blocks: usize) -> Option<usize> {
         let groups = blocks.div_ceil(GROUP).checked_mul(4)?;
         blocks.checked_mul(BYTES)?.checked_add(groups)?.checked_add(4)
+    }
+
+    fn blocks(&self, bytes: usize) -> usize {
+        let groups = bytes.saturating_sub(4);
+        let whole = 4 + BYTES * GROUP;
+        groups / whole * GROUP + (groups % whole).saturating_sub(4) / BYTES
     }
 
     fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
@@ -251,6 +262,22 @@ mod tests {
         assert_eq!((f32_at(&bytes, 0), f32_at(&bytes, 4)), (2.0, 1.0));
         assert_eq!(bytes[8..12], [255, 0x0c, 0x87, 0x77]);
         assert_eq!(bytes[41..43], [0, 0xf7]);
+    }
+
+    #[test]
+    fn bytes_tell_how_many_blocks_they_are() {
+        for blocks in [1, 2, 255, 256, 257, 512, 600] {
+            let bytes = Nf4.bytes(blocks).unwrap();
+            assert_eq!(
+                (Nf4.blocks(bytes), Nf4.blocks(bytes - 1), Nf4.blocks(bytes + 32)),
+                (blocks, blocks - 1, blocks)
+            );
+        }
+        let x: Vec<f32> = (0..300 * LEN).map(|i| (i as f32).sin()).collect();
+        let bytes = quantize(Format::Nf4, &x).unwrap();
+        let widened = Format::Nf4.widen(&bytes);
+        assert_eq!(widened.len(), x.len());
+        assert!((0..x.len()).step_by(97).all(|i| widened[i] == Nf4.at(&bytes, i)));
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! Weights of safetensors files, memory-mapped: opened, checked and looked up by Hugging Face's full names.
 
+pub(super) mod bitsandbytes;
 mod header;
+mod stream;
 mod tensors;
+mod view;
 
 pub use header::Dtype;
+pub(super) use stream::{Entry, TensorFile};
 pub use tensors::{HostTensor, read_tensors, read_tensors_and_metadata, write_tensors};
+pub use view::View;
 
 use crate::{Error, Result};
 use header::Header;
@@ -12,7 +17,6 @@ use memmap2::Mmap;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,81 +24,6 @@ use std::sync::Arc;
 pub const WEIGHTS: &str = "model.safetensors";
 /// The file that tells which shard holds which weight.
 pub const INDEX: &str = "model.safetensors.index.json";
-
-/// One tensor of a file: its type, its shape, and its bytes, little-endian and row by row, not necessarily aligned.
-#[derive(Debug, Clone)]
-pub struct View {
-    /// The type of its numbers.
-    pub dtype: Dtype,
-    /// Its shape; empty for a single number.
-    pub shape: Vec<usize>,
-    bytes: Bytes,
-}
-
-/// Where a tensor's bytes are.
-#[derive(Debug, Clone)]
-enum Bytes {
-    /// In a mapped file, always within it.
-    Mapped(Arc<Mmap>, Range<usize>),
-    /// Here, because the file has them in another order.
-    Own(Arc<[u8]>),
-}
-
-/// Numbers that are looked through at a time.
-const PIECE: usize = 1 << 16;
-
-impl View {
-    /// A tensor whose bytes are a range of a mapped file.
-    pub fn mapped(dtype: Dtype, shape: Vec<usize>, map: Arc<Mmap>, range: Range<usize>) -> View {
-        View { dtype, shape, bytes: Bytes::Mapped(map, range) }
-    }
-
-    /// A tensor whose bytes are here.
-    pub(super) fn of(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> View {
-        View { dtype, shape, bytes: Bytes::Own(bytes.into()) }
-    }
-
-    /// The same tensor with other bytes.
-    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> View {
-        View { bytes: Bytes::Own(bytes.into()), ..self.clone() }
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        match &self.bytes {
-            Bytes::Mapped(map, range) => map.get(range.clone()).unwrap_or_default(),
-            Bytes::Own(bytes) => bytes,
-        }
-    }
-
-    /// The file and the place in it, where the bytes are there as they are.
-    pub fn place(&self) -> Option<(&Arc<Mmap>, &Range<usize>)> {
-        match &self.bytes {
-            Bytes::Mapped(map, range) => Some((map, range)),
-            Bytes::Own(_) => None,
-        }
-    }
-
-    /// The numbers, widened or narrowed to f32.
-    pub fn to_f32(&self) -> Vec<f32> {
-        self.dtype.to_f32(self.bytes())
-    }
-
-    /// The place of the first number that is infinite or none at all, if there is one.
-    pub fn first_not_finite(&self) -> Option<usize> {
-        let (numbers, bytes) = self.dtype.block();
-        let pieces = self.bytes().chunks(PIECE.div_ceil(numbers) * bytes);
-        let mut before = 0;
-        for piece in pieces {
-            let widened = self.dtype.to_f32(piece);
-            if let Some(place) = widened.iter().position(|number| !number.is_finite()) {
-                return Some(before + place);
-            }
-            before += widened.len();
-        }
-        None
-    }
-}
 
 /// The weights of a model's folder.
 #[derive(Debug, Clone)]
@@ -126,7 +55,7 @@ impl Checkpoint {
             })?;
             views.insert(name, view);
         }
-        Ok(Checkpoint { file: index, views })
+        Ok(Checkpoint { views: bitsandbytes::gather(&index, views)?, file: index })
     }
 
     /// Tensors by Hugging Face's names that come from a file of another kind.
@@ -136,12 +65,18 @@ impl Checkpoint {
 
     /// Opens one safetensors file of any name.
     pub fn open_file(file: &Path) -> Result<Checkpoint> {
-        Ok(Checkpoint { file: file.to_owned(), views: map_file(file)?.1 })
+        let views = bitsandbytes::gather(file, map_file(file)?.1)?;
+        Ok(Checkpoint { file: file.to_owned(), views })
     }
 
     /// The names of all tensors as the file has them, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.views.keys().map(String::as_str)
+    }
+
+    /// All tensors by the names that the file has for them, in alphabetical order.
+    pub(super) fn views(&self) -> impl Iterator<Item = (&str, &View)> {
+        self.views.iter().map(|(name, view)| (name.as_str(), view))
     }
 
     /// The tensor of that name. A file may leave out the first component of a name (checkpoints of a bare encoder say

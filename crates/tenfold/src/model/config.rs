@@ -37,6 +37,11 @@ impl Config {
         &self.file
     }
 
+    /// All keys.
+    pub fn keys(&self) -> &Map<String, Value> {
+        &self.keys
+    }
+
     /// The family. The oldest checkpoints, all-MiniLM-L6-v2 among them, name an architecture alone.
     pub fn model_type(&self) -> Result<String> {
         if let Some(name) = self.optional::<String>("model_type")? {

@@ -158,7 +158,9 @@ pub(super) fn turned(architecture: &str, name: &str, heads: [usize; 2]) -> Optio
 pub(super) fn reordered(view: &View, heads: usize, order: Order) -> Option<View> {
     let rows = *view.shape.first()?;
     let head = rows.checked_div(heads).filter(|head| head * heads == rows && head.is_multiple_of(2))?;
-    let row = view.bytes().len().checked_div(rows)?;
+    let view = if view.is_cuttable() { view.clone() } else { view.widened() };
+    let whole = view.bytes();
+    let row = whole.len().checked_div(rows)?;
     let from = |place: usize| {
         let (first, within) = (place / head * head, place % head);
         match order {
@@ -166,7 +168,7 @@ pub(super) fn reordered(view: &View, heads: usize, order: Order) -> Option<View>
             Order::Neighbours => first + within % 2 * (head / 2) + within / 2,
         }
     };
-    let bytes = (0..rows).flat_map(|place| &view.bytes()[from(place) * row..][..row]).copied().collect();
+    let bytes = (0..rows).flat_map(|place| &whole[from(place) * row..][..row]).copied().collect();
     Some(view.with_bytes(bytes))
 }
 
@@ -294,7 +296,7 @@ mod tests {
         let view =
             View::mapped(Dtype::U8, vec![8, 1], empty(), 0..0).with_bytes(vec![0, 2, 1, 3, 4, 6, 5, 7]);
         let halves = reordered(&view, 2, Order::Halves).unwrap();
-        assert_eq!(halves.bytes(), [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(*halves.bytes(), [0, 1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(reordered(&halves, 2, Order::Neighbours).unwrap().bytes(), view.bytes());
         assert!(reordered(&view, 3, Order::Halves).is_none());
     }

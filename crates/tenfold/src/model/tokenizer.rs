@@ -10,6 +10,8 @@ mod protobuf;
 mod sentencepiece;
 mod wordpiece;
 
+pub(super) use ggml::describe as describe_gguf;
+
 use super::Extents;
 use super::gguf::{self, Gguf, Metadata};
 use crate::guard;

@@ -1,6 +1,6 @@
 //! From a source's tensors to frozen weights in the format the study asks for.
 
-use super::checkpoint::{self, View};
+use super::checkpoint;
 use super::layer::{Linear, Norm, NormKind, Role, Site, Weight};
 use super::source::{Found, Source};
 use crate::error::{Error, Result};
@@ -35,8 +35,12 @@ impl<'a> Loader<'a> {
         Ok(Linear { site: Site { path, role, inputs, outputs, fan_in_fan_out: false }, weight, bias })
     }
 
-    /// The same for a weight that is stored \[inputs, outputs\].
+    /// The same for a weight that is stored \[inputs, outputs\], unless bitsandbytes has it, which puts a linear map in
+    /// the module's place and turns the weight.
     pub fn conv1d(&self, path: String, role: Role, [inputs, outputs]: [usize; 2]) -> Result<Linear> {
+        if self.source.stored(&format!("{path}.weight")).is_some_and(|view| view.is_four_bit()) {
+            return self.linear(path, role, [inputs, outputs], true);
+        }
         let weight = self.matrix(format!("{path}.weight"), inputs, outputs)?;
         let bias = Some(self.vector(format!("{path}.bias"), outputs)?);
         Ok(Linear { site: Site { path, role, inputs, outputs, fan_in_fan_out: true }, weight, bias })
@@ -100,18 +104,19 @@ impl<'a> Loader<'a> {
         }
         match found {
             Found::Stored(view) if own == Some(dtype) => {
-                self.check_finite(name, &view)?;
+                view.check_finite(self.source.file(), name)?;
                 Ok(match view.place() {
                     Some((map, range)) => {
                         let mapped = Mapped { map: map.clone(), range: range.clone(), dtype };
                         Tensor::mapped(&self.backend, shape, mapped)?
                     }
-                    None => Tensor::frozen(&self.backend, shape, dtype, view.bytes().to_vec())?,
+                    None => Tensor::frozen(&self.backend, shape, dtype, view.bytes().into_owned())?,
                 })
             }
             found => {
+                // One that is none would make every result one that is none.
                 if let Found::Stored(view) = &found {
-                    self.check_finite(name, view)?;
+                    view.check_finite(self.source.file(), name)?;
                 }
                 let tensor = Tensor::quantized(&self.backend, shape, dtype, found.to_f32());
                 tensor.map_err(|fault| match fault {
@@ -121,17 +126,6 @@ impl<'a> Loader<'a> {
                     }
                     fault => fault.into(),
                 })
-            }
-        }
-    }
-
-    /// Refuses numbers that are none: one would make every result one that is none.
-    fn check_finite(&self, name: &str, view: &View) -> Result<()> {
-        match view.first_not_finite() {
-            None => Ok(()),
-            Some(place) => {
-                let found = format!("an infinite one, or none, at place {place}");
-                Err(Error::malformed(self.source.file(), name, "finite numbers", found))
             }
         }
     }

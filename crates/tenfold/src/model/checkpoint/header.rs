@@ -5,7 +5,7 @@
 
 use crate::{Error, Result};
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use std::path::Path;
 const LONGEST_HEADER: usize = 100_000_000;
 
 /// The type of a tensor's numbers, by its name in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[allow(missing_docs)]
 pub enum Dtype {
@@ -32,7 +32,7 @@ pub enum Dtype {
     U16,
     U8,
     Bool,
-    /// Blocks of ggml; no safetensors file has them.
+    /// Blocks of ggml, which no safetensors file has, or NF4, which is several tensors there.
     #[serde(skip)]
     Blocks(tenfold_tensor::Dtype),
 }

@@ -1,8 +1,9 @@
 //! Small safetensors files, read and written whole: adapters and training state.
 
+use super::header::Dtype;
 use super::map_file;
+use super::stream::{Entry, Layout};
 use crate::{Error, Result, atomic};
-use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,35 +40,20 @@ pub fn write_tensors(
     tensors: &BTreeMap<String, HostTensor>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<()> {
-    let mut header = Map::new();
-    if !metadata.is_empty() {
-        header.insert("__metadata__".into(), json!(metadata));
-    }
-    let mut end = 0;
+    let mut entries = Vec::new();
     for (name, tensor) in tensors {
-        let count = tensor.shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-        if count != Some(tensor.data.len()) || name == "__metadata__" {
+        let entry = Entry { name: name.clone(), dtype: Dtype::F32, shape: tensor.shape.clone() };
+        if entry.bytes() != Some(tensor.data.len() * size_of::<f32>()) {
             let expected = format!("as many numbers as shape {:?} has", tensor.shape);
-            return Err(Error::malformed(
-                path,
-                format!("tensor {name}"),
-                expected,
-                tensor.data.len().to_string(),
-            ));
+            let found = tensor.data.len().to_string();
+            return Err(Error::malformed(path, format!("tensor {name}"), expected, found));
         }
-        let start = end;
-        end += tensor.data.len() * size_of::<f32>();
-        header.insert(
-            name.clone(),
-            json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [start, end]}),
-        );
+        entries.push(entry);
     }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    // The format's readers like the numbers aligned to 8 bytes; white space is part of the header.
-    header.resize(header.len().next_multiple_of(8), b' ');
+    // All are of one width and so in the order of their names.
+    let layout = Layout::new(path, entries, metadata)?;
     atomic::write_with(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
-        file.write_all(&header)?;
+        file.write_all(&layout.head)?;
         tensors
             .values()
             .flat_map(|tensor| &tensor.data)

@@ -1,9 +1,171 @@
+//! A model as a Hugging Face folder that Transformers loads: config.json, safetensors, the tokenizer's files.
+//!
+//! In f32, f16 and bf16 every tensor of floating-point numbers is in that format, as `model.to(dtype)` would have it;
+//! whole numbers stay. In nf4 the linear maps inside of the model are as bitsandbytes saves them
+//! (`checkpoint/bitsandbytes.rs`), heads, tables and rows that are no whole blocks in the format that the
+//! source has them in throughout, or else in f32. Tensors are read, brought into the format and written one at a time;
+//! files end at 5 GB, as Hugging Face's do.
+
+mod plan;
+#[cfg(test)]
+mod tests;
+mod words;
+
 use super::Written;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use std::path::Path;
+use crate::model::checkpoint::{Checkpoint, Entry, INDEX, TensorFile, WEIGHTS};
+use crate::model::config::Config;
+use crate::model::gguf::Gguf;
+use crate::model::{CONFIG, ggml, gguf_of};
+use crate::progress::{Event, Job, Progress};
+use plan::{Plan, Planned};
+use serde_json::{Map, json};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use tenfold_tensor::Dtype;
 
-pub(super) fn write(_dir: &Path, _format: Dtype, out: &Path, _progress: &dyn Progress) -> Result<Written> {
-    Err(Error::Unsupported { what: out.display().to_string(), why: "it is not written yet".into() })
+/// The bytes of tensors that one file holds at most, if each fits.
+const LARGEST_FILE: usize = 5_000_000_000;
+
+/// The model that is read.
+struct Original {
+    dir: PathBuf,
+    gguf: Option<Gguf>,
+    config: Config,
+    checkpoint: Checkpoint,
+}
+
+pub(super) fn write(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progress) -> Result<Written> {
+    write_in_files_of(LARGEST_FILE, dir, format, out, progress)
+}
+
+fn write_in_files_of(
+    largest: usize,
+    dir: &Path,
+    format: Dtype,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let name = free(out)?;
+    let original = Original::open(dir)?;
+    let plan = Plan::new(&original, format)?;
+    let made = Making::beside(out, &name)?;
+    let written = write_weights(&original, &plan, largest, (&made.folder, &name), progress)?;
+    words::write(&original, &plan, &made.folder)?;
+    made.put(out)?;
+    Ok(written)
+}
+
+impl Original {
+    fn open(dir: &Path) -> Result<Original> {
+        let gguf = gguf_of(dir)?;
+        let (config, checkpoint) = match &gguf {
+            Some(gguf) => ggml::open(gguf)?,
+            None => (Config::read(&dir.join(CONFIG))?, Checkpoint::open(dir)?),
+        };
+        let quantised = config.keys().get("quantization_config").filter(|value| !value.is_null());
+        if let Some(method) = quantised.map(|value| &value["quant_method"]).filter(|m| *m != "bitsandbytes") {
+            let expected = "weights as they are, or bitsandbytes";
+            return Err(config.fault("quantization_config, quant_method", expected, method));
+        }
+        Ok(Original { dir: dir.to_owned(), gguf, config, checkpoint })
+    }
+}
+
+/// The name of a folder that is not there yet, or empty.
+fn free(out: &Path) -> Result<String> {
+    let entries = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Error::io("write a folder at", out)(error)),
+    };
+    match (entries, out.file_name()) {
+        (None, Some(name)) => Ok(name.to_string_lossy().into_owned()),
+        (Some(_), _) => {
+            Err(Error::malformed(out, "the folder", "none, or an empty one", "one with files in it"))
+        }
+        (None, None) => Err(Error::malformed(out, "the path", "the name of a folder", "none")),
+    }
+}
+
+/// A folder in the making, gone if it is not finished.
+struct Making {
+    folder: PathBuf,
+}
+
+impl Making {
+    fn beside(out: &Path, name: &str) -> Result<Making> {
+        let folder = out.with_file_name(format!(".{name}.{}.{}.tmp", std::process::id(), Job::new().0));
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        Ok(Making { folder })
+    }
+
+    /// Moves it to its place, in one step.
+    fn put(self, out: &Path) -> Result<()> {
+        fs::rename(&self.folder, out).map_err(Error::io("write", out))
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        // What was moved away is not there any more; what cannot be removed is in nobody's way.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// All tensors, in one file or several.
+fn write_weights(
+    original: &Original,
+    plan: &Plan,
+    largest: usize,
+    (folder, name): (&Path, &str),
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let files = files(&plan.tensors, largest);
+    let total = plan.tensors.iter().map(Planned::bytes).sum::<usize>();
+    let (job, title) = (Job::new(), format!("writing {name}"));
+    progress.event(Event::Started { job, title, unit: "bytes", total: Some(total as u64) });
+    let (mut written, mut done, mut index) = (Written::default(), 0, Map::new());
+    for (number, tensors) in files.iter().enumerate() {
+        let file_name = match files.len() {
+            1 => WEIGHTS.to_owned(),
+            count => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
+        };
+        let entries: Vec<Entry> = tensors.iter().flat_map(Planned::entries).collect();
+        index.extend(entries.iter().map(|entry| (entry.name.clone(), json!(file_name))));
+        let mut file = TensorFile::create(&folder.join(&file_name), entries)?;
+        for tensor in *tensors {
+            if progress.stop_requested() {
+                return Err(Error::Interrupted);
+            }
+            for (entry, content) in tensor.entries().iter().zip(tensor.contents(original.checkpoint.file())?)
+            {
+                file.put(&entry.name, &content)?;
+            }
+            written.count(&tensor.format(), tensor.bytes(), tensor.bytes_before());
+            done += tensor.bytes();
+            progress.event(Event::Advanced { job, done: done as u64, note: tensor.name.clone() });
+        }
+        file.finish()?;
+    }
+    if files.len() > 1 {
+        words::put(folder, INDEX, &json!({"metadata": {"total_size": total}, "weight_map": index}))?;
+    }
+    progress.event(Event::Finished { job, note: String::new() });
+    Ok(written)
+}
+
+/// The tensors of each file, in order: a file ends before the tensor that would make it too large.
+fn files(tensors: &[Planned], largest: usize) -> Vec<&[Planned]> {
+    let (mut files, mut start, mut size) = (Vec::new(), 0, 0);
+    for (place, tensor) in tensors.iter().enumerate() {
+        if size > 0 && size + tensor.bytes() > largest {
+            files.push(&tensors[start..place]);
+            (start, size) = (place, 0);
+        }
+        size += tensor.bytes();
+    }
+    files.push(&tensors[start..]);
+    files
 }

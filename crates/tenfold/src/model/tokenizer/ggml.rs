@@ -20,14 +20,14 @@ const MERGES: &str = "tokenizer.ggml.merges";
 const ENDS_OF_TURN: [&str; 4] = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"];
 
 /// A tokenizer.json, and what it has no place for.
-pub(super) struct Described {
-    pub(super) json: Vec<u8>,
-    pub(super) bos: Option<u32>,
-    pub(super) eos: Vec<u32>,
+pub(in crate::model) struct Described {
+    pub(in crate::model) json: Vec<u8>,
+    pub(in crate::model) bos: Option<u32>,
+    pub(in crate::model) eos: Vec<u32>,
 }
 
 /// The tokenizer that the metadata describe.
-pub(super) fn describe(metadata: &Metadata) -> Result<Described> {
+pub(in crate::model) fn describe(metadata: &Metadata) -> Result<Described> {
     let vocabulary = Vocabulary::read(metadata)?;
     let parts = match metadata.string("tokenizer.ggml.model")? {
         "gpt2" => vocabulary.byte_level()?,

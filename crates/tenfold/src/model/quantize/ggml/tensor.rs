@@ -42,10 +42,10 @@ impl Planned {
             })?),
         };
         let view = turned.as_ref().unwrap_or(&self.view);
-        let (numbers, bytes) = view.dtype.block();
-        let pieces = view.bytes().chunks(PIECE / numbers * bytes);
+        let bytes = view.bytes();
+        let mut pieces = bytes.chunks(view.piece_bytes(PIECE));
         if ggml::dtype(self.format) == view.dtype {
-            return pieces.into_iter().try_for_each(put);
+            return pieces.try_for_each(put);
         }
         let format = engine(self.format);
         for piece in pieces {
