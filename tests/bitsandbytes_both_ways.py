@@ -4,13 +4,13 @@
     python tests/bitsandbytes_both_ways.py MODEL --save OUT
 
 Needs torch, transformers, accelerate, bitsandbytes, safetensors. MODEL is a Hugging Face folder or a GGUF file of a language
-model or an encoder. Ours: the folder in nf4 gives the logits of its matrices widened, in f32, to 1e-5 of the largest; those in f32 and bf16
+model or an encoder, its tokenizer with it. Ours: the folder in nf4 gives the logits of its matrices widened, in f32, to 1e-5 of the largest; those in f32 and bf16
 load with the numbers they hold; with --golden (of a GGUF file's tests) log-probabilities, token ids and the chat template
 are those of the figures. Theirs: what Transformers quantises and saves is read with the numbers that bitsandbytes widens, bit for bit.
 --save writes such a folder and the widened numbers (widened.safetensors): crates/tenfold/tests/golden/bitsandbytes
 was written with bitsandbytes 0.50.2.
 """
-import argparse, json, pathlib, subprocess, sys, tempfile
+import argparse, json, pathlib, shutil, subprocess, sys, tempfile
 import bitsandbytes as bnb, torch, transformers as tf
 from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
 from safetensors.torch import load_file, save_file
@@ -101,6 +101,8 @@ check("bf16: rounded as PyTorch does", all(torch.equal(rounded[name], x.bfloat16
 for double in (True, False):
     name = "their nf4, " + ("double" if double else "plain")
     expected = theirs(f32, home / name, double)
+    for file in [f for f in f32.iterdir() if f.name.startswith(("tokenizer", "vocab", "merges", "spiece"))]:
+        shutil.copy(file, home / name)  # Without them it is no model that the command would take.
     read = load_file(quantize(home / name, "f32", home / f"{name}, widened") / "model.safetensors")
     prefix = "" if set(expected) <= set(read) else model.base_model_prefix + "."
     check(f"{name}: read bit for bit", equal(read, {prefix + n: turned(n, x).contiguous() for n, x in expected.items()}), f"{len(expected)} matrices")
