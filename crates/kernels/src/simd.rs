@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 pub enum Level {
     /// What the compilation target guarantees: SSE2 on x86-64, NEON on AArch64.
     Scalar,
-    /// AVX2 and FMA, 8 lanes.
+    /// AVX2, FMA and F16C, 8 lanes.
     Avx2,
     /// AVX-512 F, VL, DQ and BW, 16 lanes.
     Avx512,
@@ -54,7 +54,9 @@ fn detected() -> Level {
 
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Level {
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let avx2 = is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c");
     let avx512 = is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512dq")

@@ -51,7 +51,7 @@ fn frozen(c: &mut Criterion) {
             continue;
         };
         let weight = Matrix::new(Elements::new(format, len, &bytes), outputs, inputs);
-        for rows in [1, 64, 1000] {
+        for rows in [1, 4, 64, 1000] {
             group.throughput(Throughput::Elements((2 * rows * len) as u64));
             for (direction, weight) in [("forward", weight.t()), ("gradient", weight)] {
                 let (x, mut out) = (values(rows * weight.rows), vec![0.0; rows * weight.cols]);

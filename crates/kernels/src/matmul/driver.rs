@@ -1,6 +1,7 @@
 //! Decides the roles of the operands and how the work is cut, packs, and spreads the tiles over threads.
 
 use super::block::{self, KC, Left, Out, Right};
+use super::few::Few;
 use super::pack::{Source, with_scratch};
 use super::tile::Shape;
 use crate::parallel::{self, Shared};
@@ -67,9 +68,12 @@ pub(super) fn run(
     let level = level();
     let shape = Shape::of(level);
     let n = right.lanes;
+    let spread = left.lanes * n * left.k >= SMALL && rayon::current_num_threads() > 1;
+    if let Some(few) = Few::of(level, alpha, &left, &right, bias, accumulate) {
+        return few.run(spread, out);
+    }
     let bias = bias.map_or(std::ptr::null(), |b| b.as_ptr());
     let out = Out { ptr: out.as_mut_ptr(), row: n, col: 1, alpha, accumulate, exchanged: false, bias };
-    let spread = left.lanes * n * left.k >= SMALL && rayon::current_num_threads() > 1;
     let scatter = (left.lanes * n) as f64;
     let exchange = cost(&shape, &right, &left) + scatter < cost(&shape, &left, &right);
     let (left, right, out) = if exchange {

@@ -7,6 +7,7 @@
 
 pub(crate) mod block;
 mod driver;
+mod few;
 mod lanes;
 pub(crate) mod pack;
 pub(crate) mod tile;

@@ -160,3 +160,29 @@ fn threads_do_not_matter() {
         });
     }
 }
+
+/// Whatever is done for few rows: a row is the same alone, among a few and among many.
+#[test]
+fn a_row_has_the_same_bits_in_any_company() {
+    const MANY: usize = 30;
+    on_every_level(|| {
+        for (n, k) in [(16, 8), (37, 384), (70, 768), (150, 13), (16, 1600)] {
+            let (x, bias, before) = (values(1, MANY * k), values(2, n), values(3, MANY * n));
+            for format in Format::ALL.into_iter().filter(|format| format.bytes(k).is_some()) {
+                let bytes = stored(format, n * k);
+                let weight = Matrix::new(Elements::new(format, n * k, &bytes), n, k).t();
+                for (bias, accumulate) in [(None, false), (Some(&bias[..]), false), (Some(&bias[..]), true)] {
+                    let product = |rows: usize| {
+                        let mut out = before[..rows * n].to_vec();
+                        matmul(0.7, Matrix::f32(&x[..rows * k], rows, k), weight, bias, accumulate, &mut out);
+                        out.iter().map(|x| x.to_bits()).collect::<Vec<_>>()
+                    };
+                    let many = product(MANY);
+                    for rows in 1..10 {
+                        assert!(product(rows) == many[..rows * n], "{rows}x{n}x{k} {}", format.name());
+                    }
+                }
+            }
+        }
+    });
+}
