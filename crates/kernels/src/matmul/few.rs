@@ -145,34 +145,32 @@ mod x86 {
     ) {
         // SAFETY: squares of 8 terms lie inside of the buffer's rows, and `p` is a term of every row of `left`.
         unsafe {
-            let mut chains = [[_mm256_setzero_ps(); LANES / 8]; M];
-            for (chains, sums) in chains.iter_mut().zip(sums.iter()) {
-                *chains = std::array::from_fn(|g| _mm256_loadu_ps(sums[8 * g..].as_ptr()));
-            }
+            let mut chains: [[__m256; M]; LANES / 8] =
+                std::array::from_fn(|g| std::array::from_fn(|i| _mm256_loadu_ps(sums[i][8 * g..].as_ptr())));
             let whole = terms / 8 * 8;
             for p in (0..whole).step_by(8) {
-                for g in 0..LANES / 8 {
+                for (g, chains) in chains.iter_mut().enumerate() {
                     let square = turned(buffer.as_ptr().add(8 * g * RUN + p));
                     for (q, terms) in square.into_iter().enumerate() {
-                        for i in 0..M {
-                            let x = _mm256_broadcast_ss(left[i].get_unchecked(p + q));
-                            chains[i][g] = _mm256_fmadd_ps(x, terms, chains[i][g]);
+                        for (chain, left) in chains.iter_mut().zip(left) {
+                            let x = _mm256_broadcast_ss(left.get_unchecked(p + q));
+                            *chain = _mm256_fmadd_ps(x, terms, *chain);
                         }
                     }
                 }
             }
             for p in whole..terms {
                 let column: [f32; LANES] = std::array::from_fn(|j| buffer[j * RUN + p]);
-                for i in 0..M {
-                    let x = _mm256_broadcast_ss(left[i].get_unchecked(p));
-                    for g in 0..LANES / 8 {
-                        let terms = _mm256_loadu_ps(column[8 * g..].as_ptr());
-                        chains[i][g] = _mm256_fmadd_ps(x, terms, chains[i][g]);
+                for (g, chains) in chains.iter_mut().enumerate() {
+                    let terms = _mm256_loadu_ps(column[8 * g..].as_ptr());
+                    for (chain, left) in chains.iter_mut().zip(left) {
+                        let x = _mm256_broadcast_ss(left.get_unchecked(p));
+                        *chain = _mm256_fmadd_ps(x, terms, *chain);
                     }
                 }
             }
-            for (chains, sums) in chains.iter().zip(sums) {
-                for (g, chain) in chains.iter().enumerate() {
+            for (g, chains) in chains.iter().enumerate() {
+                for (chain, sums) in chains.iter().zip(sums.iter_mut()) {
                     _mm256_storeu_ps(sums[8 * g..].as_mut_ptr(), *chain);
                 }
             }
