@@ -1,11 +1,12 @@
-//! Whatever bytes a safetensors file is made of, opening it and widening its numbers is an error or an answer.
+//! Whatever bytes a safetensors file is made of, opening it and widening its numbers is an error or an answer, those of
+//! bitsandbytes' matrices in 4 bits among them.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 use tempfile::TempDir;
-use tenfold::model::checkpoint::read_tensors;
+use tenfold::model::checkpoint::{Checkpoint, read_tensors};
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a temporary folder"));
 
@@ -15,6 +16,13 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(tensors) = read_tensors(&path) {
         for tensor in tensors.values() {
             assert_eq!(tensor.shape.iter().product::<usize>(), tensor.data.len());
+        }
+    }
+    if let Ok(checkpoint) = Checkpoint::open_file(&path) {
+        for name in checkpoint.names() {
+            let view = checkpoint.get(name).expect("a tensor that was named");
+            assert_eq!(view.len(), view.to_f32().len());
+            let _ = view.first_not_finite();
         }
     }
 });
