@@ -12,6 +12,8 @@ mod wordpiece;
 
 pub(super) use ggml::describe as describe_gguf;
 
+pub(super) use ggml::SPECIAL;
+
 use super::Extents;
 use super::gguf::{self, Gguf, Metadata};
 use crate::guard;

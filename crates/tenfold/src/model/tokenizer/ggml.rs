@@ -11,6 +11,18 @@ use super::wordpiece;
 use crate::model::gguf::Metadata;
 use crate::{Error, Result};
 
+/// Special tokens by Hugging Face's name and GGUF's.
+pub(in crate::model) const SPECIAL: [(&str, &str); 7] = [
+    ("bos_token", "bos"),
+    ("eos_token", "eos"),
+    ("unk_token", "unknown"),
+    // The key is spelled so.
+    ("sep_token", "seperator"),
+    ("pad_token", "padding"),
+    ("cls_token", "cls"),
+    ("mask_token", "mask"),
+];
+
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const SCORES: &str = "tokenizer.ggml.scores";
 const TYPES: &str = "tokenizer.ggml.token_type";

@@ -3,26 +3,15 @@
 use super::{Original, Plan};
 use crate::atomic;
 use crate::error::{Error, Result};
+use crate::model::CONFIG;
 use crate::model::gguf::{Gguf, Metadata};
-use crate::model::{CONFIG, tokenizer};
+use crate::model::tokenizer::{self, SPECIAL};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
 
 /// Ends of files that are copied; those of weights are not among them, nor are README and licence without an end.
 const COPIED: [&str; 5] = ["json", "jinja", "txt", "model", "md"];
-
-/// Special tokens by Hugging Face's name and GGUF's.
-const SPECIAL: [(&str, &str); 7] = [
-    ("bos_token", "bos"),
-    ("eos_token", "eos"),
-    ("unk_token", "unknown"),
-    // The key is spelled so.
-    ("sep_token", "seperator"),
-    ("pad_token", "padding"),
-    ("cls_token", "cls"),
-    ("mask_token", "mask"),
-];
 
 /// Writes all files but the weights.
 pub(super) fn write(original: &Original, plan: &Plan, folder: &Path) -> Result<()> {

@@ -101,17 +101,7 @@ impl<'a> Source<'a> {
             (TOKENS.to_owned(), Value::Array(Array::Strings(tokens))),
             (TYPES.to_owned(), Value::Array(Array::I32(types))),
         ]);
-        let named = [
-            ("bos_token", "bos"),
-            ("eos_token", "eos"),
-            ("unk_token", "unknown"),
-            // The key is spelled so.
-            ("sep_token", "seperator"),
-            ("pad_token", "padding"),
-            ("cls_token", "cls"),
-            ("mask_token", "mask"),
-        ];
-        for (name, part) in named {
+        for (name, part) in super::SPECIAL {
             let id = self.config.token(name).and_then(|token| self.own.token_id(token));
             keys.extend(id.map(|id| id_key(part, id)));
         }
