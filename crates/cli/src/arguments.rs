@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tenfold::bytes::Bytes;
+use tenfold::train::TrainSettings;
 
 /// Which fine-tuning method should I use for my model, my data and my hardware?
 ///
@@ -218,6 +219,9 @@ pub struct BenchTrain {
     /// Optimizer steps
     #[arg(long, default_value_t = 6)]
     pub steps: usize,
+    /// Tokens that go through the model at a time; 0: all of a step's
+    #[arg(long, default_value_t = TrainSettings::default().pass_tokens)]
+    pub pass_tokens: usize,
     /// Compute blocks again in the backward pass instead of keeping them
     #[arg(long)]
     pub gradient_checkpointing: bool,

@@ -141,25 +141,29 @@ fn the_dry_account_is_that_of_the_processor_to_the_byte() {
 }
 
 #[test]
-fn a_limit_leads_to_recomputation_then_to_smaller_passes_then_to_a_refusal() {
+fn a_limit_leads_to_smaller_passes_then_to_recomputation_then_to_a_refusal() {
     let place = place("roberta");
     let lora = tenfold::adapter::method("lora").unwrap();
     let (model, rows) = (place.load(&Dry::new(), Dtype::F32), place.rows());
     let subject = subject(&*model, lora, &rows);
     let needs = |train: &TrainSettings| train::total(&train::foresee(&subject, train).unwrap());
     let fit = |limit: u64| train::fit(&subject, &settings(false), Bytes(limit));
-    let (whole, recomputed) = (needs(&settings(false)), needs(&settings(true)));
-    let halved = TrainSettings { batch_size: 4, gradient_accumulation_steps: 2, ..settings(true) };
-    let halves = needs(&halved);
-    assert!(halves < recomputed && recomputed < whole, "{halves} {recomputed} {whole}");
+    let whole = needs(&settings(false));
     let fitted = fit(whole).unwrap();
     assert_eq!((fitted.train, fitted.changed), (settings(false), None));
     let fitted = fit(whole - 1).unwrap();
-    assert_eq!(fitted.train, settings(true));
+    let tokens: usize = (0..8).map(|row| rows.longest(8).tokens(row)).sum();
+    assert_eq!(fitted.train, TrainSettings { pass_tokens: tokens / 2, ..settings(false) });
+    assert!(fitted.changed.unwrap().contains("each pass holds"));
+    let longest = rows.tokens(rows.len() - 1);
+    let single = needs(&TrainSettings { pass_tokens: longest, ..settings(false) });
+    let fitted = fit(single).unwrap();
+    assert!(fitted.train.pass_tokens < 2 * longest && !fitted.train.gradient_checkpointing);
+    let again = needs(&TrainSettings { pass_tokens: longest, ..settings(true) });
+    assert!(again < single && single < whole, "{again} {single} {whole}");
+    let fitted = fit(again).unwrap();
+    assert!(fitted.train.pass_tokens < 2 * longest && fitted.train.gradient_checkpointing);
     assert!(fitted.changed.unwrap().contains("computed again"));
-    let fitted = fit(recomputed - 1).unwrap();
-    assert_eq!(fitted.train, halved);
-    assert_eq!(fitted.train.rows_per_step(), 8);
     match fit(train::PROCESS_BYTES).unwrap_err() {
         error @ Error::Memory { .. } => {
             let words = error.to_string();

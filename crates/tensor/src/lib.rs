@@ -13,6 +13,7 @@ mod cpu;
 mod dry;
 pub mod error;
 mod host;
+mod kept;
 mod linear_loss;
 pub mod memory;
 mod operations;

@@ -4,6 +4,7 @@ use crate::autograd::{self, Gradients, Trace, records};
 use crate::backend::Backend;
 use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::error::{Error, Result, check};
+use crate::kept::{Kept, Recipe};
 use crate::memory::Class;
 use std::sync::Arc;
 use tenfold_kernels::elements::quantize;
@@ -15,6 +16,7 @@ pub struct Tensor {
     buffer: Arc<Buffer>,
     shape: Vec<usize>,
     trace: Option<Arc<Trace>>,
+    recipe: Option<Arc<Recipe>>,
 }
 
 impl Tensor {
@@ -79,7 +81,7 @@ impl Tensor {
         shape: Vec<usize>,
         trace: Option<Arc<Trace>>,
     ) -> Tensor {
-        Tensor { backend, buffer, shape, trace }
+        Tensor { backend, buffer, shape, trace, recipe: None }
     }
 
     /// Its extents.
@@ -176,7 +178,22 @@ impl Tensor {
     ) -> Tensor {
         let traced = records(inputs.iter().any(|trace| trace.is_some()));
         let trace = traced.then(|| Trace::operation(backward));
-        Tensor { backend: backend.clone(), buffer, shape, trace }
+        Tensor { backend: backend.clone(), buffer, shape, trace, recipe: None }
+    }
+
+    /// The same tensor, of which later operations hold on to the recipe. What is not traced is held by nobody else,
+    /// and stays as it is.
+    pub(crate) fn by(self, recipe: Arc<Recipe>) -> Tensor {
+        let recipe = self.trace.is_some().then_some(recipe);
+        Tensor { recipe, ..self }
+    }
+
+    /// What a backward pass holds on to, to have the numbers again.
+    pub(crate) fn keep(&self) -> Kept {
+        match &self.recipe {
+            Some(recipe) => Kept::Recipe(recipe.clone()),
+            None => Kept::Numbers(self.buffer.clone()),
+        }
     }
 
     pub(crate) fn require_f32(&self, operation: &'static str) -> Result<()> {

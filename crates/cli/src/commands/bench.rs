@@ -71,6 +71,7 @@ fn train_request(options: &BenchTrain, dashboard: &Dashboard) -> Result<TrainReq
         steps: options.steps,
         train: TrainSettings {
             batch_size: options.batch,
+            pass_tokens: options.pass_tokens,
             gradient_checkpointing: options.gradient_checkpointing,
             memory_limit: options.memory_limit,
             ..TrainSettings::default()
@@ -111,7 +112,11 @@ fn settings(set: &[String]) -> Result<Map<String, Value>> {
 fn show_train(report: &TrainReport) -> Result<()> {
     let recomputed = if report.gradient_checkpointing { ", blocks recomputed" } else { "" };
     show_setting(&report.setting, false)?;
-    say!("  {} × {} rows a step{recomputed}", report.gradient_accumulation_steps, report.batch_size)?;
+    let passes = match report.pass_tokens {
+        0 => "one pass".to_owned(),
+        tokens => format!("passes of {tokens} tokens"),
+    };
+    say!("  {} rows a step, {passes}{recomputed}", report.batch_size)?;
     if let Some(changed) = &report.changed {
         say!("  {changed}")?;
     }

@@ -38,10 +38,10 @@ pub struct TrainReport {
     pub setting: Setting,
     /// Trained numbers.
     pub trainable_parameters: u64,
-    /// Rows of a pass.
+    /// Rows of a step.
     pub batch_size: usize,
-    /// Passes of a step.
-    pub gradient_accumulation_steps: usize,
+    /// Tokens of a pass at the most; 0: a step is one pass.
+    pub pass_tokens: usize,
     /// Whether blocks were computed again.
     pub gradient_checkpointing: bool,
     /// What the limit of memory changed.
@@ -112,7 +112,7 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
         setting: tuned.setting(&*model),
         trainable_parameters: tuning.len() as u64,
         batch_size: settings.batch_size,
-        gradient_accumulation_steps: settings.gradient_accumulation_steps,
+        pass_tokens: settings.pass_tokens,
         gradient_checkpointing: settings.gradient_checkpointing,
         changed: fitted.changed,
         tokens_per_step,

@@ -12,7 +12,7 @@ mod template;
 
 pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode, encode_answers};
 pub use length::{LengthReport, Spread};
-pub use pack::micro_batches;
+pub use pack::{fill, micro_batches};
 pub(crate) use template::Template;
 
 use super::{hexadecimal, put_count, put_text};

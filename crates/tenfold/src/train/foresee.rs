@@ -2,6 +2,7 @@
 
 use super::features::Features;
 use super::optimizer::Optimizer;
+use super::order::Order;
 use super::rows::{Rows, Source};
 use super::settings::TrainSettings;
 use super::trainer::pass;
@@ -53,8 +54,10 @@ pub struct Fitted {
 pub fn foresee(subject: &Subject, train: &TrainSettings) -> Result<Usage> {
     let backend = subject.model.word_embeddings().tensor.backend();
     backend.ledger().reset_peak();
-    let passes = train.gradient_accumulation_steps.min(2);
-    let tuning = rehearse(subject, train, [STEPS, passes], || ())?;
+    let pass = fullest(subject.rows, train);
+    let alone = pass.len() == subject.rows.len() || pass.len() == train.rows_per_step();
+    let passes = vec![pass; if alone { 1 } else { 2 }];
+    let tuning = rehearse(subject, train, STEPS, &passes, || ())?;
     let mut usage = backend.ledger().peak();
     if !subject.keeps_base && tuning.trains_all_of(subject.model) {
         usage.bytes[Class::Base as usize] = 0;
@@ -62,47 +65,70 @@ pub fn foresee(subject: &Subject, train: &TrainSettings) -> Result<Usage> {
     Ok(usage)
 }
 
-/// The matrix products of an optimizer step, and how often each is done; `tally` is that of the model's backend.
+/// The matrix products of the first optimizer step, and how often each is done; `tally` is that of the model's backend.
 pub fn products(subject: &Subject, train: &TrainSettings, tally: &Tally) -> Result<Vec<(Product, u64)>> {
-    rehearse(subject, train, [1, 1], || drop(tally.take()))?;
-    let passes = train.gradient_accumulation_steps as u64;
-    Ok(tally.take().into_iter().map(|(product, count)| (product, count * passes)).collect())
+    let passes = Order::new(train, subject.rows, 0).passes(0);
+    rehearse(subject, train, 1, &passes, || drop(tally.take()))?;
+    Ok(tally.take())
 }
 
-/// Goes through so many steps of so many passes over the longest rows, the first of them once `ready` was told.
+/// The rows of the largest pass that training can come to: of those neighbours in length that fit in one, the ones
+/// with the most tokens.
+fn fullest(rows: &Rows, train: &TrainSettings) -> Vec<usize> {
+    let limit = |tokens: usize| if tokens == 0 { usize::MAX } else { tokens };
+    let most = limit(train.pass_tokens).min(limit(train.max_tokens));
+    let count = if train.max_tokens > 0 { rows.len() } else { train.batch_size };
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|row| Reverse(rows.tokens(*row)));
+    let (mut best, mut end, mut tokens) = ((0, 0..0), 0, 0);
+    for first in 0..order.len() {
+        while end < order.len().min(first + count)
+            && (end == first || tokens + rows.tokens(order[end]) <= most)
+        {
+            tokens += rows.tokens(order[end]);
+            end += 1;
+        }
+        if tokens > best.0 {
+            best = (tokens, first..end);
+        }
+        tokens -= rows.tokens(order[first]);
+    }
+    order[best.1].to_vec()
+}
+
+/// Goes through so many steps of these passes each, the first of them once `ready` was told.
 fn rehearse(
     subject: &Subject,
     train: &TrainSettings,
-    [steps, passes]: [usize; 2],
+    steps: usize,
+    passes: &[Vec<usize>],
     ready: impl FnOnce(),
 ) -> Result<Tuning> {
     let backend = subject.model.word_embeddings().tensor.backend();
     let context = Context { model: subject.model, backend, seed: 0, tokenize: subject.tokenize };
     let tuning = Tuning::new(subject.method, subject.settings, &context, subject.labels)?;
     let evaluation = Forward::evaluation(&tuning);
-    let batch = train.batch_size.min(subject.rows.len());
-    let rows = subject.rows.longest(if evaluation.leaves_features_alone() { usize::MAX } else { batch });
-    let source = Source::new(subject.model, &rows);
+    let source = Source::new(subject.model, subject.rows);
     let source = source.cache_features(&evaluation, &Features::default(), || Ok(()))?;
     let mut optimizer = Optimizer::new(backend, tuning.parameters(), train)?.clip(train.max_grad_norm);
-    let picks: Vec<usize> = (0..batch).collect();
+    let labels = passes.iter().map(|picks| subject.rows.label_count(picks)).sum();
     ready();
     for _ in 0..steps {
-        for _ in 0..passes {
+        for picks in passes {
             let forward = Forward::training(&tuning, 0).recomputing(train.gradient_checkpointing);
-            pass(&source, &forward, &picks, train, passes * rows.label_count(&picks))?;
+            pass(&source, &forward, picks, train, labels)?;
         }
         optimizer.step(0.0)?;
     }
     Ok(tuning)
 }
 
-/// The first way of training that stays within `limit` bytes of the whole process: as `train` says; with blocks computed
-/// again in the backward pass; and that in smaller passes with as many rows to each optimizer step. The loss is the same
-/// up to rounding and dropout's masks. Refuses, before anything is trained, if none does.
+/// The first way of training that stays within `limit` bytes of the whole process: as `train` says; in smaller passes,
+/// down to single rows; and with blocks computed again in the backward pass. Each step learns from the same rows: the loss
+/// is the same up to rounding and dropout's masks. Refuses, before anything is trained, if none does.
 pub fn fit(subject: &Subject, train: &TrainSettings, limit: Bytes) -> Result<Fitted> {
     let mut least = Usage::default();
-    for train in ways(train) {
+    for train in ways(subject.rows, train) {
         let foreseen = foresee(subject, &train.settings)?;
         if total(&foreseen) <= limit.0 {
             let fits = |how: String| {
@@ -126,33 +152,34 @@ struct Way {
     changed: Option<String>,
 }
 
-fn ways(train: &TrainSettings) -> impl Iterator<Item = Way> {
+/// Ways to do with less and less memory; computing blocks again costs more time than smaller passes do.
+fn ways(rows: &Rows, train: &TrainSettings) -> Vec<Way> {
     let as_is = TrainSettings { memory_limit: None, ..train.clone() };
-    let recomputing = TrainSettings { gradient_checkpointing: true, ..as_is.clone() };
-    let word = "blocks are computed again in the backward pass";
-    let first = (!train.gradient_checkpointing)
-        .then(|| Way { settings: recomputing.clone(), changed: Some(word.into()) });
-    let smaller = divisors_below(train.batch_size).map(move |size| {
-        let times = recomputing.rows_per_step() / size;
-        let settings =
-            TrainSettings { batch_size: size, gradient_accumulation_steps: times, ..recomputing.clone() };
-        let changed = format!("{word}, and each optimizer step is made of {times} passes of {size} rows");
-        Way { settings, changed: Some(changed) }
-    });
-    [Way { settings: as_is, changed: None }].into_iter().chain(first).chain(smaller)
-}
-
-/// The proper divisors of a number, largest first.
-fn divisors_below(number: usize) -> impl Iterator<Item = usize> {
-    let mut divisors: Vec<usize> = (1..)
-        .take_while(|small| small * small <= number)
-        .filter(|small| number.is_multiple_of(*small))
-        .flat_map(|small| [small, number / small])
-        .filter(|divisor| *divisor < number)
-        .collect();
-    divisors.sort_unstable_by_key(|divisor| Reverse(*divisor));
-    divisors.dedup();
-    divisors.into_iter()
+    let pass: usize = fullest(rows, train).into_iter().map(|row| rows.tokens(row)).sum();
+    let longest = (0..rows.len()).map(|row| rows.tokens(row)).max().unwrap_or(0);
+    let halves: Vec<usize> =
+        std::iter::successors(Some(pass), |tokens| (*tokens > longest).then(|| (tokens / 2).max(longest)))
+            .skip(1)
+            .collect();
+    let recomputes: &[bool] = if train.gradient_checkpointing { &[true] } else { &[false, true] };
+    let mut ways = Vec::new();
+    for recompute in recomputes {
+        let gradient_checkpointing = *recompute;
+        let again = gradient_checkpointing && !train.gradient_checkpointing;
+        let again = again.then(|| "blocks are computed again in the backward pass".to_owned());
+        ways.push(Way {
+            settings: TrainSettings { gradient_checkpointing, ..as_is.clone() },
+            changed: again.clone(),
+        });
+        for tokens in &halves {
+            let smaller = format!("each pass holds {tokens} tokens at the most");
+            ways.push(Way {
+                settings: TrainSettings { gradient_checkpointing, pass_tokens: *tokens, ..as_is.clone() },
+                changed: Some(again.iter().cloned().chain([smaller]).collect::<Vec<_>>().join(", and ")),
+            });
+        }
+    }
+    ways
 }
 
 fn parts(usage: &Usage) -> String {
@@ -182,15 +209,37 @@ fn help(usage: &Usage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tokenizer::Encoding;
+    use crate::train::Target;
+
+    fn rows(lengths: &[usize]) -> Rows {
+        let row = |len: &usize| Encoding { ids: vec![1; *len], type_ids: vec![0; *len], truncated: false };
+        Rows::of(lengths.iter().map(row).collect(), vec![Target::Label(0); lengths.len()])
+    }
 
     #[test]
-    fn smaller_passes_keep_the_rows_of_a_step() {
-        let train =
-            TrainSettings { batch_size: 12, gradient_accumulation_steps: 3, ..TrainSettings::default() };
-        let ways: Vec<Way> = ways(&train).collect();
-        let sizes: Vec<usize> = ways.iter().map(|way| way.settings.batch_size).collect();
-        assert_eq!(sizes, [12, 12, 6, 4, 3, 2, 1]);
-        assert!(ways.iter().all(|way| way.settings.rows_per_step() == 36));
-        assert!(!ways[0].settings.gradient_checkpointing && ways[1].settings.gradient_checkpointing);
+    fn passes_grow_smaller_before_blocks_are_computed_again() {
+        let rows = rows(&[10, 90, 40, 100]);
+        let train = TrainSettings { batch_size: 12, pass_tokens: 0, ..TrainSettings::default() };
+        let ways = ways(&rows, &train);
+        let passes: Vec<_> =
+            ways.iter().map(|way| (way.settings.gradient_checkpointing, way.settings.pass_tokens)).collect();
+        assert_eq!(passes, [(false, 0), (false, 120), (false, 100), (true, 0), (true, 120), (true, 100)]);
+        assert!(ways.iter().all(|way| way.settings.rows_per_step() == 12));
+        assert!(ways[0].changed.is_none() && ways[1..].iter().all(|way| way.changed.is_some()));
+    }
+
+    #[test]
+    fn the_fullest_pass_is_found_among_neighbours_in_length() {
+        let rows = rows(&[300, 10, 250, 60, 250, 240]);
+        let of = |batch_size, pass_tokens, max_tokens| {
+            let train =
+                TrainSettings { batch_size, pass_tokens, max_tokens, ..TrainSettings::default() };
+            fullest(&rows, &train)
+        };
+        assert_eq!(of(8, 512, 0), [2, 4]);
+        assert_eq!(of(8, 256, 0), [0], "a row that is longer than a pass is one");
+        assert_eq!(of(3, 0, 0), [0, 2, 4]);
+        assert_eq!(of(1, 0, 600), [4, 5, 3, 1], "where tokens are counted, rows are not");
     }
 }

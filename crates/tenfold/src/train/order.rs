@@ -2,7 +2,7 @@
 
 use super::rows::Rows;
 use super::settings::TrainSettings;
-use crate::data::language::micro_batches;
+use crate::data::language::{fill, micro_batches};
 use tenfold_tensor::random;
 
 /// The order of rows in a run.
@@ -44,10 +44,16 @@ impl<'a> Order<'a> {
 
     /// The rows of each forward pass of a step.
     pub fn passes(&self, step: usize) -> Vec<Vec<usize>> {
+        let most = if self.settings.pass_tokens == 0 { usize::MAX } else { self.settings.pass_tokens };
+        self.batches(step).into_iter().flat_map(|batch| fill(batch, &self.lengths, most)).collect()
+    }
+
+    /// The rows of each batch of a step.
+    fn batches(&self, step: usize) -> Vec<Vec<usize>> {
         let (epoch, place, _) = self.place(step);
-        let (passes, rows) = (self.settings.gradient_accumulation_steps, self.lengths.len());
+        let (batches, rows) = (self.settings.gradient_accumulation_steps, self.lengths.len());
         if self.settings.max_tokens > 0 {
-            return self.by_tokens(epoch).into_iter().skip(place * passes).take(passes).collect();
+            return self.by_tokens(epoch).into_iter().skip(place * batches).take(batches).collect();
         }
         let stream = random::mix(random::key(self.seed, "order"), epoch as u64);
         let (first, count) = (place * self.settings.rows_per_step(), self.settings.rows_per_step());
@@ -87,14 +93,23 @@ mod tests {
     #[test]
     fn every_epoch_has_every_row_once_however_passes_are_cut() {
         let rows = rows(23);
-        for (batch_size, accumulation, max_tokens) in
-            [(4, 1, 0), (4, 3, 0), (100, 1, 0), (1, 1, 12), (1, 2, 12)]
+        for (batch_size, accumulation, max_tokens, pass_tokens) in [
+            (4, 1, 0, 0),
+            (4, 3, 0, 0),
+            (4, 3, 0, 5),
+            (100, 1, 0, 512),
+            (100, 1, 0, 6),
+            (1, 1, 12, 0),
+            (1, 2, 12, 0),
+            (1, 2, 12, 7),
+        ]
         {
             let settings = TrainSettings {
                 num_train_epochs: 3,
                 batch_size,
                 gradient_accumulation_steps: accumulation,
                 max_tokens,
+                pass_tokens,
                 ..TrainSettings::default()
             };
             let order = Order::new(&settings, &rows, 7);
@@ -103,7 +118,13 @@ mod tests {
                 let (epoch, place, steps) = order.place(step);
                 assert!(place < steps);
                 let passes = order.passes(step);
-                assert!(!passes.is_empty() && passes.len() <= accumulation);
+                assert!(!passes.is_empty());
+                match pass_tokens {
+                    0 => assert!(passes.len() <= accumulation),
+                    most => assert!(passes.iter().all(|rows| {
+                        rows.len() == 1 || rows.iter().map(|row| order.lengths[*row]).sum::<usize>() <= most
+                    })),
+                }
                 seen[epoch].extend(passes.concat());
             }
             assert_ne!(seen[0], seen[1], "epochs differ");

@@ -16,14 +16,18 @@ pub struct TrainSettings {
     pub num_train_epochs: usize,
     /// Optimizer steps at the most; 0: as many as the epochs have.
     pub max_steps: usize,
-    /// Rows in each forward pass.
+    /// Rows in each batch.
     pub batch_size: usize,
-    /// Forward passes for each optimizer step.
+    /// Batches for each optimizer step.
     pub gradient_accumulation_steps: usize,
+    /// Tokens that go through the model at a time, one row at the least: a batch of more takes several passes, whose
+    /// gradients add up to the batch's. What a pass keeps for its gradients is the larger part of the memory that
+    /// training needs, and more tokens than the default are no faster. 0: a batch is one pass.
+    pub pass_tokens: usize,
     /// Whether blocks are computed again in the backward pass instead of kept: less memory, a third more work.
     pub gradient_checkpointing: bool,
-    /// Memory that the process of one trial may take, the shared base counted: if it foresees more, blocks are
-    /// recomputed and passes made smaller, with as many rows to a step. None: 90 % of what the machine, or the
+    /// Memory that the process of one trial may take, the shared base counted: if it foresees more,
+    /// passes are made smaller and blocks recomputed, with as many rows to a step. None: 90 % of what the machine, or the
     /// process's control group, has.
     pub memory_limit: Option<Bytes>,
     /// Tokens of a row at the most, special tokens included.
@@ -32,10 +36,10 @@ pub struct TrainSettings {
     pub train_on: TrainOn,
     /// Language tasks: what becomes of rows of more tokens than `max_length`.
     pub overlong: Overlong,
-    /// Tokens of each forward pass at the most, which then holds as many rows as fit in place of `batch_size`; 0: not
+    /// Tokens of each batch at the most, which then holds as many rows as fit in place of `batch_size`; 0: not
     /// counted. No row sees another: batches are ragged.
     pub max_tokens: usize,
-    /// Whether passes that count tokens hold rows of like length.
+    /// Whether batches that count tokens hold rows of like length.
     pub group_by_length: bool,
     /// How the learning rate goes.
     pub lr_scheduler_type: Schedule,
@@ -67,6 +71,7 @@ impl Default for TrainSettings {
             max_steps: 0,
             batch_size: 32,
             gradient_accumulation_steps: 1,
+            pass_tokens: 512,
             gradient_checkpointing: false,
             memory_limit: None,
             max_length: 128,
@@ -97,6 +102,7 @@ impl TrainSettings {
             (count(self.num_train_epochs), "num_train_epochs: 1 to 1,000,000,000"),
             (count(self.batch_size), "batch_size: 1 to 1,000,000,000"),
             (count(self.gradient_accumulation_steps), "gradient_accumulation_steps: 1 to 1,000,000,000"),
+            (self.pass_tokens <= MOST, "pass_tokens: 0 to 1,000,000,000"),
             (self.max_length >= 3, "max_length: at least 3"),
             (
                 self.max_tokens == 0 || self.max_tokens >= self.max_length,
@@ -117,7 +123,7 @@ impl TrainSettings {
         .collect()
     }
 
-    /// Optimizer steps in one epoch over `rows` rows, where passes count rows.
+    /// Optimizer steps in one epoch over `rows` rows, where batches count rows.
     pub fn steps_per_epoch(&self, rows: usize) -> usize {
         rows.div_ceil(self.rows_per_step()).max(1)
     }

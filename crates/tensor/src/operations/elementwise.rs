@@ -2,6 +2,7 @@
 
 use super::linear::sum_onto;
 use crate::error::{Result, check};
+use crate::kept::Recipe;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 use tenfold_kernels::activation::Activation;
@@ -49,13 +50,14 @@ impl Tensor {
         let backend = self.backend();
         let y = backend.scale_columns(self.buffer(), l.buffer())?;
         let (x_trace, l_trace) = (self.trace().clone(), l.trace().clone());
-        let x = l_trace.is_some().then(|| self.buffer().clone());
+        let x = l_trace.is_some().then(|| self.keep());
         let factors = l.buffer().clone();
         let inputs = [&x_trace.clone(), &l_trace.clone()];
         Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
-            if let Some(x) = &x {
+            if let Some(x) = x {
+                let x = x.numbers(gradients.backend)?;
                 gradients.compute(&l_trace, |backend, onto| {
-                    sum_onto(backend, backend.scale_columns_gradient(x, &factors, &dy)?, onto)
+                    sum_onto(backend, backend.scale_columns_gradient(&x, &factors, &dy)?, onto)
                 })?;
             }
             gradients.compute(&x_trace, |backend, onto| {
@@ -69,12 +71,13 @@ impl Tensor {
         self.require_f32("activation")?;
         let backend = self.backend();
         let y = backend.activation(kind, self.buffer())?;
-        let (x, saved) = (self.trace().clone(), self.buffer().clone());
-        Ok(Tensor::result(backend, &[&x.clone()], y, self.shape().to_vec(), move |dy, gradients| {
+        let (x, saved, again) = (self.trace().clone(), self.buffer().clone(), self.buffer().clone());
+        let y = Tensor::result(backend, &[&x.clone()], y, self.shape().to_vec(), move |dy, gradients| {
             gradients.compute(&x, |backend, onto| {
                 sum_onto(backend, backend.activation_gradient(kind, &saved, &dy)?, onto)
             })
-        }))
+        });
+        Ok(y.by(Recipe::new(move |backend| backend.activation(kind, &again))))
     }
 
     /// `kind(self) · up`, elementwise (SwiGLU, GEGLU; Shazeer 2020).
@@ -88,12 +91,14 @@ impl Tensor {
         let (gate_trace, up_trace) = (self.trace().clone(), up.trace().clone());
         let inputs = [&gate_trace.clone(), &up_trace.clone()];
         let (gate, up) = (self.buffer().clone(), up.buffer().clone());
-        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+        let again = [gate.clone(), up.clone()];
+        let y = Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
             let (dgate, dup) = gradients.backend.gated_gradient(kind, &gate, &up, &dy)?;
             drop((gate, up, dy));
             gradients.compute(&gate_trace, |backend, onto| sum_onto(backend, dgate, onto))?;
             gradients.compute(&up_trace, |backend, onto| sum_onto(backend, dup, onto))
-        }))
+        });
+        Ok(y.by(Recipe::new(move |backend| backend.gated(kind, &again[0], &again[1]))))
     }
 
     /// `c · tanh(self / c)`, elementwise: logits within ±c (Gemma 2). `c` is positive.

@@ -3,6 +3,7 @@
 use crate::backend::{Backend, MatMul};
 use crate::buffer::Buffer;
 use crate::error::{Result, check};
+use crate::kept::Kept;
 use crate::tensor::Tensor;
 use std::sync::Arc;
 
@@ -86,7 +87,7 @@ enum Stored {
 
 /// What the backward pass needs: an operand only where the other one's gradient is wanted.
 struct Saved {
-    input: Option<Arc<Buffer>>,
+    input: Option<Kept>,
     weight: Option<Arc<Buffer>>,
     input_trace: Option<Arc<crate::autograd::Trace>>,
     weight_trace: Option<Arc<crate::autograd::Trace>>,
@@ -158,7 +159,7 @@ impl Map {
 
     fn save(&self, x: &Tensor, weight: &Tensor) -> Saved {
         Saved {
-            input: weight.trace().is_some().then(|| x.buffer().clone()),
+            input: weight.trace().is_some().then(|| x.keep()),
             weight: x.trace().is_some().then(|| weight.buffer().clone()),
             input_trace: x.trace().clone(),
             weight_trace: weight.trace().clone(),
@@ -168,9 +169,10 @@ impl Map {
 
 impl Saved {
     fn backward(self, map: &Map, dy: &Buffer, gradients: &mut crate::autograd::Gradients) -> Result<()> {
-        if let Some(input) = &self.input {
+        if let Some(input) = self.input {
+            let input = input.numbers(gradients.backend)?;
             gradients.compute(&self.weight_trace, |backend, onto| {
-                backend.matmul(&map.weight_gradient(dy, input), onto)
+                backend.matmul(&map.weight_gradient(dy, &input), onto)
             })?;
         }
         if let Some(weight) = &self.weight {

@@ -2,6 +2,7 @@
 
 use super::linear::sum_onto;
 use crate::error::{Result, check};
+use crate::kept::Recipe;
 use crate::tensor::Tensor;
 
 impl Tensor {
@@ -18,8 +19,9 @@ impl Tensor {
         let (y, mean, deviation) = backend.layer_norm(self.buffer(), weight.buffer(), bias.buffer(), eps)?;
         let [x_trace, w_trace, b_trace] = [self, weight, bias].map(|operand| operand.trace().clone());
         let inputs = [&x_trace.clone(), &w_trace.clone(), &b_trace.clone()];
+        let again = [self, weight, bias].map(|operand| operand.buffer().clone());
         let (x, weight) = (self.buffer().clone(), weight.buffer().clone());
-        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+        let y = Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
             let affine = (w_trace.is_some(), b_trace.is_some());
             let d = gradients.backend.layer_norm_gradient(&x, &weight, (&mean, &deviation), &dy, affine)?;
             for (trace, gradient) in [(w_trace, d.weight), (b_trace, d.bias), (x_trace, Some(d.input))] {
@@ -28,7 +30,12 @@ impl Tensor {
                 }
             }
             Ok(())
-        }))
+        });
+        let recipe = Recipe::new(move |backend| {
+            let [x, weight, bias] = &again;
+            Ok(backend.layer_norm(x, weight, bias, eps)?.0)
+        });
+        Ok(y.by(recipe))
     }
 
     /// `x / rms(x) · (offset + weight)` (Zhang and Sennrich 2019), eps inside the root; the offset is 1 for Gemma and 0
@@ -45,7 +52,8 @@ impl Tensor {
         let (x_trace, w_trace) = (self.trace().clone(), weight.trace().clone());
         let inputs = [&x_trace.clone(), &w_trace.clone()];
         let (x, weight) = (self.buffer().clone(), weight.buffer().clone());
-        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+        let again = [x.clone(), weight.clone()];
+        let y = Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
             let affine = w_trace.is_some();
             let (dx, dweight) =
                 gradients.backend.rms_norm_gradient(&x, &weight, offset, &rrms, &dy, affine)?;
@@ -53,6 +61,7 @@ impl Tensor {
                 gradients.compute(&w_trace, |backend, onto| sum_onto(backend, dweight, onto))?;
             }
             gradients.compute(&x_trace, |backend, onto| sum_onto(backend, dx, onto))
-        }))
+        });
+        Ok(y.by(Recipe::new(move |backend| Ok(backend.rms_norm(&again[0], &again[1], eps, offset)?.0))))
     }
 }

@@ -314,3 +314,29 @@ fn a_callers_error_comes_through_both_passes() {
     let error = y.unwrap().backward(1.0).unwrap_err();
     assert_eq!(error.to_string(), "the caller's own");
 }
+
+/// A norm and a gate leave no numbers behind but their inputs, which two trained maps ask for again.
+#[test]
+fn cheap_results_are_not_kept() {
+    let backend = Cpu::new();
+    let rows = 4096;
+    let kept = |norms: bool| {
+        let params = params(&backend, &[&[rows, 64], &[64, 64], &[64, 64], &[64]]).unwrap();
+        let [x, gate, up, weight] = [0, 1, 2, 3].map(|i| params[i].tensor());
+        let before = backend.ledger().now().total();
+        let x = x.scale(1.0).unwrap();
+        let normed = if norms { x.rms_norm(&weight, 1e-6, 0.0).unwrap() } else { x.scale(2.0).unwrap() };
+        let (gate, up) = (normed.linear(&gate, None).unwrap(), normed.linear(&up, None).unwrap());
+        let inner = gate.gated(Activation::Silu, &up).unwrap();
+        let loss = scalar(&backend, &inner.linear(&params[1].tensor(), None).unwrap()).unwrap();
+        drop((x, normed, gate, up, inner));
+        let kept = backend.ledger().now().total() - before;
+        loss.backward(1.0).unwrap();
+        assert!(params[..3].iter().all(|param| param.gradient().unwrap().is_some()));
+        kept
+    };
+    let bytes = (rows * 64 * 4) as u64;
+    let [with_norm, without] = [kept(true), kept(false)];
+    // Of the norm its input and one number a row; without it the scaled rows in its input's place.
+    assert!(with_norm < 4 * bytes && with_norm - without <= 2 * 4 * rows as u64, "{with_norm} {without}");
+}

@@ -36,8 +36,8 @@ pub fn micro_batches(
     order.into_iter().map(|batch| std::mem::take(&mut batches[batch])).collect()
 }
 
-/// Cuts `order` into runs of at most `most` tokens.
-fn fill(order: Vec<usize>, lengths: &[usize], most: usize) -> Vec<Vec<usize>> {
+/// Cuts `order` into runs of at most `most` tokens, or of one row that has more.
+pub fn fill(order: Vec<usize>, lengths: &[usize], most: usize) -> Vec<Vec<usize>> {
     let mut runs: Vec<Vec<usize>> = Vec::new();
     let mut room = 0;
     for row in order {
