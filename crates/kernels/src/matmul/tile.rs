@@ -144,21 +144,25 @@ pub(super) unsafe fn write_elements(
     width: usize,
     fma: impl Fn(f32, f32, f32) -> f32,
 ) {
-    for i in 0..rows {
-        for (j, sum) in sums[i * width..][..job.cols].iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe {
-                let out = job.out.add(i * job.out_row + j * job.out_col);
-                let mut base = 0.0;
-                if !job.bias.is_null() {
-                    base = *job.bias.add(if job.exchanged { i } else { j });
-                }
-                if job.load {
-                    base += *out;
-                }
-                *out = fma(job.alpha, *sum, base);
+    let write = |i: usize, j: usize| {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let out = job.out.add(i * job.out_row + j * job.out_col);
+            let mut base = 0.0;
+            if !job.bias.is_null() {
+                base = *job.bias.add(if job.exchanged { i } else { j });
             }
+            if job.load {
+                base += *out;
+            }
+            *out = fma(job.alpha, sums[i * width + j], base);
         }
+    };
+    // Neighbours in memory one after the other: columns are pages apart, and drive each other out of the cache.
+    if job.exchanged {
+        (0..job.cols).for_each(|j| (0..rows).for_each(|i| write(i, j)));
+    } else {
+        (0..rows).for_each(|i| (0..job.cols).for_each(|j| write(i, j)));
     }
 }
 
