@@ -16,6 +16,10 @@ const PACKED: usize = 1 << 18;
 const DEEP: usize = 4 * KC;
 /// Rows of the left operand that one task holds in its L2 cache.
 const TASK_ROWS: usize = 96;
+/// Numbers of a page of memory: rows of a multiple of them drive each other out of the caches.
+const PAGE: usize = 1024;
+/// Rows of the left operand from which on such rows are worth packing.
+const OFTEN: usize = 256;
 /// Up to this many lanes a left operand stored along its lanes is read where it lies.
 const NARROW: usize = 32;
 
@@ -110,13 +114,17 @@ fn packs_left(left: &Source) -> bool {
     left.elements.as_f32().is_none() || (!left.along_k && left.lanes > NARROW)
 }
 
-/// The right operand may stay where it lies if its vectors do, and if few rows would profit from packing it.
+/// The right operand stays where it lies if its vectors do: panels would be read no faster than the rows of a matrix,
+/// unless those are whole pages apart, share few sets of the caches, and are read often.
 fn packs_right(shape: &Shape, left: &Source, right: &Source) -> bool {
-    let whole = right.lanes.is_multiple_of(shape.lanes);
-    right.elements.as_f32().is_none() || right.along_k || !whole || !is_few(shape, left)
+    let aliased = right.lanes.is_multiple_of(PAGE) && left.lanes > OFTEN;
+    right.elements.as_f32().is_none()
+        || right.along_k
+        || !right.lanes.is_multiple_of(shape.lanes)
+        || aliased
 }
 
-/// Whether the left operand has too few rows for the right one to profit from being brought into panels.
+/// Whether the left operand has too few rows for a widened right one to profit from being brought into panels.
 fn is_few(shape: &Shape, left: &Source) -> bool {
     left.lanes <= 2 * shape.rows
 }
