@@ -6,7 +6,7 @@ use crate::memory::Class;
 use tenfold_kernels::matmul::Matrix;
 
 /// Logits that exist at a time, in bytes; at least one row.
-const CHUNK_BYTES: usize = 16 << 20;
+const CHUNK_BYTES: usize = 24 << 20;
 
 type MatMul = fn(f32, Matrix, Matrix, Option<&[f32]>, bool, &mut [f32]);
 type CrossEntropy = fn(&mut [f32], &[u32], Option<f32>, Option<f32>, &mut [f32]);
@@ -19,9 +19,10 @@ pub(crate) struct Kernels {
     pub(crate) add_assign: fn(&mut [f32], &[f32]),
 }
 
-/// Rows whose logits exist at a time.
+/// Rows whose logits exist at a time: as many in each chunk as in the others.
 pub(crate) fn chunk_rows(rows: usize, classes: usize) -> usize {
-    (CHUNK_BYTES / 4 / classes).clamp(1, rows.max(1))
+    let most = (CHUNK_BYTES / 4 / classes).max(1);
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
 }
 
 /// `ln p(label)` of each row, and the gradients of their mean's negative with respect to input, weight and bias as far

@@ -12,7 +12,8 @@ use std::ops::Range;
 const SMALL: usize = 1 << 19;
 /// Floats of one packed operand that are held at a time (1 MB: half of a common L2 cache).
 const PACKED: usize = 1 << 18;
-/// Most terms packed at a time; a multiple of `KC`.
+/// Most terms of the sums at a time: of operands larger than the caches, tasks then read the same part. A multiple of
+/// `KC`.
 const DEEP: usize = 4 * KC;
 /// Rows of the left operand that one task holds in its L2 cache.
 const TASK_ROWS: usize = 96;
@@ -132,7 +133,7 @@ fn is_few(shape: &Shape, left: &Source) -> bool {
 impl Product<'_> {
     fn run(&self) {
         let (l, r, k) = (self.left.lanes, self.right.lanes, self.left.k);
-        let deep = if self.pack_left || self.pack_right { DEEP.min(k) } else { k };
+        let deep = DEEP.min(k);
         let block = |lanes: usize, unit: usize, packs: bool| {
             if packs { (PACKED / deep / unit).max(1) * unit } else { lanes }
         };
