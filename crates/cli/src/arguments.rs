@@ -3,7 +3,6 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tenfold::bytes::Bytes;
-use tenfold::train::TrainSettings;
 
 /// Which fine-tuning method should I use for my model, my data and my hardware?
 ///
@@ -219,9 +218,10 @@ pub struct BenchTrain {
     /// Optimizer steps
     #[arg(long, default_value_t = 6)]
     pub steps: usize,
-    /// Tokens that go through the model at a time; 0: all of a step's
-    #[arg(long, default_value_t = TrainSettings::default().pass_tokens)]
-    pub pass_tokens: usize,
+    /// Tokens that go through the model at a time [default: all of a step's, unless what they keep for their
+    /// gradients is large beside all else]
+    #[arg(long)]
+    pub pass_tokens: Option<usize>,
     /// Compute blocks again in the backward pass instead of keeping them
     #[arg(long)]
     pub gradient_checkpointing: bool,

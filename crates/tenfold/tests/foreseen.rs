@@ -148,21 +148,22 @@ fn a_limit_leads_to_smaller_passes_then_to_recomputation_then_to_a_refusal() {
     let subject = subject(&*model, lora, &rows);
     let needs = |train: &TrainSettings| train::total(&train::foresee(&subject, train).unwrap());
     let fit = |limit: u64| train::fit(&subject, &settings(false), Bytes(limit));
+    let tokens: usize = (0..8).map(|row| rows.tokens(row)).sum();
     let whole = needs(&settings(false));
     let fitted = fit(whole).unwrap();
-    assert_eq!((fitted.train, fitted.changed), (settings(false), None));
+    assert_eq!(fitted.train, TrainSettings { pass_tokens: Some(tokens), ..settings(false) });
+    assert_eq!(fitted.changed, None);
     let fitted = fit(whole - 1).unwrap();
-    let tokens: usize = (0..8).map(|row| rows.longest(8).tokens(row)).sum();
-    assert_eq!(fitted.train, TrainSettings { pass_tokens: tokens / 2, ..settings(false) });
+    assert_eq!(fitted.train, TrainSettings { pass_tokens: Some(tokens / 2), ..settings(false) });
     assert!(fitted.changed.unwrap().contains("each pass holds"));
     let longest = rows.tokens(rows.len() - 1);
-    let single = needs(&TrainSettings { pass_tokens: longest, ..settings(false) });
+    let single = needs(&TrainSettings { pass_tokens: Some(longest), ..settings(false) });
     let fitted = fit(single).unwrap();
-    assert!(fitted.train.pass_tokens < 2 * longest && !fitted.train.gradient_checkpointing);
-    let again = needs(&TrainSettings { pass_tokens: longest, ..settings(true) });
+    assert!(fitted.train.pass_tokens < Some(2 * longest) && !fitted.train.gradient_checkpointing);
+    let again = needs(&TrainSettings { pass_tokens: Some(longest), ..settings(true) });
     assert!(again < single && single < whole, "{again} {single} {whole}");
     let fitted = fit(again).unwrap();
-    assert!(fitted.train.pass_tokens < 2 * longest && fitted.train.gradient_checkpointing);
+    assert!(fitted.train.pass_tokens < Some(2 * longest) && fitted.train.gradient_checkpointing);
     assert!(fitted.changed.unwrap().contains("computed again"));
     match fit(train::PROCESS_BYTES).unwrap_err() {
         error @ Error::Memory { .. } => {

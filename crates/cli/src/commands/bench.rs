@@ -113,8 +113,8 @@ fn show_train(report: &TrainReport) -> Result<()> {
     let recomputed = if report.gradient_checkpointing { ", blocks recomputed" } else { "" };
     show_setting(&report.setting, false)?;
     let passes = match report.pass_tokens {
-        0 => "one pass".to_owned(),
-        tokens => format!("passes of {tokens} tokens"),
+        Some(tokens) if (tokens as u64) < report.tokens_per_step => format!("passes of {tokens} tokens"),
+        _ => "one pass".to_owned(),
     };
     say!("  {} rows a step, {passes}{recomputed}", report.batch_size)?;
     if let Some(changed) = &report.changed {

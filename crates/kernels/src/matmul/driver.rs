@@ -119,10 +119,7 @@ fn packs_left(left: &Source) -> bool {
 /// unless those are whole pages apart, share few sets of the caches, and are read often.
 fn packs_right(shape: &Shape, left: &Source, right: &Source) -> bool {
     let aliased = right.lanes.is_multiple_of(PAGE) && left.lanes > OFTEN;
-    right.elements.as_f32().is_none()
-        || right.along_k
-        || !right.lanes.is_multiple_of(shape.lanes)
-        || aliased
+    right.elements.as_f32().is_none() || right.along_k || !right.lanes.is_multiple_of(shape.lanes) || aliased
 }
 
 /// Whether the left operand has too few rows for a widened right one to profit from being brought into panels.

@@ -40,8 +40,8 @@ pub struct TrainReport {
     pub trainable_parameters: u64,
     /// Rows of a step.
     pub batch_size: usize,
-    /// Tokens of a pass at the most; 0: a step is one pass.
-    pub pass_tokens: usize,
+    /// Tokens of a pass at the most.
+    pub pass_tokens: Option<usize>,
     /// Whether blocks were computed again.
     pub gradient_checkpointing: bool,
     /// What the limit of memory changed.

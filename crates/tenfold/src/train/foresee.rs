@@ -4,7 +4,7 @@ use super::features::Features;
 use super::optimizer::Optimizer;
 use super::order::Order;
 use super::rows::{Rows, Source};
-use super::settings::TrainSettings;
+use super::settings::{MOST, TrainSettings};
 use super::trainer::pass;
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
@@ -17,6 +17,9 @@ use tenfold_tensor::{Class, Product, Tally, Usage};
 /// What the process takes beside the engine's account: the program itself, the allocator's rests, and what threads pack
 /// matrices into.
 pub const PROCESS_BYTES: u64 = 64 << 20;
+
+/// Activations of a pass in bytes that no batch is cut for.
+pub const SMALL_ACTIVATIONS: u64 = 192 << 20;
 
 /// Steps that are done: the second one meets gradients' and moments' memory as all later ones do.
 const STEPS: usize = 2;
@@ -75,8 +78,8 @@ pub fn products(subject: &Subject, train: &TrainSettings, tally: &Tally) -> Resu
 /// The rows of the largest pass that training can come to: of those neighbours in length that fit in one, the ones
 /// with the most tokens.
 fn fullest(rows: &Rows, train: &TrainSettings) -> Vec<usize> {
-    let limit = |tokens: usize| if tokens == 0 { usize::MAX } else { tokens };
-    let most = limit(train.pass_tokens).min(limit(train.max_tokens));
+    let batch = if train.max_tokens == 0 { usize::MAX } else { train.max_tokens };
+    let most = batch.min(train.pass_tokens.unwrap_or(usize::MAX));
     let count = if train.max_tokens > 0 { rows.len() } else { train.batch_size };
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|row| Reverse(rows.tokens(*row)));
@@ -123,12 +126,14 @@ fn rehearse(
     Ok(tuning)
 }
 
-/// The first way of training that stays within `limit` bytes of the whole process: as `train` says; in smaller passes,
-/// down to single rows; and with blocks computed again in the backward pass. Each step learns from the same rows: the loss
+/// The first way of training that stays within `limit` bytes of the whole process: as `train` says, in passes of a size
+/// that keeps memory in proportion where it names none; in smaller passes, down to single rows; and with blocks computed again in the backward pass. Each step learns from the same rows: the loss
 /// is the same up to rounding and dropout's masks. Refuses, before anything is trained, if none does.
 pub fn fit(subject: &Subject, train: &TrainSettings, limit: Bytes) -> Result<Fitted> {
     let mut least = Usage::default();
-    for train in ways(subject.rows, train) {
+    let pass_tokens = train.pass_tokens.map_or_else(|| proportionate(subject, train), Ok)?;
+    let train = TrainSettings { pass_tokens: Some(pass_tokens), ..train.clone() };
+    for train in ways(subject.rows, &train) {
         let foreseen = foresee(subject, &train.settings)?;
         if total(&foreseen) <= limit.0 {
             let fits = |how: String| {
@@ -140,6 +145,20 @@ pub fn fit(subject: &Subject, train: &TrainSettings, limit: Bytes) -> Result<Fit
         least = foreseen;
     }
     Err(Error::Memory { needed: Bytes(total(&least)), limit, parts: parts(&least), help: help(&least) })
+}
+
+/// Tokens of a pass whose activations are small, or small beside all else; all that a batch has if they are so.
+fn proportionate(subject: &Subject, train: &TrainSettings) -> Result<usize> {
+    let tokens: usize = fullest(subject.rows, train).into_iter().map(|row| subject.rows.tokens(row)).sum();
+    let usage = foresee(subject, train)?;
+    let activations = usage.bytes[Class::Activations as usize];
+    let workspace = usage.bytes[Class::Workspace as usize];
+    let allowed = SMALL_ACTIVATIONS.max((usage.total() - activations - workspace) / 4);
+    Ok(match activations > allowed {
+        true => ((tokens as u64).saturating_mul(allowed) / activations) as usize,
+        false => tokens,
+    }
+    .clamp(1, MOST))
 }
 
 /// Bytes of the whole process at such a peak.
@@ -174,7 +193,11 @@ fn ways(rows: &Rows, train: &TrainSettings) -> Vec<Way> {
         for tokens in &halves {
             let smaller = format!("each pass holds {tokens} tokens at the most");
             ways.push(Way {
-                settings: TrainSettings { gradient_checkpointing, pass_tokens: *tokens, ..as_is.clone() },
+                settings: TrainSettings {
+                    gradient_checkpointing,
+                    pass_tokens: Some(*tokens),
+                    ..as_is.clone()
+                },
                 changed: Some(again.iter().cloned().chain([smaller]).collect::<Vec<_>>().join(", and ")),
             });
         }
@@ -220,11 +243,21 @@ mod tests {
     #[test]
     fn passes_grow_smaller_before_blocks_are_computed_again() {
         let rows = rows(&[10, 90, 40, 100]);
-        let train = TrainSettings { batch_size: 12, pass_tokens: 0, ..TrainSettings::default() };
+        let train = TrainSettings { batch_size: 12, ..TrainSettings::default() };
         let ways = ways(&rows, &train);
         let passes: Vec<_> =
             ways.iter().map(|way| (way.settings.gradient_checkpointing, way.settings.pass_tokens)).collect();
-        assert_eq!(passes, [(false, 0), (false, 120), (false, 100), (true, 0), (true, 120), (true, 100)]);
+        assert_eq!(
+            passes,
+            [
+                (false, None),
+                (false, Some(120)),
+                (false, Some(100)),
+                (true, None),
+                (true, Some(120)),
+                (true, Some(100))
+            ]
+        );
         assert!(ways.iter().all(|way| way.settings.rows_per_step() == 12));
         assert!(ways[0].changed.is_none() && ways[1..].iter().all(|way| way.changed.is_some()));
     }
@@ -233,13 +266,12 @@ mod tests {
     fn the_fullest_pass_is_found_among_neighbours_in_length() {
         let rows = rows(&[300, 10, 250, 60, 250, 240]);
         let of = |batch_size, pass_tokens, max_tokens| {
-            let train =
-                TrainSettings { batch_size, pass_tokens, max_tokens, ..TrainSettings::default() };
+            let train = TrainSettings { batch_size, pass_tokens, max_tokens, ..TrainSettings::default() };
             fullest(&rows, &train)
         };
-        assert_eq!(of(8, 512, 0), [2, 4]);
-        assert_eq!(of(8, 256, 0), [0], "a row that is longer than a pass is one");
-        assert_eq!(of(3, 0, 0), [0, 2, 4]);
-        assert_eq!(of(1, 0, 600), [4, 5, 3, 1], "where tokens are counted, rows are not");
+        assert_eq!(of(8, Some(512), 0), [2, 4]);
+        assert_eq!(of(8, Some(256), 0), [0], "a row that is longer than a pass is one");
+        assert_eq!(of(3, None, 0), [0, 2, 4]);
+        assert_eq!(of(1, None, 600), [4, 5, 3, 1], "where tokens are counted, rows are not");
     }
 }

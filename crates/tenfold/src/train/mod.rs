@@ -11,7 +11,7 @@ mod snapshot;
 mod trainer;
 
 pub use features::Features;
-pub use foresee::{Fitted, PROCESS_BYTES, Subject, fit, foresee, products, total};
+pub use foresee::{Fitted, PROCESS_BYTES, SMALL_ACTIVATIONS, Subject, fit, foresee, products, total};
 pub use optimizer::Optimizer;
 pub use order::Order;
 pub use rows::{EVALUATION_BATCH, Rows, Source, Target};

@@ -44,7 +44,7 @@ impl<'a> Order<'a> {
 
     /// The rows of each forward pass of a step.
     pub fn passes(&self, step: usize) -> Vec<Vec<usize>> {
-        let most = if self.settings.pass_tokens == 0 { usize::MAX } else { self.settings.pass_tokens };
+        let most = self.settings.pass_tokens.unwrap_or(usize::MAX);
         self.batches(step).into_iter().flat_map(|batch| fill(batch, &self.lengths, most)).collect()
     }
 
@@ -94,16 +94,15 @@ mod tests {
     fn every_epoch_has_every_row_once_however_passes_are_cut() {
         let rows = rows(23);
         for (batch_size, accumulation, max_tokens, pass_tokens) in [
-            (4, 1, 0, 0),
-            (4, 3, 0, 0),
-            (4, 3, 0, 5),
-            (100, 1, 0, 512),
-            (100, 1, 0, 6),
-            (1, 1, 12, 0),
-            (1, 2, 12, 0),
-            (1, 2, 12, 7),
-        ]
-        {
+            (4, 1, 0, None),
+            (4, 3, 0, None),
+            (4, 3, 0, Some(5)),
+            (100, 1, 0, Some(512)),
+            (100, 1, 0, Some(6)),
+            (1, 1, 12, None),
+            (1, 2, 12, None),
+            (1, 2, 12, Some(7)),
+        ] {
             let settings = TrainSettings {
                 num_train_epochs: 3,
                 batch_size,
@@ -120,8 +119,8 @@ mod tests {
                 let passes = order.passes(step);
                 assert!(!passes.is_empty());
                 match pass_tokens {
-                    0 => assert!(passes.len() <= accumulation),
-                    most => assert!(passes.iter().all(|rows| {
+                    None => assert!(passes.len() <= accumulation),
+                    Some(most) => assert!(passes.iter().all(|rows| {
                         rows.len() == 1 || rows.iter().map(|row| order.lengths[*row]).sum::<usize>() <= most
                     })),
                 }

@@ -21,9 +21,10 @@ pub struct TrainSettings {
     /// Batches for each optimizer step.
     pub gradient_accumulation_steps: usize,
     /// Tokens that go through the model at a time, one row at the least: a batch of more takes several passes, whose
-    /// gradients add up to the batch's. What a pass keeps for its gradients is the larger part of the memory that
-    /// training needs, and more tokens than the default are no faster. 0: a batch is one pass.
-    pub pass_tokens: usize,
+    /// gradients add up to the batch's. None: a batch is one pass, unless what it keeps for its gradients is more than
+    /// [`SMALL_ACTIVATIONS`](super::SMALL_ACTIVATIONS) and a quarter of all else in memory; then as many as that holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass_tokens: Option<usize>,
     /// Whether blocks are computed again in the backward pass instead of kept: less memory, a third more work.
     pub gradient_checkpointing: bool,
     /// Memory that the process of one trial may take, the shared base counted: if it foresees more,
@@ -71,7 +72,7 @@ impl Default for TrainSettings {
             max_steps: 0,
             batch_size: 32,
             gradient_accumulation_steps: 1,
-            pass_tokens: 512,
+            pass_tokens: None,
             gradient_checkpointing: false,
             memory_limit: None,
             max_length: 128,
@@ -102,7 +103,7 @@ impl TrainSettings {
             (count(self.num_train_epochs), "num_train_epochs: 1 to 1,000,000,000"),
             (count(self.batch_size), "batch_size: 1 to 1,000,000,000"),
             (count(self.gradient_accumulation_steps), "gradient_accumulation_steps: 1 to 1,000,000,000"),
-            (self.pass_tokens <= MOST, "pass_tokens: 0 to 1,000,000,000"),
+            (self.pass_tokens.is_none_or(count), "pass_tokens: 1 to 1,000,000,000"),
             (self.max_length >= 3, "max_length: at least 3"),
             (
                 self.max_tokens == 0 || self.max_tokens >= self.max_length,
