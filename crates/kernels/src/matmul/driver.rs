@@ -25,6 +25,7 @@ const OFTEN: usize = 256;
 const NARROW: usize = 32;
 
 /// A product ready to run.
+#[derive(Clone, Copy)]
 struct Product<'a> {
     level: Level,
     shape: Shape,
@@ -128,8 +129,28 @@ fn is_few(shape: &Shape, left: &Source) -> bool {
 }
 
 impl Product<'_> {
+    /// Where packing is much of the work, every thread packs its own part of the larger operand and multiplies it: memory
+    /// that one core has just written is slow to read for another.
     fn run(&self) {
-        let (l, r, k) = (self.left.lanes, self.right.lanes, self.left.k);
+        let (rows, cols) = (0..self.left.lanes, 0..self.right.lanes);
+        let packs = |side: &Source, packs: bool| if packs { side.lanes } else { 0 };
+        let [left, right] = [packs(&self.left, self.pack_left), packs(&self.right, self.pack_right)];
+        let alone = Product { spread: false, ..*self };
+        if !self.spread || left.max(right) < rows.end.max(cols.end) {
+            self.part(rows, cols);
+        } else if right >= left {
+            let groups = groups(cols.end, self.shape.cols());
+            parallel::tasks(groups.len(), true, |task| alone.part(rows.clone(), groups[task].clone()));
+        } else {
+            let groups = groups(rows.end, self.shape.rows);
+            parallel::tasks(groups.len(), true, |task| alone.part(groups[task].clone(), cols.clone()));
+        }
+    }
+
+    /// Some rows and columns of the product.
+    fn part(&self, rows: Range<usize>, cols: Range<usize>) {
+        let (l, r, k) = (rows.len(), cols.len(), self.left.k);
+        let (first_row, first_col) = (rows.start, cols.start);
         let deep = DEEP.min(k);
         let block = |lanes: usize, unit: usize, packs: bool| {
             if packs { (PACKED / deep / unit).max(1) * unit } else { lanes }
@@ -147,8 +168,8 @@ impl Product<'_> {
                         // The right panels serve all blocks of rows.
                         let fresh = self.pack_right && i == 0;
                         self.block(
-                            i..(i + rows).min(l),
-                            j..(j + cols).min(r),
+                            first_row + i..first_row + (i + rows).min(l),
+                            first_col + j..first_col + (j + cols).min(r),
                             terms.clone(),
                             left,
                             right,
@@ -296,6 +317,12 @@ impl Product<'_> {
             unsafe { block::multiply(self.level, rows, cols, k, views.left, views.right, views.out) };
         });
     }
+}
+
+/// Cuts lanes into whole units, two parts for each thread.
+fn groups(lanes: usize, unit: usize) -> Vec<Range<usize>> {
+    let each = lanes.div_ceil(unit).div_ceil(2 * rayon::current_num_threads()) * unit;
+    (0..lanes).step_by(each).map(|first| first..lanes.min(first + each)).collect()
 }
 
 /// Terms that are packed together where storage runs along the lanes.
