@@ -20,7 +20,7 @@ const TASK_ROWS: usize = 96;
 /// Numbers of a page of memory: rows of a multiple of them drive each other out of the caches.
 const PAGE: usize = 1024;
 /// Rows of the left operand from which on such rows are worth packing.
-const OFTEN: usize = 256;
+const OFTEN: usize = 64;
 /// Up to this many lanes a left operand stored along its lanes is read where it lies.
 const NARROW: usize = 32;
 

@@ -3,7 +3,6 @@
 use super::elementwise::check_cap;
 use super::linear::sum_onto;
 use crate::backend::{AttentionInputs, AttentionShape, Ragged};
-use crate::buffer::Buffer;
 use crate::error::{Result, check};
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -78,14 +77,17 @@ impl Attention {
             prefix_len,
             dropout: self.dropout,
         };
-        let saved = Saved {
-            query: query.buffer().clone(),
-            key: key.buffer().clone(),
-            value: value.buffer().clone(),
-            prefix: prefix.map(|(key, value)| (key.buffer().clone(), value.buffer().clone())),
-            bias: bias.map(|bias| bias.table.buffer().clone()),
+        let table = bias.map(|bias| bias.table.buffer().clone());
+        let inputs = AttentionInputs {
+            query: query.buffer(),
+            key: key.buffer(),
+            value: value.buffer(),
+            prefix: prefix.map(|(key, value)| (&**key.buffer(), &**value.buffer())),
+            bias: table.as_deref(),
         };
-        let (y, lse) = backend.attention(&shape, saved.inputs())?;
+        let (y, lse) = backend.attention(&shape, inputs)?;
+        let kept = [query, key, value].map(Tensor::keep);
+        let kept_prefix = prefix.map(|(key, value)| (key.buffer().clone(), value.buffer().clone()));
         let trace = |tensor: Option<&Tensor>| tensor.and_then(|tensor| tensor.trace().clone());
         let (prefix_key, prefix_value) = prefix.unzip();
         let traces = [Some(query), Some(key), Some(value), prefix_key, prefix_value].map(trace);
@@ -96,9 +98,16 @@ impl Attention {
         let result = y.clone();
         let inputs: Vec<_> = inputs.iter().collect();
         Ok(Tensor::shared_result(backend, &inputs, y, query.shape().to_vec(), move |dy, gradients| {
-            let wanted = bias_trace.is_some();
-            let d =
-                gradients.backend.attention_gradient(&shape, saved.inputs(), (&result, &lse), &dy, wanted)?;
+            let (backend, wanted) = (gradients.backend, bias_trace.is_some());
+            let [query, key, value] = kept.map(|operand| operand.numbers(backend));
+            let inputs = AttentionInputs {
+                query: &*query?,
+                key: &*key?,
+                value: &*value?,
+                prefix: kept_prefix.as_ref().map(|(key, value)| (&**key, &**value)),
+                bias: table.as_deref(),
+            };
+            let d = backend.attention_gradient(&shape, inputs, (&result, &lse), &dy, wanted)?;
             let (prefix_key, prefix_value) = d.prefix.unzip();
             let found = [Some(d.query), Some(d.key), Some(d.value), prefix_key, prefix_value, d.bias];
             for (trace, gradient) in traces.into_iter().chain([bias_trace]).zip(found) {
@@ -182,26 +191,5 @@ impl Attention {
             check("attention", fits, || format!("a bias for the distances {low} to {high}"), found)?;
         }
         Ok(())
-    }
-}
-
-/// The operands, kept for the backward pass.
-struct Saved {
-    query: Arc<Buffer>,
-    key: Arc<Buffer>,
-    value: Arc<Buffer>,
-    prefix: Option<(Arc<Buffer>, Arc<Buffer>)>,
-    bias: Option<Arc<Buffer>>,
-}
-
-impl Saved {
-    fn inputs(&self) -> AttentionInputs<'_> {
-        AttentionInputs {
-            query: &self.query,
-            key: &self.key,
-            value: &self.value,
-            prefix: self.prefix.as_ref().map(|(key, value)| (&**key, &**value)),
-            bias: self.bias.as_deref(),
-        }
     }
 }

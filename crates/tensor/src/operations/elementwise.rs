@@ -50,11 +50,13 @@ impl Tensor {
         let backend = self.backend();
         let y = backend.scale_columns(self.buffer(), l.buffer())?;
         let (x_trace, l_trace) = (self.trace().clone(), l.trace().clone());
-        let x = l_trace.is_some().then(|| self.keep());
+        let kept = l_trace.is_some().then(|| self.keep());
         let factors = l.buffer().clone();
         let inputs = [&x_trace.clone(), &l_trace.clone()];
-        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
-            if let Some(x) = x {
+        // What is held for the factors' gradient gives the result again.
+        let again = l_trace.is_some().then(|| (self.keep(), factors.clone()));
+        let y = Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+            if let Some(x) = kept {
                 let x = x.numbers(gradients.backend)?;
                 gradients.compute(&l_trace, |backend, onto| {
                     sum_onto(backend, backend.scale_columns_gradient(&x, &factors, &dy)?, onto)
@@ -63,7 +65,13 @@ impl Tensor {
             gradients.compute(&x_trace, |backend, onto| {
                 sum_onto(backend, backend.scale_columns(&dy, &factors)?, onto)
             })
-        }))
+        });
+        Ok(match again {
+            None => y,
+            Some((x, factors)) => {
+                y.by(Recipe::new(move |backend| backend.scale_columns(&*x.numbers(backend)?, &factors)))
+            }
+        })
     }
 
     /// The activation of every element.

@@ -225,10 +225,10 @@ fn tokens_over_a_cache_give_what_all_give_at_once() {
     }
 }
 
-/// Three layers that each keep several times their input; the second one nests.
+/// Six layers that each keep several times their input; the second one nests.
 fn layers(backend: &Arc<dyn Backend>, params: &[Param], again: bool) -> Result<Tensor> {
     let mut x = params[0].tensor();
-    for layer in 0..3 {
+    for layer in 0..6 {
         let (weight, inner) = (params[1].clone(), params[2].clone());
         let block = move |inputs: &[Tensor]| {
             let x = &inputs[0];
