@@ -19,8 +19,8 @@ const DEEP: usize = 4 * KC;
 const TASK_ROWS: usize = 96;
 /// Numbers of a page of memory: rows of a multiple of them drive each other out of the caches.
 const PAGE: usize = 1024;
-/// Rows of the left operand from which on such rows are worth packing.
-const OFTEN: usize = 64;
+/// Lanes of the other operand from which on one that could stay where it lies may be worth packing.
+const OFTEN: usize = 160;
 /// Up to this many lanes a left operand stored along its lanes is read where it lies.
 const NARROW: usize = 32;
 
@@ -93,7 +93,7 @@ pub(super) fn run(
         left,
         right,
         out,
-        pack_left: packs_left(&left),
+        pack_left: packs_left(&left, &right),
         pack_right: packs_right(&shape, &left, &right),
         wide: !right.along_k && is_few(&shape, &left),
         spread,
@@ -109,18 +109,30 @@ fn cost(shape: &Shape, left: &Source, right: &Source) -> f64 {
         let each = if source.along_k { 1.0 } else { 0.4 };
         if needed { each * (source.lanes * source.k) as f64 } else { 0.0 }
     };
-    tiles + packing(left, packs_left(left)) + packing(right, packs_right(shape, left, right))
+    tiles + packing(left, packs_left(left, right)) + packing(right, packs_right(shape, left, right))
 }
 
-fn packs_left(left: &Source) -> bool {
-    left.elements.as_f32().is_none() || (!left.along_k && left.lanes > NARROW)
+/// What tiles could read where it lies is packed too if it is the larger operand and read often: the processor fetches
+/// it ahead in one run, where tiles would ask for a little of many rows.
+fn packs_left(left: &Source, right: &Source) -> bool {
+    let lies = if left.along_k { !is_streamed(left, right) } else { left.lanes <= NARROW };
+    left.elements.as_f32().is_none() || !lies
 }
 
-/// The right operand stays where it lies if its vectors do: panels would be read no faster than the rows of a matrix,
-/// unless those are whole pages apart, share few sets of the caches, and are read often.
+/// See [`packs_left`]; the right operand may stay only if its vectors do, and if its rows are not whole pages apart,
+/// which share few sets of the caches.
 fn packs_right(shape: &Shape, left: &Source, right: &Source) -> bool {
     let aliased = right.lanes.is_multiple_of(PAGE) && left.lanes > OFTEN;
-    right.elements.as_f32().is_none() || right.along_k || !right.lanes.is_multiple_of(shape.lanes) || aliased
+    let lies = !right.along_k
+        && right.lanes.is_multiple_of(shape.lanes)
+        && !aliased
+        && !is_streamed(right, left);
+    right.elements.as_f32().is_none() || !lies
+}
+
+/// Whether an operand is the larger one and read by many tiles.
+fn is_streamed(operand: &Source, other: &Source) -> bool {
+    operand.lanes > other.lanes && other.lanes >= OFTEN
 }
 
 /// Whether the left operand has too few rows for a widened right one to profit from being brought into panels.
