@@ -2,7 +2,11 @@
 //!
 //! Layout of a block (18 bytes): d, then 16 bytes; the lower half of byte i is element i, the upper one element i + 16.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Turned, Words};
 use super::{Quantizer, Storage, by_blocks, f16};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::{Level, simd_fn};
 
 const LEN: usize = 32;
@@ -35,8 +39,36 @@ impl Storage for Q4_0 {
         f16::F16.at(block, 0) * (f32::from(q) - 8.0)
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<Q4_0>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(|numbers| by_blocks(numbers, quantize))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for Q4_0 {
+    const TERMS: usize = LEN;
+    type Block<V: Words> = ([V::Word; 4], V);
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], elements: &[usize]) -> Self::Block<V> {
+        let place = |i: usize| BYTES * (elements[i] / LEN);
+        unsafe {
+            let [scale, ..] = V::turned(bytes, place);
+            (V::turned(bytes, |i| place(i) + 2), V::half(scale))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>((q, d): &Self::Block<V>, i: usize) -> V {
+        let shift = 8 * (i % 4) + 4 * (i / 16);
+        unsafe { d.mul(V::nibble(V::shr(q[i % 16 / 4], shift as u32)).add(V::splat(-8.0))) }
     }
 }
 

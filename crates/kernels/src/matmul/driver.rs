@@ -1,6 +1,7 @@
 //! Decides the roles of the operands and how the work is cut, packs, and spreads the tiles over threads.
 
 use super::block::{self, KC, Left, Out, Right};
+#[cfg(target_arch = "x86_64")]
 use super::few::Few;
 use super::pack::{Source, with_scratch};
 use super::tile::Shape;
@@ -69,6 +70,7 @@ pub(super) fn run(
     let shape = Shape::of(level);
     let n = right.lanes;
     let spread = left.lanes * n * left.k >= SMALL && rayon::current_num_threads() > 1;
+    #[cfg(target_arch = "x86_64")]
     if let Some(few) = Few::of(level, alpha, &left, &right, bias, accumulate) {
         return few.run(spread, out);
     }

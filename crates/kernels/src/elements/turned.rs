@@ -1,0 +1,194 @@
+//! Some rows of a matrix side by side: words of each are turned into vectors of a row's word a lane, and widened there.
+//!
+//! What is turned is narrow, so little is moved, and nothing widened goes through memory.
+
+use crate::matmul::lanes::Lanes;
+use crate::matmul::tile::unrolled;
+use std::arch::x86_64::*;
+
+/// A format whose blocks are widened so. Every number has the bits that [`super::Storage::widen`] gives it.
+///
+/// # Safety
+/// The methods need the instruction set of `V` at run time.
+pub(crate) trait Turned {
+    /// Terms of a block.
+    const TERMS: usize;
+    /// A block of each of `V::LANES` rows.
+    type Block<V: Words>: Copy;
+
+    /// The blocks that begin at these elements, of which there are `V::LANES`.
+    ///
+    /// # Safety
+    /// Behind each of these elements `bytes` has a whole block.
+    unsafe fn block<V: Words>(bytes: &[u8], elements: &[usize]) -> Self::Block<V>;
+
+    /// Number `i` of each block, `i < TERMS`.
+    ///
+    /// # Safety
+    /// The instruction set alone.
+    unsafe fn term<V: Words>(block: &Self::Block<V>, i: usize) -> V;
+}
+
+/// A vector of numbers that has one of 32-bit words beside it.
+///
+/// # Safety
+/// As [`Lanes`].
+pub(crate) trait Words: Lanes {
+    type Word: Copy;
+    /// The four words behind each of `LANES` addresses, 16 bytes, as a vector for each of the four.
+    unsafe fn turned(bytes: &[u8], places: impl Fn(usize) -> usize) -> [Self::Word; 4];
+    unsafe fn shl(word: Self::Word, bits: u32) -> Self::Word;
+    unsafe fn shr(word: Self::Word, bits: u32) -> Self::Word;
+    /// The bits of f32.
+    unsafe fn bits(word: Self::Word) -> Self;
+    /// The signed integer in the uppermost 8 bits.
+    unsafe fn upper_byte(word: Self::Word) -> Self;
+    /// The integer in the lowest 4 bits.
+    unsafe fn nibble(word: Self::Word) -> Self;
+    /// The number that the lowest 4 bits choose.
+    unsafe fn look_up(numbers: &[f32; 16], word: Self::Word) -> Self;
+    /// The half (f16) in the lower 16 bits.
+    unsafe fn half(word: Self::Word) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+}
+
+/// Where the rows' 16 bytes lie that begin at `place`.
+///
+/// # Safety
+/// `bytes` has them.
+#[inline(always)]
+unsafe fn sixteen(bytes: &[u8], place: usize) -> __m128i {
+    debug_assert!(place + 16 <= bytes.len(), "16 bytes from {place} of {}", bytes.len());
+    // SAFETY: the caller's promise.
+    unsafe { _mm_loadu_si128(bytes.as_ptr().add(place).cast()) }
+}
+
+const INTEGERS: [f32; 16] =
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+
+// SAFETY (all methods): the trait's contract gives the instruction set and valid memory.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Words for __m512 {
+    type Word = __m512i;
+    #[inline(always)]
+    unsafe fn turned(bytes: &[u8], places: impl Fn(usize) -> usize) -> [__m512i; 4] {
+        unsafe {
+            // Row i + 4 j at place j of vector i: turning 4 x 4 words in each place puts row r into lane r.
+            let mut x = [_mm512_setzero_si512(); 4];
+            unrolled!(I < 4, {
+                x[I] = _mm512_castsi128_si512(sixteen(bytes, places(I)));
+                x[I] = _mm512_inserti32x4::<1>(x[I], sixteen(bytes, places(I + 4)));
+                x[I] = _mm512_inserti32x4::<2>(x[I], sixteen(bytes, places(I + 8)));
+                x[I] = _mm512_inserti32x4::<3>(x[I], sixteen(bytes, places(I + 12)));
+            });
+            let [a, b, c, d] = x;
+            let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+            let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+            [
+                _mm512_unpacklo_epi64(ab, cd),
+                _mm512_unpackhi_epi64(ab, cd),
+                _mm512_unpacklo_epi64(ef, gh),
+                _mm512_unpackhi_epi64(ef, gh),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn shl(word: __m512i, bits: u32) -> __m512i {
+        unsafe { _mm512_sllv_epi32(word, _mm512_set1_epi32(bits as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn shr(word: __m512i, bits: u32) -> __m512i {
+        unsafe { _mm512_srlv_epi32(word, _mm512_set1_epi32(bits as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn bits(word: __m512i) -> Self {
+        unsafe { _mm512_castsi512_ps(word) }
+    }
+    #[inline(always)]
+    unsafe fn upper_byte(word: __m512i) -> Self {
+        unsafe { _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(word)) }
+    }
+    #[inline(always)]
+    unsafe fn nibble(word: __m512i) -> Self {
+        // The permutation reads four bits of a number alone, and takes less than a conversion.
+        unsafe { Self::look_up(&INTEGERS, word) }
+    }
+    #[inline(always)]
+    unsafe fn look_up(numbers: &[f32; 16], word: __m512i) -> Self {
+        unsafe { _mm512_permutexvar_ps(word, _mm512_loadu_ps(numbers.as_ptr())) }
+    }
+    #[inline(always)]
+    unsafe fn half(word: __m512i) -> Self {
+        unsafe { _mm512_cvtph_ps(_mm512_cvtepi32_epi16(word)) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { _mm512_mul_ps(self, other) }
+    }
+}
+
+// SAFETY (all methods): the trait's contract gives the instruction set and valid memory.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Words for __m256 {
+    type Word = __m256i;
+    #[inline(always)]
+    unsafe fn turned(bytes: &[u8], places: impl Fn(usize) -> usize) -> [__m256i; 4] {
+        unsafe {
+            let mut x = [_mm256_setzero_si256(); 4];
+            unrolled!(I < 4, {
+                x[I] = _mm256_castsi128_si256(sixteen(bytes, places(I)));
+                x[I] = _mm256_inserti128_si256::<1>(x[I], sixteen(bytes, places(I + 4)));
+            });
+            let [a, b, c, d] = x;
+            let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            let (ef, gh) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            [
+                _mm256_unpacklo_epi64(ab, cd),
+                _mm256_unpackhi_epi64(ab, cd),
+                _mm256_unpacklo_epi64(ef, gh),
+                _mm256_unpackhi_epi64(ef, gh),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn shl(word: __m256i, bits: u32) -> __m256i {
+        unsafe { _mm256_sllv_epi32(word, _mm256_set1_epi32(bits as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn shr(word: __m256i, bits: u32) -> __m256i {
+        unsafe { _mm256_srlv_epi32(word, _mm256_set1_epi32(bits as i32)) }
+    }
+    #[inline(always)]
+    unsafe fn bits(word: __m256i) -> Self {
+        unsafe { _mm256_castsi256_ps(word) }
+    }
+    #[inline(always)]
+    unsafe fn upper_byte(word: __m256i) -> Self {
+        unsafe { _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(word)) }
+    }
+    #[inline(always)]
+    unsafe fn nibble(word: __m256i) -> Self {
+        unsafe { _mm256_cvtepi32_ps(_mm256_and_si256(word, _mm256_set1_epi32(15))) }
+    }
+    #[inline(always)]
+    unsafe fn look_up(numbers: &[f32; 16], word: __m256i) -> Self {
+        unsafe {
+            let (low, high) = (_mm256_loadu_ps(numbers.as_ptr()), _mm256_loadu_ps(numbers[8..].as_ptr()));
+            // The permutation reads three bits of a number, the choice between both its fourth, moved to the sign.
+            let (a, b) = (_mm256_permutevar8x32_ps(low, word), _mm256_permutevar8x32_ps(high, word));
+            _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(word)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn half(word: __m256i) -> Self {
+        unsafe {
+            let low = _mm256_and_si256(word, _mm256_set1_epi32(0xffff));
+            let halves = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(low, low));
+            _mm256_cvtph_ps(_mm256_castsi256_si128(halves))
+        }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        unsafe { _mm256_mul_ps(self, other) }
+    }
+}
