@@ -102,12 +102,22 @@ impl Turned for Nf4 {
     type Block<V: Words> = ([[V::Word; 4]; 2], V);
 
     #[inline(always)]
-    unsafe fn block<V: Words>(bytes: &[u8], elements: &[usize]) -> Self::Block<V> {
+    fn position(element: usize) -> usize {
+        element / LEN
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        place(position + number)
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
         let (mean, dynamic) = (f32_at(bytes, 0), &*DYNAMIC);
-        let place = |i: usize| place(elements[i] / LEN) + 1;
+        let place = |i: usize| Self::place(positions[i], number) + 1;
         let mut scales = [0.0; 16];
-        for (scale, first) in scales.iter_mut().zip(elements).take(V::LANES) {
-            *scale = scale_of(bytes, first / LEN, mean, dynamic);
+        for (scale, position) in scales.iter_mut().zip(positions).take(V::LANES) {
+            *scale = scale_of(bytes, position + number, mean, dynamic);
         }
         unsafe {
             let halves = [V::turned(bytes, place), V::turned(bytes, |i| place(i) + 16)];

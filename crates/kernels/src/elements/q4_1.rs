@@ -64,8 +64,18 @@ impl Turned for Q4_1 {
     type Block<V: Words> = ([V::Word; 4], [V; 2]);
 
     #[inline(always)]
-    unsafe fn block<V: Words>(bytes: &[u8], elements: &[usize]) -> Self::Block<V> {
-        let place = |i: usize| BYTES * (elements[i] / LEN);
+    fn position(element: usize) -> usize {
+        BYTES * (element / LEN)
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + BYTES * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        let place = |i: usize| Self::place(positions[i], number);
         unsafe {
             let [scales, ..] = V::turned(bytes, place);
             (V::turned(bytes, |i| place(i) + 4), [V::half(scales), V::half(V::shr(scales, 16))])

@@ -54,8 +54,18 @@ impl Turned for Q8_0 {
     type Block<V: Words> = ([[V::Word; 4]; 2], V);
 
     #[inline(always)]
-    unsafe fn block<V: Words>(bytes: &[u8], elements: &[usize]) -> Self::Block<V> {
-        let place = |i: usize| BYTES * (elements[i] / LEN);
+    fn position(element: usize) -> usize {
+        BYTES * (element / LEN)
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + BYTES * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        let place = |i: usize| Self::place(positions[i], number);
         unsafe {
             let [scale, ..] = V::turned(bytes, place);
             let halves = [V::turned(bytes, |i| place(i) + 2), V::turned(bytes, |i| place(i) + 18)];

@@ -44,8 +44,18 @@ impl Turned for F32 {
     type Block<V: Words> = [V::Word; 4];
 
     #[inline(always)]
-    unsafe fn block<V: Words>(bytes: &[u8], elements: &[usize]) -> Self::Block<V> {
-        unsafe { V::turned(bytes, |i| 4 * elements[i]) }
+    fn position(element: usize) -> usize {
+        4 * element
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + 4 * Self::TERMS * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        unsafe { V::turned(bytes, |i| Self::place(positions[i], number)) }
     }
 
     #[inline(always)]

@@ -16,11 +16,17 @@ pub(crate) trait Turned {
     /// A block of each of `V::LANES` rows.
     type Block<V: Words>: Copy;
 
-    /// The blocks that begin at these elements, of which there are `V::LANES`.
+    /// Where the block stands that begins with this element: what [`Turned::place`] counts from.
+    fn position(element: usize) -> usize;
+
+    /// The byte at which the block begins that is so many behind a position.
+    fn place(position: usize, number: usize) -> usize;
+
+    /// The blocks so many behind these positions, of which there are `V::LANES`.
     ///
     /// # Safety
-    /// Behind each of these elements `bytes` has a whole block.
-    unsafe fn block<V: Words>(bytes: &[u8], elements: &[usize]) -> Self::Block<V>;
+    /// `bytes` has these blocks.
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V>;
 
     /// Number `i` of each block, `i < TERMS`.
     ///

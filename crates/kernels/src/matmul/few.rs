@@ -10,9 +10,11 @@ use super::tile::unrolled;
 use crate::elements::turned::{Turned, Words};
 use crate::parallel::{self, Shared};
 use crate::simd::Level;
-use std::arch::x86_64::{__m256, __m512};
+use std::arch::x86_64::{__m256, __m512, _MM_HINT_T0, _mm_prefetch};
 use std::ops::Range;
 
+/// Multiply-adds below which spreading a product costs more than it saves: few, for these are the fastest.
+const SMALL: usize = 1 << 18;
 /// Rows at the most: from four on the tiles take no longer.
 const ROWS: usize = 2;
 /// Rows of the matrix that are summed side by side: as many chains as hide how long a multiply-add takes.
@@ -28,9 +30,11 @@ type Sums = [[f32; LANES]; ROWS];
 /// [`LANES`] rows of the matrix.
 pub(crate) struct Job<'a> {
     bytes: &'a [u8],
-    /// The element of each row at which its terms begin.
-    firsts: [usize; LANES],
+    /// Where the first block of each row stands.
+    positions: [usize; LANES],
     blocks: usize,
+    /// Where the blocks stand that the next job is about, if that lies behind them.
+    ahead: Option<usize>,
     /// Terms behind the blocks, widened.
     rest: &'a [[f32; LANES]],
     /// As many terms of each row of the left operand.
@@ -40,6 +44,7 @@ pub(crate) struct Job<'a> {
 /// How the blocks of a format are multiplied as they lie, for each number of rows.
 pub(crate) struct Kernels {
     terms: usize,
+    position: fn(usize) -> usize,
     avx2: [Kernel; ROWS],
     avx512: [Kernel; ROWS],
 }
@@ -54,6 +59,7 @@ impl Kernels {
     pub(crate) const fn of<F: Turned>() -> Kernels {
         Kernels {
             terms: F::TERMS,
+            position: F::position,
             avx2: [avx2::<F, 1>, avx2::<F, 2>],
             avx512: [avx512::<F, 1>, avx512::<F, 2>],
         }
@@ -101,8 +107,9 @@ impl<'a> Few<'a> {
     }
 
     /// Computes it into `[rows, lanes of the right operand]`.
-    pub(super) fn run(&self, spread: bool, out: &mut [f32]) {
+    pub(super) fn run(&self, out: &mut [f32]) {
         let lanes = self.right.lanes;
+        let spread = self.rows * lanes * self.right.k >= SMALL && rayon::current_num_threads() > 1;
         let groups = lanes.div_ceil(LANES);
         let each = if spread { groups.div_ceil(4 * rayon::current_num_threads()) } else { groups };
         let out = Shared::new(out);
@@ -127,8 +134,9 @@ impl<'a> Few<'a> {
             match self.direct {
                 Some((bytes, kernels)) => {
                     // Where there are fewer lanes the last stands for those that are missing.
+                    let ahead = (lanes.start + LANES) * k + from * LANES;
                     let firsts = std::array::from_fn(|i| (lanes.start + i).min(lanes.end - 1) * k + from);
-                    self.add(bytes, kernels, firsts, terms, &lanes, &mut sums);
+                    self.add(bytes, kernels, firsts, Some(ahead), terms, &lanes, &mut sums);
                 }
                 None => self.add_widened(terms, &lanes, &mut sums),
             }
@@ -146,27 +154,37 @@ impl<'a> Few<'a> {
         bytes: &[u8],
         kernels: &Kernels,
         firsts: [usize; LANES],
+        ahead: Option<usize>,
         terms: Range<usize>,
         lanes: &Range<usize>,
         sums: &mut Sums,
     ) {
         let (k, blocks) = (self.right.k, terms.len() / kernels.terms);
-        let mut rest: Rest = [[0.0; LANES]; 8];
-        let behind = terms.start + blocks * kernels.terms;
-        let rest = &mut rest[..terms.end - behind];
-        if !rest.is_empty() {
-            for (i, lane) in lanes.clone().enumerate() {
-                let mut run = [0.0; 8];
-                let run = &mut run[..rest.len()];
-                self.right.elements.widen(self.level, lane * k + behind, run);
-                run.iter().zip(&mut *rest).for_each(|(x, rest)| rest[i] = *x);
-            }
+        let behind = terms.start + blocks * kernels.terms..terms.end;
+        let widened;
+        let mut rest = &[][..];
+        if !behind.is_empty() {
+            widened = self.rest(&behind, lanes);
+            rest = &widened[..behind.len()];
         }
         let row = |i: usize| if i < self.rows { &self.left[i * k..][terms.clone()] } else { &[] };
-        let job = Job { bytes, firsts, blocks, rest, left: std::array::from_fn(row) };
+        let (positions, ahead) = (firsts.map(kernels.position), ahead.map(kernels.position));
+        let job = Job { bytes, positions, blocks, ahead, rest, left: std::array::from_fn(row) };
         let kernels = if self.level == Level::Avx512 { &kernels.avx512 } else { &kernels.avx2 };
         // SAFETY: the level was detected, and the lanes' terms are elements of the matrix.
         unsafe { kernels[self.rows - 1](&job, sums) };
+    }
+
+    /// Terms that are no whole block of a kernel, widened.
+    fn rest(&self, terms: &Range<usize>, lanes: &Range<usize>) -> Rest {
+        let mut rest = [[0.0; LANES]; 8];
+        for (i, lane) in lanes.clone().enumerate() {
+            let mut run = [0.0; 8];
+            let run = &mut run[..terms.len()];
+            self.right.elements.widen(self.level, lane * self.right.k + terms.start, run);
+            run.iter().zip(&mut rest).for_each(|(x, rest)| rest[i] = *x);
+        }
+        rest
     }
 
     /// The same by way of a buffer.
@@ -179,7 +197,7 @@ impl<'a> Few<'a> {
                 self.right.elements.widen(self.level, lane * self.right.k + at, &mut run[..terms.len()]);
             }
             let firsts = std::array::from_fn(|i| i * RUN);
-            self.add(crate::elements::bytes_of(&buffer), &WIDENED, firsts, terms, lanes, sums);
+            self.add(crate::elements::bytes_of(&buffer), &WIDENED, firsts, None, terms, lanes, sums);
         }
     }
 
@@ -243,14 +261,16 @@ unsafe fn multiply<F: Turned, V: Words, const M: usize, const G: usize>(job: &Jo
         unrolled!(I < M, {
             unrolled!(J < G, chains[I][J] = V::load(sums.get_unchecked(I).as_ptr().add(J * V::LANES)));
         });
-        let mut firsts = job.firsts;
         for block in 0..job.blocks {
-            let mut blocks = [F::block::<V>(job.bytes, firsts.get_unchecked(..V::LANES)); G];
+            let mut blocks = [F::block::<V>(job.bytes, job.positions.get_unchecked(..V::LANES), block); G];
             unrolled!(
                 J < G,
                 if J > 0 {
-                    blocks[J] =
-                        F::block::<V>(job.bytes, firsts.get_unchecked(J * V::LANES..(J + 1) * V::LANES));
+                    blocks[J] = F::block::<V>(
+                        job.bytes,
+                        job.positions.get_unchecked(J * V::LANES..(J + 1) * V::LANES),
+                        block,
+                    );
                 }
             );
             each_term!(P < F::TERMS, {
@@ -258,8 +278,8 @@ unsafe fn multiply<F: Turned, V: Words, const M: usize, const G: usize>(job: &Jo
                 unrolled!(J < G, terms[J] = F::term::<V>(&blocks[J], P));
                 step(&mut chains, &terms, &job.left, block * F::TERMS + P);
             });
-            for first in &mut firsts {
-                *first += F::TERMS;
+            if let Some(ahead) = job.ahead {
+                fetch(job.bytes, F::place(ahead, block * LANES)..F::place(ahead, (block + 1) * LANES));
             }
         }
         for i in 0..job.rest.len() {
@@ -270,6 +290,17 @@ unsafe fn multiply<F: Turned, V: Words, const M: usize, const G: usize>(job: &Jo
         unrolled!(I < M, {
             unrolled!(J < G, chains[I][J].store(sums.get_unchecked_mut(I).as_mut_ptr().add(J * V::LANES)));
         });
+    }
+}
+
+/// Has the processor bring bytes into its caches, of which it may not have all.
+#[inline(always)]
+unsafe fn fetch(bytes: &[u8], range: Range<usize>) {
+    let mut at = range.start;
+    while at < range.end {
+        // SAFETY: a prefetch may be of any address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) };
+        at += 64;
     }
 }
 
