@@ -3,7 +3,7 @@
 //! Layout of a block (18 bytes): d, then 16 bytes; the lower half of byte i is element i, the upper one element i + 16.
 
 #[cfg(target_arch = "x86_64")]
-use super::turned::{Turned, Words};
+use super::turned::{Nibbles, Turned, Words};
 use super::{Quantizer, Storage, by_blocks, f16};
 #[cfg(target_arch = "x86_64")]
 use crate::matmul::few::Kernels;
@@ -54,7 +54,7 @@ impl Storage for Q4_0 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Turned for Q4_0 {
     const TERMS: usize = LEN;
-    type Block<V: Words> = ([V::Word; 4], V);
+    type Block<V: Words> = Nibbles<V>;
 
     #[inline(always)]
     fn position(element: usize) -> usize {
@@ -71,14 +71,13 @@ impl Turned for Q4_0 {
         let place = |i: usize| Self::place(positions[i], number);
         unsafe {
             let [scale, ..] = V::turned(bytes, place);
-            (V::turned(bytes, |i| place(i) + 2), V::half(scale))
+            Nibbles::new(V::turned(bytes, |i| place(i) + 2), V::half(scale))
         }
     }
 
     #[inline(always)]
-    unsafe fn term<V: Words>((q, d): &Self::Block<V>, i: usize) -> V {
-        let shift = 8 * (i % 4) + 4 * (i / 16);
-        unsafe { d.mul(V::nibble(V::shr(q[i % 16 / 4], shift as u32)).add(V::splat(-8.0))) }
+    unsafe fn term<V: Words>(dq: &Self::Block<V>, i: usize) -> V {
+        unsafe { dq.scaled(i, 8) }
     }
 }
 

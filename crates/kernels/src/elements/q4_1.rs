@@ -3,7 +3,7 @@
 //! Layout of a block (20 bytes): d, m, then 16 bytes as in Q4_0.
 
 #[cfg(target_arch = "x86_64")]
-use super::turned::{Turned, Words};
+use super::turned::{Nibbles, Turned, Words};
 use super::{Quantizer, Storage, by_blocks, f16};
 #[cfg(target_arch = "x86_64")]
 use crate::matmul::few::Kernels;
@@ -61,7 +61,7 @@ impl Storage for Q4_1 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Turned for Q4_1 {
     const TERMS: usize = LEN;
-    type Block<V: Words> = ([V::Word; 4], [V; 2]);
+    type Block<V: Words> = (Nibbles<V>, V);
 
     #[inline(always)]
     fn position(element: usize) -> usize {
@@ -78,14 +78,14 @@ impl Turned for Q4_1 {
         let place = |i: usize| Self::place(positions[i], number);
         unsafe {
             let [scales, ..] = V::turned(bytes, place);
-            (V::turned(bytes, |i| place(i) + 4), [V::half(scales), V::half(V::shr(scales, 16))])
+            let q = V::turned(bytes, |i| place(i) + 4);
+            (Nibbles::new(q, V::half(scales)), V::half(V::shr(scales, 16)))
         }
     }
 
     #[inline(always)]
-    unsafe fn term<V: Words>((q, [d, m]): &Self::Block<V>, i: usize) -> V {
-        let shift = 8 * (i % 4) + 4 * (i / 16);
-        unsafe { d.mul(V::nibble(V::shr(q[i % 16 / 4], shift as u32))).add(*m) }
+    unsafe fn term<V: Words>((dq, m): &Self::Block<V>, i: usize) -> V {
+        unsafe { dq.scaled(i, 0).add(*m) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::arch::x86_64::*;
 /// A format whose blocks are widened so. Every number has the bits that [`super::Storage::widen`] gives it.
 ///
 /// # Safety
-/// The methods need the instruction set of `V` at run time.
+/// The methods need the instruction set of `V` at run time. All are to be inlined always: see `matmul/few.rs`.
 pub(crate) trait Turned {
     /// Terms of a block.
     const TERMS: usize;
@@ -41,7 +41,7 @@ pub(crate) trait Turned {
 /// As [`Lanes`].
 pub(crate) trait Words: Lanes {
     type Word: Copy;
-    /// The four words behind each of `LANES` addresses, 16 bytes, as a vector for each of the four.
+    /// Four words from each of `LANES` places on, as a vector for each of the four.
     unsafe fn turned(bytes: &[u8], places: impl Fn(usize) -> usize) -> [Self::Word; 4];
     unsafe fn shl(word: Self::Word, bits: u32) -> Self::Word;
     unsafe fn shr(word: Self::Word, bits: u32) -> Self::Word;
@@ -49,8 +49,8 @@ pub(crate) trait Words: Lanes {
     unsafe fn bits(word: Self::Word) -> Self;
     /// The signed integer in the uppermost 8 bits.
     unsafe fn upper_byte(word: Self::Word) -> Self;
-    /// The integer in the lowest 4 bits.
-    unsafe fn nibble(word: Self::Word) -> Self;
+    /// The integer in the 4 bits from `bits` on, 24 at the most, times 2 to the power of `bits`.
+    unsafe fn nibble(word: Self::Word, bits: u32) -> Self;
     /// The number that the lowest 4 bits choose.
     unsafe fn look_up(numbers: &[f32; 16], word: Self::Word) -> Self;
     /// The half (f16) in the lower 16 bits.
@@ -58,7 +58,7 @@ pub(crate) trait Words: Lanes {
     unsafe fn mul(self, other: Self) -> Self;
 }
 
-/// Where the rows' 16 bytes lie that begin at `place`.
+/// The 16 bytes from `place` on.
 ///
 /// # Safety
 /// `bytes` has them.
@@ -69,8 +69,48 @@ unsafe fn sixteen(bytes: &[u8], place: usize) -> __m128i {
     unsafe { _mm_loadu_si128(bytes.as_ptr().add(place).cast()) }
 }
 
-const INTEGERS: [f32; 16] =
-    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+/// The 4-bit numbers of blocks of 32: byte i has number i in its lower half, number i + 16 in its upper one.
+#[derive(Clone, Copy)]
+pub(crate) struct Nibbles<V: Words> {
+    words: [V::Word; 4],
+    /// What a number is multiplied with at each place of a word.
+    scales: [V; 8],
+}
+
+/// No number is shifted down to where a word begins: it is read as so many times 16 as stand before it, and the scale is
+/// divided by as much. Powers of two change no rounding, and no scale that was a half becomes subnormal.
+impl<V: Words> Nibbles<V> {
+    /// # Safety
+    /// As [`Words`].
+    #[inline(always)]
+    pub(crate) unsafe fn new(words: [V::Word; 4], scale: V) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut scales = [scale; 8];
+            unrolled!(I < 7, scales[I] = scale.mul(V::splat(1.0 / (1 << (4 * I)) as f32)));
+            Nibbles { words, scales }
+        }
+    }
+
+    /// `scale * (q - zero)` of number `i`.
+    ///
+    /// # Safety
+    /// As [`Words`].
+    #[inline(always)]
+    pub(crate) unsafe fn scaled(&self, i: usize, zero: i32) -> V {
+        let (word, place) = (self.words[i % 16 / 4], 2 * (i % 4) + i / 16);
+        // The last place alone is shifted: it would be read as a sign.
+        let bits = if place < 7 { 4 * place as u32 } else { 0 };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut q = V::nibble(if place < 7 { word } else { V::shr(word, 28) }, bits);
+            if zero != 0 {
+                q = q.add(V::splat(-(zero as f32 * (1 << bits) as f32)));
+            }
+            self.scales[place].mul(q)
+        }
+    }
+}
 
 // SAFETY (all methods): the trait's contract gives the instruction set and valid memory.
 #[allow(clippy::undocumented_unsafe_blocks)]
@@ -115,9 +155,8 @@ impl Words for __m512 {
         unsafe { _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(word)) }
     }
     #[inline(always)]
-    unsafe fn nibble(word: __m512i) -> Self {
-        // The permutation reads four bits of a number alone, and takes less than a conversion.
-        unsafe { Self::look_up(&INTEGERS, word) }
+    unsafe fn nibble(word: __m512i, bits: u32) -> Self {
+        unsafe { _mm512_cvtepi32_ps(_mm512_and_si512(word, _mm512_set1_epi32(15 << bits))) }
     }
     #[inline(always)]
     unsafe fn look_up(numbers: &[f32; 16], word: __m512i) -> Self {
@@ -173,8 +212,8 @@ impl Words for __m256 {
         unsafe { _mm256_cvtepi32_ps(_mm256_srai_epi32::<24>(word)) }
     }
     #[inline(always)]
-    unsafe fn nibble(word: __m256i) -> Self {
-        unsafe { _mm256_cvtepi32_ps(_mm256_and_si256(word, _mm256_set1_epi32(15))) }
+    unsafe fn nibble(word: __m256i, bits: u32) -> Self {
+        unsafe { _mm256_cvtepi32_ps(_mm256_and_si256(word, _mm256_set1_epi32(15 << bits))) }
     }
     #[inline(always)]
     unsafe fn look_up(numbers: &[f32; 16], word: __m256i) -> Self {

@@ -1,5 +1,5 @@
 //! A few rows against a matrix stored along its terms, as every word that a language model writes asks for: the matrix
-//! is read once, [`LANES`] of its rows at a time, a lane of a vector for each.
+//! is read once, [`LANES`] of its rows at a time, a lane of a vector for each, and widened in registers.
 //!
 //! The tiles would broadcast each of its numbers to sums of which most lanes are empty. The sums are the same chains of
 //! multiply-adds here, so a row has the same bits alone and among many.
@@ -8,17 +8,20 @@ use super::block::KC;
 use super::pack::Source;
 use super::tile::unrolled;
 use crate::elements::turned::{Turned, Words};
+use crate::elements::{F32, bytes_of};
 use crate::parallel::{self, Shared};
 use crate::simd::Level;
 use std::arch::x86_64::{__m256, __m512, _MM_HINT_T0, _mm_prefetch};
 use std::ops::Range;
 
 /// Multiply-adds below which spreading a product costs more than it saves: few, for these are the fastest.
-const SMALL: usize = 1 << 18;
+const SMALL: usize = 1 << 16;
 /// Rows at the most: from four on the tiles take no longer.
 const ROWS: usize = 2;
 /// Rows of the matrix that are summed side by side: as many chains as hide how long a multiply-add takes.
 const LANES: usize = 32;
+/// Rows of the matrix at the least: of fewer too many lanes would be empty here, too.
+const LEAST: usize = LANES / 2;
 /// Terms widened at a time where a format's blocks are not multiplied as they lie: they stay in the L1 cache, and are
 /// whole units of every format.
 const RUN: usize = 128;
@@ -44,7 +47,7 @@ pub(crate) struct Job<'a> {
 /// How the blocks of a format are multiplied as they lie, for each number of rows.
 pub(crate) struct Kernels {
     terms: usize,
-    position: fn(usize) -> usize,
+    positions: fn(&Lying) -> ([usize; LANES], Option<usize>),
     avx2: [Kernel; ROWS],
     avx512: [Kernel; ROWS],
 }
@@ -59,11 +62,31 @@ impl Kernels {
     pub(crate) const fn of<F: Turned>() -> Kernels {
         Kernels {
             terms: F::TERMS,
-            position: F::position,
+            positions: positions::<F>,
             avx2: [avx2::<F, 1>, avx2::<F, 2>],
             avx512: [avx512::<F, 1>, avx512::<F, 2>],
         }
     }
+}
+
+/// Where the terms of [`LANES`] rows of the matrix lie, and what multiplies them there.
+struct Lying<'a> {
+    bytes: &'a [u8],
+    kernels: &'static Kernels,
+    /// The element of each row with which they begin.
+    firsts: [usize; LANES],
+    /// The element with which the same terms of the next rows begin, if these are next in memory.
+    ahead: Option<usize>,
+}
+
+/// Where a format's blocks stand that begin with the elements told of. The kernels only load what this works out: done
+/// in them, the compiler makes vectors of it, which it takes apart again for every address.
+fn positions<F: Turned>(lying: &Lying) -> ([usize; LANES], Option<usize>) {
+    let mut positions = lying.firsts;
+    for position in &mut positions {
+        *position = F::position(*position);
+    }
+    (positions, lying.ahead.map(F::position))
 }
 
 /// A product of this kind.
@@ -89,7 +112,7 @@ impl<'a> Few<'a> {
         bias: Option<&'a [f32]>,
         accumulate: bool,
     ) -> Option<Few<'a>> {
-        let here = left.lanes <= ROWS && left.along_k && right.along_k;
+        let here = left.lanes <= ROWS && left.along_k && right.along_k && right.lanes >= LEAST;
         if !here || level < Level::Avx2 {
             return None;
         }
@@ -134,11 +157,11 @@ impl<'a> Few<'a> {
             match self.direct {
                 Some((bytes, kernels)) => {
                     // Where there are fewer lanes the last stands for those that are missing.
-                    let ahead = (lanes.start + LANES) * k + from * LANES;
                     let firsts = std::array::from_fn(|i| (lanes.start + i).min(lanes.end - 1) * k + from);
-                    self.add(bytes, kernels, firsts, Some(ahead), terms, &lanes, &mut sums);
+                    let ahead = Some((lanes.start + LANES) * k + from * LANES);
+                    self.add(&lanes, terms, &Lying { bytes, kernels, firsts, ahead }, &mut sums);
                 }
-                None => self.add_widened(terms, &lanes, &mut sums),
+                None => self.add_widened(&lanes, terms, &mut sums),
             }
             for (row, sums) in sums.iter().take(self.rows).enumerate() {
                 let row = row * self.right.lanes;
@@ -148,17 +171,9 @@ impl<'a> Few<'a> {
         }
     }
 
-    /// Adds the products of some terms, whose elements begin at `firsts` of `bytes`.
-    fn add(
-        &self,
-        bytes: &[u8],
-        kernels: &Kernels,
-        firsts: [usize; LANES],
-        ahead: Option<usize>,
-        terms: Range<usize>,
-        lanes: &Range<usize>,
-        sums: &mut Sums,
-    ) {
+    /// Adds the products of some terms of some lanes.
+    fn add(&self, lanes: &Range<usize>, terms: Range<usize>, lying: &Lying, sums: &mut Sums) {
+        let Lying { bytes, kernels, .. } = *lying;
         let (k, blocks) = (self.right.k, terms.len() / kernels.terms);
         let behind = terms.start + blocks * kernels.terms..terms.end;
         let widened;
@@ -168,7 +183,7 @@ impl<'a> Few<'a> {
             rest = &widened[..behind.len()];
         }
         let row = |i: usize| if i < self.rows { &self.left[i * k..][terms.clone()] } else { &[] };
-        let (positions, ahead) = (firsts.map(kernels.position), ahead.map(kernels.position));
+        let (positions, ahead) = (kernels.positions)(lying);
         let job = Job { bytes, positions, blocks, ahead, rest, left: std::array::from_fn(row) };
         let kernels = if self.level == Level::Avx512 { &kernels.avx512 } else { &kernels.avx2 };
         // SAFETY: the level was detected, and the lanes' terms are elements of the matrix.
@@ -188,8 +203,8 @@ impl<'a> Few<'a> {
     }
 
     /// The same by way of a buffer.
-    fn add_widened(&self, terms: Range<usize>, lanes: &Range<usize>, sums: &mut Sums) {
-        const WIDENED: Kernels = Kernels::of::<crate::elements::F32>();
+    fn add_widened(&self, lanes: &Range<usize>, terms: Range<usize>, sums: &mut Sums) {
+        static WIDENED: Kernels = Kernels::of::<F32>();
         let mut buffer = [0.0; LANES * RUN];
         for at in terms.clone().step_by(RUN) {
             let terms = at..(at + RUN).min(terms.end);
@@ -197,7 +212,8 @@ impl<'a> Few<'a> {
                 self.right.elements.widen(self.level, lane * self.right.k + at, &mut run[..terms.len()]);
             }
             let firsts = std::array::from_fn(|i| i * RUN);
-            self.add(crate::elements::bytes_of(&buffer), &WIDENED, firsts, None, terms, lanes, sums);
+            let lying = Lying { bytes: bytes_of(&buffer), kernels: &WIDENED, firsts, ahead: None };
+            self.add(lanes, terms, &lying, sums);
         }
     }
 
@@ -293,14 +309,13 @@ unsafe fn multiply<F: Turned, V: Words, const M: usize, const G: usize>(job: &Jo
     }
 }
 
-/// Has the processor bring bytes into its caches, of which it may not have all.
+/// Has the processor bring bytes into its caches: rows side by side are too many streams for it to foresee. There may be
+/// fewer bytes than asked for.
 #[inline(always)]
-unsafe fn fetch(bytes: &[u8], range: Range<usize>) {
-    let mut at = range.start;
-    while at < range.end {
-        // SAFETY: a prefetch may be of any address.
+fn fetch(bytes: &[u8], range: Range<usize>) {
+    for at in range.step_by(64) {
+        // SAFETY: every x86-64 has the instruction, which may be given any address.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()) };
-        at += 64;
     }
 }
 
