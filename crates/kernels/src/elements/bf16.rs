@@ -61,7 +61,7 @@ impl Turned for Bf16 {
     #[inline(always)]
     unsafe fn term<V: Words>(words: &Self::Block<V>, i: usize) -> V {
         let word = words[i / 2];
-        unsafe { V::bits(V::shl(if i % 2 == 0 { word } else { V::shr(word, 16) }, 16)) }
+        unsafe { V::bits(V::shl(if i.is_multiple_of(2) { word } else { V::shr(word, 16) }, 16)) }
     }
 }
 

@@ -120,14 +120,15 @@ impl Words for __m512 {
     unsafe fn turned(bytes: &[u8], places: impl Fn(usize) -> usize) -> [__m512i; 4] {
         unsafe {
             // Row i + 4 j at place j of vector i: turning 4 x 4 words in each place puts row r into lane r.
-            let mut x = [_mm512_setzero_si512(); 4];
-            unrolled!(I < 4, {
-                x[I] = _mm512_castsi128_si512(sixteen(bytes, places(I)));
-                x[I] = _mm512_inserti32x4::<1>(x[I], sixteen(bytes, places(I + 4)));
-                x[I] = _mm512_inserti32x4::<2>(x[I], sixteen(bytes, places(I + 8)));
-                x[I] = _mm512_inserti32x4::<3>(x[I], sixteen(bytes, places(I + 12)));
-            });
-            let [a, b, c, d] = x;
+            macro_rules! fours {
+                ($i:literal) => {{
+                    let x = _mm512_castsi128_si512(sixteen(bytes, places($i)));
+                    let x = _mm512_inserti32x4::<1>(x, sixteen(bytes, places($i + 4)));
+                    let x = _mm512_inserti32x4::<2>(x, sixteen(bytes, places($i + 8)));
+                    _mm512_inserti32x4::<3>(x, sixteen(bytes, places($i + 12)))
+                }};
+            }
+            let [a, b, c, d] = [fours!(0), fours!(1), fours!(2), fours!(3)];
             let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
             let (ef, gh) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
             [
@@ -179,12 +180,13 @@ impl Words for __m256 {
     #[inline(always)]
     unsafe fn turned(bytes: &[u8], places: impl Fn(usize) -> usize) -> [__m256i; 4] {
         unsafe {
-            let mut x = [_mm256_setzero_si256(); 4];
-            unrolled!(I < 4, {
-                x[I] = _mm256_castsi128_si256(sixteen(bytes, places(I)));
-                x[I] = _mm256_inserti128_si256::<1>(x[I], sixteen(bytes, places(I + 4)));
-            });
-            let [a, b, c, d] = x;
+            macro_rules! twos {
+                ($i:literal) => {{
+                    let x = _mm256_castsi128_si256(sixteen(bytes, places($i)));
+                    _mm256_inserti128_si256::<1>(x, sixteen(bytes, places($i + 4)))
+                }};
+            }
+            let [a, b, c, d] = [twos!(0), twos!(1), twos!(2), twos!(3)];
             let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
             let (ef, gh) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
             [

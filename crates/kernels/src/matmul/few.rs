@@ -281,13 +281,11 @@ unsafe fn multiply<F: Turned, V: Words, const M: usize, const G: usize>(job: &Jo
             let mut blocks = [F::block::<V>(job.bytes, job.positions.get_unchecked(..V::LANES), block); G];
             unrolled!(
                 J < G,
-                if J > 0 {
-                    blocks[J] = F::block::<V>(
-                        job.bytes,
-                        job.positions.get_unchecked(J * V::LANES..(J + 1) * V::LANES),
-                        block,
-                    );
-                }
+                blocks[J] = F::block::<V>(
+                    job.bytes,
+                    job.positions.get_unchecked(J * V::LANES..(J + 1) * V::LANES),
+                    block,
+                )
             );
             each_term!(P < F::TERMS, {
                 let mut terms = [V::splat(0.0); G];
