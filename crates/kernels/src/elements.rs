@@ -11,9 +11,15 @@ mod q4_k;
 mod q6_k;
 mod q8_0;
 mod single;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod turned;
 
 pub use nf4::tables as nf4_tables;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use single::{F32, bytes_of};
 
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::Level;
 use rayon::prelude::*;
 
@@ -56,6 +62,11 @@ trait Storage: Sync {
     fn widen(&self, level: Level, bytes: &[u8], first: usize, out: &mut [f32]);
     /// Element `i` as f32, by the format's definition: what [`Storage::widen`] is tested against.
     fn at(&self, bytes: &[u8], i: usize) -> f32;
+    /// How a few rows are multiplied with blocks as they lie; none if these are widened first.
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        None
+    }
     /// How numbers, whole blocks of them, are brought into the format; none if it is only read.
     fn quantizer(&self) -> Option<Quantizer> {
         None
@@ -200,6 +211,18 @@ impl<'a> Elements<'a> {
                 buffer
             }
         }
+    }
+
+    /// The bytes and how a few rows are multiplied with them as they lie, if rows of `k` are whole blocks; none if they
+    /// are widened first.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn as_they_lie(&self, k: usize) -> Option<(&'a [u8], &'static Kernels)> {
+        let (format, bytes) = match self {
+            Elements::F32(x) => (Format::F32, bytes_of(x)),
+            Elements::Stored(x) => (x.format, x.bytes),
+        };
+        let kernels = format.storage().kernels().filter(|_| k.is_multiple_of(format.block_len()))?;
+        Some((bytes, kernels))
     }
 
     /// Element `i` as f32, plainly: for references.

@@ -1,6 +1,10 @@
 //! Bf16 (bfloat16): the upper 16 bits of an f32, little-endian.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Turned, Words};
 use super::{Quantizer, Storage};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::{Level, simd_fn};
 
 pub(super) struct Bf16;
@@ -22,8 +26,42 @@ impl Storage for Bf16 {
         f32::from_le_bytes([0, 0, bytes[2 * i], bytes[2 * i + 1]])
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<Bf16>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(|numbers| Some(numbers.iter().flat_map(|x| narrow(*x).to_le_bytes()).collect()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for Bf16 {
+    const TERMS: usize = 8;
+    type Block<V: Words> = [V::Word; 4];
+
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        2 * element
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + 2 * Self::TERMS * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        unsafe { V::turned(bytes, |i| Self::place(positions[i], number)) }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>(words: &Self::Block<V>, i: usize) -> V {
+        let word = words[i / 2];
+        unsafe { V::bits(V::shl(if i.is_multiple_of(2) { word } else { V::shr(word, 16) }, 16)) }
     }
 }
 

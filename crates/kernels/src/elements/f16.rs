@@ -1,6 +1,10 @@
 //! F16: IEEE 754 half precision, little-endian. Block formats keep their scales in it.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Turned, Words};
 use super::{Quantizer, Storage};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::{Level, simd_fn};
 
 pub(super) struct F16;
@@ -31,6 +35,11 @@ impl Storage for F16 {
         if bits >> 15 == 1 { -magnitude } else { magnitude }
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<F16>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(|numbers| {
             numbers
@@ -38,6 +47,34 @@ impl Storage for F16 {
                 .all(|x| fits(*x))
                 .then(|| numbers.iter().flat_map(|x| narrow(*x).to_le_bytes()).collect())
         })
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for F16 {
+    const TERMS: usize = 8;
+    type Block<V: Words> = [V::Word; 4];
+
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        2 * element
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + 2 * Self::TERMS * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        unsafe { V::turned(bytes, |i| Self::place(positions[i], number)) }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>(words: &Self::Block<V>, i: usize) -> V {
+        unsafe { V::half(V::shr(words[i / 2], 16 * (i % 2) as u32)) }
     }
 }
 

@@ -7,7 +7,11 @@
 //! upper halves are the even elements. The last group may have fewer blocks. The numbers are bitsandbytes' own; it keeps
 //! the four kinds in four arrays.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Turned, Words};
 use super::{Quantizer, Storage};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::Level;
 use rayon::prelude::*;
 use std::sync::LazyLock;
@@ -80,8 +84,51 @@ impl Storage for Nf4 {
         scale * QUANTILES[(if i.is_multiple_of(2) { byte >> 4 } else { byte & 15 }) as usize]
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<Nf4>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(quantize)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for Nf4 {
+    const TERMS: usize = LEN;
+    type Block<V: Words> = ([[V::Word; 4]; 2], V);
+
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        element / LEN
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        place(position + number)
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        let (mean, dynamic) = (f32_at(bytes, 0), &*DYNAMIC);
+        let place = |i: usize| Self::place(positions[i], number) + 1;
+        let mut scales = [0.0; 16];
+        for (scale, position) in scales.iter_mut().zip(positions).take(V::LANES) {
+            *scale = scale_of(bytes, position + number, mean, dynamic);
+        }
+        unsafe {
+            let halves = [V::turned(bytes, place), V::turned(bytes, |i| place(i) + 16)];
+            (halves, V::load(scales.as_ptr()))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>((q, scale): &Self::Block<V>, i: usize) -> V {
+        let shift = 8 * (i / 2 % 4) + 4 * ((i + 1) % 2);
+        unsafe { scale.mul(V::look_up(&QUANTILES, V::shr(q[i / 32][i % 32 / 8], shift as u32))) }
     }
 }
 
@@ -96,12 +143,18 @@ fn f32_at(bytes: &[u8], place: usize) -> f32 {
     f32::from_le_bytes(bytes[place..].as_chunks().0[0])
 }
 
+/// The scale of a block.
+#[inline(always)]
+fn scale_of(bytes: &[u8], block: usize, mean: f32, dynamic: &[f32; 256]) -> f32 {
+    let group = f32_at(bytes, place(block / GROUP * GROUP) - 4);
+    dynamic[bytes[place(block)] as usize] * group + mean
+}
+
 fn widen(level: Level, bytes: &[u8], first: usize, out: &mut [f32]) {
     let (mean, dynamic) = (f32_at(bytes, 0), &*DYNAMIC);
     for (i, out) in out.as_chunks_mut::<LEN>().0.iter_mut().enumerate() {
         let at = place(first + i);
-        let group = f32_at(bytes, place((first + i) / GROUP * GROUP) - 4);
-        let scale = dynamic[bytes[at] as usize] * group + mean;
+        let scale = scale_of(bytes, first + i, mean, dynamic);
         let q = &bytes[at + 1..].as_chunks().0[0];
         let scaled = QUANTILES.map(|quantile| scale * quantile);
         match level {

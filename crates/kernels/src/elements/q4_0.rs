@@ -2,7 +2,11 @@
 //!
 //! Layout of a block (18 bytes): d, then 16 bytes; the lower half of byte i is element i, the upper one element i + 16.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Nibbles, Turned, Words};
 use super::{Quantizer, Storage, by_blocks, f16};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::{Level, simd_fn};
 
 const LEN: usize = 32;
@@ -35,8 +39,45 @@ impl Storage for Q4_0 {
         f16::F16.at(block, 0) * (f32::from(q) - 8.0)
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<Q4_0>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(|numbers| by_blocks(numbers, quantize))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for Q4_0 {
+    const TERMS: usize = LEN;
+    type Block<V: Words> = Nibbles<V>;
+
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        BYTES * (element / LEN)
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + BYTES * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        let place = |i: usize| Self::place(positions[i], number);
+        unsafe {
+            let [scale, ..] = V::turned(bytes, place);
+            Nibbles::new(V::turned(bytes, |i| place(i) + 2), V::half(scale))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>(dq: &Self::Block<V>, i: usize) -> V {
+        unsafe { dq.scaled(i, 8) }
     }
 }
 

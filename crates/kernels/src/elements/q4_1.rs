@@ -2,7 +2,11 @@
 //!
 //! Layout of a block (20 bytes): d, m, then 16 bytes as in Q4_0.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Nibbles, Turned, Words};
 use super::{Quantizer, Storage, by_blocks, f16};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::Level;
 
 const LEN: usize = 32;
@@ -42,8 +46,46 @@ impl Storage for Q4_1 {
         f16::F16.at(block, 0) * f32::from(q) + f16::F16.at(block, 1)
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<Q4_1>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(|numbers| by_blocks(numbers, quantize))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for Q4_1 {
+    const TERMS: usize = LEN;
+    type Block<V: Words> = (Nibbles<V>, V);
+
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        BYTES * (element / LEN)
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + BYTES * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        let place = |i: usize| Self::place(positions[i], number);
+        unsafe {
+            let [scales, ..] = V::turned(bytes, place);
+            let q = V::turned(bytes, |i| place(i) + 4);
+            (Nibbles::new(q, V::half(scales)), V::half(V::shr(scales, 16)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>((dq, m): &Self::Block<V>, i: usize) -> V {
+        unsafe { dq.scaled(i, 0).add(*m) }
     }
 }
 

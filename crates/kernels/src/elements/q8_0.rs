@@ -2,7 +2,11 @@
 //!
 //! Layout of a block (34 bytes): d, then 32 × i8.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Turned, Words};
 use super::{Quantizer, Storage, by_blocks, f16};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::{Level, simd_fn};
 
 const LEN: usize = 32;
@@ -32,8 +36,46 @@ impl Storage for Q8_0 {
         f16::F16.at(block, 0) * f32::from(block[2 + i % LEN] as i8)
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<Q8_0>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(|numbers| by_blocks(numbers, quantize))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for Q8_0 {
+    const TERMS: usize = LEN;
+    type Block<V: Words> = ([[V::Word; 4]; 2], V);
+
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        BYTES * (element / LEN)
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + BYTES * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        let place = |i: usize| Self::place(positions[i], number);
+        unsafe {
+            let [scale, ..] = V::turned(bytes, place);
+            let halves = [V::turned(bytes, |i| place(i) + 2), V::turned(bytes, |i| place(i) + 18)];
+            (halves, V::half(scale))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>((q, d): &Self::Block<V>, i: usize) -> V {
+        unsafe { d.mul(V::upper_byte(V::shl(q[i / 16][i % 16 / 4], 24 - 8 * (i % 4) as u32))) }
     }
 }
 

@@ -1,9 +1,13 @@
 //! F32: IEEE 754 single precision, little-endian.
 
+#[cfg(target_arch = "x86_64")]
+use super::turned::{Turned, Words};
 use super::{Quantizer, Storage};
+#[cfg(target_arch = "x86_64")]
+use crate::matmul::few::Kernels;
 use crate::simd::{Level, simd_fn};
 
-pub(super) struct F32;
+pub(crate) struct F32;
 
 impl Storage for F32 {
     fn name(&self) -> &'static str {
@@ -22,8 +26,41 @@ impl Storage for F32 {
         f32::from_le_bytes(bytes.as_chunks().0[i])
     }
 
+    #[cfg(target_arch = "x86_64")]
+    fn kernels(&self) -> Option<&'static Kernels> {
+        Some(const { &Kernels::of::<F32>() })
+    }
+
     fn quantizer(&self) -> Option<Quantizer> {
         Some(|numbers| Some(numbers.iter().flat_map(|x| x.to_le_bytes()).collect()))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+// SAFETY (both methods): the trait's contract gives the instruction set and whole blocks.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Turned for F32 {
+    const TERMS: usize = 4;
+    type Block<V: Words> = [V::Word; 4];
+
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        4 * element
+    }
+
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + 4 * Self::TERMS * number
+    }
+
+    #[inline(always)]
+    unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {
+        unsafe { V::turned(bytes, |i| Self::place(positions[i], number)) }
+    }
+
+    #[inline(always)]
+    unsafe fn term<V: Words>(words: &Self::Block<V>, i: usize) -> V {
+        unsafe { V::bits(words[i]) }
     }
 }
 
@@ -32,6 +69,13 @@ pub(super) fn in_place(bytes: &[u8]) -> Option<&[f32]> {
     // SAFETY: every bit pattern is a valid f32.
     let (before, numbers, after) = unsafe { bytes.align_to::<f32>() };
     (cfg!(target_endian = "little") && before.is_empty() && after.is_empty()).then_some(numbers)
+}
+
+/// The bytes of numbers where they lie.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn bytes_of(numbers: &[f32]) -> &[u8] {
+    // SAFETY: an f32 is four bytes without padding, each of which is valid.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
 }
 
 simd_fn! {

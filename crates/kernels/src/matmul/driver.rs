@@ -1,6 +1,7 @@
 //! Decides the roles of the operands and how the work is cut, packs, and spreads the tiles over threads.
 
 use super::block::{self, KC, Left, Out, Right};
+#[cfg(target_arch = "x86_64")]
 use super::few::Few;
 use super::pack::{Source, with_scratch};
 use super::tile::Shape;
@@ -74,10 +75,11 @@ pub(super) fn run(
     let level = level();
     let shape = Shape::of(level);
     let n = right.lanes;
-    let spread = left.lanes * n * left.k >= SMALL && rayon::current_num_threads() > 1;
+    #[cfg(target_arch = "x86_64")]
     if let Some(few) = Few::of(level, alpha, &left, &right, bias, accumulate) {
-        return few.run(spread, out);
+        return few.run(out);
     }
+    let spread = left.lanes * n * left.k >= SMALL && rayon::current_num_threads() > 1;
     let bias = bias.map_or(std::ptr::null(), |b| b.as_ptr());
     let out = Out { ptr: out.as_mut_ptr(), row: n, col: 1, alpha, accumulate, exchanged: false, bias };
     let scatter = (left.lanes * n) as f64;

@@ -7,7 +7,7 @@ use super::tile::{self, BUFFER, Job};
 /// # Safety
 /// Every method needs the instruction set of the implementing type at run time; pointers must be valid for the
 /// lanes they touch, at any alignment.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     const LANES: usize;
     unsafe fn splat(v: f32) -> Self;
     unsafe fn load(p: *const f32) -> Self;

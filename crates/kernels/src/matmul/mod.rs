@@ -7,8 +7,9 @@
 
 pub(crate) mod block;
 mod driver;
-mod few;
-mod lanes;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod few;
+pub(crate) mod lanes;
 pub(crate) mod pack;
 pub(crate) mod tile;
 

@@ -28,7 +28,7 @@ impl Shape {
 }
 
 /// One tile's operands: `out = alpha * left * right + base`, base being what is there (`load`), the bias, or zero.
-pub(super) struct Job {
+pub(crate) struct Job {
     /// Length of the sums.
     pub k: usize,
     /// Element (i, p) of the left operand is at `i * left_stride + p`, or at `i + p * left_stride` (`COLUMNS`).
@@ -53,23 +53,24 @@ pub(super) struct Job {
 }
 
 /// Numbers of the largest tile.
-pub(super) const BUFFER: usize = 8 * 48;
+pub(crate) const BUFFER: usize = 8 * 48;
 
 pub(super) type Tile = unsafe fn(&Job);
 
 /// Repeats a statement for the constants `$i < $n`, at most 8. Loops over the accumulators must be gone before LLVM
 /// decides what lives in registers: left to its own unrolling, it stores every accumulator in every step.
 macro_rules! unrolled {
-    ($i:ident < $n:ident, $body:expr) => {
+    ($i:ident < $n:tt, $body:expr) => {
         unrolled!(@ $i $n $body; 0 1 2 3 4 5 6 7)
     };
-    (@ $i:ident $n:ident $body:expr; $($value:literal)*) => {
+    (@ $i:ident $n:tt $body:expr; $($value:literal)*) => {
         $(if $value < $n {
             const $i: usize = $value;
             $body;
         })*
     };
 }
+pub(crate) use unrolled;
 
 /// `MR` rows by `NV` vectors.
 ///

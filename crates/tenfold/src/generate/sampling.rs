@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::model::likeliest;
 use crate::train::MOST;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Settings of a generation, under Transformers' names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,17 +67,27 @@ impl Sampling {
 
     /// The id of the next token. `context`: ids before it; `draw`: where in 0 .. 1 a drawn token lies.
     pub(super) fn choose(&self, logits: &[f32], context: &[u32], draw: impl FnOnce() -> f64) -> Result<u32> {
-        let mut logits = logits.to_vec();
-        penalize(&mut logits, context, self.repetition_penalty);
-        let best = logits[likeliest(&logits) as usize];
+        let logits = &*self.penalized(logits, context);
+        let likeliest = likeliest(logits);
+        let best = logits[likeliest as usize];
         if !best.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
             let found = format!("{best} after {} tokens", context.len());
             return Err(Error::malformed("generation", "logits", "numbers", found));
         }
         if !self.do_sample {
-            return Ok(likeliest(&logits));
+            return Ok(likeliest);
         }
-        Ok(pick(&self.candidates(&logits), draw()))
+        Ok(pick(&self.candidates(logits), draw()))
+    }
+
+    /// The logits, those of tokens that are there already made less likely.
+    fn penalized<'a>(&self, logits: &'a [f32], context: &[u32]) -> Cow<'a, [f32]> {
+        if self.repetition_penalty == 1.0 {
+            return logits.into();
+        }
+        let mut logits = logits.to_vec();
+        penalize(&mut logits, context, self.repetition_penalty);
+        logits.into()
     }
 
     /// The tokens that may be drawn, each with its share of the probability, up to a common factor.
@@ -110,9 +121,6 @@ impl Sampling {
 
 /// Makes tokens that are there already less likely, each once however often it is there.
 fn penalize(logits: &mut [f32], context: &[u32], penalty: f32) {
-    if penalty == 1.0 {
-        return;
-    }
     let mut seen = context.to_vec();
     seen.sort_unstable();
     seen.dedup();
