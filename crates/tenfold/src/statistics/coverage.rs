@@ -97,19 +97,21 @@ fn intervals_of_differences_cover_the_truth_as_often_as_they_say() {
 #[ignore = "takes minutes"]
 fn the_large_table_of_coverage() {
     const TRIALS: u64 = 2000;
+    let settings = [(150, 0.0, 0.1), (150, 0.02, 0.2), (150, 0.06, 0.2), (600, 0.01, 0.1), (600, 0.06, 0.2)];
+    let mut outside = Vec::new();
     println!("seeds rows luck own  score  difference  plain draws of seeds and rows");
-    for (seeds, rows, luck, own) in [2, 3, 5, 10].into_iter().flat_map(|seeds| {
-        [(150, 0.0, 0.1), (150, 0.02, 0.2), (150, 0.06, 0.2), (600, 0.01, 0.1), (600, 0.06, 0.2)]
-            .map(|(rows, luck, own)| (seeds, rows, luck, own))
-    }) {
-        let world = World { seeds, rows, luck, own };
-        let score = world.coverage(TRIALS, SKILL, of_score);
-        let difference = world.coverage(TRIALS, 0.0, of_difference);
-        let plain = world.coverage(TRIALS / 4, SKILL, of_plain_draws);
-        println!("{seeds:5} {rows:4} {luck:4} {own:3}  {score:.3}  {difference:.3}       {plain:.3}");
-        if seeds >= 5 {
-            assert!((0.93..=0.97).contains(&score), "{world:?}: {score}");
-            assert!((0.93..=0.97).contains(&difference), "{world:?}: {difference}");
+    for seeds in [2, 3, 5, 10] {
+        for (rows, luck, own) in settings {
+            let world = World { seeds, rows, luck, own };
+            let score = world.coverage(TRIALS, SKILL, of_score);
+            let difference = world.coverage(TRIALS, 0.0, of_difference);
+            let plain = world.coverage(TRIALS / 2, SKILL, of_plain_draws);
+            println!("{seeds:5} {rows:4} {luck:4} {own:3}  {score:.3}  {difference:.3}       {plain:.3}");
+            let good = |covered: f64| (0.93..=0.97).contains(&covered);
+            if seeds >= 5 && !(good(score) && good(difference)) {
+                outside.push(world);
+            }
         }
     }
+    assert!(outside.is_empty(), "{outside:?}");
 }

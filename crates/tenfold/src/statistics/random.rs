@@ -45,9 +45,13 @@ impl SplitMix {
 
     /// Student's t with a whole number of degrees of freedom, at least one.
     pub fn student(&mut self, freedom: usize) -> f64 {
-        let normal = self.normal();
+        self.normal() * self.student_scale(freedom)
+    }
+
+    /// What makes Student's t of a normal number, or of several that share one estimate of the deviation.
+    pub fn student_scale(&mut self, freedom: usize) -> f64 {
         let square: f64 = (0..freedom).map(|_| self.normal().powi(2)).sum();
-        normal / (square / freedom as f64).sqrt()
+        (freedom as f64 / square).sqrt()
     }
 }
 

@@ -24,13 +24,12 @@ const SEED: u64 = 0x7E4F_01D5;
 /// A score that more than this share of the draws leaves undefined has no interval.
 const UNDEFINED: f64 = 0.05;
 
-/// Whose chance a draw follows: methods share the draw of rows, never that of seeds.
+/// Whose chance a draw follows: methods on the same rows share their draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chance {
     Rows,
     OtherRows,
     Seeds,
-    OtherSeeds,
 }
 
 /// A method's score with what drawing its rows and seeds anew makes of it.
@@ -110,7 +109,9 @@ impl Resampled {
 
     /// Mean over seeds with its interval. With one seed the interval is over rows alone (`n` is then 1).
     pub fn estimate(&self) -> Estimate {
-        let draws: Vec<f64> = (0..self.draws.len()).map(|i| self.draw(i, Chance::Seeds)).collect();
+        let freedom = self.freedom().map_or(0, |freedom| freedom as usize);
+        let shift = |i| stream(Chance::Seeds, i as u64).student(freedom);
+        let draws: Vec<f64> = (0..self.draws.len()).map(|i| self.moved(i, || shift(i))).collect();
         let share = rows_share(&self.draws, &draws);
         interval(self.value(), self.seeds.len(), draws, acceleration(&self.without) * share.powi(3))
     }
@@ -120,9 +121,15 @@ impl Resampled {
     pub fn combined(&self, other: &Resampled, rows: Rows, f: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
         let (a, b) = (self.value(), other.value());
         let value = Some(f(a, b)).filter(|x| x.is_finite())?;
+        let freedom = joint_freedom(self, other);
+        let draw = |i: usize| {
+            let mut random = stream(Chance::Seeds, i as u64);
+            let (first, second) = (random.normal(), random.normal());
+            let scale = random.student_scale(freedom);
+            f(self.moved(i, || first * scale), other.moved(i, || second * scale))
+        };
         let all = 0..self.draws.len().min(other.draws.len());
-        let draws: Vec<f64> =
-            all.clone().map(|i| f(self.draw(i, Chance::Seeds), other.draw(i, Chance::OtherSeeds))).collect();
+        let draws: Vec<f64> = all.clone().map(draw).collect();
         let of_rows: Vec<f64> = all.map(|i| f(self.draws[i], other.draws[i])).collect();
         let without: Vec<f64> = match rows {
             Rows::Same => self.without.iter().zip(&other.without).map(|(a, b)| f(*a, *b)).collect(),
@@ -136,11 +143,25 @@ impl Resampled {
         Some(interval(value, self.seeds.len().min(other.seeds.len()), draws, acceleration))
     }
 
-    fn draw(&self, i: usize, chance: Chance) -> f64 {
-        let mut random = stream(chance, i as u64);
-        let shift = self.seed_error.map_or(0.0, |error| error * random.student(self.seeds.len() - 1));
+    /// Draw `i` with what other seeds could have done, which is `luck` standard errors.
+    fn moved(&self, i: usize, luck: impl Fn() -> f64) -> f64 {
+        let shift = self.seed_error.filter(|error| *error > 0.0).map_or(0.0, |error| error * luck());
         (self.draws[i] + shift).clamp(self.range.0, self.range.1)
     }
+
+    fn freedom(&self) -> Option<f64> {
+        self.seed_error.map(|_| self.seeds.len() as f64 - 1.0)
+    }
+}
+
+/// Degrees of freedom of two methods' seeds together (Welch, 1938; Satterthwaite, 1946), rounded down. Each drawn with
+/// its own would make intervals of differences too wide.
+fn joint_freedom(a: &Resampled, b: &Resampled) -> usize {
+    let parts = [a, b].map(|one| (one.seed_error.unwrap_or(0.0).powi(2), one.freedom().unwrap_or(1.0)));
+    let variance: f64 = parts.iter().map(|(v, _)| v).sum();
+    let freedom = variance.powi(2) / parts.iter().map(|(v, f)| v * v / f).sum::<f64>();
+    // Rounding must not cost a whole degree.
+    if freedom.is_finite() { (freedom + 1e-9) as usize } else { 1 }
 }
 
 /// The seeds' own part of the spread, over their number, as a standard error: `residual` is the variance that rows
