@@ -107,13 +107,10 @@ fn rolling_likelihoods_are_the_harness() {
 fn exact_matches_ignore_what_the_harness_ignores() {
     for case in cases("exact_matches") {
         let on = |key: &str| case[key].as_bool().unwrap();
-        let exact = ExactMatch {
-            ignore_case: on("ignore_case"),
-            ignore_punctuation: on("ignore_punctuation"),
-            ignore_numbers: on("ignore_numbers"),
-            ..ExactMatch::default()
-        };
-        let exact = exact.ignoring(&texts(&case["regexes_to_ignore"])).unwrap();
+        let mut exact = ExactMatch::ignoring(&texts(&case["regexes_to_ignore"])).unwrap();
+        exact.ignore_case = on("ignore_case");
+        exact.ignore_punctuation = on("ignore_punctuation");
+        exact.ignore_numbers = on("ignore_numbers");
         let found = exact.score(text(&case["prediction"]), &[text(&case["reference"])]).unwrap();
         same(found, case, "exact_match");
     }

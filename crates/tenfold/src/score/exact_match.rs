@@ -19,11 +19,9 @@ pub struct ExactMatch {
 impl ExactMatch {
     /// `regexes_to_ignore`: what these match, in Python's dialect, is taken out of both texts first, one after the
     /// other. Fails if one cannot be read.
-    pub fn ignoring(mut self, patterns: &[&str]) -> Result<ExactMatch> {
-        for pattern in patterns {
-            self.ignored.push(python::regex(pattern)?);
-        }
-        Ok(self)
+    pub fn ignoring(patterns: &[&str]) -> Result<ExactMatch> {
+        let ignored = patterns.iter().map(|pattern| python::regex(pattern)).collect::<Result<_>>()?;
+        Ok(ExactMatch { ignored, ..ExactMatch::default() })
     }
 
     /// 1 if the prediction is one of the references, else 0; higher is better. `None` without references. Fails where
@@ -65,6 +63,6 @@ mod tests {
         assert_eq!(exact.score("Paris", &["London", "PARIS"]).unwrap(), Some(1.0));
         assert_eq!(exact.score("Paris", &["London"]).unwrap(), Some(0.0));
         assert_eq!(exact.score("Paris", &[]).unwrap(), None);
-        assert!(ExactMatch::default().ignoring(&["["]).is_err());
+        assert!(ExactMatch::ignoring(&["["]).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! How often 95 % intervals over seeds and rows hold the truth, by simulation.
 //!
-//! Rows of differing difficulty, seeds of differing luck. `cargo test --release -p tenfold --lib coverage --
+//! Rows of differing difficulty, seeds of differing luck; right or wrong, three in four right. `cargo test --release -p tenfold --lib coverage --
 //! --ignored --nocapture` prints the large table.
 
 use super::bootstrap::{Runs, difference, score};

@@ -71,7 +71,7 @@ pub fn regroup_seeds(a: &Runs, b: &Runs) -> Option<Permutation> {
     // The difference of the groups' means, of which one group's sum decides.
     let of_sum = |sum: f64| sum / first as f64 - (total - sum) / (all.len() - first) as f64;
     let (seen, scale) = (of_sum(a.seeds().iter().sum()), all.iter().map(|x| x.abs()).sum());
-    Some(match choices(all.len(), first).filter(|count| *count <= EXACT) {
+    Some(match choices(all.len(), first).filter(|count| *count <= EXACT && all.len() < 64) {
         Some(_) => exact(seen, scale, subsets(all.len(), first).map(|set| of_sum(sum_of(&all, set)))),
         None => drawn(seen, scale, |random| {
             let mut order: Vec<usize> = (0..all.len()).collect();
@@ -173,6 +173,8 @@ mod tests {
         assert_eq!(regroup_seeds(&right(&[15]), &right(&[3])).unwrap().p, 1.0);
         assert_eq!(subsets(4, 2).count() as u64, choices(4, 2).unwrap());
         assert_eq!(choices(200, 100), None);
+        // One run against seventy: more than a set of bits holds.
+        assert!(!regroup_seeds(&right(&[3]), &right(&[4; 70])).unwrap().exact);
     }
 
     #[test]

@@ -9,7 +9,10 @@
 //! McCulloch, *Variance Components*, 1992); drawing rows accounts for the rest. The interval is BCa (Efron, *JASA*
 //! 82, 1987): where few rows tell two methods apart, the plain middle 95 % of the replicates is askew and too narrow
 //! on the side that non-inferiority asks about. Only rows accelerate; the seeds' part is symmetric. `coverage.rs`
-//! measures how often such intervals hold the truth.
+//! measures how often such intervals hold the truth: with five or ten seeds 94.6 to 96.6 % for scores and 94.1 to
+//! 96.3 % for differences; with three 95.2 to 97.1 % for both, the price of knowing so little being width; with two 92.3
+//! to 96.8 % and 94.9 to 98.0 %. Drawing seeds and rows alike and keeping the middle 95 % sinks to 76 % with two seeds, 84
+//! with three, 91 with five, where the seeds' luck outweighs the rows'.
 //!
 //! Replicate `i` draws its rows as a function of `i` and the number of rows alone: two methods on the same rows
 //! meet the same draws, which is what pairs them.
@@ -114,6 +117,13 @@ impl Resampled {
         let draws: Vec<f64> = (0..self.draws.len()).map(|i| self.moved(i, || shift(i))).collect();
         let share = rows_share(&self.draws, &draws);
         interval(self.value(), self.seeds.len(), draws, acceleration(&self.without) * share.powi(3))
+    }
+
+    /// Standard error over rows alone, in the score's unit, seeds as they are: lm-evaluation-harness's `bootstrap_stderr`
+    /// of scores that are no means, but for its random numbers.
+    pub fn rows_error(&self) -> Option<f64> {
+        let defined: Vec<f64> = self.draws.iter().copied().filter(|x| x.is_finite()).collect();
+        standard_deviation(&defined)
     }
 
     /// Any function of two scores with its interval, whether on the same rows or not; `None` where it is not finite.
@@ -249,6 +259,15 @@ mod tests {
         assert!((own.value - any.value).abs() < 1e-12 && any.n == 3);
         assert!((own.low.unwrap() - any.low.unwrap()).abs() < 0.003, "{own:?} {any:?}");
         assert!((own.high.unwrap() - any.high.unwrap()).abs() < 0.003, "{own:?} {any:?}");
+    }
+
+    #[test]
+    fn the_error_over_rows_of_a_mean_is_the_textbooks() {
+        let values: Vec<f64> = (0..200).map(|i| f64::from(i % 7) / 7.0).collect();
+        let mean =
+            |_: usize, rows: &[u32]| Some(rows.iter().map(|row| values[*row as usize]).sum::<f64>() / 200.0);
+        let found = Resampled::of(1, 200, (0.0, 1.0), mean).unwrap().rows_error().unwrap();
+        assert!((found / super::super::standard_error(&values).unwrap() - 1.0).abs() < 0.04, "{found}");
     }
 
     #[test]

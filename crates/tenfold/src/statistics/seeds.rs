@@ -3,7 +3,7 @@
 use super::{CONFIDENCE, Estimate, normal_quantile, sample, t_quantile};
 
 /// Fewer seeds than this are few: their interval is held by an assumption (that a method's scores over seeds are
-/// about normal) more than by what was seen, and is up to 40 % wider than five seeds' (see `coverage.rs`).
+/// about normal) more than by what was seen, and can be twice as wide as that of five.
 pub const FEW: usize = 5;
 
 /// No study has more seeds than this; who would need more should measure something else.
