@@ -125,7 +125,8 @@ def exact_matches():
         said = draw.choice([near(reference), draw.choice(answers), reference + draw.choice([".", "!", "\n", "7", ""])])
         keys = dict(ignore_case=draw.random() < 0.5, ignore_punctuation=draw.random() < 0.3, ignore_numbers=draw.random() < 0.3)
         patterns = draw.choice([[], GSM8K, [r"\s+", r"\b(a|an|the)\b"], [r"[^\w\s]"]])
-        if any("\0" in t for t in (said, reference)):
+        # numpy, in which the harness lowers its texts, ends strings at \0 and cuts those that grow back to their length.
+        if any("\0" in t or len(t.lower()) != len(t) for t in (said, reference)):
             continue
         found = harness.exact_match_hf_evaluate([said], [reference], regexes_to_ignore=patterns or None, **keys)
         yield dict(prediction=said, reference=reference, regexes_to_ignore=patterns, **keys, exact_match=float(found["exact_match"]))
