@@ -17,6 +17,8 @@ pub mod record;
 pub mod data;
 pub mod task;
 
+pub mod score;
+
 pub mod model;
 
 pub mod adapter;

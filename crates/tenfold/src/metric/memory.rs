@@ -74,18 +74,22 @@ fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 3] {
         .map(|p| p.memory_by_batch.iter().map(|(batch, bytes)| (*batch as f64, *bytes as f64)).collect())
         .unwrap_or_default();
     let fit = line(&points);
-    let why = if points.is_empty() { why } else { "fewer than two batch sizes measured" };
-    let read = |value: fn(&Line) -> f64| match &fit {
-        Some(fit) => Reading::Estimated {
-            estimate: Estimate { n: fit.n, ..Estimate::exact(value(fit)) },
-            how: format!("line through {} batch sizes", fit.n),
-        },
+    let why = if points.is_empty() { why } else { "fewer than three batch sizes measured" };
+    let read = |value: fn(&Line) -> Estimate| match &fit {
+        Some(fit) => {
+            Reading::Estimated { estimate: value(fit), how: format!("line through {} batch sizes", fit.n) }
+        }
         None => Reading::unavailable(why),
     };
     let figure = |key, label, unit, reading| Figure::new(key, label, unit, Direction::Lower, reading);
     [
         figure("fixed_bytes", "Fixed part", Unit::Bytes, read(|l| l.intercept)),
         figure("bytes_per_row", "For each row of the batch", Unit::Bytes, read(|l| l.slope)),
-        figure("fit_error", "Worst error of the line", Unit::Share, read(|l| l.worst_relative_error)),
+        figure(
+            "fit_error",
+            "Worst error of the line",
+            Unit::Share,
+            read(|l| Estimate { n: l.n, ..Estimate::exact(l.worst_relative_error) }),
+        ),
     ]
 }

@@ -25,6 +25,32 @@ pub fn cohens_kappa(a: &[u32], b: &[u32]) -> Option<f64> {
     (chance < 1.0 - 1e-12).then(|| (observed - chance) / (1.0 - chance))
 }
 
+/// Agreement of any number of runs beyond chance (Fleiss, 1971): 1 is full, 0 is what chance gives. `runs[run][row]`
+/// is a label. For two runs it is Scott's pi, which takes both to draw from the same shares of labels.
+///
+/// `None` where it is not defined: fewer than two runs, no rows, unequal lengths, or one label throughout.
+pub fn fleiss_kappa(runs: &[&[u32]]) -> Option<f64> {
+    let rows = runs.first().map_or(0, |run| run.len());
+    if runs.len() < 2 || rows == 0 || runs.iter().any(|run| run.len() != rows) {
+        return None;
+    }
+    let raters = runs.len() as f64;
+    let (mut totals, mut agreeing) = (BTreeMap::<u32, f64>::new(), 0.0);
+    for row in 0..rows {
+        let mut counts = BTreeMap::<u32, f64>::new();
+        for run in runs {
+            *counts.entry(run[row]).or_default() += 1.0;
+        }
+        agreeing += counts.values().map(|count| count * (count - 1.0)).sum::<f64>();
+        for (label, count) in counts {
+            *totals.entry(label).or_default() += count;
+        }
+    }
+    let observed = agreeing / (rows as f64 * raters * (raters - 1.0));
+    let chance: f64 = totals.values().map(|total| (total / (rows as f64 * raters)).powi(2)).sum();
+    (chance < 1.0 - 1e-12).then(|| (observed - chance) / (1.0 - chance))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +66,35 @@ mod tests {
         }
         assert!((raw_agreement(&a, &b).unwrap() - 0.7).abs() < 1e-12);
         assert!((cohens_kappa(&a, &b).unwrap() - 0.4).abs() < 1e-12);
+    }
+
+    #[test]
+    fn many_runs_agree_as_fleiss_counts() {
+        // Fleiss' example as printed by Wikipedia: 14 raters, 10 subjects, 5 categories, kappa 0.210.
+        let counts = [
+            [0, 0, 0, 0, 14],
+            [0, 2, 6, 4, 2],
+            [0, 0, 3, 5, 6],
+            [0, 3, 9, 2, 0],
+            [2, 2, 8, 1, 1],
+            [7, 7, 0, 0, 0],
+            [3, 2, 6, 3, 0],
+            [2, 5, 3, 2, 2],
+            [6, 5, 2, 1, 0],
+            [0, 2, 2, 3, 7],
+        ];
+        let mut runs = vec![Vec::new(); 14];
+        for row in counts {
+            let labels = row.iter().zip(0u32..).flat_map(|(count, label)| vec![label; *count]);
+            labels.zip(&mut runs).for_each(|(label, run)| run.push(label));
+        }
+        let runs: Vec<&[u32]> = runs.iter().map(Vec::as_slice).collect();
+        assert!((fleiss_kappa(&runs).unwrap() - 0.209_930_704).abs() < 1e-8);
+        assert_eq!(fleiss_kappa(&[&[1, 2], &[1, 2], &[1, 2]]), Some(1.0));
+        assert_eq!(fleiss_kappa(&[&[1, 1], &[1, 1]]), None);
+        assert_eq!(fleiss_kappa(&[&[1, 2]]), None);
+        assert_eq!(fleiss_kappa(&[&[1, 2], &[1]]), None);
+        assert_eq!(fleiss_kappa(&[&[], &[]]), None);
     }
 
     #[test]

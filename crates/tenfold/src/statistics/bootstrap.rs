@@ -1,20 +1,7 @@
-//! Bootstrap over seeds and examples: what another seed and another test set could have given.
-//!
-//! Every seed of a method is scored on the same test rows, so the two sources of chance are crossed.
-//! One replicate draws the rows anew, with replacement and the same rows for every seed (Efron and
-//! Tibshirani, 1993), and moves the result by what other seeds could have done. Three seeds are too
-//! few to be drawn from directly: their bootstrap never leaves the range of the three and covers
-//! the truth in under 80 % of cases (Hesterberg, *The American Statistician* 69, 2015). So the seeds'
-//! part is drawn from Student's t around their mean, with the standard error that the seeds show
-//! beyond what single rows explain (the two-way analysis of variance without replication: Searle,
-//! Casella and McCulloch, *Variance Components*, 1992); drawing rows accounts for the rest.
-//! The interval is the middle 95 % of the replicates.
+//! Means over seeds and rows with their bootstrap intervals; how they are drawn is told in `resampled.rs`.
 
-use super::random::SplitMix;
-use super::{CONFIDENCE, Estimate, quantile_of_sorted, standard_deviation};
-
-const REPLICATES: usize = 2000;
-const SEED: u64 = 0x7E4F_01D5;
+use super::resampled::{Chance, Resampled, seed_error};
+use super::{CONFIDENCE, Estimate};
 
 /// Outcomes of one method on one test set: one number for each row (1 right, 0 wrong), for each seed.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +24,7 @@ impl Runs {
         let count = outcomes.len() as f64;
         let rows: Vec<f64> = (0..n).map(|i| outcomes.iter().map(|run| run[i]).sum::<f64>() / count).collect();
         let seeds: Vec<f64> = outcomes.iter().map(|run| run.iter().sum::<f64>() / n as f64).collect();
-        let seed_error = seed_error(outcomes, &rows, &seeds);
+        let seed_error = seed_error(&seeds, residual(outcomes, &rows, &seeds));
         Some(Runs { rows, seeds, seed_error })
     }
 
@@ -62,21 +49,21 @@ impl Runs {
         self.seed_error
     }
 
-    fn replicate(&self, drawn: &[u32], random: &mut SplitMix) -> f64 {
-        let sum: f64 = drawn.iter().map(|i| self.rows[*i as usize]).sum();
-        let shift = self.seed_error.map_or(0.0, |error| error * random.student(self.seeds.len() - 1));
-        (sum / drawn.len() as f64 + shift).clamp(0.0, 1.0)
+    pub(super) fn resampled(&self, rows: Rows) -> Resampled {
+        let chance = match rows {
+            Rows::Same => Chance::Rows,
+            Rows::Own => Chance::OtherRows,
+        };
+        Resampled::of_means(&self.seeds, &self.rows, self.seed_error, chance)
     }
 }
 
 /// Mean score with its interval. With one seed the interval is over rows alone (`n` is then 1).
 pub fn score(runs: &Runs) -> Estimate {
-    let (value, n) = (runs.mean(), runs.seeds.len());
     if let Some((low, high)) = all_alike(runs) {
-        return Estimate { value, low: Some(low), high: Some(high), n };
+        return Estimate { value: runs.mean(), low: Some(low), high: Some(high), n: runs.seeds.len() };
     }
-    let mut replicates = replicates(runs.rows.len(), |drawn, random| Some(runs.replicate(drawn, random)));
-    interval(value, n, &mut replicates)
+    runs.resampled(Rows::Same).estimate()
 }
 
 /// Ratio of two methods' mean scores on the same rows; `None` if the rows differ or the lower is 0.
@@ -96,63 +83,38 @@ pub enum Rows {
 
 /// Any function of two mean scores, with its interval; `None` where it is not finite.
 pub fn combined(a: &Runs, b: &Runs, rows: Rows, f: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
-    let value = Some(f(a.mean(), b.mean())).filter(|x| x.is_finite())?;
-    let mut other = Vec::new();
-    let mut replicates = replicates(a.rows.len(), |drawn, random| {
-        let first = a.replicate(drawn, random);
-        let second = match rows {
-            Rows::Same => b.replicate(drawn, random),
-            Rows::Own => {
-                other.clear();
-                other.extend((0..b.rows.len()).map(|_| random.below(b.rows.len()) as u32));
-                b.replicate(&other, random)
-            }
-        };
-        Some(f(first, second)).filter(|x| x.is_finite())
-    });
-    Some(interval(value, a.seeds.len().min(b.seeds.len()), &mut replicates))
+    a.resampled(Rows::Same).combined(&b.resampled(rows), rows, f)
 }
 
-/// Two-way analysis of variance, seeds by rows: the seeds' own component over the number of seeds.
-fn seed_error(outcomes: &[Vec<f64>], rows: &[f64], seeds: &[f64]) -> Option<f64> {
-    let total = standard_deviation(seeds)?.powi(2);
+/// Mean of `a` minus mean of `b` on the same rows; `None` if the rows differ.
+pub fn difference(a: &Runs, b: &Runs) -> Option<Estimate> {
+    let paired = a.rows.len() == b.rows.len();
+    paired.then(|| combined(a, b, Rows::Same, |a, b| a - b)).flatten()
+}
+
+/// The largest share of rows that may behave as none of `rows` did, at the confidence of every interval: the exact
+/// binomial bound (Clopper and Pearson, 1934). Drawing rows anew cannot show it.
+pub(super) fn unseen(rows: usize) -> f64 {
+    1.0 - ((1.0 - CONFIDENCE) / 2.0).powf(1.0 / rows as f64)
+}
+
+/// Two-way analysis of variance, seeds by rows: the variance that rows alone give a seed's mean.
+fn residual(outcomes: &[Vec<f64>], rows: &[f64], seeds: &[f64]) -> f64 {
     let (count, n) = (seeds.len() as f64, rows.len() as f64);
     let mean = seeds.iter().sum::<f64>() / count;
     let mut squares = 0.0;
     for (run, seed) in outcomes.iter().zip(seeds) {
         squares += run.iter().zip(rows).map(|(x, row)| (x - row - seed + mean).powi(2)).sum::<f64>();
     }
-    let residual = squares / ((count - 1.0) * (n - 1.0).max(1.0));
-    Some(((total - residual / n).max(0.0) / count).sqrt())
+    squares / ((count - 1.0) * (n - 1.0).max(1.0)) / n
 }
 
-fn replicates(rows: usize, mut one: impl FnMut(&[u32], &mut SplitMix) -> Option<f64>) -> Vec<f64> {
-    let mut random = SplitMix::new(SEED);
-    let mut drawn = vec![0u32; rows];
-    (0..REPLICATES)
-        .filter_map(|_| {
-            drawn.iter_mut().for_each(|i| *i = random.below(rows) as u32);
-            one(&drawn, &mut random)
-        })
-        .collect()
-}
-
-fn interval(value: f64, n: usize, replicates: &mut [f64]) -> Estimate {
-    replicates.sort_by(f64::total_cmp);
-    let tail = (1.0 - CONFIDENCE) / 2.0;
-    let low = quantile_of_sorted(replicates, tail).map(|x| x.min(value));
-    let high = quantile_of_sorted(replicates, 1.0 - tail).map(|x| x.max(value));
-    Estimate { value, low, high, n }
-}
-
-/// Where every row came out alike, drawing rows shows no chance at all; the exact binomial bound
-/// (Clopper and Pearson, 1934) does.
 fn all_alike(runs: &Runs) -> Option<(f64, f64)> {
-    let bound = ((1.0 - CONFIDENCE) / 2.0).powf(1.0 / runs.rows.len() as f64);
+    let bound = unseen(runs.rows.len());
     if runs.rows.iter().all(|x| *x == 1.0) {
-        Some((bound, 1.0))
+        Some((1.0 - bound, 1.0))
     } else if runs.rows.iter().all(|x| *x == 0.0) {
-        Some((0.0, 1.0 - bound))
+        Some((0.0, bound))
     } else {
         None
     }
@@ -162,45 +124,11 @@ fn all_alike(runs: &Runs) -> Option<(f64, f64)> {
 mod tests {
     use super::*;
 
-    /// Rows of differing difficulty, seeds of differing luck; `own` is the share of chance that
-    /// each seed has to itself on each row (seeds of a real model agree on most rows).
-    fn simulate(random: &mut SplitMix, seeds: usize, rows: usize, luck: f64, own: f64) -> Runs {
-        let shared: Vec<f64> = (0..rows).map(|_| random.uniform()).collect();
-        let outcomes: Vec<Vec<f64>> = (0..seeds)
-            .map(|_| {
-                let skill = 0.75 + luck * random.normal();
-                let mut draw = |u: f64| if random.uniform() < own { random.uniform() } else { u };
-                shared.iter().map(|u| f64::from(u8::from(draw(*u) < skill))).collect()
-            })
-            .collect();
-        Runs::new(&outcomes).unwrap()
-    }
-
-    fn coverage(luck: f64, seeds: usize, own: f64) -> f64 {
-        let mut random = SplitMix::new(11);
-        let trials = 600;
-        let covered = (0..trials)
-            .filter(|_| {
-                let e = score(&simulate(&mut random, seeds, 150, luck, own));
-                e.low.unwrap() <= 0.75 && 0.75 <= e.high.unwrap()
-            })
-            .count();
-        covered as f64 / f64::from(trials)
-    }
-
-    #[test]
-    fn intervals_cover_the_truth_as_often_as_they_say() {
-        for (luck, seeds, own) in
-            [(0.0, 1, 0.1), (0.0, 3, 0.1), (0.01, 3, 0.1), (0.02, 3, 0.1), (0.02, 5, 0.2), (0.04, 3, 0.2)]
-        {
-            let c = coverage(luck, seeds, own);
-            assert!((0.93..=0.975).contains(&c), "luck {luck}, {seeds} seeds, own {own}: covered {c}");
-        }
-    }
-
     #[test]
     fn the_same_runs_give_the_same_interval_and_a_ratio_of_one() {
-        let runs = simulate(&mut SplitMix::new(5), 3, 100, 0.02, 0.1);
+        let outcomes: Vec<Vec<f64>> =
+            (2..5).map(|k| (0..100).map(|i| f64::from(u8::from(i % k > 0))).collect()).collect();
+        let runs = Runs::new(&outcomes).unwrap();
         assert_eq!(score(&runs), score(&runs));
         assert_eq!(ratio(&runs, &runs).unwrap().value, 1.0);
     }

@@ -68,7 +68,8 @@ pub fn compare(methods: &[Runs]) -> Comparison {
             }
         }
     }
-    correct(&mut pairs);
+    let corrected = holm(&pairs.iter().map(|pair| pair.p).collect::<Vec<_>>());
+    pairs.iter_mut().zip(corrected).for_each(|(pair, p)| pair.p = p);
     let means: Vec<f64> = methods.iter().map(Runs::mean).collect();
     let mut comparison = Comparison { pairs, letters: Vec::new() };
     comparison.letters = letters(&means, |a, b| comparison.differ(a, b));
@@ -147,16 +148,17 @@ fn difference(a: &Runs, b: &Runs) -> (Estimate, f64) {
     (estimate, t_p_value(value / variance.sqrt(), freedom))
 }
 
-/// Holm's step-down correction, in place.
-fn correct(pairs: &mut [Pair]) {
-    let mut order: Vec<usize> = (0..pairs.len()).collect();
-    order.sort_by(|x, y| pairs[*x].p.total_cmp(&pairs[*y].p));
-    let mut highest = 0.0f64;
-    for (rank, index) in order.iter().enumerate() {
-        let corrected = (pairs[*index].p * (pairs.len() - rank) as f64).min(1.0);
-        highest = highest.max(corrected);
-        pairs[*index].p = highest;
+/// Holm's step-down correction (*Scandinavian Journal of Statistics* 6, 1979): p-values which, held against 5 %, keep
+/// the chance of any false claim among all of them at 5 %, whatever their dependence.
+pub fn holm(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|x, y| p[*x].total_cmp(&p[*y]));
+    let (mut corrected, mut highest) = (vec![0.0; p.len()], 0.0f64);
+    for (rank, index) in order.into_iter().enumerate() {
+        highest = highest.max((p[index] * (p.len() - rank) as f64).min(1.0));
+        corrected[index] = highest;
     }
+    corrected
 }
 
 #[cfg(test)]
@@ -214,10 +216,9 @@ mod tests {
 
     #[test]
     fn holm_never_lets_a_larger_p_overtake() {
-        let pair = |p| Pair { first: 0, second: 1, difference: Estimate::exact(0.0), p };
-        let mut pairs = [pair(0.04), pair(0.01), pair(0.03)];
-        correct(&mut pairs);
-        let corrected: Vec<f64> = pairs.iter().map(|p| p.p).collect();
+        let corrected = holm(&[0.04, 0.01, 0.03]);
         assert_eq!(corrected, [0.06, 0.03, 0.06]);
+        assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
+        assert!(holm(&[]).is_empty());
     }
 }

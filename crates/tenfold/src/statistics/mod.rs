@@ -6,16 +6,32 @@
 mod agreement;
 mod bootstrap;
 mod compare;
+#[cfg(test)]
+mod coverage;
+mod discordance;
+mod effect;
 mod fit;
+mod non_inferiority;
+mod permutation;
 mod random;
+mod resampled;
 mod sample;
+mod seeds;
 
-pub use agreement::{cohens_kappa, raw_agreement};
-pub use bootstrap::{Rows, Runs, combined, ratio, score};
-pub use compare::{Comparison, Pair, compare, letters};
+pub use agreement::{cohens_kappa, fleiss_kappa, raw_agreement};
+pub use bootstrap::{Rows, Runs, combined, difference, ratio, score};
+pub use compare::{Comparison, Pair, compare, holm, letters};
+pub use discordance::{Discordance, discordance};
+pub use effect::{cliffs_delta, cohens_d, cohens_h, superiority};
 pub use fit::{Line, line};
+pub use non_inferiority::{NonInferiority, Verdict, non_inferiority};
+pub use permutation::{Permutation, regroup_seeds, swap_rows};
 pub use random::SplitMix;
-pub use sample::{deviation, mean, quantile, quantile_of_sorted, standard_deviation};
+pub use resampled::Resampled;
+pub use sample::{
+    deviation, mean, pooled_error, quantile, quantile_of_sorted, standard_deviation, standard_error,
+};
+pub use seeds::{Basis, FEW, seeds_for, seeds_if_deviation};
 
 use serde::Serialize;
 
@@ -72,6 +88,18 @@ fn t_quantile(freedom: f64) -> f64 {
     use statrs::distribution::{ContinuousCDF, StudentsT};
     StudentsT::new(0.0, 1.0, freedom.max(1.0))
         .map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
+}
+
+/// Quantile of the standard normal distribution.
+fn normal_quantile(p: f64) -> f64 {
+    use statrs::distribution::{ContinuousCDF, Normal};
+    Normal::standard().inverse_cdf(p)
+}
+
+/// Share of the standard normal distribution below `x`.
+fn normal_share(x: f64) -> f64 {
+    use statrs::distribution::{ContinuousCDF, Normal};
+    Normal::standard().cdf(x)
 }
 
 /// Two-sided p-value of a t statistic.

@@ -1,4 +1,4 @@
-//! Deterministic random numbers for the bootstrap: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+//! Deterministic random numbers for drawing anew: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 
 /// A small generator whose whole state is one counter.
 #[derive(Debug, Clone)]
@@ -10,6 +10,12 @@ impl SplitMix {
     /// A generator that gives the same numbers for the same seed, everywhere.
     pub fn new(seed: u64) -> SplitMix {
         SplitMix { state: seed }
+    }
+
+    /// The generator of one of many draws: a function of the two numbers alone, so that draws may be made in any
+    /// order, and two methods meet the same draw of rows.
+    pub fn stream(seed: u64, index: u64) -> SplitMix {
+        SplitMix::new(SplitMix::new(seed ^ SplitMix::new(index).bits()).bits())
     }
 
     /// 64 random bits.
@@ -39,9 +45,13 @@ impl SplitMix {
 
     /// Student's t with a whole number of degrees of freedom, at least one.
     pub fn student(&mut self, freedom: usize) -> f64 {
-        let normal = self.normal();
+        self.normal() * self.student_scale(freedom)
+    }
+
+    /// What makes Student's t of a normal number, or of several that share one estimate of the deviation.
+    pub fn student_scale(&mut self, freedom: usize) -> f64 {
         let square: f64 = (0..freedom).map(|_| self.normal().powi(2)).sum();
-        normal / (square / freedom as f64).sqrt()
+        (freedom as f64 / square).sqrt()
     }
 }
 
@@ -55,6 +65,15 @@ mod tests {
         let mut random = SplitMix::new(1_234_567);
         assert_eq!(random.bits(), 6_457_827_717_110_365_317);
         assert_eq!(random.bits(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn streams_side_by_side_have_nothing_in_common() {
+        let first: Vec<u64> = (0..1000).map(|index| SplitMix::stream(7, index).bits()).collect();
+        let ones: u32 = first.windows(2).map(|pair| (pair[0] ^ pair[1]).count_ones()).sum();
+        assert!((f64::from(ones) / 999.0 - 32.0).abs() < 0.5);
+        assert_eq!(SplitMix::stream(7, 3).bits(), first[3]);
+        assert_ne!(SplitMix::stream(8, 3).bits(), first[3]);
     }
 
     #[test]

@@ -21,6 +21,22 @@ pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     Some((squares / (values.len() as f64 - 1.0)).sqrt())
 }
 
+/// Standard error of the mean, in the values' unit: lm-evaluation-harness's `mean_stderr`, the deviation (n − 1) over
+/// √n. `None` for fewer than two observations.
+pub fn standard_error(values: &[f64]) -> Option<f64> {
+    Some(standard_deviation(values)? / (values.len() as f64).sqrt())
+}
+
+/// Standard error of a mean over groups that is weighted by their sizes, from each group's own (size, error):
+/// lm-evaluation-harness's `pooled_sample_stderr`, for MMLU and its like. It takes the groups' means to be alike.
+/// `None` without groups, or if each has one row.
+pub fn pooled_error(groups: &[(usize, f64)]) -> Option<f64> {
+    let rows: usize = groups.iter().map(|(size, _)| size).sum();
+    let freedom = rows.checked_sub(groups.len()).filter(|freedom| *freedom > 0)? as f64;
+    let squares = |(size, error): &(usize, f64)| (*size as f64 - 1.0) * error * error * *size as f64;
+    Some((groups.iter().map(squares).sum::<f64>() / freedom / rows as f64).sqrt())
+}
+
 /// Standard deviation with its chi-squared interval, which for three runs is wide: that is the truth.
 pub fn deviation(values: &[f64]) -> Option<Estimate> {
     let value = standard_deviation(values)?;

@@ -1,0 +1,38 @@
+//! What answers are worth: the scores of tasks, as their publishers and lm-evaluation-harness compute them.
+//!
+//! Pure functions, each with its source, unit and direction. Where a score is not defined (no rows, unequal numbers
+//! of predictions and labels, a constant where there must be variance) it is `None`, never a number that looks like
+//! one. `tests/golden_scores.py` holds them to scikit-learn, SciPy, sacreBLEU, rouge_score and lm-evaluation-harness.
+
+mod answer;
+mod bleu;
+mod choice;
+mod correlation;
+mod exact_match;
+mod filter;
+mod labels;
+mod likelihood;
+mod mmlu;
+mod python;
+mod rouge;
+mod squad;
+mod super_glue;
+
+pub use answer::{exact, f1_of_words, normalized};
+pub use bleu::{BleuCounts, bleu, tokenize_13a};
+pub use choice::{acc, acc_bytes, acc_mutual_info, acc_norm, likeliest};
+pub use correlation::{pearson, spearman};
+pub use exact_match::ExactMatch;
+pub use filter::{Filter, apply};
+pub use labels::{accuracy, f1, f1_macro, f1_macro_of, f1_micro, matthews};
+pub use likelihood::{bits_per_byte, count_bytes, count_words, perplexity, weighted_perplexity};
+pub use mmlu::{Mmlu, mmlu, mmlu_category};
+pub use rouge::{Rouge, rouge_l, rouge_lsum, rouge_n};
+pub use squad::{ExactF1, Squad2, Squad2Row, squad1, squad2};
+pub use super_glue::{MultiRc, average, multirc, record};
+
+/// Mean of what each row is worth; `None` for no rows.
+fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.into_iter().fold((0.0, 0.0), |(sum, count), x| (sum + x, count + 1.0));
+    (count > 0.0).then(|| sum / count)
+}
