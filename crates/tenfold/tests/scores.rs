@@ -1,5 +1,7 @@
 //! Scores and statistics against the programs that define them: figures of tests/golden_scores.py.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
+
 use serde_json::Value;
 use std::sync::LazyLock;
 use tenfold::score::{self, BleuCounts, ExactMatch, Filter, Rouge, Squad2Row};

@@ -9,9 +9,11 @@ use crate::buffer::Buffer;
 use crate::error::Result;
 use std::sync::{Arc, Mutex, PoisonError};
 
+type Compute = dyn Fn(&dyn Backend) -> Result<Buffer> + Send + Sync;
+
 /// A result that can be computed again.
 pub(crate) struct Recipe {
-    compute: Box<dyn Fn(&dyn Backend) -> Result<Buffer> + Send + Sync>,
+    compute: Box<Compute>,
     /// The numbers, from when they are first asked for again until the last that holds the recipe is done.
     numbers: Mutex<Option<Arc<Buffer>>>,
 }

@@ -132,7 +132,7 @@ impl Tensor {
 
     /// The same numbers cut off from what they were computed from.
     pub fn detach(&self) -> Tensor {
-        Tensor { trace: None, ..self.clone() }
+        Tensor { trace: None, recipe: None, ..self.clone() }
     }
 
     /// Works out the gradients of everything trained that this scalar was computed from, times

@@ -125,10 +125,8 @@ fn packs_left(left: &Source, right: &Source) -> bool {
 /// which share few sets of the caches.
 fn packs_right(shape: &Shape, left: &Source, right: &Source) -> bool {
     let aliased = right.lanes.is_multiple_of(PAGE) && left.lanes > OFTEN;
-    let lies = !right.along_k
-        && right.lanes.is_multiple_of(shape.lanes)
-        && !aliased
-        && !is_streamed(right, left);
+    let lies =
+        !right.along_k && right.lanes.is_multiple_of(shape.lanes) && !aliased && !is_streamed(right, left);
     right.elements.as_f32().is_none() || !lies
 }
 

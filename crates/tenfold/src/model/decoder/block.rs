@@ -26,7 +26,7 @@ pub(super) struct Block {
 /// The maps to queries, keys and values.
 enum Maps {
     Separate(Box<[Linear; 3]>),
-    Fused(Linear),
+    Fused(Box<Linear>),
 }
 
 /// The maps to the inner layer.
@@ -54,8 +54,8 @@ impl Block {
                 linear(names.key, Role::Key, [hidden, narrow], (bias, false))?,
                 linear(names.value, Role::Value, [hidden, narrow], (bias, false))?,
             ])),
-            Projections::Fused { bias, transposed } => Maps::Fused(wide_map(bias, transposed)?),
-            Projections::ByHead { bias } => Maps::Fused(wide_map(bias, false)?),
+            Projections::Fused { bias, transposed } => Maps::Fused(Box::new(wide_map(bias, transposed)?)),
+            Projections::ByHead { bias } => Maps::Fused(Box::new(wide_map(bias, false)?)),
         };
         let transposed = plan.feed_forward == FeedForward::Plain { transposed: true };
         let plain = matches!(plan.feed_forward, FeedForward::Plain { .. });
@@ -218,7 +218,7 @@ impl Block {
     pub fn linears(&self) -> Vec<&Linear> {
         let projections = match &self.projections {
             Maps::Separate(maps) => maps.iter().collect(),
-            Maps::Fused(map) => vec![map],
+            Maps::Fused(map) => vec![&**map],
         };
         let inner = match &self.inner {
             Inner::Gated(maps) => maps.iter().collect(),
