@@ -55,17 +55,8 @@ impl Storage for F16 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Turned for F16 {
     const TERMS: usize = 8;
+    const BYTES: usize = 16;
     type Block<V: Words> = [V::Word; 4];
-
-    #[inline(always)]
-    fn position(element: usize) -> usize {
-        2 * element
-    }
-
-    #[inline(always)]
-    fn place(position: usize, number: usize) -> usize {
-        position + 2 * Self::TERMS * number
-    }
 
     #[inline(always)]
     unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {

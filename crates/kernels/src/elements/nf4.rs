@@ -99,8 +99,10 @@ impl Storage for Nf4 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Turned for Nf4 {
     const TERMS: usize = LEN;
+    const BYTES: usize = BYTES;
     type Block<V: Words> = ([[V::Word; 4]; 2], V);
 
+    // The number of the block: scales of groups lie between blocks.
     #[inline(always)]
     fn position(element: usize) -> usize {
         element / LEN

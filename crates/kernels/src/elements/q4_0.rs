@@ -54,17 +54,8 @@ impl Storage for Q4_0 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Turned for Q4_0 {
     const TERMS: usize = LEN;
+    const BYTES: usize = BYTES;
     type Block<V: Words> = Nibbles<V>;
-
-    #[inline(always)]
-    fn position(element: usize) -> usize {
-        BYTES * (element / LEN)
-    }
-
-    #[inline(always)]
-    fn place(position: usize, number: usize) -> usize {
-        position + BYTES * number
-    }
 
     #[inline(always)]
     unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {

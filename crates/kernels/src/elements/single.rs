@@ -41,17 +41,8 @@ impl Storage for F32 {
 #[allow(clippy::undocumented_unsafe_blocks)]
 impl Turned for F32 {
     const TERMS: usize = 4;
+    const BYTES: usize = 16;
     type Block<V: Words> = [V::Word; 4];
-
-    #[inline(always)]
-    fn position(element: usize) -> usize {
-        4 * element
-    }
-
-    #[inline(always)]
-    fn place(position: usize, number: usize) -> usize {
-        position + 4 * Self::TERMS * number
-    }
 
     #[inline(always)]
     unsafe fn block<V: Words>(bytes: &[u8], positions: &[usize], number: usize) -> Self::Block<V> {

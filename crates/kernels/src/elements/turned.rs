@@ -13,14 +13,22 @@ use std::arch::x86_64::*;
 pub(crate) trait Turned {
     /// Terms of a block.
     const TERMS: usize;
+    /// Bytes of a block.
+    const BYTES: usize;
     /// A block of each of `V::LANES` rows.
     type Block<V: Words>: Copy;
 
     /// Where the block stands that begins with this element: what [`Turned::place`] counts from.
-    fn position(element: usize) -> usize;
+    #[inline(always)]
+    fn position(element: usize) -> usize {
+        Self::BYTES * element / Self::TERMS
+    }
 
     /// The byte at which the block begins that is so many behind a position.
-    fn place(position: usize, number: usize) -> usize;
+    #[inline(always)]
+    fn place(position: usize, number: usize) -> usize {
+        position + Self::BYTES * number
+    }
 
     /// The blocks so many behind these positions, of which there are `V::LANES`.
     ///
