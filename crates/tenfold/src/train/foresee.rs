@@ -58,8 +58,13 @@ pub fn foresee(subject: &Subject, train: &TrainSettings) -> Result<Usage> {
     let backend = subject.model.word_embeddings().tensor.backend();
     backend.ledger().reset_peak();
     let pass = fullest(subject.rows, train);
-    let alone = pass.len() == subject.rows.len() || pass.len() == train.rows_per_step();
-    let passes = vec![pass; if alone { 1 } else { 2 }];
+    let is_step = match train.max_tokens {
+        0 => pass.len() == subject.rows.len().min(train.rows_per_step()),
+        most => {
+            train.gradient_accumulation_steps == 1 && train.pass_tokens.is_none_or(|tokens| tokens >= most)
+        }
+    };
+    let passes = vec![pass; if is_step { 1 } else { 2 }];
     let tuning = rehearse(subject, train, STEPS, &passes, || ())?;
     let mut usage = backend.ledger().peak();
     if !subject.keeps_base && tuning.trains_all_of(subject.model) {
@@ -127,8 +132,9 @@ fn rehearse(
 }
 
 /// The first way of training that stays within `limit` bytes of the whole process: as `train` says, in passes of a size
-/// that keeps memory in proportion where it names none; in smaller passes, down to single rows; and with blocks computed again in the backward pass. Each step learns from the same rows: the loss
-/// is the same up to rounding and dropout's masks. Refuses, before anything is trained, if none does.
+/// that keeps memory in proportion where it names none; in smaller passes, down to single rows; and with blocks
+/// computed again in the backward pass. Each step learns from the same rows: the loss is the same up to rounding and
+/// dropout's masks. Refuses, before anything is trained, if none does.
 pub fn fit(subject: &Subject, train: &TrainSettings, limit: Bytes) -> Result<Fitted> {
     let mut least = Usage::default();
     let pass_tokens = train.pass_tokens.map_or_else(|| proportionate(subject, train), Ok)?;
