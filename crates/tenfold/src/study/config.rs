@@ -319,10 +319,18 @@ mod tests {
     fn a_resolved_study_reads_back_as_itself() {
         let study = parse(
             SMALL,
-            &["train.batch_size=16", "seeds=[7]", "methods.lora.r=2", "methods.full.learning_rate=1e-5"],
+            &[
+                "train.batch_size=16",
+                "train.pass_tokens=256",
+                "train.memory_limit=2GiB",
+                "seeds=[7]",
+                "methods.lora.r=2",
+                "methods.full.learning_rate=1e-5",
+            ],
         )
         .unwrap();
-        assert_eq!(study.train.batch_size, 16);
+        assert_eq!((study.train.batch_size, study.train.pass_tokens), (16, Some(256)));
+        assert_eq!(study.train.memory_limit.unwrap().0, 2 << 30);
         assert_eq!(study.seeds, [7]);
         assert_eq!(study.methods["lora"].settings["r"], 2);
         assert_eq!(study.methods["full"].kind, "full");

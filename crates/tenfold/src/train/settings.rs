@@ -23,7 +23,6 @@ pub struct TrainSettings {
     /// Tokens that go through the model at a time, one row at the least: a batch of more takes several passes, whose
     /// gradients add up to the batch's. None: a batch is one pass, unless what it keeps for its gradients is more than
     /// [`SMALL_ACTIVATIONS`](super::SMALL_ACTIVATIONS) and a quarter of all else in memory; then as many as that holds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub pass_tokens: Option<usize>,
     /// Whether blocks are computed again in the backward pass instead of kept: less memory, a third more work.
     pub gradient_checkpointing: bool,
