@@ -1,10 +1,11 @@
 """Training steps against Hugging Face PEFT on PyTorch's CPU, in turns on one quiet machine. Run by hand.
 
-    python tests/bench_in_turns.py TENFOLD PEER_BENCH.py CONFIGS [--turns 3] [--only smollm2-135m/lora]… [--out FILE]
+    python tests/bench_in_turns.py TENFOLD PEER_BENCH.py CONFIGS [--turns 3] [--only smollm2-135m/lora/]… [--out FILE]
 
 PEER_BENCH.py prints one JSON line for MODEL METHOD BATCH SEQ and runs with this Python; CONFIGS holds <model>.json, from which
 both sides draw random weights. Rates are those of the best step of a process, medians over the turns; ratios are medians
-of each turn's own. Results go to benches/results/training.json, each job replacing its former entry.
+of each turn's own. --only names the beginning of MODEL/METHOD/WEIGHTS/BATCHxTOKENS. Results go to
+benches/results/training.json, each job replacing its former entry.
 """
 import argparse
 import json
@@ -31,6 +32,7 @@ JOBS = [
     (MINI, 32, 64, "prompt", "prompt_tuning --set num_virtual_tokens=20", "f32"),
     (MINI, 32, 64, "full", "full", "f32"),
     (T5, 1, 128, "lora-qv", "lora", "f32"),
+    (T5, 8, 128, "lora-qv", "lora", "f32"),
     (T5, 1, 128, "ia3", "ia3", "f32"),
     (T5, 1, 128, "full", "full", "f32"),
 ]
@@ -65,8 +67,8 @@ def main():
     print(f"{'':38} {'tok/s':>7} {'tok/s':>7} {'':>6} {'share':>7} {'MB':>7} {'MB':>7}")
     for job in JOBS:
         model, batch, tokens, method, _, weights = job
-        name = f"{model}/{method}" + ("" if weights == "f32" else f"/{weights}")
-        if a.only and name not in a.only:
+        name = f"{model}/{method}/{weights}/{batch}x{tokens}"
+        if a.only and not any(name.startswith(only) for only in a.only):
             continue
         turns = [(ours(a.program, a.configs, job), theirs(a.bench, job)) for _ in range(a.turns)]
         rates = [[side["tokens_per_second"]["best"] for side in turn] for turn in turns]
@@ -85,7 +87,7 @@ def main():
         results[name] = result
         a.out.parent.mkdir(parents=True, exist_ok=True)
         a.out.write_text(json.dumps(results, indent=2) + "\n")
-        print(f"{name + f' {batch}×{tokens}':38} {result['tokens_per_second']:7.0f} {result['peer_tokens_per_second']:7.0f} "
+        print(f"{name:38} {result['tokens_per_second']:7.0f} {result['peer_tokens_per_second']:7.0f} "
               f"{result['speed_ratio']:6.2f} {result['fraction_of_matmul_rate']:7.0%} {result['peak_memory_bytes'] / 1e6:7.0f} "
               f"{result['peer_peak_memory_bytes'] / 1e6:7.0f} {result['memory_ratio']:6.3f}", flush=True)
 

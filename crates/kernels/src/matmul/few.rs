@@ -21,7 +21,7 @@ const ROWS: usize = 2;
 /// Rows of the matrix that are summed side by side: as many chains as hide how long a multiply-add takes.
 const LANES: usize = 32;
 /// Rows of the matrix at the least: of fewer too many lanes would be empty here, too.
-const LEAST: usize = LANES / 2;
+const LEAST: usize = LANES / 4;
 /// Terms widened at a time where a format's blocks are not multiplied as they lie: they stay in the L1 cache, and are
 /// whole units of every format.
 const RUN: usize = 128;
