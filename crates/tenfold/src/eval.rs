@@ -1,5 +1,15 @@
 //! Scoring: loss and predictions of a tuning over rows.
 
+mod asking;
+mod evaluation;
+mod likelihood;
+mod tally;
+
+pub use asking::{Answer, Asker};
+pub use evaluation::{DomainResult, Evaluation, Identity, TaskResult, Whole};
+pub use likelihood::{Continuation, Likelihood, Weigher};
+pub use tally::{Tallied, tally};
+
 use crate::adapter::Tuning;
 use crate::error::Result;
 use crate::model::{self, Forward, TaskType};

@@ -14,10 +14,12 @@ mod guard;
 pub mod progress;
 pub mod record;
 
+pub mod score;
+
+pub mod statistics;
+
 pub mod data;
 pub mod task;
-
-pub mod score;
 
 pub mod model;
 
@@ -27,13 +29,11 @@ pub mod meter;
 
 pub mod train;
 
+pub mod generate;
+
 pub mod eval;
 
 pub mod bench;
-
-pub mod generate;
-
-pub mod statistics;
 
 pub mod metric;
 
