@@ -63,7 +63,7 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let plan = Plan { study, session: &session };
     let mut finished = Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0, missing: 0 };
     runner.trials("learning-rate search", &session, plan.search()?, &mut finished)?;
-    finished.learning_rates = learning_rates(study, &finished.records);
+    finished.learning_rates = learning_rates(study, &finished.records, session.scoring);
     let rates = finished.learning_rates.clone();
     runner.trials("comparison", &session, plan.main(&rates)?, &mut finished)?;
     runner.trials("small data", &session, plan.small_data(&rates)?, &mut finished)?;
