@@ -13,6 +13,7 @@ pub mod error;
 mod guard;
 pub mod progress;
 pub mod record;
+mod unit;
 
 pub mod score;
 

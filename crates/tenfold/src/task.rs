@@ -52,6 +52,7 @@ pub use read::QuestionSet;
 
 use crate::data::language::read::Shape;
 use crate::data::records::{Column, Encoding, Format};
+use crate::score::{Scoring, scoring};
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,7 @@ pub struct Task {
     pub licence: String,
     /// What the model puts out: "classification"; of language models "generate_until" or "loglikelihood_rolling".
     pub output_type: String,
-    /// How it is scored: "accuracy", of language models "perplexity".
+    /// How it is scored: a name in [`crate::score::SCORINGS`].
     pub metric: String,
     /// The labels in the order of their numbers; without them, those of the training file, sorted.
     pub labels: Option<Vec<String>>,
@@ -151,6 +152,20 @@ impl Task {
         }
         self.domains.retain(|domain| domains.is_empty() || domains.contains(&domain.name));
         Ok(self)
+    }
+
+    /// How its answers are scored in a study.
+    pub fn scoring(&self) -> Result<&'static Scoring> {
+        match &self.questions {
+            None => scoring(&self.metric),
+            Some(questions) => match questions.metrics.first().and_then(|metric| metric.scoring()) {
+                Some(name) => scoring(name),
+                None => Err(Error::Unsupported {
+                    what: format!("a study by {}", self.metric),
+                    why: "it is no mean of rows; `tenfold eval` computes it".into(),
+                }),
+            },
+        }
     }
 
     /// The names of the domains: first the one that is trained on.

@@ -99,9 +99,9 @@ fn what_a_model_has_no_room_for_is_cut_at_its_beginning_and_nothing_is_no_text()
     assert!(matches!(stopped, Err(Error::Interrupted)));
 }
 
-/// A tokenizer of 90 words, "w0" and so on, for the tiny models.
+/// A tokenizer of 96 words, "w0" and so on, for the tiny models.
 fn tokenizer(folder: &Path) -> Tokenizer {
-    let words: Vec<String> = (0..90).map(|id| format!("\"w{id}\": {id}")).collect();
+    let words: Vec<String> = (0..96).map(|id| format!("\"w{id}\": {id}")).collect();
     let json = format!(
         "{{\"version\": \"1.0\", \"model\": {{\"type\": \"WordLevel\", \"unk_token\": \"w0\", \"vocab\": {{{}}}}}, \
          \"pre_tokenizer\": {{\"type\": \"WhitespaceSplit\"}}}}",

@@ -65,7 +65,7 @@ impl Asker<'_> {
         asked: &Questions,
         set: &QuestionSet,
         range: Range<usize>,
-        go_on: &(dyn Fn() -> Result<()> + Sync),
+        go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Vec<Answer>> {
         let prompts: Vec<Prompt> = range.map(|row| Prompt::new(asked, set, row)).collect();
         if prompts.iter().any(|prompt| matches!(prompt.question, Question::Answer { .. }))
@@ -161,7 +161,7 @@ impl Asker<'_> {
         &self,
         asked: &Questions,
         prompts: &[Prompt],
-        go_on: &(dyn Fn() -> Result<()> + Sync),
+        go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Vec<Answer>> {
         let end = self.tokenizer.eos_ids().first().copied();
         let end = end.map(|id| self.tokenizer.decode(&[id], false)).transpose()?;
@@ -202,7 +202,7 @@ impl Asker<'_> {
 /// Prompts that are answered side by side.
 const SIDE_BY_SIDE: usize = 8;
 
-struct Asked<'a>(&'a (dyn Fn() -> Result<()> + Sync));
+struct Asked<'a>(&'a dyn Fn() -> Result<()>);
 
 impl Watch for Asked<'_> {
     fn go_on(&self) -> bool {

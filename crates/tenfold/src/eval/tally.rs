@@ -1,10 +1,11 @@
 //! From answers to scores: lm-evaluation-harness's metrics with its standard errors, and intervals.
 
 use super::asking::Answer;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::data::language::Question;
+use crate::record::Answers;
 use crate::score::{self, BleuCounts, apply};
-use crate::statistics::{Estimate, Resampled, Runs, score as over_rows, standard_error};
+use crate::statistics::{Estimate, Resampled, Rows, Runs, score as over_rows, standard_error};
 use crate::task::{OutputType, QuestionMetric, Questions};
 use serde::Serialize;
 
@@ -44,6 +45,28 @@ pub fn tally(asked: &Questions, questions: &[Question], answers: &[Answer]) -> R
         }
     }
     Ok(tallied)
+}
+
+/// Answers as a study keeps them: which choice, or what each row is worth by the task's own metric (and the first
+/// filter).
+pub(super) fn answers(asked: &Questions, questions: &[Question], said: &[Answer]) -> Result<Answers> {
+    let picked = |answer: &Answer| match answer {
+        Answer::Choice { chosen, golds, .. } if golds.len() == 1 => Some((golds[0] as u32, *chosen as u32)),
+        _ => None,
+    };
+    let by_choice = matches!(asked.metrics.first(), Some(QuestionMetric::Acc | QuestionMetric::F1Macro));
+    if by_choice && let Some(picks) = said.iter().map(picked).collect::<Option<Vec<(u32, u32)>>>() {
+        let (labels, predictions) = picks.into_iter().unzip();
+        return Ok(Answers::Labels { labels, predictions });
+    }
+    let first = tally(asked, questions, said)?.into_iter().next();
+    match first.and_then(|tallied| tallied.rows) {
+        Some(worths) => Ok(Answers::Worths(worths)),
+        None => {
+            let what = format!("a study by {}", asked.metrics.first().map_or("no metric", |metric| metric.name()));
+            Err(Error::Unsupported { what, why: "its score is not defined on every row".into() })
+        }
+    }
 }
 
 /// What a row is worth by a metric of log-likelihoods whose score is the mean of its rows.
@@ -203,9 +226,9 @@ fn of_sample(
     filter: Option<String>,
     rows: usize,
     range: (f64, f64),
-    score: impl Fn(&[u32]) -> Option<f64>,
+    score: impl Fn(&[u32]) -> Option<f64> + Sync,
 ) -> Tallied {
-    let sample = Resampled::of(1, rows, range, |_, drawn| score(drawn));
+    let sample = Resampled::of(1, rows, range, Rows::Same, |_, drawn| score(drawn));
     let all: Vec<u32> = (0..rows as u32).collect();
     Tallied {
         metric,

@@ -1,40 +1,57 @@
 //! Metric 1: the task's own score in the domain that was trained on.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Standing, Unit};
-use crate::statistics::{ratio, score};
+use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use crate::score::scoring;
 
 pub(super) static METRIC: Metric = Metric {
     number: 1,
     name: "accuracy",
     title: "Accuracy",
-    unit: "% of test rows whose label is predicted",
+    unit: "the task's own score: accuracy, F1, a correlation or perplexity",
     direction: Direction::Higher,
     source: "Mean over seeds on the test split of the trained domain. The interval (95 %) is a bootstrap over \
-             seeds and test rows. Groups: methods that share a letter cannot be told apart (paired by test row, \
-             Holm's correction over all pairs, 5 %).",
+             seeds and test rows, with the score itself. Groups: methods that share a letter cannot be told apart (paired by test \
+             row, scores that are no means by their jackknife; Holm's correction over all pairs, 5 %). Perplexity alone is better \
+             the lower it is.",
     compute,
 };
 
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
-    let runs = evidence.outcomes(method, None);
+    let own = evidence.scoring();
     let why = evidence.why_no_main(method);
-    let accuracy = Reading::measured(runs.as_ref().map(score), &why);
-    vec![
-        Figure::new("accuracy", "Accuracy", Unit::Share, Direction::Higher, accuracy),
-        Figure::new("group", "Group", Unit::Number, Direction::Neither, group(evidence, method, &why)),
-        Figure::new(
-            "share_of_full",
-            "Share of full fine-tuning",
-            Unit::Share,
-            Direction::Higher,
-            share_of_full(evidence, method, &why),
-        ),
-    ]
+    let undefined = if evidence.main(method).is_empty() { &why } else { "not defined on these answers" };
+    let score = |by| evidence.outcomes_by(by, method, None).map(|outcomes| outcomes.estimate());
+    let value = Reading::measured(score(own), undefined);
+    let mut figures = vec![Figure::new("accuracy", own.title, own.unit, own.direction, value)];
+    for part in own.parts.iter().filter_map(|name| scoring(name).ok()) {
+        let reading = Reading::measured(score(part), undefined);
+        figures.push(Figure::new(
+            format!("part_{}", part.name),
+            part.title,
+            part.unit,
+            part.direction,
+            reading,
+        ));
+    }
+    figures.push(Figure::new(
+        "group",
+        "Group",
+        Unit::Number,
+        Direction::Neither,
+        group(evidence, method, undefined),
+    ));
+    figures.push(Figure::new(
+        "share_of_full",
+        "Share of full fine-tuning",
+        Unit::Share,
+        Direction::Higher,
+        share_of_full(evidence, method, undefined),
+    ));
+    figures
 }
 
 fn group(evidence: &Evidence, method: &str, why: &str) -> Reading {
-    let standing = Standing::of(evidence);
-    match standing.letters(method) {
+    match evidence.standing().letters(method) {
         Some(letters) => Reading::Judged {
             verdict: letters.to_owned(),
             good: letters.starts_with('a').then_some(true),
@@ -56,7 +73,7 @@ fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {
     }
     match evidence.outcomes(&full.name, None) {
         Some(yardstick) => {
-            Reading::measured(ratio(&own, &yardstick), "not scored on the same rows as full fine-tuning")
+            Reading::measured(own.kept_of(&yardstick), "not scored on the same rows as full fine-tuning")
         }
         None => Reading::unavailable("full fine-tuning has no finished run"),
     }

@@ -1,7 +1,8 @@
 //! Metric 9: how steadily a method trains, and how alike its seeds come out.
 
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::record::Trained;
+use crate::record::{Answers, Trained};
+use crate::score::Kind;
 use crate::statistics::{Estimate, cohens_kappa, deviation, mean, raw_agreement};
 
 /// The loss has fallen this share of its whole fall.
@@ -35,8 +36,14 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     } else {
         "the loss did not fall, or the run is too short".to_owned()
     };
-    let scores: Vec<f64> = runs.iter().filter_map(|run| Some(run.tests.first()?.score.accuracy)).collect();
-    let pairs = |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), &single);
+    let scores: Vec<f64> = runs.iter().filter_map(|run| run.tests.first()?.score.value).collect();
+    let unlabelled = if runs.len() > 1 && evidence.scoring().of != Kind::Labels {
+        "the answers are no labels, of which alone agreement is counted"
+    } else {
+        &single
+    };
+    let pairs =
+        |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), unlabelled);
     use Direction::{Higher, Lower};
     vec![
         Figure::new(
@@ -56,7 +63,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         Figure::new(
             "score_deviation",
             "Score spread over seeds",
-            Unit::Points,
+            evidence.scoring().unit.of_difference(),
             Lower,
             Reading::measured(deviation(&scores), &single),
         ),
@@ -108,8 +115,11 @@ fn mean_over_pairs(runs: &[&Trained], f: fn(&[u32], &[u32]) -> Option<f64>) -> O
     let mut values = Vec::new();
     for (index, a) in runs.iter().enumerate() {
         for b in &runs[index + 1..] {
-            let (a, b) = (a.tests.first()?, b.tests.first()?);
-            values.extend(f(&a.predictions, &b.predictions));
+            if let (Answers::Labels { predictions: a, .. }, Answers::Labels { predictions: b, .. }) =
+                (&a.tests.first()?.answers, &b.tests.first()?.answers)
+            {
+                values.extend(f(a, b));
+            }
         }
     }
     // Pairs share seeds, so they are not independent: no interval.

@@ -1,6 +1,7 @@
 //! Metric 5: how good a method is with few examples.
 
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use crate::score::Scoring;
 use crate::statistics::{Estimate, mean};
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ pub(super) static METRIC: Metric = Metric {
     number: 5,
     name: "small_data",
     title: "Small data",
-    unit: "% of test rows right after training on n rows",
+    unit: "the task's own score after training on n rows",
     direction: Direction::Higher,
     source: "Each size n is drawn several times (larger draws hold the smaller). Mean over draws, Student's t \
              interval. Area: mean height of the curve over log n. Gap: score on training rows minus score on test rows.",
@@ -21,8 +22,9 @@ pub(super) static METRIC: Metric = Metric {
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let curve = curve(evidence, method);
     let why = evidence.why_no_small_data(method);
+    let Scoring { unit, direction, .. } = *evidence.scoring();
     let mut figures = vec![
-        Figure::new("area", "Area under the curve", Unit::Share, Direction::Higher, area(&curve, &why)),
+        Figure::new("area", "Area under the curve", unit, direction, area(&curve, &why)),
         Figure::new(
             "enough",
             "Rows for 95 % of full-data score",
@@ -33,18 +35,12 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     ];
     for n in sizes(evidence, &curve) {
         let reading = Reading::measured(curve.get(&n).copied(), &why);
-        figures.push(Figure::new(
-            format!("at_{n}"),
-            format!("n = {n}"),
-            Unit::Share,
-            Direction::Higher,
-            reading,
-        ));
+        figures.push(Figure::new(format!("at_{n}"), format!("n = {n}"), unit, direction, reading));
     }
     figures.push(Figure::new(
         "gap",
         "Train–test gap, all data",
-        Unit::Points,
+        unit.of_difference(),
         Direction::Lower,
         gap(evidence, method),
     ));
@@ -56,11 +52,12 @@ pub(crate) fn curve(evidence: &Evidence, method: &str) -> BTreeMap<usize, Estima
     let mut scores: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for (examples, _, run) in evidence.small_data(method) {
         if let Some(test) = run.tests.first() {
-            scores.entry(examples).or_default().push(test.score.accuracy);
+            scores.entry(examples).or_default().extend(test.score.value);
         }
     }
+    let (least, most) = evidence.scoring().range;
     let clamp =
-        |e: Estimate| Estimate { low: e.low.map(|x| x.max(0.0)), high: e.high.map(|x| x.min(1.0)), ..e };
+        |e: Estimate| Estimate { low: e.low.map(|x| x.max(least)), high: e.high.map(|x| x.min(most)), ..e };
     scores.into_iter().filter_map(|(n, scores)| mean(&scores).map(|e| (n, clamp(e)))).collect()
 }
 
@@ -87,13 +84,14 @@ fn area(curve: &BTreeMap<usize, Estimate>, why: &str) -> Reading {
 }
 
 fn enough(evidence: &Evidence, method: &str, curve: &BTreeMap<usize, Estimate>) -> Reading {
-    let Some(all) = evidence.outcomes(method, None).map(|runs| runs.mean()) else {
+    let Some(all) = evidence.outcomes(method, None).map(|outcomes| outcomes.mean()) else {
         return Reading::unavailable(evidence.why_no_main(method));
     };
     let Some(largest) = curve.keys().next_back() else {
         return Reading::unavailable(evidence.why_no_small_data(method));
     };
-    match curve.iter().find(|(_, e)| e.value >= ENOUGH * all) {
+    let scoring = evidence.scoring();
+    match curve.iter().find(|(_, e)| scoring.kept(e.value, all) >= ENOUGH) {
         Some((n, e)) => Reading::Measured { estimate: Estimate { n: e.n, ..Estimate::exact(*n as f64) } },
         None => Reading::unavailable(format!("more than {largest}")),
     }
@@ -103,7 +101,9 @@ fn gap(evidence: &Evidence, method: &str) -> Reading {
     let gaps: Vec<f64> = evidence
         .main(method)
         .iter()
-        .filter_map(|(_, run)| Some(run.train_score.accuracy - run.tests.first()?.score.accuracy))
+        .filter_map(|(_, run)| {
+            Some(evidence.scoring().shortfall(run.train_score.value?, run.tests.first()?.score.value?))
+        })
         .collect();
     Reading::measured(mean(&gaps), &evidence.why_no_main(method))
 }

@@ -55,15 +55,10 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let runner = Runner::new(study, options, progress);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
-    if session.model.task().is_language_modelling() {
-        let why = "the metrics of a comparison are those of labels so far; `tenfold train` trains one method"
-            .into();
-        return Err(Error::Unsupported { what: format!("a study of the language task {}", study.task), why });
-    }
     let plan = Plan { study, session: &session };
     let mut finished = Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0, missing: 0 };
     runner.trials("learning-rate search", &session, plan.search()?, &mut finished)?;
-    finished.learning_rates = learning_rates(study, &finished.records);
+    finished.learning_rates = learning_rates(study, &finished.records, session.scoring);
     let rates = finished.learning_rates.clone();
     runner.trials("comparison", &session, plan.main(&rates)?, &mut finished)?;
     runner.trials("small data", &session, plan.small_data(&rates)?, &mut finished)?;

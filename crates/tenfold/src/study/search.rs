@@ -2,13 +2,15 @@
 
 use super::config::Study;
 use crate::record::{Outcome, Record, Role, Score};
+use crate::score::Scoring;
 use std::collections::BTreeMap;
 
 /// The learning rate of every method that has one by now.
-pub(super) fn learning_rates(study: &Study, records: &[Record]) -> BTreeMap<String, f64> {
+pub(super) fn learning_rates(study: &Study, records: &[Record], scoring: &Scoring) -> BTreeMap<String, f64> {
     let rate = |(name, method): (&String, &super::MethodSettings)| {
-        let found =
-            || best(records.iter().filter(|record| record.trial.method == *name).filter_map(searched));
+        let found = || {
+            best(scoring, records.iter().filter(|record| record.trial.method == *name).filter_map(searched))
+        };
         Some((name.clone(), method.learning_rate.or_else(found)?))
     };
     study.methods.iter().filter_map(rate).collect()
@@ -24,29 +26,46 @@ fn searched(record: &Record) -> Option<(Score, f64)> {
     Some((look.score, *learning_rate))
 }
 
-/// The most accurate one. Rates within one standard error of it count as equally accurate (Breiman et al. 1984,
+/// The one with the best score. Rates within one standard error of it count as equally good (Breiman et al. 1984,
 /// "Classification and Regression Trees", 3.4.3); of these the one with the lowest loss is taken.
-fn best(found: impl Iterator<Item = (Score, f64)>) -> Option<f64> {
+///
+/// Where no rate has a score that is defined, the loss alone decides.
+fn best(scoring: &Scoring, found: impl Iterator<Item = (Score, f64)>) -> Option<f64> {
     let found: Vec<(Score, f64)> = found.collect();
-    let (top, _) = found.iter().max_by(|(a, _), (b, _)| a.accuracy.total_cmp(&b.accuracy))?;
-    let error = (top.accuracy * (1.0 - top.accuracy) / top.examples.max(1) as f64).sqrt();
-    let equal = found.iter().filter(|(score, _)| score.accuracy >= top.accuracy - error);
+    let better = |a: &Score, b: &Score| scoring.is_better(a.value, b.value);
+    let (top, _) = found.iter().reduce(|top, next| if better(&next.0, &top.0) { next } else { top })?;
+    let is_equal = |score: &Score| match (top.value, score.value) {
+        (Some(best), Some(value)) => {
+            scoring.shortfall(best, value) <= scoring.rough_error(best, top.examples)
+        }
+        (best, _) => best.is_none(),
+    };
+    let equal = found.iter().filter(|(score, _)| is_equal(score));
     equal.min_by(|(a, _), (b, _)| a.loss.total_cmp(&b.loss)).map(|(_, rate)| *rate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::scoring;
 
-    fn score(accuracy: f64, loss: f64) -> Score {
-        Score { examples: 400, loss, accuracy }
+    fn score(value: f64, loss: f64) -> Score {
+        Score { examples: 400, loss, value: Some(value) }
     }
 
     #[test]
-    fn among_rates_that_are_as_accurate_the_lowest_loss_decides() {
+    fn among_rates_that_are_as_good_the_lowest_loss_decides() {
+        let accuracy = scoring("accuracy").unwrap();
         // One standard error of 80 % over 400 rows is 2 points.
         let found = [(score(0.80, 0.9), 1e-2), (score(0.79, 0.5), 3e-3), (score(0.77, 0.1), 1e-3)];
-        assert_eq!(best(found.into_iter()), Some(3e-3));
-        assert_eq!(best([].into_iter()), None);
+        assert_eq!(best(accuracy, found.into_iter()), Some(3e-3));
+        assert_eq!(best(accuracy, [].into_iter()), None);
+        let undefined = [
+            (Score { value: None, ..score(0.0, 0.3) }, 1e-2),
+            (Score { value: None, ..score(0.0, 0.2) }, 1e-3),
+        ];
+        assert_eq!(best(accuracy, undefined.into_iter()), Some(1e-3));
+        let found = [(score(30.0, 3.4), 1e-2), (score(20.0, 3.0), 1e-3)];
+        assert_eq!(best(scoring("perplexity").unwrap(), found.into_iter()), Some(1e-3));
     }
 }

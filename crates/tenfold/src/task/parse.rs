@@ -9,6 +9,7 @@ use crate::data::language::read::Shape;
 use crate::data::records::{Column, Encoding, Format};
 use crate::data::vader;
 use crate::error::nearest;
+use crate::score::{Kind, SCORINGS};
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,9 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     let metric = match asked {
         Some(_) => faults.text("", &table, "metric"),
         None => {
-            let metrics = if is_language { ["perplexity"] } else { ["accuracy"] };
+            let kind = if is_language { Kind::Nats } else { Kind::Labels };
+            let metrics: Vec<&str> =
+                SCORINGS.iter().filter(|scoring| scoring.of == kind).map(|scoring| scoring.name).collect();
             faults.choice("", &table, "metric", &metrics)
         }
     };
@@ -348,7 +351,7 @@ mod tests {
     fn all_faults_are_listed_at_once_with_the_nearest_valid_name() {
         let faults = faults(
             "name = 3\ntitel = \"x\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\n\
-             output_type = \"clasification\"\nmetric = \"f1\"\nlabels = [\"a\"]\n\
+             output_type = \"clasification\"\nmetric = \"beauty\"\nlabels = [\"a\"]\n\
              [columns]\ntext = -1\nlabel = \"label\"\nheader = false\n\
              [[domains]]\nname = \"one\"\ntest = \"a.tsv\"\nformat = \"xml\"\n\
              [[domains]]\nname = \"one\"\ntrain = 5\n[[domains]]\nname = \"x\"\nbuiltin = \"vader/tweet\"\n",
@@ -357,7 +360,7 @@ mod tests {
             "name: expected text, found 3",
             "titel: there is no such key; did you mean \"title\"?",
             "output_type: expected \"classification\"",
-            "metric: expected accuracy, found \"f1\"",
+            "metric: expected accuracy or f1 or f1_macro or matthews or accuracy_f1 or accuracy_f1_macro, found \"beauty\"",
             "labels: expected two or more names",
             "columns.text: expected a column's name, or its number from 0, found -1",
             "columns.header: expected true",

@@ -115,6 +115,19 @@ impl QuestionMetric {
         }
     }
 
+    /// The name of what a study compares by it, in [`crate::score::SCORINGS`]; none where it is no score of rows.
+    pub fn scoring(self) -> Option<&'static str> {
+        use QuestionMetric::*;
+        match self {
+            Acc => Some("accuracy"),
+            Em => Some("exact_match"),
+            F1 => Some("f1_words"),
+            Bleu => None,
+            WordPerplexity | BytePerplexity | BitsPerByte => Some("perplexity"),
+            other => Some(other.name()),
+        }
+    }
+
     /// Whether more is better.
     pub fn higher_is_better(self) -> bool {
         use QuestionMetric::*;

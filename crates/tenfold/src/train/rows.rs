@@ -2,18 +2,40 @@
 
 use super::features::Features;
 use crate::data::Example;
-use crate::data::language::Sequence;
+use crate::data::language::{Question, Sequence};
 use crate::error::Result;
 use crate::model::tokenizer::{Encoding, Tokenizer};
 use crate::model::{self, Batch, Forward, IGNORE, Loss, Model, TaskType};
+use crate::score::{Kind, Scoring, usual};
+use crate::task::Questions;
 use rayon::prelude::*;
+use std::sync::Arc;
 use tenfold_tensor::{Class, Ragged, Tensor};
 
 /// Encoded rows, each with what is to be said of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rows {
     encodings: Vec<Encoding>,
     targets: Vec<Target>,
+    scoring: &'static Scoring,
+    asked: Option<Asked>,
+}
+
+/// What a language model is asked about rows, besides the loss of what is right.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// How it is asked, and what is made of its answers.
+    pub questions: Arc<Questions>,
+    /// The model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// A question for each row.
+    pub rows: Vec<Question>,
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows::of(Vec::new(), Vec::new())
+    }
 }
 
 /// What is to be said of a row.
@@ -37,6 +59,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// What kind of answer it is held against.
+    fn kind(&self) -> Kind {
+        match self {
+            Target::Label(_) => Kind::Labels,
+            Target::Tokens(_) | Target::Span(_) | Target::Next(_) | Target::Answer { .. } => Kind::Nats,
+        }
+    }
+
     /// How many labels the loss is over.
     fn labels(&self) -> usize {
         match self {
@@ -89,10 +119,32 @@ impl Rows {
         Rows::of(encodings, targets)
     }
 
-    /// Rows that are encoded already.
+    /// Rows that are encoded already, scored as is usual for what is to be said of them.
     pub fn of(encodings: Vec<Encoding>, targets: Vec<Target>) -> Rows {
         assert_eq!(encodings.len(), targets.len(), "a target for each row");
-        Rows { encodings, targets }
+        let kind = targets.first().map_or(Kind::Labels, Target::kind);
+        Rows { encodings, targets, scoring: usual(kind), asked: None }
+    }
+
+    /// The same rows, scored so.
+    pub fn scored_by(self, scoring: &'static Scoring) -> Rows {
+        Rows { scoring, ..self }
+    }
+
+    /// The same rows, which a language model is asked about.
+    pub fn asked_as(self, asked: Asked) -> Rows {
+        assert_eq!(asked.rows.len(), self.len(), "a question for each row");
+        Rows { asked: Some(asked), ..self }
+    }
+
+    /// What a language model is asked about them.
+    pub fn asked(&self) -> Option<&Asked> {
+        self.asked.as_ref()
+    }
+
+    /// How answers to them are scored.
+    pub fn scoring(&self) -> &'static Scoring {
+        self.scoring
     }
 
     /// How many rows there are.
@@ -138,6 +190,11 @@ impl Rows {
         Rows {
             encodings: picks.iter().map(|row| self.encodings[*row].clone()).collect(),
             targets: picks.iter().map(|row| self.targets[*row].clone()).collect(),
+            scoring: self.scoring,
+            asked: self.asked.as_ref().map(|asked| Asked {
+                rows: picks.iter().map(|row| asked.rows[*row].clone()).collect(),
+                ..asked.clone()
+            }),
         }
     }
 

@@ -66,7 +66,7 @@ fn learning_rates(findings: &Findings) -> Markup {
         h3 { "Learning rates" }
         div.scroll tabindex="0" {
             table {
-                thead { tr { th scope="col" { "Method" } th scope="col" { "Used" } th scope="col" { "Tried: validation accuracy" } } }
+                thead { tr { th scope="col" { "Method" } th scope="col" { "Used" } th scope="col" { "Tried: validation " (findings.standing.scoring.noun) } } }
                 tbody {
                     @for m in findings.methods() {
                         tr {
@@ -83,12 +83,14 @@ fn learning_rates(findings: &Findings) -> Markup {
 
 fn tried(findings: &Findings, method: &str) -> String {
     let search = findings.evidence.search(method);
+    let scoring = findings.standing.scoring;
     let best = |run: &crate::record::Trained| {
-        run.validation.iter().map(|look| look.score.accuracy).fold(f64::NEG_INFINITY, f64::max)
+        let values = run.validation.iter().filter_map(|look| look.score.value);
+        let best =
+            values.reduce(|best, value| if scoring.shortfall(best, value) < 0.0 { value } else { best });
+        best.map_or_else(|| "–".to_owned(), |value| scoring.unit.write(value))
     };
-    let words: Vec<String> = search
-        .iter()
-        .map(|(rate, run)| format!("{}: {}", format::learning_rate(*rate), Unit::Share.write(best(run))))
-        .collect();
+    let words: Vec<String> =
+        search.iter().map(|(rate, run)| format!("{}: {}", format::learning_rate(*rate), best(run))).collect();
     if words.is_empty() { "no search recorded".to_owned() } else { words.join(" · ") }
 }

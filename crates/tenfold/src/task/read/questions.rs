@@ -2,7 +2,7 @@
 
 use super::Reader;
 use crate::data::language::question::unnested;
-use crate::data::language::{LanguageExample, Question, Sampler, Shots};
+use crate::data::language::{Question, Sampler, Shots};
 use crate::data::records;
 use crate::data::{hexadecimal, put_count, put_text};
 use crate::task::{Files, Questions, Rows, Source, Task};
@@ -70,13 +70,8 @@ impl Task {
 }
 
 impl QuestionSet {
-    /// The questions among a domain's rows, with nothing before them.
-    pub fn bare(domain: &str, examples: &[LanguageExample]) -> QuestionSet {
-        let question = |example: &LanguageExample| match example {
-            LanguageExample::Asked { question, .. } => Some(question.clone()),
-            _ => None,
-        };
-        let questions: Vec<Question> = examples.iter().filter_map(question).collect();
+    /// Questions with nothing before them.
+    pub fn bare(domain: &str, questions: Vec<Question>) -> QuestionSet {
         QuestionSet {
             domain: domain.to_owned(),
             places: (1..=questions.len()).map(|row| format!("row {row}")).collect(),
