@@ -98,7 +98,7 @@ def prepare(data, work):
     return tasks, ours
 
 
-def theirs(model, tasks, names, limit, shots):
+def theirs(model, tasks, names, limit, shots, batch):
     import lm_eval
     import torch
     import transformers
@@ -106,7 +106,7 @@ def theirs(model, tasks, names, limit, shots):
     from lm_eval.tasks import TaskManager
     torch.set_num_threads(os.cpu_count())
     loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    wrapped = HFLM(pretrained=loaded, tokenizer=transformers.AutoTokenizer.from_pretrained(model), batch_size=8, device="cpu")
+    wrapped = HFLM(pretrained=loaded, tokenizer=transformers.AutoTokenizer.from_pretrained(model), batch_size=batch, device="cpu")
     manager = TaskManager(include_path=str(tasks))
     found = lm_eval.simple_evaluate(wrapped, tasks=[f"{name}_rows" for name in names], task_manager=manager, limit=limit,
                                     num_fewshot=shots, log_samples=True, bootstrap_iters=0)
@@ -169,7 +169,8 @@ def main():
         limit = {"wikitext": min(a.limit, 8), "gsm8k": min(a.limit, 50)}.get(task, a.limit)
         if task in ("boolq", "mmlu") and shots:
             limit = min(limit, 20)
-        samples, results = theirs(a.model, tasks, names, limit, shots or None)
+        # Windows of whole articles times the vocabulary are gigabytes there.
+        samples, results = theirs(a.model, tasks, names, limit, shots or None, 1 if task == "wikitext" else 8)
         domains = ours(a.program, a.model, data, task, limit, shots, a.work / f"ours-{shots}",
                        SUBJECTS if task == "mmlu" else ())
         for name in names:

@@ -50,7 +50,13 @@ fn alone(model: &dyn Model, tuning: &Tuning, text: &Continuation) -> f64 {
             (text.context.clone(), text.tokens.clone(), Some((shifted, ragged)))
         }
     };
-    let batch = Batch { type_ids: vec![0; ids.len()], ragged: Ragged::from_lengths([ids.len()]), ids, labels, decoder };
+    let batch = Batch {
+        type_ids: vec![0; ids.len()],
+        ragged: Ragged::from_lengths([ids.len()]),
+        ids,
+        labels,
+        decoder,
+    };
     let forward = Forward::evaluation(tuning);
     let logs = without_gradients(|| model::log_probabilities(model, &forward, &batch)).unwrap();
     logs.iter().map(|log| f64::from(*log)).sum()
@@ -61,7 +67,8 @@ fn texts_weigh_the_same_side_by_side_as_each_by_itself_in_every_family_with_ever
     for name in ["llama", "gpt2", "gpt_neox", "qwen3", "gemma3", "t5"] {
         let model = load(name);
         // Beginnings in common of any length, the same input with several ends, a text within another.
-        let context = |length: u32, step: u32| (0..length).map(|at| 3 + (at * step) % 40).collect::<Vec<u32>>();
+        let context =
+            |length: u32, step: u32| (0..length).map(|at| 3 + (at * step) % 40).collect::<Vec<u32>>();
         let mut texts = Vec::new();
         for (length, step) in [(1, 1), (9, 3), (9, 3), (12, 3), (5, 7), (2, 7)] {
             for tokens in [vec![7], vec![8], vec![7, 9, 4], vec![7, 9, 5]] {
@@ -108,7 +115,8 @@ fn tokenizer(folder: &Path) -> Tokenizer {
         words.join(", ")
     );
     std::fs::write(folder.join("tokenizer.json"), json).unwrap();
-    std::fs::write(folder.join("tokenizer_config.json"), "{\"bos_token\": \"w1\", \"eos_token\": \"w2\"}").unwrap();
+    std::fs::write(folder.join("tokenizer_config.json"), "{\"bos_token\": \"w1\", \"eos_token\": \"w2\"}")
+        .unwrap();
     Tokenizer::from_dir(folder).unwrap()
 }
 
@@ -124,7 +132,8 @@ const ANSWERS: &str = "name = \"answers\"\ntitle = \"t\"\nsource = \"s\"\nlicenc
     max_gen_toks = 4\n[[domains]]\nname = \"one\"\ntest = \"test.jsonl\"\n";
 
 fn tasks(folder: &Path) -> Vec<Task> {
-    let row = |i: usize| format!("{{\"q\": \"w{} w{} w{}\", \"gold\": {}}}\n", i % 50, i % 7, 3 + i % 11, i % 3);
+    let row =
+        |i: usize| format!("{{\"q\": \"w{} w{} w{}\", \"gold\": {}}}\n", i % 50, i % 7, 3 + i % 11, i % 3);
     let rows = |count: usize| (0..count).map(row).collect::<String>();
     std::fs::write(folder.join("train.jsonl"), rows(30)).unwrap();
     std::fs::write(folder.join("test.jsonl"), rows(150)).unwrap();
@@ -158,7 +167,13 @@ impl Progress for Told {
     }
 }
 
-fn evaluate(task: &Task, folder: &Path, out: &Path, progress: &dyn Progress, skip: bool) -> Result<TaskResult> {
+fn evaluate(
+    task: &Task,
+    folder: &Path,
+    out: &Path,
+    progress: &dyn Progress,
+    skip: bool,
+) -> Result<TaskResult> {
     let model = load("llama");
     let tuning = Tuning::untouched(&*model);
     let tokenizer = tokenizer(folder);

@@ -6,7 +6,7 @@ use crate::dashboard::Dashboard;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use tenfold::adapter::{Context, Tuning, file};
-use tenfold::eval::{Asker, Evaluation, Identity, TaskResult, Tallied};
+use tenfold::eval::{Asker, Evaluation, Identity, Tallied, TaskResult};
 use tenfold::model::{self, store};
 use tenfold::study::format_of_weights;
 use tenfold::task::Task;
@@ -29,7 +29,10 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
     let usual = model::usual_task(&located.dir)?;
     if !usual.is_language_modelling() {
-        bail!("{} is no language model: it cannot be asked; take a decoder such as smollm2-135m", request.model);
+        bail!(
+            "{} is no language model: it cannot be asked; take a decoder such as smollm2-135m",
+            request.model
+        );
     }
     let backend = Cpu::new();
     let model = model::load(&located.dir, usual, &backend, format_of_weights(&request.weights)?)?;
@@ -99,7 +102,11 @@ fn show(result: &TaskResult) -> Result<()> {
         for tallied in &domain.metrics {
             let name = label(&domain.domain, tallied.metric.name(), tallied.filter.as_deref(), &result.task);
             let (value, interval) = figures(tallied);
-            say!("{name:32} {value:>10} {:>9} {interval:>18} {:>7}", error(tallied.standard_error), domain.rows)?;
+            say!(
+                "{name:32} {value:>10} {:>9} {interval:>18} {:>7}",
+                error(tallied.standard_error),
+                domain.rows
+            )?;
         }
         if !domain.malformed.is_empty() {
             say!("{:32} {} malformed rows were left out", "", domain.malformed.len())?;
@@ -107,7 +114,13 @@ fn show(result: &TaskResult) -> Result<()> {
     }
     for whole in &result.all {
         let name = label("all", whole.metric.name(), whole.filter.as_deref(), &result.task);
-        say!("{name:32} {:>10.4} {:>9} {:>18} {:>7}", whole.value, error(whole.standard_error), "", whole.rows)?;
+        say!(
+            "{name:32} {:>10.4} {:>9} {:>18} {:>7}",
+            whole.value,
+            error(whole.standard_error),
+            "",
+            whole.rows
+        )?;
     }
     if let Some(mmlu) = &result.mmlu {
         for (category, value) in &mmlu.categories {

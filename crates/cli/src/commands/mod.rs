@@ -24,9 +24,14 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Train(request) => train::train(&request, dashboard),
         Command::Report { run, json } => run::report(&run, json, dashboard),
         Command::Recommend { run, purpose, json } => run::recommend(&run, &purpose, json, dashboard),
-        Command::Eval(EvalOptions { model, adapter: Some(adapter), texts: Some(texts), merged, json, .. }) => {
-            eval::eval(&eval::Request { model, adapter, texts, merged, json }, dashboard)
-        }
+        Command::Eval(EvalOptions {
+            model,
+            adapter: Some(adapter),
+            texts: Some(texts),
+            merged,
+            json,
+            ..
+        }) => eval::eval(&eval::Request { model, adapter, texts, merged, json }, dashboard),
         Command::Eval(request) => eval_tasks::eval_tasks(&request, dashboard),
         Command::Generate(request) => generate::generate(&request, dashboard),
         Command::Chat(request) => chat::chat(&request, dashboard),

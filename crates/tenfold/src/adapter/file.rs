@@ -4,10 +4,10 @@
 //! config whose `tenfold_method` says what they are.
 
 use super::{Context, METHODS, Method, NamedTensor, Tuning, resolve};
+use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::TaskType;
 use crate::model::checkpoint::{self, HostTensor};
-use crate::data::hexadecimal;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

@@ -232,6 +232,11 @@ impl Lora {
         if !(0.0..1.0).contains(&self.lora_dropout) {
             return Err(refuse(&METHOD, "lora_dropout", "a probability below 1", self.lora_dropout));
         }
+        // PEFT refuses it too; in silence all layers would be trained.
+        if let (Some(Targets::Pattern(word)), Some(_)) = (&self.target_modules, &self.layers_to_transform) {
+            let expected = "none beside one text in target_modules, which says itself what it means; name the modules in a list";
+            return Err(refuse(&METHOD, "layers_to_transform", expected, format!("both, with \"{word}\"")));
+        }
         match &self.init_lora_weights {
             Start::Named(name) if !name.eq_ignore_ascii_case("gaussian") => Err(refuse(
                 &METHOD,

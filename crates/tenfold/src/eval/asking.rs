@@ -2,12 +2,12 @@
 
 use super::likelihood::{Continuation, Likelihood, Weigher};
 use crate::adapter::Tuning;
+use crate::data::language::Question;
 use crate::error::{Error, Result};
 use crate::generate::{FinishReason, Generator, Sampling, Watch};
 use crate::model::Model;
 use crate::model::tokenizer::Tokenizer;
 use crate::score;
-use crate::data::language::Question;
 use crate::task::{QuestionMetric, QuestionSet, Questions};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -93,7 +93,13 @@ impl Asker<'_> {
     }
 
     /// The texts to be weighed for one question.
-    fn texts(&self, asked: &Questions, prompt: &Prompt, room: usize, out: &mut Vec<Continuation>) -> Result<()> {
+    fn texts(
+        &self,
+        asked: &Questions,
+        prompt: &Prompt,
+        room: usize,
+        out: &mut Vec<Continuation>,
+    ) -> Result<()> {
         match prompt.question {
             Question::Choice { contexts, choices, .. } => {
                 let delimiter = &asked.form.delimiter;
@@ -168,7 +174,8 @@ impl Asker<'_> {
         let stop_strings = asked.until.iter().cloned().chain(end).filter(|stop| !stop.is_empty()).collect();
         let sampling = Sampling { max_new_tokens: asked.max_gen_toks, stop_strings, ..Sampling::default() };
         let decode = |ids: &[u32]| self.tokenizer.decode(ids, true);
-        let generator = Generator::new(self.model, self.tuning, &sampling, self.tokenizer.eos_ids(), &decode)?;
+        let generator =
+            Generator::new(self.model, self.tuning, &sampling, self.tokenizer.eos_ids(), &decode)?;
         let room = Weigher::new(self.model, self.tuning)?.room();
         let room = match self.model.decoder_start() {
             Some(_) => room,
@@ -176,7 +183,12 @@ impl Asker<'_> {
         };
         if room == 0 {
             let found = format!("{} of {}", asked.max_gen_toks, self.model.extents().max_positions);
-            return Err(Error::malformed("task", "max_gen_toks", "fewer than the model has positions", found));
+            return Err(Error::malformed(
+                "task",
+                "max_gen_toks",
+                "fewer than the model has positions",
+                found,
+            ));
         }
         let mut answers = Vec::new();
         for prompts in prompts.chunks(SIDE_BY_SIDE) {
@@ -289,11 +301,7 @@ mod tests {
         // lm_eval.utils.get_rolling_token_windows(range(1, 11), 0, 4, 1) through make_disjoint_window.
         assert_eq!(
             pieces,
-            [
-                (vec![0], vec![1, 2, 3, 4]),
-                (vec![4], vec![5, 6, 7, 8]),
-                (vec![6, 7, 8], vec![9, 10]),
-            ]
+            [(vec![0], vec![1, 2, 3, 4]), (vec![4], vec![5, 6, 7, 8]), (vec![6, 7, 8], vec![9, 10]),]
         );
         assert_eq!(windows(vec![7], 0, 4).len(), 1);
         assert!(windows(Vec::new(), 0, 4).is_empty());

@@ -146,14 +146,20 @@ impl Evaluation<'_> {
         }
         let total = sets.iter().map(|set| set.questions.len() as u64).sum();
         let bar = Job::new();
-        progress.event(Event::Started { job: bar, title: self.task.name.clone(), unit: "rows", total: Some(total) });
+        progress.event(Event::Started {
+            job: bar,
+            title: self.task.name.clone(),
+            unit: "rows",
+            total: Some(total),
+        });
         let mut done = 0;
         let mut domains = Vec::new();
         for set in &sets {
             for fault in &set.malformed {
                 progress.event(Event::Note(format!("left out: {fault}")));
             }
-            let path = folder.as_ref().map(|folder| folder.join("samples").join(format!("{}.jsonl", set.domain)));
+            let path =
+                folder.as_ref().map(|folder| folder.join("samples").join(format!("{}.jsonl", set.domain)));
             let answers = self.answers(asker, questions, set, path.as_deref(), progress, &mut |rows| {
                 let note = set.domain.clone();
                 progress.event(Event::Advanced { job: bar, done: done + rows as u64, note });
@@ -289,8 +295,9 @@ fn whole(domains: &[DomainResult]) -> Vec<Whole> {
         if rows.len() < domains.len() || count == 0 {
             return None;
         }
-        let groups: Vec<(usize, f64)> =
-            (of.iter().zip(&rows)).filter_map(|(one, rows)| Some((rows.len(), one.standard_error?))).collect();
+        let groups: Vec<(usize, f64)> = (of.iter().zip(&rows))
+            .filter_map(|(one, rows)| Some((rows.len(), one.standard_error?)))
+            .collect();
         Some(Whole {
             metric: metric.metric,
             filter: metric.filter.clone(),
@@ -316,4 +323,3 @@ fn categories(domains: &[DomainResult]) -> Result<Option<Mmlu>> {
         .collect();
     right.map_or(Ok(None), |right| mmlu(&right))
 }
-

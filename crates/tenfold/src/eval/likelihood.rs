@@ -120,10 +120,14 @@ impl<'a> Weigher<'a> {
             let shared: Vec<usize> = (known.iter().zip(&now))
                 .map(|(known, now)| now.map_or(known.len(), |now| now.shared(known)))
                 .collect();
-            let by: Vec<usize> = known.iter().zip(&shared).map(|(known, shared)| known.len() - shared).collect();
+            let by: Vec<usize> =
+                known.iter().zip(&shared).map(|(known, shared)| known.len() - shared).collect();
             lock(&cache).forget(&by);
-            let feed: Vec<&[u32]> =
-                now.iter().zip(&shared).map(|(now, shared)| now.map_or(&[][..], |now| &now.input[*shared..])).collect();
+            let feed: Vec<&[u32]> = now
+                .iter()
+                .zip(&shared)
+                .map(|(now, shared)| now.map_or(&[][..], |now| &now.input[*shared..]))
+                .collect();
             let reach: Vec<usize> = now.iter().map(|now| now.map_or(0, |now| now.reach)).collect();
             let batch = batch(feed.concat(), Ragged::from_lengths(feed.iter().map(|ids| ids.len())), None);
             let rows = Wanted::Last(reach.clone());
@@ -161,7 +165,9 @@ impl<'a> Weigher<'a> {
             let contexts: Vec<&[u32]> =
                 texts.iter().map(|text| &text.context[..text.context.len().min(self.room)]).collect();
             let shifted: Vec<u32> = (texts.iter())
-                .flat_map(|text| std::iter::once(start).chain(text.tokens.iter().copied()).take(text.tokens.len()))
+                .flat_map(|text| {
+                    std::iter::once(start).chain(text.tokens.iter().copied()).take(text.tokens.len())
+                })
                 .collect();
             let lengths: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
             let decoder = Some((shifted, Ragged::from_lengths(lengths.iter().copied())));
@@ -169,7 +175,10 @@ impl<'a> Weigher<'a> {
             let batch = batch(contexts.concat(), ragged, decoder);
             let hidden =
                 without_gradients(|| self.model.hidden_states(&forward, &batch, &Wanted::Last(lengths)))?;
-            let places = texts.iter().enumerate().flat_map(|(i, text)| text.tokens.iter().map(move |token| (i, token)));
+            let places = texts
+                .iter()
+                .enumerate()
+                .flat_map(|(i, text)| text.tokens.iter().map(move |token| (i, token)));
             let wanted = places.enumerate().map(|(row, (i, token))| (row, *token, first + i)).collect();
             self.look(&forward, &hidden, wanted, &mut found)?;
         }

@@ -1,8 +1,8 @@
 //! From answers to scores: lm-evaluation-harness's metrics with its standard errors, and intervals.
 
 use super::asking::Answer;
-use crate::error::{Error, Result};
 use crate::data::language::Question;
+use crate::error::{Error, Result};
 use crate::record::Answers;
 use crate::score::{self, BleuCounts, apply};
 use crate::statistics::{Estimate, Resampled, Rows, Runs, score as over_rows, standard_error};
@@ -63,7 +63,8 @@ pub(super) fn answers(asked: &Questions, questions: &[Question], said: &[Answer]
     match first.and_then(|tallied| tallied.rows) {
         Some(worths) => Ok(Answers::Worths(worths)),
         None => {
-            let what = format!("a study by {}", asked.metrics.first().map_or("no metric", |metric| metric.name()));
+            let what =
+                format!("a study by {}", asked.metrics.first().map_or("no metric", |metric| metric.name()));
             Err(Error::Unsupported { what, why: "its score is not defined on every row".into() })
         }
     }
@@ -101,7 +102,9 @@ fn worth(asked: &Questions, metric: QuestionMetric, question: &Question, answer:
                 _ => None,
             }
         }
-        (_, Answer::Text { is_greedy, .. }) if metric == Acc && asked.output_type == OutputType::Loglikelihood => {
+        (_, Answer::Text { is_greedy, .. })
+            if metric == Acc && asked.output_type == OutputType::Loglikelihood =>
+        {
             Some(f64::from(u8::from(*is_greedy)))
         }
         _ => None,
@@ -129,7 +132,8 @@ fn of_likelihoods(asked: &Questions, metric: QuestionMetric, rows: &[(&Question,
                 .collect();
             let classes = rows.iter().map(|(question, _)| choices(question)).max().unwrap_or(0) as u32;
             of_sample(metric, None, rows.len(), (0.0, 1.0), |drawn| {
-                let (said, right): (Vec<u32>, Vec<u32>) = drawn.iter().map(|row| picks[*row as usize]).unzip();
+                let (said, right): (Vec<u32>, Vec<u32>) =
+                    drawn.iter().map(|row| picks[*row as usize]).unzip();
                 score::f1_macro_of(&said, &right, classes)
             })
         }
@@ -175,7 +179,9 @@ fn of_texts(
     let steps = steps.map_or(&[][..], |(_, steps)| steps);
     let mut texts: Vec<(String, Vec<&str>)> = Vec::new();
     for (question, answer) in rows {
-        let (Question::Answer { references, .. }, Answer::Generated { text }) = (question, answer) else { continue };
+        let (Question::Answer { references, .. }, Answer::Generated { text }) = (question, answer) else {
+            continue;
+        };
         let said = apply(steps, vec![text.clone()])?.into_iter().next().unwrap_or_default();
         texts.push((said, references.iter().map(String::as_str).collect()));
     }
@@ -260,7 +266,8 @@ mod tests {
     fn gsm8k_is_tallied_by_both_filters() {
         let task = Task::load("gsm8k").unwrap();
         let asked = task.questions().unwrap();
-        let question = |answer: &str| Question::Answer { context: "?".into(), references: vec![answer.into()] };
+        let question =
+            |answer: &str| Question::Answer { context: "?".into(), references: vec![answer.into()] };
         let questions = [question("so\n#### 18"), question("#### 1,000")];
         let said = |text: &str| Answer::Generated { text: text.into() };
         let tallied = tally(asked, &questions, &[said("it is $18."), said("#### 1000")]).unwrap();

@@ -151,7 +151,14 @@ pub static SCORINGS: &[Scoring] = &[
         SHARE,
         Over::Rows(worths),
     ),
-    plain("acc_bytes", "Accuracy for each byte", "accuracy for each byte", Kind::Worths, SHARE, Over::Rows(worths)),
+    plain(
+        "acc_bytes",
+        "Accuracy for each byte",
+        "accuracy for each byte",
+        Kind::Worths,
+        SHARE,
+        Over::Rows(worths),
+    ),
     plain(
         "acc_mutual_info",
         "Accuracy by mutual information",
@@ -160,14 +167,7 @@ pub static SCORINGS: &[Scoring] = &[
         SHARE,
         Over::Rows(worths),
     ),
-    plain(
-        "mc2",
-        "Mass on right choices",
-        "mass on right choices",
-        Kind::Worths,
-        SHARE,
-        Over::Rows(worths),
-    ),
+    plain("mc2", "Mass on right choices", "mass on right choices", Kind::Worths, SHARE, Over::Rows(worths)),
     plain("rouge_l", "ROUGE-L", "ROUGE-L", Kind::Worths, SHARE, Over::Rows(worths)),
     Scoring {
         unit: Unit::Number,

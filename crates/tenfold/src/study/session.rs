@@ -198,7 +198,8 @@ impl Session {
             train_on: study.train.train_on,
             overlong: study.train.overlong,
         };
-        let (questions, tokenizer) = (task.questions().cloned().map(Arc::new), Arc::new(self.tokenizer.clone()));
+        let (questions, tokenizer) =
+            (task.questions().cloned().map(Arc::new), Arc::new(self.tokenizer.clone()));
         let encode = |examples: &[LanguageExample], rows: usize| -> Result<(Rows, LengthReport)> {
             let start = self.model.decoder_start();
             let encode = if start.is_some() { language::encode_answers } else { language::encode };
@@ -266,7 +267,8 @@ fn asked(
     questions: Option<&Arc<Questions>>,
     tokenizer: &Arc<Tokenizer>,
 ) -> Result<Rows> {
-    let Some(questions) = questions.filter(|asked| asked.output_type != OutputType::LoglikelihoodRolling) else {
+    let Some(questions) = questions.filter(|asked| asked.output_type != OutputType::LoglikelihoodRolling)
+    else {
         return Ok(rows);
     };
     let question = |example: &LanguageExample| match example {

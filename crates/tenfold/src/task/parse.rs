@@ -38,8 +38,9 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     let is_language = OUTPUT_TYPES[1..].contains(&output_type.as_str());
     // Rows of which no more than the loss is looked at have no questions.
     let rows_alone = table.get("metric").and_then(Value::as_str).is_none_or(|metric| metric == "perplexity");
-    let asked = OutputType::named(&output_type)
-        .filter(|asked| !rows_alone || *asked == OutputType::MultipleChoice || *asked == OutputType::Loglikelihood);
+    let asked = OutputType::named(&output_type).filter(|asked| {
+        !rows_alone || *asked == OutputType::MultipleChoice || *asked == OutputType::Loglikelihood
+    });
     let metric = match asked {
         Some(_) => faults.text("", &table, "metric"),
         None => {
@@ -181,7 +182,11 @@ fn named_domains(index: usize, value: &Value, faults: &mut Faults) -> Vec<Source
     let listed: Option<Vec<&str>> =
         names.as_array().and_then(|names| names.iter().map(Value::as_str).collect());
     let (Some(listed), Some(table)) = (listed.filter(|names| !names.is_empty()), value.as_table()) else {
-        faults.add(&format!("domains[{index}].names"), "a list of names in quotation marks", &names.to_string());
+        faults.add(
+            &format!("domains[{index}].names"),
+            "a list of names in quotation marks",
+            &names.to_string(),
+        );
         return Vec::new();
     };
     let mut domains = Vec::new();

@@ -88,8 +88,21 @@ impl QuestionMetric {
     pub const ALL: [QuestionMetric; 15] = {
         use QuestionMetric::*;
         [
-            Acc, AccNorm, AccBytes, AccMutualInfo, F1Macro, Mc2, Em, F1, ExactMatch, Bleu, RougeL, Perplexity,
-            WordPerplexity, BytePerplexity, BitsPerByte,
+            Acc,
+            AccNorm,
+            AccBytes,
+            AccMutualInfo,
+            F1Macro,
+            Mc2,
+            Em,
+            F1,
+            ExactMatch,
+            Bleu,
+            RougeL,
+            Perplexity,
+            WordPerplexity,
+            BytePerplexity,
+            BitsPerByte,
         ]
     };
 

@@ -154,10 +154,16 @@ impl Form {
                     return Err(("doc_to_choice", format!("some text for choice {empty}"), "nothing".into()));
                 }
                 let count = contexts.len().max(choices.len());
-                if contexts.is_empty() || ![1, count].contains(&contexts.len()) || ![1, count].contains(&choices.len())
+                if contexts.is_empty()
+                    || ![1, count].contains(&contexts.len())
+                    || ![1, count].contains(&choices.len())
                 {
                     let found = format!("{} choices and {} contexts", choices.len(), contexts.len());
-                    return Err(("doc_to_choice", "as many choices as contexts, or one of either".into(), found));
+                    return Err((
+                        "doc_to_choice",
+                        "as many choices as contexts, or one of either".into(),
+                        found,
+                    ));
                 }
                 let golds = golds(&render("doc_to_target", target, columns)?, &choices, count)?;
                 let more = |key, template: &Option<Template>| match template {
@@ -253,11 +259,13 @@ pub(crate) fn unnested(
                 Some(value) => value.get(key).map(Some),
             });
             match found.flatten() {
-                Some(Value::Array(elements)) => next.extend(elements.iter().enumerate().map(|(i, element)| {
-                    let mut columns = columns.clone();
-                    columns.insert(name.clone(), element.clone());
-                    (format!("{place}, {name} {}", i + 1), Ok(columns))
-                })),
+                Some(Value::Array(elements)) => {
+                    next.extend(elements.iter().enumerate().map(|(i, element)| {
+                        let mut columns = columns.clone();
+                        columns.insert(name.clone(), element.clone());
+                        (format!("{place}, {name} {}", i + 1), Ok(columns))
+                    }))
+                }
                 other => {
                     let came = other.map_or("nothing", kind).to_owned();
                     next.push((place, Err(("unnest", format!("a list at {path}"), came))));

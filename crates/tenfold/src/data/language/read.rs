@@ -53,9 +53,7 @@ pub(crate) fn read(
         let rows = records.records.iter().flat_map(|record| unnested(&records, record, unnest));
         return rows
             .map(|(place, columns)| match columns.and_then(|columns| form.question(columns)) {
-                Ok(question) => {
-                    Ok(LanguageExample::Asked { question, delimiter: form.delimiter.clone() })
-                }
+                Ok(question) => Ok(LanguageExample::Asked { question, delimiter: form.delimiter.clone() }),
                 Err((key, expected, found)) => {
                     Err(Error::malformed(&records.file, format!("{place}, {key}"), expected, found))
                 }

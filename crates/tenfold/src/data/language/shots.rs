@@ -10,6 +10,9 @@ pub enum Sampler {
     /// Anew for every question, by Python's `random.sample` from the harness's seed 1234, one question after the other.
     #[default]
     Default,
+    /// The same with one more drawn, of which the question itself or the last is left out: what the harness does for tasks
+    /// that have no test split of their own.
+    OneMore,
     /// The first ones of the file, in its order.
     FirstN,
 }
@@ -38,11 +41,12 @@ impl<'a> Shots<'a> {
         if self.count == 0 {
             return Vec::new();
         }
-        let others = |question: &&'a Question| !self.among || *question != asked;
+        let spare = self.among || self.sampler == Sampler::OneMore;
+        let others = |question: &&'a Question| !spare || *question != asked;
         if self.sampler == Sampler::FirstN {
             return self.pool.iter().filter(others).take(self.count).collect();
         }
-        let drawn = self.random.sample(self.pool.len(), self.count + usize::from(self.among));
+        let drawn = self.random.sample(self.pool.len(), self.count + usize::from(spare));
         let drawn: Vec<&Question> =
             drawn.into_iter().map(|place| &self.pool[place]).filter(others).take(self.count).collect();
         if drawn.len() == self.count {
@@ -174,12 +178,25 @@ mod tests {
         assert_eq!(random.sample(50, 7), PYTHON.2);
     }
 
-    const PYTHON: ([usize; 3], [usize; 5], [usize; 7]) = ([7, 1, 0], [92, 932, 965, 961, 826], [37, 2, 42, 44, 5, 6, 22]);
+    const PYTHON: ([usize; 3], [usize; 5], [usize; 7]) =
+        ([7, 1, 0], [92, 932, 965, 961, 826], [37, 2, 42, 44, 5, 6, 22]);
+
+    /// The harness's examples of three questions of a task with a validation split of 32 rows for its test: rows 28 and 7,
+    /// 5 and 2, 22 and 15.
+    #[test]
+    fn one_more_is_drawn_where_the_test_is_no_test_split() {
+        let names: Vec<String> = (0..32).map(|row| row.to_string()).collect();
+        let pool: Vec<Question> = names.iter().map(|name| question(name)).collect();
+        let mut shots = Shots::new(&pool, 2, Sampler::OneMore, false);
+        for expected in [[28, 7], [5, 2], [22, 15]] {
+            assert_eq!(shots.next(&question("x")), expected.map(|row: usize| &pool[row]));
+        }
+    }
 
     #[test]
     fn a_question_is_never_its_own_example() {
         let pool: Vec<Question> = ["a", "b", "b", "c", "d"].map(question).into();
-        for sampler in [Sampler::Default, Sampler::FirstN] {
+        for sampler in [Sampler::Default, Sampler::OneMore, Sampler::FirstN] {
             let mut shots = Shots::new(&pool, 2, sampler, true);
             for asked in &pool {
                 let drawn = shots.next(asked);

@@ -48,7 +48,8 @@ impl Template {
 
 /// `text | regex_replace(pattern, replacement)`: all matches replaced, `$1` in the replacement being the first group.
 fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String, minijinja::Error> {
-    let fault = |error: fancy_regex::Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
+    let fault =
+        |error: fancy_regex::Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
     let pattern = Regex::new(pattern).map_err(fault)?;
     Ok(pattern.try_replacen(text, 0, replacement).map_err(fault)?.into_owned())
 }
@@ -79,7 +80,10 @@ mod tests {
     #[test]
     fn patterns_are_replaced_and_lists_written_as_json() {
         assert_eq!(render(r#"{{ "a [b] (c )" | regex_replace("\\[.*?\\] ", "") }}"#).unwrap(), "a (c )");
-        assert_eq!(render(r#"{{ "( c )" | regex_replace("\\(\\s*([^)]*?)\\s*\\)", "($1)") }}"#).unwrap(), "(c)");
+        assert_eq!(
+            render(r#"{{ "( c )" | regex_replace("\\(\\s*([^)]*?)\\s*\\)", "($1)") }}"#).unwrap(),
+            "(c)"
+        );
         assert!(render(r#"{{ "a" | regex_replace("(", "") }}"#).is_err());
         assert_eq!(render("{{ choices | tojson }}").unwrap(), r#"["a", "b"]"#);
     }

@@ -92,7 +92,9 @@ pub(super) fn questions(
         output_type,
         metrics,
         num_fewshot: keys.value("num_fewshot", "a number, 0 or more").unwrap_or(0),
-        sampler: keys.value("fewshot_sampler", "\"default\" or \"first_n\"").unwrap_or(Sampler::Default),
+        sampler: keys
+            .value("fewshot_sampler", "\"default\", \"one_more\" or \"first_n\"")
+            .unwrap_or(Sampler::Default),
         fewshot_delimiter: keys.value("fewshot_delimiter", "text").unwrap_or_else(|| "\n\n".into()),
         until,
         max_gen_toks: keys.value("max_gen_toks", "a number above 0").unwrap_or(MAX_GEN_TOKS),
@@ -132,7 +134,11 @@ fn form(output_type: OutputType, keys: &mut Keys) -> Option<Form> {
                 Some(Value::Array(_)) => Choices::Each(keys.templates("doc_to_choice")?),
                 Some(_) => Choices::List(keys.template("doc_to_choice")?),
                 None => {
-                    keys.faults.add("doc_to_choice", "a list of templates, or one that writes a JSON list", "nothing");
+                    keys.faults.add(
+                        "doc_to_choice",
+                        "a list of templates, or one that writes a JSON list",
+                        "nothing",
+                    );
                     return None;
                 }
             };
@@ -187,7 +193,8 @@ fn filter(step: &Step, keys: &mut Keys) -> Option<Filter> {
         "lowercase" => Filter::Lowercase,
         "uppercase" => Filter::Uppercase,
         other => {
-            let known = "regex, take_first, take_first_k, majority_vote, remove_whitespace, lowercase or uppercase";
+            let known =
+                "regex, take_first, take_first_k, majority_vote, remove_whitespace, lowercase or uppercase";
             keys.faults.add("filters", known, &format!("\"{other}\""));
             return None;
         }

@@ -124,7 +124,8 @@ impl Wanted<'_> {
             found.questions.truncate(limit);
             found.places.truncate(limit);
         }
-        let needed = self.num_fewshot + usize::from(among);
+        let spare = among || self.questions.sampler == Sampler::OneMore;
+        let needed = if self.num_fewshot == 0 { 0 } else { self.num_fewshot + usize::from(spare) };
         if pool.len() < needed {
             let expected = format!("{needed} rows to draw {} examples from", self.num_fewshot);
             let place = format!("domain \"{}\"", domain.name);
