@@ -5,6 +5,7 @@
 mod accuracy;
 mod benchmarks;
 mod consistency;
+mod contrast;
 mod cross_domain;
 mod energy;
 mod evidence;
@@ -12,16 +13,19 @@ mod findings;
 mod memory;
 mod parameters;
 mod response_time;
+mod search;
 mod small_data;
 mod speed;
 #[cfg(test)]
 pub(crate) mod synthetic;
 mod unit;
 
+pub use contrast::Contrast;
 pub(crate) use evidence::role_name;
 pub use evidence::{Evidence, Failure, MethodFacts, StudyFacts};
 pub use findings::{Findings, Standing};
 pub use response_time::{APPLICATIONS, Application};
+pub use search::{Searched, Tried, searched};
 pub(crate) use small_data::curve as small_data_curve;
 pub use unit::Unit;
 pub(crate) use unit::digits;

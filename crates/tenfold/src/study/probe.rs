@@ -11,12 +11,12 @@ use crate::meter::energy::{Meter, POWERCAP};
 use crate::meter::{machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
-use crate::record::{Energy, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
+use crate::record::{Energy, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
 use crate::train::{
     EVALUATION_BATCH, Features, Order, Rows, Source, Target, TrainSettings, Trainer, Training,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ use tenfold_tensor::{Backend, Class, without_gradients};
 
 /// Steps and requests that are not timed: caches and branch predictors settle.
 const WARM_UP: usize = 2;
+/// Steps that are timed at each size of the batch, after one that is not.
+const TIMED_STEPS: usize = 2;
 /// Batches of the inference probe that are timed.
 const INFERENCE_BATCHES: usize = 8;
 
@@ -75,14 +77,14 @@ impl Bench<'_> {
             merged.as_ref().map(|merged| self.latency(merged, probing.requests)).transpose()?;
         drop((merged, tuning));
         let (training, training_memory, training_energy, losses) = self.training(probing.steps)?;
-        let memory_by_batch = self.memory_by_batch(&probing.batch_sizes)?;
+        let points = self.points(probing)?;
         Ok(Probed {
             threads: rayon::current_num_threads(),
             training,
             inference,
             training_memory,
             inference_memory,
-            memory_by_batch,
+            points,
             latency_seconds,
             merged_latency_seconds,
             training_energy,
@@ -162,6 +164,7 @@ impl Bench<'_> {
         let before_steps = Mutex::new(None);
         let mut token_counts = Vec::new();
         let training = self.train(
+            rows,
             &self.how.train,
             count,
             &|| {
@@ -199,21 +202,55 @@ impl Bench<'_> {
         Ok((speed, self.peak(), energy, training.losses))
     }
 
-    /// Peak of the engine's own account in one training step, by batch size.
-    fn memory_by_batch(&self, sizes: &[usize]) -> Result<BTreeMap<usize, u64>> {
-        let mut peaks = BTreeMap::new();
-        for size in sizes.iter().copied().filter(|size| *size > 0 && *size <= self.session.train.len()) {
-            let settings =
-                TrainSettings { batch_size: size, gradient_accumulation_steps: 1, ..self.how.train.clone() };
+    /// Peak of the engine's own account, and seconds of a training step, for batches of rows of one length.
+    fn points(&self, probing: &Probing) -> Result<Vec<Point>> {
+        let lengths: BTreeSet<usize> =
+            probing.lengths.iter().map(|length| (*length).min(self.session.length)).collect();
+        let sizes: BTreeSet<usize> = probing.batch_sizes.iter().copied().collect();
+        let mut points = Vec::new();
+        for (length, batch_size) in
+            lengths.iter().flat_map(|length| sizes.iter().map(|size| (*length, *size)))
+        {
+            let rows = self.session.train.of_length(batch_size, length);
+            let settings = TrainSettings {
+                batch_size,
+                gradient_accumulation_steps: 1,
+                max_tokens: 0,
+                max_steps: 0,
+                num_train_epochs: TIMED_STEPS + 1,
+                ..self.how.train.clone()
+            };
+            // Where the features are kept, every step is taken to have had to compute them.
+            let (start, ahead) = (Instant::now(), Mutex::new(0.0));
+            let seconds = Mutex::new(Vec::new());
+            let locked = |seconds: &Mutex<f64>, value: f64| {
+                *seconds.lock().unwrap_or_else(PoisonError::into_inner) = value;
+            };
             self.backend.ledger().reset_peak();
-            self.train(&settings, 2, &|| {}, &|_| {})?;
-            peaks.insert(size, self.backend.ledger().peak().total());
+            self.train(
+                &rows,
+                &settings,
+                TIMED_STEPS + 1,
+                &|| locked(&ahead, start.elapsed().as_secs_f64()),
+                &|step| {
+                    seconds.lock().unwrap_or_else(PoisonError::into_inner).push(step.seconds);
+                },
+            )?;
+            let peak_bytes = self.backend.ledger().peak().total();
+            let ahead = match self.tuning()?.adapter().leaves_features_alone() {
+                true => ahead.into_inner().unwrap_or_else(PoisonError::into_inner),
+                false => 0.0,
+            };
+            let seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let seconds = seconds.into_iter().skip(1).map(|step: f64| step + ahead).collect();
+            points.push(Point { batch_size, length, peak_bytes, seconds });
         }
-        Ok(peaks)
+        Ok(points)
     }
 
     fn train(
         &self,
+        rows: &Rows,
         settings: &TrainSettings,
         count: usize,
         ready: &dyn Fn(),
@@ -221,7 +258,7 @@ impl Bench<'_> {
     ) -> Result<Training> {
         let tuning = self.tuning()?;
         let none = Rows::default();
-        let source = Source::new(&*self.session.model, &self.session.train);
+        let source = Source::new(&*self.session.model, rows);
         let source =
             source.cache_features(&Forward::evaluation(&tuning), &Features::default(), || self.go_on())?;
         ready();
@@ -233,6 +270,7 @@ impl Bench<'_> {
             seed: self.seed,
             train: &source,
             validation: &Source::new(&*self.session.model, &none),
+            stops: &[],
             snapshot: None,
             snapshot_every: Duration::MAX,
             go_on: &|| self.go_on(),
