@@ -116,7 +116,7 @@ fn other_tasks_are_further_domains_and_a_mixture_is_trained_once_more() {
         let names: Vec<&str> = tests.iter().map(|test| test["domain"].as_str().unwrap()).collect();
         assert_eq!(names, ["here", "there", "shop"]);
         // The same rows under the same names, whatever the labels' order in the other file.
-        assert_eq!(tests[0]["labels"], tests[2]["labels"]);
+        assert_eq!(tests[0]["answers"]["labels"]["labels"], tests[2]["answers"]["labels"]["labels"]);
     }
     let page = String::from_utf8(fixture.read("a/report.html")).unwrap();
     assert!(page.contains("shop: gain") && page.contains("75 % here, 25 % shop"));

@@ -1,32 +1,33 @@
-//! Scoring: loss and predictions of a tuning over rows.
+//! Scoring: loss and answers of a tuning over rows.
 
 use crate::adapter::Tuning;
 use crate::error::Result;
 use crate::model::{self, Forward, TaskType};
-use crate::record::Score;
+use crate::record::{Answers, Score};
 use crate::train::{EVALUATION_BATCH, Source};
 use tenfold_tensor::without_gradients;
 
-/// A score and the predictions it comes from.
+/// A score and the answers it comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scored {
-    /// Loss and accuracy.
+    /// Loss and the task's own score.
     pub score: Score,
-    /// The label with the highest logit for every row; the lowest such label where logits tie. Empty where rows have
-    /// no labels of their own.
-    pub predictions: Vec<u32>,
+    /// What was answered to every row.
+    pub answers: Answers,
 }
 
 /// Scores all rows, without dropout. `go_on` is asked before each batch.
 pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
-    match tuning.task() {
-        TaskType::SequenceClassification => classify(tuning, source, go_on),
-        _ => weigh(tuning, source, go_on),
-    }
+    let (answers, loss) = match tuning.task() {
+        TaskType::SequenceClassification => classify(tuning, source, go_on)?,
+        _ => weigh(tuning, source, go_on)?,
+    };
+    let value = source.rows().scoring().score(&answers);
+    Ok(Scored { score: Score { examples: source.rows().len(), loss, value }, answers })
 }
 
-/// Loss and accuracy over rows with one label each.
-fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
+/// The label with the highest logit for every row, the lowest such label where logits tie; and the mean loss.
+fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<(Answers, f64)> {
     let forward = Forward::evaluation(tuning);
     let rows: Vec<usize> = (0..source.rows().len()).collect();
     let labels = source.rows().labels();
@@ -38,35 +39,41 @@ fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) ->
         loss += f64::from(logits.cross_entropy(labels, 0.0)?.numbers()?[0]) * picks.len() as f64;
         predictions.extend(logits.numbers()?.chunks_exact(logits.cols()).map(model::likeliest));
     }
-    let hits = predictions.iter().zip(&labels).filter(|(predicted, label)| predicted == label).count();
-    let examples = rows.len();
-    let share = |sum: f64| if examples == 0 { 0.0 } else { sum / examples as f64 };
-    Ok(Scored { score: Score { examples, loss: share(loss), accuracy: share(hits as f64) }, predictions })
+    Ok((Answers::Labels { labels, predictions }, share(loss, rows.len())))
 }
 
-/// The mean loss over all labels of all rows. A language model's accuracy is the share of words that it holds for the
-/// likeliest of all; that of other tasks is not looked at here.
-fn weigh(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
+/// Cross-entropy of every row's labels, and its mean over all labels of all rows. Of tasks other than language models
+/// the rows of a pass share theirs.
+fn weigh(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<(Answers, f64)> {
     let forward = Forward::evaluation(tuning);
     let rows: Vec<usize> = (0..source.rows().len()).collect();
-    let (mut sum, mut hits, mut labels) = (0.0, 0usize, 0usize);
+    let (mut nats, mut counts) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     for picks in by_tokens(source, &rows) {
         go_on()?;
+        let labels = picks.iter().map(|row| source.rows().label_count(&[*row]));
         if tuning.task().is_language_modelling() {
             let batch = source.rows().batch(picks);
-            let foretold = without_gradients(|| model::foretell(source.model(), &forward, &batch))?;
-            sum += foretold.nats;
-            hits += foretold.hits;
-            labels += foretold.labels;
+            let logs = without_gradients(|| model::log_probabilities(source.model(), &forward, &batch))?;
+            let mut rest = logs.as_slice();
+            for count in labels {
+                let (own, others) = rest.split_at(count.min(rest.len()));
+                nats.push(-own.iter().map(|log| f64::from(*log)).sum::<f64>());
+                counts.push(own.len() as u64);
+                rest = others;
+            }
         } else {
             let loss = without_gradients(|| source.loss(&forward, picks, 0.0))?;
-            sum += f64::from(loss.mean.numbers()?[0]) * loss.labels as f64;
-            labels += loss.labels;
+            let mean = f64::from(loss.mean.numbers()?[0]);
+            nats.extend(labels.clone().map(|count| mean * count as f64));
+            counts.extend(labels.map(|count| count as u64));
         }
     }
-    let share = |sum: f64| if labels == 0 { 0.0 } else { sum / labels as f64 };
-    let score = Score { examples: rows.len(), loss: share(sum), accuracy: share(hits as f64) };
-    Ok(Scored { score, predictions: Vec::new() })
+    let (sum, labels) = (nats.iter().sum(), counts.iter().sum::<u64>());
+    Ok((Answers::Nats { nats, counts }, share(sum, labels as usize)))
+}
+
+fn share(sum: f64, count: usize) -> f64 {
+    if count == 0 { 0.0 } else { sum / count as f64 }
 }
 
 /// Tokens of a pass that scores long rows.

@@ -13,11 +13,12 @@ pub mod error;
 mod guard;
 pub mod progress;
 pub mod record;
+mod unit;
+
+pub mod score;
 
 pub mod data;
 pub mod task;
-
-pub mod score;
 
 pub mod model;
 

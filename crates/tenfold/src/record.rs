@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Version of this schema; a record of another version is not read but trained anew.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One finished or failed trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -171,6 +171,9 @@ pub struct Trained {
     pub best_step: usize,
     /// True if training ended before its planned last step.
     pub stopped_early: bool,
+    /// The task's own metric, by which `validation` and `train_score` are scored: "accuracy", "matthews"; see
+    /// [`crate::score::SCORINGS`].
+    pub metric: String,
     /// Score on (at most 1,000 of) the rows it was trained on, dropout off, with the kept weights.
     pub train_score: Score,
     /// Results on the test splits: first the domain that was trained on.
@@ -218,23 +221,88 @@ pub struct Validation {
 pub struct Score {
     /// Rows scored.
     pub examples: usize,
-    /// Mean cross-entropy, in nats.
+    /// Mean loss over all labels: cross-entropy in nats, of numbers the squared error.
     pub loss: f64,
-    /// Share of rows whose label was predicted, 0 to 1.
-    pub accuracy: f64,
+    /// The task's own score in its own unit; none where it is not defined, as a correlation with a constant.
+    pub value: Option<f64>,
 }
 
-/// Predictions on one test split.
+/// What was answered on one test split.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Test {
     /// The domain's name: "movie", "tweets".
     pub domain: String,
-    /// True label of every row.
-    pub labels: Vec<u32>,
-    /// Predicted label of every row, in the same order.
-    pub predictions: Vec<u32>,
-    /// Loss and accuracy over the rows.
+    /// The task's own metric, by its name in [`crate::score::SCORINGS`].
+    pub metric: String,
+    /// The answers, from which every score can be had again.
+    pub answers: Answers,
+    /// Loss and score over the rows.
     pub score: Score,
+}
+
+/// Answers to the rows of a split, in their order, beside the truth or what they are worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answers {
+    /// One label for each row.
+    Labels {
+        /// The true ones.
+        labels: Vec<u32>,
+        /// The predicted ones.
+        predictions: Vec<u32>,
+    },
+    /// One number for each row.
+    Numbers {
+        /// The true ones.
+        targets: Vec<f64>,
+        /// The predicted ones.
+        predictions: Vec<f64>,
+    },
+    /// What each row is worth, 0 to 1: exact match, F1 of words.
+    Worths(Vec<f64>),
+    /// The likelihood of each row's labels.
+    Nats {
+        /// Their cross-entropy summed over the row, in nats.
+        nats: Vec<f64>,
+        /// How many there are.
+        counts: Vec<u64>,
+    },
+}
+
+impl Answers {
+    /// How many rows were answered.
+    pub fn len(&self) -> usize {
+        match self {
+            Answers::Labels { predictions, .. } => predictions.len(),
+            Answers::Numbers { predictions, .. } => predictions.len(),
+            Answers::Worths(worths) => worths.len(),
+            Answers::Nats { nats, .. } => nats.len(),
+        }
+    }
+
+    /// True if no row was.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The answers to the rows `picks`, which may repeat and must exist.
+    pub fn select(&self, picks: &[u32]) -> Answers {
+        fn of<T: Copy>(values: &[T], picks: &[u32]) -> Vec<T> {
+            picks.iter().map(|row| values[*row as usize]).collect()
+        }
+        match self {
+            Answers::Labels { labels, predictions } => {
+                Answers::Labels { labels: of(labels, picks), predictions: of(predictions, picks) }
+            }
+            Answers::Numbers { targets, predictions } => {
+                Answers::Numbers { targets: of(targets, picks), predictions: of(predictions, picks) }
+            }
+            Answers::Worths(worths) => Answers::Worths(of(worths, picks)),
+            Answers::Nats { nats, counts } => {
+                Answers::Nats { nats: of(nats, picks), counts: of(counts, picks) }
+            }
+        }
+    }
 }
 
 /// Evidence of a probe: one method alone on the machine, in a process of its own.

@@ -49,6 +49,7 @@ mod read;
 
 use crate::data::language::read::Shape;
 use crate::data::records::{Column, Encoding, Format};
+use crate::score::{Scoring, scoring};
 use crate::{Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,7 @@ pub struct Task {
     pub licence: String,
     /// What the model puts out: "classification"; of language models "generate_until" or "loglikelihood_rolling".
     pub output_type: String,
-    /// How it is scored: "accuracy", of language models "perplexity".
+    /// How it is scored: a name in [`crate::score::SCORINGS`].
     pub metric: String,
     /// The labels in the order of their numbers; without them, those of the training file, sorted.
     pub labels: Option<Vec<String>>,
@@ -111,6 +112,11 @@ impl Task {
     /// Whether its rows are for language models: then [`Task::read_language`] reads them, else [`Task::read`].
     pub fn is_language(&self) -> bool {
         self.language.is_some()
+    }
+
+    /// How its answers are scored.
+    pub fn scoring(&self) -> Result<&'static Scoring> {
+        scoring(&self.metric)
     }
 
     /// The names of the domains: first the one that is trained on.

@@ -9,6 +9,7 @@ use serde_json::json;
 use std::path::Path;
 use tenfold::adapter;
 use tenfold::record::{Outcome, Score, Trained};
+use tenfold::score::scoring;
 use tenfold::study::{self, Options, Single, Study};
 
 pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
@@ -65,8 +66,11 @@ fn typed(request: &TrainOptions) -> String {
 }
 
 fn print(single: &Single, trained: &Trained) -> Result<()> {
-    let tests: Vec<_> =
-        trained.tests.iter().map(|test| json!({"domain": test.domain, "score": test.score})).collect();
+    let tests: Vec<_> = trained
+        .tests
+        .iter()
+        .map(|test| json!({"domain": test.domain, "metric": test.metric, "score": test.score}))
+        .collect();
     print_json(&json!({
         "adapter": single.adapter,
         "parameters": trained.parameters,
@@ -76,6 +80,7 @@ fn print(single: &Single, trained: &Trained) -> Result<()> {
         "seconds": trained.seconds,
         "process_peak_bytes": single.process_peak_bytes,
         "base": single.base,
+        "metric": trained.metric,
         "train_score": trained.train_score,
         "validation": trained.validation,
         "tests": tests,
@@ -97,20 +102,19 @@ fn show(single: &Single, trained: &Trained) -> Result<()> {
     let share = 100.0 * parameters.trainable as f64 / parameters.base as f64;
     say!("{} trained numbers, {share:.2} % of the base's {}", parameters.trainable, parameters.base)?;
     if let Some(base) = &single.base {
-        say!("{:16} {}", "base model", words(base, true))?;
+        say!("{:16} {}", "base model", words(base, &trained.metric))?;
     }
     for test in &trained.tests {
-        say!("{:16} {}", test.domain, words(&test.score, single.base.is_some()))?;
+        say!("{:16} {}", test.domain, words(&test.score, &test.metric))?;
     }
     say!("Adapter: {}", single.adapter.display())
 }
 
-fn words(score: &Score, language: bool) -> String {
-    let (rows, loss, share) = (score.examples, score.loss, 100.0 * score.accuracy);
-    match language {
-        true => {
-            format!("loss {loss:.4} nats, perplexity {:.3}, {share:.1} % of words, {rows} rows", loss.exp())
-        }
-        false => format!("accuracy {share:.1} %, loss {loss:.4} nats, {rows} rows"),
-    }
+/// "matthews 0.523, loss 0.4123 nats, 1043 rows".
+fn words(score: &Score, metric: &str) -> String {
+    let value = match (scoring(metric), score.value) {
+        (Ok(scoring), Some(value)) => scoring.unit.write(value),
+        _ => "not defined".to_owned(),
+    };
+    format!("{metric} {value}, loss {:.4} nats, {} rows", score.loss, score.examples)
 }

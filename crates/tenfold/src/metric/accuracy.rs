@@ -1,49 +1,67 @@
 //! Metric 1: the task's own score in the domain that was trained on.
 
 use super::contrast::against_full;
-use super::{Direction, Evidence, Figure, Metric, Reading, Standing, Unit};
-use crate::statistics::{Verdict, ratio, score};
+use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use crate::score::scoring;
+use crate::statistics::Verdict;
 
 pub(super) static METRIC: Metric = Metric {
     number: 1,
     name: "accuracy",
     title: "Accuracy",
-    unit: "% of test rows whose label is predicted",
+    unit: "the task's own score: accuracy, F1, a correlation or perplexity",
     direction: Direction::Higher,
     source: "Mean over seeds on the test split of the trained domain. The interval (95 %) is a bootstrap over \
-             seeds and test rows. Groups: methods that share a letter cannot be told apart (paired by test row, \
-             Holm's correction over all pairs, 5 %). As good: the interval of the difference to full fine-tuning ends above minus \
-             the study's margin; worse: it ends below.",
+             seeds and test rows, with the score itself. Groups: methods that share a letter cannot be told apart (paired by test \
+             row, scores that are no means by their jackknife; Holm's correction over all pairs, 5 %). Perplexity alone is better \
+             the lower it is. As good: the interval of the difference to full fine-tuning ends above minus the study's margin; \
+             worse: it ends below.",
     compute,
 };
 
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
-    let runs = evidence.outcomes(method, None);
+    let own = evidence.scoring();
     let why = evidence.why_no_main(method);
-    let accuracy = Reading::measured(runs.as_ref().map(score), &why);
-    vec![
-        Figure::new("accuracy", "Accuracy", Unit::Share, Direction::Higher, accuracy),
-        Figure::new("group", "Group", Unit::Number, Direction::Neither, group(evidence, method, &why)),
-        Figure::new(
-            "share_of_full",
-            "Share of full fine-tuning",
-            Unit::Share,
-            Direction::Higher,
-            share_of_full(evidence, method, &why),
-        ),
-        Figure::new(
-            "non_inferiority",
-            "As good as full, but for the margin",
-            Unit::Number,
-            Direction::Neither,
-            as_good(evidence, method, &why),
-        ),
-    ]
+    let undefined = if evidence.main(method).is_empty() { &why } else { "not defined on these answers" };
+    let score = |by| evidence.outcomes_by(by, method, None).map(|outcomes| outcomes.estimate());
+    let value = Reading::measured(score(own), undefined);
+    let mut figures = vec![Figure::new("accuracy", own.title, own.unit, own.direction, value)];
+    for part in own.parts.iter().filter_map(|name| scoring(name).ok()) {
+        let reading = Reading::measured(score(part), undefined);
+        figures.push(Figure::new(
+            format!("part_{}", part.name),
+            part.title,
+            part.unit,
+            part.direction,
+            reading,
+        ));
+    }
+    figures.push(Figure::new(
+        "group",
+        "Group",
+        Unit::Number,
+        Direction::Neither,
+        group(evidence, method, undefined),
+    ));
+    figures.push(Figure::new(
+        "share_of_full",
+        "Share of full fine-tuning",
+        Unit::Share,
+        Direction::Higher,
+        share_of_full(evidence, method, undefined),
+    ));
+    figures.push(Figure::new(
+        "non_inferiority",
+        "As good as full, but for the margin",
+        Unit::Number,
+        Direction::Neither,
+        as_good(evidence, method, undefined),
+    ));
+    figures
 }
 
 fn group(evidence: &Evidence, method: &str, why: &str) -> Reading {
-    let standing = Standing::of(evidence);
-    match standing.letters(method) {
+    match evidence.standing().letters(method) {
         Some(letters) => Reading::Judged {
             verdict: letters.to_owned(),
             good: letters.starts_with('a').then_some(true),
@@ -67,13 +85,14 @@ fn as_good(evidence: &Evidence, method: &str, why: &str) -> Reading {
         Verdict::Inferior => ("worse", Some(false)),
         Verdict::Undecided => ("undecided", None),
     };
-    let ends = |end: Option<f64>| end.map_or_else(|| "–".to_owned(), |end| Unit::Points.write(end));
+    let unit = evidence.scoring().unit.of_difference();
+    let ends = |end: Option<f64>| end.map_or_else(|| "–".to_owned(), |end| unit.write(end));
     let because = format!(
         "difference to full {}, interval {} to {}, margin {}",
-        Unit::Points.write(found.difference.value),
+        unit.write(found.difference.value),
         ends(found.difference.low),
         ends(found.difference.high),
-        Unit::Points.write(found.margin)
+        unit.write(found.margin)
     );
     Reading::Judged { verdict: verdict.to_owned(), good, because }
 }
@@ -90,7 +109,7 @@ fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {
     }
     match evidence.outcomes(&full.name, None) {
         Some(yardstick) => {
-            Reading::measured(ratio(&own, &yardstick), "not scored on the same rows as full fine-tuning")
+            Reading::measured(own.kept_of(&yardstick), "not scored on the same rows as full fine-tuning")
         }
         None => Reading::unavailable("full fine-tuning has no finished run"),
     }

@@ -1,15 +1,14 @@
 //! Metric 8: standard benchmarks, trained and scored as their publishers do.
 
-use super::evidence::right_or_wrong;
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::statistics::{Runs, score};
-use std::collections::BTreeMap;
+use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
+use crate::record::{Test, Trained};
+use crate::score::{Kind, Scoring, scoring, usual};
 
 pub(super) static METRIC: Metric = Metric {
     number: 8,
     name: "benchmarks",
     title: "Standard benchmarks",
-    unit: "% accuracy on each benchmark's own evaluation split",
+    unit: "each benchmark's own score on its own evaluation split",
     direction: Direction::Higher,
     source: "Each benchmark trained and scored as its publisher does. Mean over seeds, bootstrap interval over seeds and \
              rows.",
@@ -17,33 +16,102 @@ pub(super) static METRIC: Metric = Metric {
 };
 
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
-    let mut runs: BTreeMap<&str, Vec<Vec<f64>>> = BTreeMap::new();
-    for (name, _, run) in evidence.benchmarks(method) {
-        if let Some(test) = run.tests.first() {
-            runs.entry(name).or_default().push(right_or_wrong(test));
-        }
-    }
-    let names = names(evidence);
-    if names.is_empty() {
+    let splits = splits(evidence);
+    if splits.is_empty() {
         let note = &evidence.study.benchmark_note;
         let reason = if note.is_empty() { "not run".to_owned() } else { format!("not run: {note}") };
         let reading = Reading::unavailable(reason);
         return vec![Figure::new("none", "Benchmarks", Unit::Share, Direction::Higher, reading)];
     }
-    let figure = |name: &String| {
-        let found = runs.get(name.as_str()).and_then(|outcomes| Runs::new(outcomes));
-        let reading = Reading::measured(found.as_ref().map(score), "no finished run");
-        Figure::new(name.clone(), name.clone(), Unit::Share, Direction::Higher, reading)
-    };
-    names.iter().map(figure).collect()
+    splits.iter().flat_map(|split| split.figures(evidence, method)).collect()
 }
 
-/// Every benchmark that any method was run on.
-fn names(evidence: &Evidence) -> Vec<String> {
-    let of = |method: &super::MethodFacts| evidence.benchmarks(&method.name);
-    let mut names: Vec<String> =
-        evidence.study.methods.iter().flat_map(of).map(|(name, ..)| name.to_owned()).collect();
-    names.sort();
-    names.dedup();
-    names
+/// One test split of a benchmark.
+#[derive(Debug, PartialEq)]
+struct Split<'a> {
+    benchmark: &'a str,
+    domain: &'a str,
+    /// Whether it is the benchmark's first, which goes by the benchmark's name alone.
+    first: bool,
+    metric: &'a str,
+}
+
+impl Split<'_> {
+    /// Its score, and those that the score is the mean of.
+    fn figures(&self, evidence: &Evidence, method: &str) -> Vec<Figure> {
+        let own = scoring(self.metric).unwrap_or_else(|_| usual(Kind::Labels));
+        let label = if self.first {
+            self.benchmark.to_owned()
+        } else {
+            format!("{} {}", self.benchmark, self.domain)
+        };
+        let parts = own.parts.iter().filter_map(|name| scoring(name).ok());
+        let mut figures = vec![self.figure(evidence, method, own, label.clone())];
+        figures
+            .extend(parts.map(|part| self.figure(evidence, method, part, format!("{label}: {}", part.noun))));
+        figures
+    }
+
+    fn figure(&self, evidence: &Evidence, method: &str, by: &'static Scoring, label: String) -> Figure {
+        let tests = self.tests(evidence, method);
+        let found = Outcomes::new(by, &tests).map(|outcomes| outcomes.estimate());
+        let why = if tests.is_empty() { "no finished run" } else { "not defined on these answers" };
+        let key = if by.name == self.metric {
+            label.replace(' ', "_")
+        } else {
+            format!("{}_{}", label.split(':').next().unwrap_or_default().replace(' ', "_"), by.name)
+        };
+        Figure::new(key, label, by.unit, by.direction, Reading::measured(found, why))
+    }
+
+    fn tests<'t>(&self, evidence: &Evidence<'t>, method: &str) -> Vec<&'t Test> {
+        let runs = evidence.benchmarks(method).into_iter().filter(|(name, ..)| *name == self.benchmark);
+        runs.filter_map(|(_, _, run)| run.tests.iter().find(|test| test.domain == self.domain)).collect()
+    }
+}
+
+/// Every test split of every benchmark that any method was run on, by name.
+fn splits<'a>(evidence: &Evidence<'a>) -> Vec<Split<'a>> {
+    let runs = evidence.study.methods.iter().flat_map(|method| evidence.benchmarks(&method.name));
+    let mut runs: Vec<(&str, &Trained)> = runs.map(|(name, _, run)| (name, run)).collect();
+    runs.sort_by_key(|(name, _)| *name);
+    let mut splits: Vec<Split> = Vec::new();
+    for (benchmark, run) in runs {
+        for (place, test) in run.tests.iter().enumerate() {
+            let split = Split { benchmark, domain: &test.domain, first: place == 0, metric: &test.metric };
+            if !splits.contains(&split) {
+                splits.push(split);
+            }
+        }
+    }
+    splits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::synthetic::World;
+    use super::*;
+    use crate::record::{Outcome, Role};
+
+    #[test]
+    fn every_split_of_a_benchmark_is_scored_as_it_says() {
+        let world = World::new();
+        let evidence = world.evidence();
+        let mut records = evidence.records.to_vec();
+        records.retain(|record| record.trial.method == "lora" && record.trial.role == Role::Main);
+        for record in &mut records {
+            record.trial.role = Role::Benchmark { name: "mnli".into() };
+            if let Outcome::Trained(run) = &mut record.outcome {
+                run.tests.truncate(2);
+                run.tests[1].metric = "accuracy_f1".into();
+            }
+        }
+        let evidence = Evidence::new(evidence.study.clone(), &records);
+        let figures = compute(&evidence, "lora");
+        let keys: Vec<&str> = figures.iter().map(|figure| figure.key.as_str()).collect();
+        assert_eq!(keys, ["mnli", "mnli_restaurant", "mnli_restaurant_accuracy", "mnli_restaurant_f1"]);
+        let value = |place: usize| figures[place].reading.estimate().unwrap().value;
+        assert!((value(1) - (value(2) + value(3)) / 2.0).abs() < 1e-12);
+        assert!(compute(&evidence, "full").iter().all(|figure| figure.reading.estimate().is_none()));
+    }
 }

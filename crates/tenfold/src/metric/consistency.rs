@@ -1,7 +1,8 @@
 //! Metric 9: how steadily a method trains, and how alike its seeds come out.
 
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::record::Trained;
+use crate::record::{Answers, Trained};
+use crate::score::Kind;
 use crate::statistics::{Estimate, cohens_kappa, deviation, fleiss_kappa, mean, raw_agreement, seeds_for};
 
 /// The loss has fallen this share of its whole fall.
@@ -36,8 +37,14 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     } else {
         "the loss did not fall, or the run is too short".to_owned()
     };
-    let scores: Vec<f64> = runs.iter().filter_map(|run| Some(run.tests.first()?.score.accuracy)).collect();
-    let pairs = |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), &single);
+    let scores: Vec<f64> = runs.iter().filter_map(|run| run.tests.first()?.score.value).collect();
+    let unlabelled = if runs.len() > 1 && evidence.scoring().of != Kind::Labels {
+        "the answers are no labels, of which alone agreement is counted"
+    } else {
+        &single
+    };
+    let pairs =
+        |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), unlabelled);
     use Direction::{Higher, Lower};
     vec![
         Figure::new(
@@ -57,16 +64,19 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         Figure::new(
             "score_deviation",
             "Score spread over seeds",
-            Unit::Points,
+            evidence.scoring().unit.of_difference(),
             Lower,
             Reading::measured(deviation(&scores), &single),
         ),
         Figure::new("agreement", "Agreement between seeds", Unit::Share, Higher, pairs(raw_agreement)),
         Figure::new("kappa", "Cohen's kappa", Unit::Number, Higher, pairs(cohens_kappa)),
-        Figure::new("fleiss", "Fleiss' kappa", Unit::Number, Higher, all_together(&runs, &single)),
+        Figure::new("fleiss", "Fleiss' kappa", Unit::Number, Higher, all_together(&runs, unlabelled)),
         Figure::new(
             "seeds_needed",
-            format!("Seeds for ± {}", Unit::Points.write(evidence.study.wanted_half_width)),
+            format!(
+                "Seeds for ± {}",
+                evidence.scoring().unit.of_difference().write(evidence.study.wanted_half_width)
+            ),
             Unit::Count,
             Lower,
             seeds_needed(&scores, evidence.study.wanted_half_width, &single),
@@ -117,18 +127,27 @@ fn mean_over_pairs(runs: &[&Trained], f: fn(&[u32], &[u32]) -> Option<f64>) -> O
     let mut values = Vec::new();
     for (index, a) in runs.iter().enumerate() {
         for b in &runs[index + 1..] {
-            let (a, b) = (a.tests.first()?, b.tests.first()?);
-            values.extend(f(&a.predictions, &b.predictions));
+            let (a, b) = (&a.tests.first()?.answers, &b.tests.first()?.answers);
+            if let (Some(a), Some(b)) = (labels_of(a), labels_of(b)) {
+                values.extend(f(a, b));
+            }
         }
     }
     // Pairs share seeds, so they are not independent: no interval.
     mean(&values).map(|e| Estimate { low: None, high: None, n: runs.len(), ..e })
 }
 
+/// The labels predicted, where the answers are labels.
+fn labels_of(answers: &Answers) -> Option<&[u32]> {
+    match answers {
+        Answers::Labels { predictions, .. } => Some(predictions),
+        _ => None,
+    }
+}
+
 /// Agreement of all seeds at once.
 fn all_together(runs: &[&Trained], why: &str) -> Reading {
-    let labels: Option<Vec<&[u32]>> =
-        runs.iter().map(|run| Some(run.tests.first()?.predictions.as_slice())).collect();
+    let labels: Option<Vec<&[u32]>> = runs.iter().map(|run| labels_of(&run.tests.first()?.answers)).collect();
     let kappa = labels.and_then(|labels| fleiss_kappa(&labels));
     Reading::measured(kappa.map(|value| Estimate { n: runs.len(), ..Estimate::exact(value) }), why)
 }

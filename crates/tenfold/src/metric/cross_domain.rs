@@ -1,19 +1,21 @@
 //! Metric 6: what remains of the score in domains that were not trained on.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
 use crate::record::Forgetting;
-use crate::statistics::{Rows, Runs, combined, difference, mean, score};
+use crate::score::Scoring;
+use crate::statistics::{Rows, mean};
+use std::sync::Arc;
 
 pub(super) static METRIC: Metric = Metric {
     number: 6,
     name: "cross_domain",
     title: "Cross-domain",
-    unit: "% of test rows right in each other domain, without further training",
+    unit: "the task's own score in each other domain, without further training",
     direction: Direction::Higher,
-    source: "Mean over seeds with a bootstrap interval over seeds and rows, as for accuracy. Drop: trained domain minus \
-             other domain, in points. Retention: other domain over trained domain. Mixture: trained on as many rows of several \
-             domains; gain: its score minus that of training on the one domain, on the same rows. Forgetting: rise of a \
-             language model's loss on a general text, mean over seeds, Student's t interval.",
+    source: "Mean over seeds with a bootstrap interval over seeds and rows, as for accuracy. Drop: by how much the other domain is \
+             worse than the trained one. Retention: which part of its score is left there. Mixture: trained on as many rows of \
+             several domains; gain: by how much its score is better than that of training on the one domain, on the same rows. \
+             Forgetting: rise of a language model's loss on a general text, mean over seeds, Student's t interval.",
     compute,
 };
 
@@ -21,12 +23,13 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let domains = evidence.domains();
     let why = evidence.why_no_main(method);
     let home = evidence.outcomes(method, None);
-    let others: Vec<(&str, Option<Runs>)> =
+    let others: Vec<(&str, Option<Arc<Outcomes>>)> =
         domains.iter().skip(1).map(|d| (*d, evidence.outcomes(method, Some(d)))).collect();
-    let mut figures = worst(&others, &why);
+    let scoring = evidence.scoring();
+    let mut figures = worst(scoring, &others, &why);
     for (domain, away) in &others {
         let why = if home.is_some() { "not tested there" } else { &why };
-        figures.extend(other_domain(domain, home.as_ref().zip(away.as_ref()), why));
+        figures.extend(other_domain(scoring, domain, home.as_deref().zip(away.as_deref()), why));
     }
     figures.extend(mixture(evidence, method, &domains));
     figures.push(Figure::new(
@@ -53,50 +56,80 @@ fn mixture(evidence: &Evidence, method: &str, domains: &[&str]) -> Vec<Figure> {
     if evidence.study.mixture.is_empty() {
         return Vec::new();
     }
-    let why = evidence.why_no_mixture(method);
+    let (why, scoring) = (evidence.why_no_mixture(method), evidence.scoring());
     let of_domain = |domain: &&str| {
         let mixed = evidence.mixed_outcomes(method, Some(domain));
         let single = evidence.outcomes(method, Some(domain));
-        let gain = mixed.as_ref().zip(single.as_ref()).and_then(|(mixed, single)| difference(mixed, single));
-        let score = Reading::measured(mixed.as_ref().map(score), &why);
+        let gain = |(mixed, single): (&Outcomes, &Outcomes)| {
+            mixed.combined(single, Rows::Same, |mixed, single| scoring.shortfall(mixed, single))
+        };
+        let gain = mixed.as_ref().zip(single.as_deref()).and_then(gain);
+        let score = Reading::measured(mixed.as_ref().map(|mixed| mixed.estimate()), &why);
         let gain = Reading::measured(gain, &why);
         use Direction::Higher;
         [
-            Figure::new(format!("mixed_{domain}"), format!("{domain}, mixture"), Unit::Share, Higher, score),
-            Figure::new(format!("gain_{domain}"), format!("{domain}: gain"), Unit::Points, Higher, gain),
+            Figure::new(
+                format!("mixed_{domain}"),
+                format!("{domain}, mixture"),
+                scoring.unit,
+                scoring.direction,
+                score,
+            ),
+            Figure::new(
+                format!("gain_{domain}"),
+                format!("{domain}: gain"),
+                scoring.unit.of_difference(),
+                Higher,
+                gain,
+            ),
         ]
     };
     domains.iter().flat_map(of_domain).collect()
 }
 
-fn worst(others: &[(&str, Option<Runs>)], why: &str) -> Vec<Figure> {
-    let tested = others.iter().filter_map(|(name, runs)| runs.as_ref().map(|runs| (*name, runs)));
-    let lowest = tested.min_by(|a, b| a.1.mean().total_cmp(&b.1.mean()));
+fn worst(scoring: &Scoring, others: &[(&str, Option<Arc<Outcomes>>)], why: &str) -> Vec<Figure> {
+    let tested = others.iter().filter_map(|(name, outcomes)| outcomes.as_ref().map(|found| (*name, found)));
+    let lowest = tested.reduce(|worst, next| {
+        let better = scoring.is_better(Some(worst.1.mean()), Some(next.1.mean()));
+        if better { next } else { worst }
+    });
     let why = if others.is_empty() { "the study has one domain" } else { why };
-    let value = Reading::measured(lowest.map(|(_, runs)| score(runs)), why);
+    let value = Reading::measured(lowest.map(|(_, outcomes)| outcomes.estimate()), why);
     let name = match lowest {
         Some((name, _)) => Reading::Judged {
             verdict: name.to_owned(),
             good: None,
-            because: "the lowest score of the other domains".to_owned(),
+            because: "the worst score of the other domains".to_owned(),
         },
         None => Reading::unavailable(why),
     };
     vec![
-        Figure::new("worst", "Worst domain's score", Unit::Share, Direction::Higher, value),
+        Figure::new("worst", "Worst domain's score", scoring.unit, scoring.direction, value),
         Figure::new("worst_domain", "Worst domain", Unit::Number, Direction::Neither, name),
     ]
 }
 
-fn other_domain(domain: &str, pair: Option<(&Runs, &Runs)>, why: &str) -> [Figure; 3] {
+fn other_domain(
+    scoring: &Scoring,
+    domain: &str,
+    pair: Option<(&Outcomes, &Outcomes)>,
+    why: &str,
+) -> [Figure; 3] {
     let read = |estimate| Reading::measured(estimate, why);
-    let reached = read(pair.map(|(_, away)| score(away)));
-    let drop = read(pair.and_then(|(home, away)| combined(home, away, Rows::Own, |h, a| h - a)));
-    let kept = read(pair.and_then(|(home, away)| combined(home, away, Rows::Own, |h, a| a / h)));
+    let reached = read(pair.map(|(_, away)| away.estimate()));
+    let drop =
+        read(pair.and_then(|(home, away)| home.combined(away, Rows::Own, |h, a| scoring.shortfall(h, a))));
+    let kept = read(pair.and_then(|(home, away)| home.combined(away, Rows::Own, |h, a| scoring.kept(a, h))));
     use Direction::{Higher, Lower};
     [
-        Figure::new(format!("score_{domain}"), domain, Unit::Share, Higher, reached),
-        Figure::new(format!("drop_{domain}"), format!("{domain}: drop"), Unit::Points, Lower, drop),
+        Figure::new(format!("score_{domain}"), domain, scoring.unit, scoring.direction, reached),
+        Figure::new(
+            format!("drop_{domain}"),
+            format!("{domain}: drop"),
+            scoring.unit.of_difference(),
+            Lower,
+            drop,
+        ),
         Figure::new(format!("kept_{domain}"), format!("{domain}: retention"), Unit::Share, Higher, kept),
     ]
 }
@@ -105,7 +138,7 @@ fn other_domain(domain: &str, pair: Option<(&Runs, &Runs)>, why: &str) -> [Figur
 mod tests {
     use super::*;
     use crate::metric::synthetic::World;
-    use crate::record::{Outcome, Role};
+    use crate::record::{Answers, Outcome, Role};
 
     #[test]
     fn a_mixture_that_helps_shows_its_gain_in_every_domain() {
@@ -118,11 +151,13 @@ mod tests {
             record.trial.role = Role::Mixture;
             if let Outcome::Trained(run) = &mut record.outcome {
                 let away = run.tests.last_mut().unwrap();
-                away.predictions = away.labels.clone();
+                if let Answers::Labels { labels, predictions } = &mut away.answers {
+                    *predictions = labels.clone();
+                }
             }
             records.push(record);
         }
-        let evidence = Evidence { records: &records, ..evidence };
+        let evidence = Evidence::new(evidence.study.clone(), &records);
         let figures = compute(&evidence, "lora");
         let gain = |key: &str| *figures.iter().find(|f| f.key == key).unwrap().reading.estimate().unwrap();
         assert!(gain("gain_laptop").low.unwrap() > 0.05, "{:?}", gain("gain_laptop"));
@@ -142,7 +177,7 @@ mod tests {
                 run.forgetting = Some(Forgetting { before: 3.0, after });
             }
         }
-        let evidence = Evidence { records: &records, ..evidence };
+        let evidence = Evidence::new(evidence.study.clone(), &records);
         let found = *forgetting(&evidence, "lora", "").estimate().unwrap();
         assert!((found.value - 0.5).abs() < 1e-12 && found.n == 3 && found.low.is_some());
     }

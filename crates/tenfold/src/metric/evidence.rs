@@ -1,7 +1,10 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
+use super::{Outcomes, Standing};
 use crate::record::{Candidate, Outcome, Probed, Record, Role, Test, Trained};
-use crate::statistics::Runs;
+use crate::score::{Kind, Scoring, scoring, usual};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// All a study left behind.
 #[derive(Debug, Clone)]
@@ -10,6 +13,24 @@ pub struct Evidence<'a> {
     pub study: StudyFacts,
     /// Its records, in any order.
     pub records: &'a [Record],
+    /// What was worked out of them already.
+    pub(crate) known: Known,
+}
+
+/// Results that several metrics ask for. A copy of the evidence works them out anew, as its records may be others.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    outcomes: Mutex<BTreeMap<OutcomesOf, Option<Arc<Outcomes>>>>,
+    standing: OnceLock<Arc<Standing>>,
+}
+
+/// Method, domain and score.
+type OutcomesOf = (String, Option<String>, &'static str);
+
+impl Clone for Known {
+    fn clone(&self) -> Known {
+        Known::default()
+    }
 }
 
 /// What was studied and how, in words where the report only repeats it.
@@ -82,6 +103,17 @@ pub struct Failure<'a> {
 }
 
 impl<'a> Evidence<'a> {
+    /// What a study's records say.
+    pub fn new(study: StudyFacts, records: &'a [Record]) -> Evidence<'a> {
+        Evidence { study, records, known: Known::default() }
+    }
+
+    /// The task's own score: that of any main run, or accuracy before there is one.
+    pub fn scoring(&self) -> &'static Scoring {
+        let main = self.study.methods.iter().find_map(|method| Some(self.main(&method.name).first()?.1));
+        main.and_then(|run| scoring(&run.metric).ok()).unwrap_or_else(|| usual(Kind::Labels))
+    }
+
     /// Full fine-tuning, the yardstick, if the study has it.
     pub fn full(&self) -> Option<&MethodFacts> {
         self.study.methods.iter().find(|method| method.kind == "full")
@@ -179,14 +211,38 @@ impl<'a> Evidence<'a> {
         domains
     }
 
-    /// Right and wrong, row by row and seed by seed, in one domain (`None`: the one trained on).
-    pub fn outcomes(&self, method: &str, domain: Option<&str>) -> Option<Runs> {
-        outcomes(&self.main(method), domain)
+    /// The answers of a method's main runs in one domain (`None`: the one trained on), scored as the task is.
+    pub fn outcomes(&self, method: &str, domain: Option<&str>) -> Option<Arc<Outcomes>> {
+        self.outcomes_by(self.scoring(), method, domain)
     }
 
-    /// The same of the runs trained on the mixture.
-    pub fn mixed_outcomes(&self, method: &str, domain: Option<&str>) -> Option<Runs> {
-        outcomes(&self.mixture(method), domain)
+    /// The answers of a method's runs on the mixture in one domain, scored as the task is.
+    pub fn mixed_outcomes(&self, method: &str, domain: Option<&str>) -> Option<Outcomes> {
+        let tests: Option<Vec<&Test>> =
+            self.mixture(method).iter().map(|(_, run)| test_of(run, domain)).collect();
+        Outcomes::new(self.scoring(), &tests?)
+    }
+
+    /// The same by another score of such answers.
+    pub fn outcomes_by(
+        &self,
+        scoring: &'static Scoring,
+        method: &str,
+        domain: Option<&str>,
+    ) -> Option<Arc<Outcomes>> {
+        let key = (method.to_owned(), domain.map(str::to_owned), scoring.name);
+        let mut known = self.known.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.entry(key).or_insert_with(|| {
+            let tests: Option<Vec<&Test>> =
+                self.main(method).iter().map(|(_, run)| test_of(run, domain)).collect();
+            Outcomes::new(scoring, &tests?).map(Arc::new)
+        });
+        found.clone()
+    }
+
+    /// How the methods stand to one another.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.known.standing.get_or_init(|| Arc::new(Standing::of(self))).clone()
     }
 
     /// Why a method has no main run, for people.
@@ -230,23 +286,12 @@ impl<'a> Evidence<'a> {
     }
 }
 
-fn outcomes(runs: &[(u64, &Trained)], domain: Option<&str>) -> Option<Runs> {
-    let outcomes: Option<Vec<Vec<f64>>> =
-        runs.iter().map(|(_, run)| test_of(run, domain).map(right_or_wrong)).collect();
-    Runs::new(&outcomes?)
-}
-
 /// The test split of a domain; without a name that of the domain trained on.
 pub(super) fn test_of<'t>(run: &'t Trained, domain: Option<&str>) -> Option<&'t Test> {
     match domain {
         None => run.tests.first(),
         Some(name) => run.tests.iter().find(|test| test.domain == name),
     }
-}
-
-/// 1 for every row whose label was predicted, else 0.
-pub(super) fn right_or_wrong(test: &Test) -> Vec<f64> {
-    test.labels.iter().zip(&test.predictions).map(|(a, b)| f64::from(u8::from(a == b))).collect()
 }
 
 /// What a trial is for, in words.

@@ -2,29 +2,33 @@
 
 use super::contrast::{Contrast, against_full, contrasts};
 use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading};
-use crate::statistics::{Basis, Comparison, Estimate, FEW, NonInferiority, Runs, compare};
+use crate::score::Scoring;
+use crate::statistics::{Basis, Comparison, Estimate, FEW, NonInferiority, compare};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// All that the report and the recommendation rest on.
 #[derive(Debug)]
 pub struct Findings<'a> {
     /// Where it comes from.
     pub evidence: &'a Evidence<'a>,
-    /// How the methods stand to one another in accuracy.
-    pub standing: Standing,
+    /// How the methods stand to one another in the task's own score.
+    pub standing: Arc<Standing>,
     /// Every pair of methods that have a score.
     pub contrasts: Vec<Contrast>,
     figures: BTreeMap<(usize, String), Vec<Figure>>,
 }
 
-/// Accuracy of the methods against one another.
-#[derive(Debug, Clone, PartialEq)]
+/// Scores of the methods against one another.
+#[derive(Debug, Clone)]
 pub struct Standing {
     /// Names of the methods with a score, in the study's order; indices of `comparison` point here.
     pub methods: Vec<String>,
     /// Mean score of each.
     pub means: Vec<f64>,
-    /// Every pair.
+    /// How they are scored.
+    pub scoring: &'static Scoring,
+    /// Every pair; a difference is above 0 where the first is better, whatever the score's direction.
     pub comparison: Comparison,
 }
 
@@ -38,7 +42,7 @@ impl<'a> Findings<'a> {
                 figures.insert((metric.number, method.name.clone()), found);
             }
         }
-        let standing = Standing::of(evidence);
+        let standing = evidence.standing();
         Findings { evidence, contrasts: contrasts(evidence, &standing), standing, figures }
     }
 
@@ -97,20 +101,22 @@ impl<'a> Findings<'a> {
 impl Standing {
     /// Compares all methods that have a score in the domain trained on.
     pub fn of(evidence: &Evidence) -> Standing {
-        let (mut methods, mut runs) = (Vec::new(), Vec::<Runs>::new());
+        let (mut methods, mut means, mut runs) = (Vec::new(), Vec::new(), Vec::new());
         for method in &evidence.study.methods {
-            if let Some(outcomes) = evidence.outcomes(&method.name, None) {
+            let Some(outcomes) = evidence.outcomes(&method.name, None) else { continue };
+            if let Some(by_row) = outcomes.by_row() {
                 methods.push(method.name.clone());
-                runs.push(outcomes);
+                means.push(outcomes.mean());
+                runs.push(by_row.clone());
             }
         }
-        let means = runs.iter().map(Runs::mean).collect();
-        Standing { methods, means, comparison: compare(&runs) }
+        Standing { methods, means, scoring: evidence.scoring(), comparison: compare(&runs) }
     }
 
-    /// Index of the method with the highest mean score.
+    /// Index of the method with the best mean score, the first of equals.
     pub fn best(&self) -> Option<usize> {
-        (0..self.means.len()).max_by(|a, b| self.means[*a].total_cmp(&self.means[*b]).then(b.cmp(a)))
+        let better = |a: usize, b: usize| self.scoring.is_better(Some(self.means[b]), Some(self.means[a]));
+        (0..self.means.len()).reduce(|best, next| if better(best, next) { next } else { best })
     }
 
     /// Index of a method.

@@ -11,6 +11,7 @@ mod energy;
 mod evidence;
 mod findings;
 mod memory;
+mod outcomes;
 mod parameters;
 mod response_time;
 mod search;
@@ -18,17 +19,18 @@ mod small_data;
 mod speed;
 #[cfg(test)]
 pub(crate) mod synthetic;
-mod unit;
 
+pub use crate::score::Direction;
+pub use crate::unit::Unit;
+pub(crate) use crate::unit::digits;
 pub use contrast::Contrast;
 pub(crate) use evidence::role_name;
 pub use evidence::{Evidence, Failure, MethodFacts, StudyFacts};
 pub use findings::{Findings, Standing};
+pub use outcomes::Outcomes;
 pub use response_time::{APPLICATIONS, Application};
 pub use search::{Searched, Tried, searched};
 pub(crate) use small_data::curve as small_data_curve;
-pub use unit::Unit;
-pub(crate) use unit::digits;
 
 use crate::statistics::Estimate;
 use serde::Serialize;
@@ -64,18 +66,6 @@ pub struct Metric {
     pub source: &'static str,
     /// Its figures for the method of this name.
     pub compute: fn(&Evidence, &str) -> Vec<Figure>,
-}
-
-/// Which way a figure is better.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// More is better.
-    Higher,
-    /// Less is better.
-    Lower,
-    /// It describes; neither way is better in itself.
-    Neither,
 }
 
 /// One figure of one method.
@@ -123,17 +113,6 @@ pub enum Reading {
         /// Why not.
         reason: String,
     },
-}
-
-impl Direction {
-    /// For people.
-    pub fn words(self) -> &'static str {
-        match self {
-            Direction::Higher => "higher is better",
-            Direction::Lower => "lower is better",
-            Direction::Neither => "describes, neither way is better",
-        }
-    }
 }
 
 impl Reading {
@@ -200,7 +179,7 @@ mod tests {
     #[test]
     fn no_records_give_reasons_and_no_figures() {
         let world = synthetic::World::new();
-        let evidence = Evidence { records: &[], ..world.evidence() };
+        let evidence = Evidence::new(world.evidence().study, &[]);
         for metric in METRICS {
             for figure in (metric.compute)(&evidence, "lora") {
                 assert!(figure.reading.estimate().is_none(), "{}: {figure:?}", metric.name);

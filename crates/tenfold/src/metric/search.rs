@@ -27,7 +27,7 @@ pub struct Tried {
     pub rung: usize,
     /// Optimizer steps by then.
     pub steps: usize,
-    /// The task's score on the validation rows; none if it failed.
+    /// The task's score on the validation rows; none if it failed or the score is not defined.
     pub score: Option<f64>,
     /// The loss on the validation rows, in nats.
     pub loss: Option<f64>,
@@ -61,7 +61,7 @@ pub fn searched(evidence: &Evidence, method: &str) -> Option<Searched> {
             candidate: (*candidate).clone(),
             rung: *rung,
             steps: run.map_or(0, |run| run.steps),
-            score: look.map(|look| look.score.accuracy),
+            score: look.and_then(|look| look.score.value),
             loss: look.map(|look| look.score.loss),
             chosen: chosen == Some(*candidate),
         }
@@ -104,7 +104,7 @@ mod tests {
         }
         let place = evidence.study.methods.iter().position(|method| method.name == "lora").unwrap();
         evidence.study.methods[place].chosen = Some(rate(1e-3));
-        let evidence = Evidence { records: &records, ..evidence };
+        let evidence = Evidence::new(evidence.study.clone(), &records);
         let found = searched(&evidence, "lora").unwrap();
         assert_eq!((found.steps, found.tokens, found.seconds), (16, 160, 16.0));
         let tried: Vec<_> = found

@@ -1,6 +1,7 @@
 //! Metric 5: how good a method is with few examples.
 
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use crate::score::Scoring;
 use crate::statistics::{Estimate, mean};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ pub(super) static METRIC: Metric = Metric {
     number: 5,
     name: "small_data",
     title: "Small data",
-    unit: "% of test rows right after training on n rows",
+    unit: "the task's own score after training on n rows",
     direction: Direction::Higher,
     source: "Each size n is drawn several times, each label with its share, larger draws holding the smaller; every draw \
              has rows and a seed of its own. Mean over draws, Student's t interval over both. Area: mean height over log n \
@@ -23,14 +24,9 @@ pub(super) static METRIC: Metric = Metric {
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let curve = curve(evidence, method);
     let why = evidence.why_no_small_data(method);
+    let Scoring { unit, direction, .. } = *evidence.scoring();
     let mut figures = vec![
-        Figure::new(
-            "area",
-            "Area under the curve",
-            Unit::Share,
-            Direction::Higher,
-            area(&draws(evidence, method), &why),
-        ),
+        Figure::new("area", "Area under the curve", unit, direction, area(evidence, method, &why)),
         Figure::new(
             "enough",
             "Rows for 95 % of full-data score",
@@ -41,18 +37,12 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     ];
     for n in sizes(evidence, &curve) {
         let reading = Reading::measured(curve.get(&n).copied(), &why);
-        figures.push(Figure::new(
-            format!("at_{n}"),
-            format!("n = {n}"),
-            Unit::Share,
-            Direction::Higher,
-            reading,
-        ));
+        figures.push(Figure::new(format!("at_{n}"), format!("n = {n}"), unit, direction, reading));
     }
     figures.push(Figure::new(
         "gap",
         "Train–test gap, all data",
-        Unit::Points,
+        unit.of_difference(),
         Direction::Lower,
         gap(evidence, method),
     ));
@@ -64,10 +54,11 @@ pub(crate) fn curve(evidence: &Evidence, method: &str) -> BTreeMap<usize, Estima
     let mut scores: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
     for (examples, _, run) in evidence.small_data(method) {
         if let Some(test) = run.tests.first() {
-            scores.entry(examples).or_default().push(test.score.accuracy);
+            scores.entry(examples).or_default().extend(test.score.value);
         }
     }
-    scores.into_iter().filter_map(|(n, scores)| Some((n, within_a_share(mean(&scores)?)))).collect()
+    let within = |e| within_range(evidence, e);
+    scores.into_iter().filter_map(|(n, scores)| Some((n, within(mean(&scores)?)))).collect()
 }
 
 fn sizes(evidence: &Evidence, curve: &BTreeMap<usize, Estimate>) -> Vec<usize> {
@@ -82,14 +73,15 @@ fn draws(evidence: &Evidence, method: &str) -> BTreeMap<usize, BTreeMap<usize, f
     let mut draws: BTreeMap<usize, BTreeMap<usize, f64>> = BTreeMap::new();
     for (examples, draw, run) in evidence.small_data(method) {
         if let Some(test) = run.tests.first().filter(|_| examples > 0) {
-            draws.entry(draw).or_default().insert(examples, test.score.accuracy);
+            draws.entry(draw).or_default().extend(test.score.value.map(|value| (examples, value)));
         }
     }
     draws
 }
 
 /// Mean over draws of the area under each draw's own curve; draws that lack a size are left out.
-fn area(draws: &BTreeMap<usize, BTreeMap<usize, f64>>, why: &str) -> Reading {
+fn area(evidence: &Evidence, method: &str, why: &str) -> Reading {
+    let draws = draws(evidence, method);
     let sizes: BTreeSet<usize> = draws.values().flat_map(|curve| curve.keys().copied()).collect();
     match sizes.len() {
         0 => return Reading::unavailable(why),
@@ -98,7 +90,8 @@ fn area(draws: &BTreeMap<usize, BTreeMap<usize, f64>>, why: &str) -> Reading {
     }
     let whole = draws.values().filter(|curve| curve.len() == sizes.len());
     let areas: Vec<f64> = whole.filter_map(mean_height).collect();
-    Reading::measured(mean(&areas).map(within_a_share), "no draw was run at every size")
+    let area = mean(&areas).map(|area| within_range(evidence, area));
+    Reading::measured(area, "no draw was run at every size")
 }
 
 /// Trapezoids over ln n, divided by the width: the mean height of a curve.
@@ -113,17 +106,21 @@ fn mean_height(curve: &BTreeMap<usize, f64>) -> Option<f64> {
 /// sizes. The interval holds the numbers of rows at which the data do not rule out that it is just reached: the ends of
 /// the difference's interval at each size, draws and full-data seeds together, reach 0 there.
 fn enough(evidence: &Evidence, method: &str, curve: &BTreeMap<usize, Estimate>) -> Reading {
-    let scores: Vec<f64> =
-        evidence.main(method).iter().filter_map(|(_, run)| Some(run.tests.first()?.score.accuracy)).collect();
-    let Some(all) = mean(&scores) else {
+    let scores = evidence.main(method).into_iter().filter_map(|(_, run)| run.tests.first()?.score.value);
+    let Some(all) = mean(&scores.collect::<Vec<f64>>()) else {
         return Reading::unavailable(evidence.why_no_main(method));
     };
     let Some(largest) = curve.keys().next_back() else {
         return Reading::unavailable(evidence.why_no_small_data(method));
     };
-    let target = all.map(|score| ENOUGH * score);
+    let scoring = evidence.scoring();
+    let target = all.map(|score| scoring.part(score, ENOUGH));
+    let ahead = |score: &Estimate| match scoring.direction {
+        Direction::Lower => minus(&target, score),
+        _ => minus(score, &target),
+    };
     let differences: Vec<(f64, Estimate)> =
-        curve.iter().map(|(n, score)| ((*n as f64).ln(), minus(score, &target))).collect();
+        curve.iter().map(|(n, score)| ((*n as f64).ln(), ahead(score))).collect();
     let reached = |end: fn(&Estimate) -> Option<f64>| crossing(&differences, end);
     let Some(value) = reached(|e| Some(e.value)) else {
         return Reading::unavailable(format!("more than {largest}"));
@@ -156,15 +153,19 @@ fn minus(a: &Estimate, b: &Estimate) -> Estimate {
     Estimate { value, low: down.map(|d| value - d), high: up.map(|u| value + u), n: a.n.min(b.n) }
 }
 
-fn within_a_share(e: Estimate) -> Estimate {
-    Estimate { low: e.low.map(|x| x.max(0.0)), high: e.high.map(|x| x.min(1.0)), ..e }
+/// The interval cut to what the score cannot leave.
+fn within_range(evidence: &Evidence, e: Estimate) -> Estimate {
+    let (least, most) = evidence.scoring().range;
+    Estimate { low: e.low.map(|x| x.max(least)), high: e.high.map(|x| x.min(most)), ..e }
 }
 
 fn gap(evidence: &Evidence, method: &str) -> Reading {
     let gaps: Vec<f64> = evidence
         .main(method)
         .iter()
-        .filter_map(|(_, run)| Some(run.train_score.accuracy - run.tests.first()?.score.accuracy))
+        .filter_map(|(_, run)| {
+            Some(evidence.scoring().shortfall(run.train_score.value?, run.tests.first()?.score.value?))
+        })
         .collect();
     Reading::measured(mean(&gaps), &evidence.why_no_main(method))
 }
@@ -173,21 +174,23 @@ fn gap(evidence: &Evidence, method: &str) -> Reading {
 mod tests {
     use super::*;
 
-    fn curve(scores: &[(usize, f64)]) -> BTreeMap<usize, f64> {
+    fn sizes_of(scores: &[(usize, f64)]) -> BTreeMap<usize, f64> {
         scores.iter().copied().collect()
     }
 
     #[test]
-    fn the_area_is_the_mean_height_over_log_n_of_every_draw() {
-        let draws = BTreeMap::from([
-            (0, curve(&[(16, 0.5), (32, 0.7), (64, 0.9)])),
-            (1, curve(&[(16, 0.4), (32, 0.6), (64, 0.8)])),
-            (2, curve(&[(16, 0.1)])),
-        ]);
-        let reading = area(&draws, "");
+    fn the_area_is_the_mean_height_over_log_n() {
+        assert!((mean_height(&sizes_of(&[(16, 0.5), (32, 0.7), (64, 0.9)])).unwrap() - 0.7).abs() < 1e-12);
+        assert!((mean_height(&sizes_of(&[(16, 0.5), (256, 0.7)])).unwrap() - 0.6).abs() < 1e-12);
+        assert_eq!(mean_height(&sizes_of(&[(16, 0.5)])), None);
+    }
+
+    #[test]
+    fn every_draw_has_an_area_of_its_own_and_their_spread_is_the_interval() {
+        let world = super::super::synthetic::World::new();
+        let reading = area(&world.evidence(), "lora", "");
         let found = reading.estimate().unwrap();
-        assert!((found.value - 0.65).abs() < 1e-12 && found.n == 2 && found.low.is_some());
-        assert!(area(&BTreeMap::from([(0, curve(&[(16, 0.5)]))]), "").estimate().is_none());
+        assert!(found.n == 3 && found.low.unwrap() < found.value && found.value < found.high.unwrap());
     }
 
     #[test]

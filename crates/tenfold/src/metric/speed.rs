@@ -123,8 +123,10 @@ fn time_to_target(evidence: &Evidence, method: &str) -> Reading {
     let Some(step_seconds) = evidence.probe(method).and_then(|p| mean(&p.training.batch_seconds)) else {
         return Reading::unavailable(evidence.why_no_probe(method));
     };
+    let scoring = evidence.scoring();
     let first = |run: &crate::record::Trained| {
-        let look = run.validation.iter().find(|look| look.score.accuracy >= target);
+        let reached = |value: Option<f64>| value.is_some_and(|value| scoring.shortfall(target, value) <= 0.0);
+        let look = run.validation.iter().find(|look| reached(look.score.value));
         look.map(|look| look.step as f64 * step_seconds.value)
     };
     let reached: Vec<f64> = runs.iter().filter_map(|(_, run)| first(run)).collect();
@@ -133,12 +135,12 @@ fn time_to_target(evidence: &Evidence, method: &str) -> Reading {
         return Reading::unavailable(format!(
             "{} of {all} seeds reached {}",
             if some == 0 { "none".to_owned() } else { some.to_string() },
-            Unit::Share.write(target)
+            scoring.unit.write(target)
         ));
     }
     let how = format!(
         "steps until a look at the validation split showed {}, times seconds per step measured alone",
-        Unit::Share.write(target)
+        scoring.unit.write(target)
     );
     match mean(&reached) {
         Some(estimate) => {
@@ -154,9 +156,8 @@ fn time_to_target(evidence: &Evidence, method: &str) -> Reading {
 
 fn target_score(evidence: &Evidence) -> Option<f64> {
     let runs = evidence.main(&evidence.full()?.name);
-    let last: Vec<f64> =
-        runs.iter().filter_map(|(_, run)| run.validation.last()).map(|look| look.score.accuracy).collect();
-    mean(&last).map(|e| TARGET_SHARE * e.value)
+    let last: Vec<f64> = runs.iter().filter_map(|(_, run)| run.validation.last()?.score.value).collect();
+    mean(&last).map(|e| evidence.scoring().part(e.value, TARGET_SHARE))
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl World {
             generated_at: "2026-01-31".to_owned(),
             elapsed_seconds: 1234.0,
         };
-        Evidence { study, records: &self.records }
+        Evidence::new(study, &self.records)
     }
 }
 
@@ -153,8 +153,9 @@ fn test(random: &mut SplitMix, domain: &str, skill: f64, hardness: &[f64]) -> Te
         labels.iter().zip(hardness).map(|(l, h)| if right(random, *h) { *l } else { 1 - l }).collect();
     let accuracy =
         labels.iter().zip(&predictions).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64;
-    let score = Score { examples: labels.len(), loss: 1.2 - accuracy, accuracy };
-    Test { domain: domain.to_owned(), labels, predictions, score }
+    let score = Score { examples: labels.len(), loss: 1.2 - accuracy, value: Some(accuracy) };
+    let answers = Answers::Labels { labels, predictions };
+    Test { domain: domain.to_owned(), metric: "accuracy".to_owned(), answers, score }
 }
 
 fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], steps: usize) -> Trained {
@@ -165,7 +166,7 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
         .map(|look| {
             let step = look * steps / 8;
             let accuracy = skill - (skill - 0.5) * (-(step as f64) / pace).exp() + 0.006 * random.normal();
-            let score = Score { examples: 400, loss: height(step), accuracy };
+            let score = Score { examples: 400, loss: height(step), value: Some(accuracy) };
             Validation { step, seconds: step as f64 * 0.2, score }
         })
         .collect();
@@ -186,7 +187,8 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
         validation,
         best_step: steps,
         stopped_early: false,
-        train_score: Score { examples: 1000, loss: 0.2, accuracy: (skill + 0.04).min(1.0) },
+        metric: "accuracy".to_owned(),
+        train_score: Score { examples: 1000, loss: 0.2, value: Some((skill + 0.04).min(1.0)) },
         tests,
         forgetting: None,
     }

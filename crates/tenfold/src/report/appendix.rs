@@ -13,11 +13,11 @@ pub(super) fn appendix(findings: &Findings) -> String {
 }
 
 fn search(findings: &Findings) -> String {
+    let own = findings.standing.scoring.unit;
     let row = |method: &crate::metric::MethodFacts| {
         let found = searched(findings.evidence, &method.name)?;
         let best = found.tried.iter().find(|tried| tried.chosen);
-        let score =
-            best.and_then(|tried| tried.score).map_or_else(|| "–".to_owned(), |x| Unit::Share.write(x));
+        let score = best.and_then(|tried| tried.score).map_or_else(|| "–".to_owned(), |x| own.write(x));
         let took = method.chosen.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string);
         Some(vec![
             shortened(&method.name, NAME),
@@ -34,6 +34,7 @@ fn search(findings: &Findings) -> String {
 }
 
 fn yardstick(findings: &Findings) -> String {
+    let unit = difference(findings);
     let row = |method: &crate::metric::MethodFacts| {
         let found = findings.against_full(&method.name)?;
         let verdict = match found.verdict {
@@ -41,31 +42,32 @@ fn yardstick(findings: &Findings) -> String {
             Verdict::Inferior => "worse",
             Verdict::Undecided => "undecided",
         };
-        let ends = interval(Unit::Points, &found.difference).unwrap_or_else(|| "–".to_owned());
+        let ends = interval(unit, &found.difference).unwrap_or_else(|| "–".to_owned());
         let bare = |text: &str| text.replace(" points", "");
         Some(vec![
             shortened(&method.name, NAME),
-            Unit::Points.write_bare(found.difference.value),
+            unit.write_bare(found.difference.value),
             bare(&ends),
             verdict.to_owned(),
         ])
     };
     let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
     let note = format!(
-        "Difference in points on the same test rows, with its 95 % interval; as good: not worse by {} or more.",
-        Unit::Points.write(findings.evidence.study.margin)
+        "By how much it is better on the same test rows, with the 95 % interval; as good: not worse by {} or more.",
+        unit.write(findings.evidence.study.margin)
     );
     table("Against full fine-tuning", &note, &["method", "difference", "interval", "verdict"], rows)
 }
 
 fn pairs(findings: &Findings) -> String {
+    let unit = difference(findings);
     let all = findings.contrasts.len();
     let row = |pair: &crate::metric::Contrast| {
         let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), digits);
         vec![
             shortened(&pair.first, NAME),
             shortened(&pair.second, NAME),
-            Unit::Points.write_bare(pair.difference.value),
+            unit.write_bare(pair.difference.value),
             probability(pair.p),
             number(pair.cohens_d.map(|d| d.value)),
             number(pair.cohens_h),
@@ -83,35 +85,41 @@ fn pairs(findings: &Findings) -> String {
         );
     }
     let note = format!(
-        "{} of {all} pairs, at 5 % after Holm's correction; d: Cohen's, over seeds; h: Cohen's, of the shares of right rows; rows: \
+        "{} of {all} pairs, at 5 % after Holm's correction; d: Cohen's, over seeds; h: Cohen's, of the two shares; rows: \
          right by the one alone and by the other alone, first seed. All pairs stand in recommendation.json.",
         rows.len()
     );
-    table("Pairs that differ", &note, &["the one", "the other", "points", "p", "d", "h", "rows"], rows)
+    table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "d", "h", "rows"], rows)
 }
 
 fn mixture(findings: &Findings) -> String {
+    let (own, unit) = (findings.standing.scoring.unit, difference(findings));
     let mut rows = Vec::new();
     for method in findings.methods() {
         for domain in findings.evidence.domains() {
             let figure =
                 |key: &str| findings.estimate(&method.name, "cross_domain", &format!("{key}_{domain}"));
             let (Some(score), Some(gain)) = (figure("mixed"), figure("gain")) else { continue };
-            let ends = interval(Unit::Points, &gain).unwrap_or_else(|| "–".to_owned());
+            let ends = interval(unit, &gain).unwrap_or_else(|| "–".to_owned());
             rows.push(vec![
                 shortened(&method.name, NAME),
                 shortened(domain, NAME),
-                Unit::Share.write(score.value),
-                Unit::Points.write_bare(gain.value),
+                own.write(score.value),
+                unit.write_bare(gain.value),
                 ends.replace(" points", ""),
             ]);
         }
     }
     let note = format!(
-        "Trained on {}; gain in points over training on the one domain, with its 95 % interval.",
+        "Trained on {}; gain over training on the one domain, with its 95 % interval.",
         findings.evidence.study.mixture
     );
     table("Mixture of domains", &note, &["method", "domain", "score", "gain", "interval"], rows)
+}
+
+/// What differences of scores are counted in.
+fn difference(findings: &Findings) -> Unit {
+    findings.standing.scoring.unit.of_difference()
 }
 
 fn table(title: &str, note: &str, headings: &[&str], rows: Vec<Vec<String>>) -> String {

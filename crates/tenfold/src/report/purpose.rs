@@ -75,22 +75,22 @@ impl Purpose {
     pub fn rule(self) -> &'static str {
         match self {
             Purpose::Balanced => {
-                "Among the methods whose accuracy the data cannot tell from the best (and which fall short by at most 2 points), or \
+                "Among the methods whose score the data cannot tell from the best (and which fall short by at most 2 points), or \
                  whose shortfall is within 1 point with 95 % confidence: the lowest geometric mean of training memory, training \
                  time, adapter size and p95 response time, each as a multiple of the lowest and counted at most 10."
             }
-            Purpose::Accuracy => "The highest mean accuracy over the seeds.",
+            Purpose::Accuracy => "The best mean score over the seeds.",
             Purpose::Memory => {
-                "The lowest peak memory in training among the methods that keep 95 % of the best accuracy."
+                "The lowest peak memory in training among the methods that keep 95 % of the best score."
             }
-            Purpose::Speed => "The fastest training among the methods that keep 95 % of the best accuracy.",
+            Purpose::Speed => "The fastest training among the methods that keep 95 % of the best score.",
             Purpose::Latency => {
-                "The lowest p95 response time (merged where the method can) among the methods that keep 95 % of the best accuracy."
+                "The lowest p95 response time (merged where the method can) among the methods that keep 95 % of the best score."
             }
-            Purpose::SmallData => "The largest area under the small-data curve (accuracy over log n).",
-            Purpose::Storage => "The smallest adapter among the methods that keep 95 % of the best accuracy.",
+            Purpose::SmallData => "The largest area under the small-data curve (score over log n).",
+            Purpose::Storage => "The smallest adapter among the methods that keep 95 % of the best score.",
             Purpose::Energy => {
-                "The fewest joules in training among the methods that keep 95 % of the best accuracy."
+                "The fewest joules in training among the methods that keep 95 % of the best score."
             }
         }
     }
@@ -153,7 +153,7 @@ impl Cost {
         let value = findings.estimate(method, metric, key).map(|e| e.value);
         match self {
             Cost::TrainTime => value.filter(|rate| *rate > 0.0).map(|rate| 1.0 / rate),
-            Cost::SmallDataLoss => value.map(|area| 1.0 - area),
+            Cost::SmallDataLoss => value.map(|area| findings.standing.scoring.to_perfect(area)),
             Cost::Latency => {
                 let merged = findings.estimate(method, metric, "merged_p95").map(|e| e.value);
                 value.into_iter().chain(merged).min_by(f64::total_cmp)
@@ -172,7 +172,11 @@ impl Cost {
             Cost::Latency => format!("{} for a response (p95)", Unit::Seconds.write(value)),
             Cost::TrainEnergy => format!("{} for 1,000 training examples", Unit::Joules.write(value)),
             Cost::SmallDataLoss => {
-                format!("{} on average over the small-data curve", Unit::Share.write(1.0 - value))
+                let (metric, key) = self.figure();
+                format!(
+                    "{} on average over the small-data curve",
+                    super::value(findings, method, metric, key)
+                )
             }
         })
     }

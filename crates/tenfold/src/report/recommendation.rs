@@ -15,6 +15,8 @@ const MARGIN: f64 = 0.01;
 const WIDEST_SHORTFALL: f64 = 0.02;
 /// What a method must keep of the best accuracy where accuracy is not the purpose.
 const FLOOR: f64 = 0.95;
+/// What a method must lose in another domain to be named for it.
+const LOSS_TO_NAME: f64 = 0.1;
 /// A cost counts at most this many times the lowest.
 const HIGHEST_RATIO: f64 = 10.0;
 /// Methods named after the first.
@@ -69,7 +71,10 @@ struct Candidate<'a> {
 pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
     let mut caveats = Vec::new();
     let mut candidates = candidates(findings, purpose, &mut caveats);
-    candidates.sort_by(|a, b| a.penalty.total_cmp(&b.penalty).then(b.accuracy.total_cmp(&a.accuracy)));
+    let scoring = findings.standing.scoring;
+    candidates.sort_by(|a, b| {
+        a.penalty.total_cmp(&b.penalty).then(scoring.shortfall(a.accuracy, b.accuracy).total_cmp(&0.0))
+    });
     let mut advice = Recommendation {
         schema: SCHEMA,
         study: findings.evidence.study.name.clone(),
@@ -115,7 +120,8 @@ fn candidates<'a>(findings: &'a Findings, purpose: Purpose, caveats: &mut Vec<St
             Err(missing) => caveats.push(format!("{} is not considered: {missing}.", facts.title)),
         }
     }
-    let best = findings.standing.means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let scoring = findings.standing.scoring;
+    let best = findings.standing.best().map_or(f64::NAN, |place| findings.standing.means[place]);
     let admitted: Vec<_> = complete
         .into_iter()
         .filter(|(facts, accuracy, _)| admitted(findings, purpose, facts, *accuracy, best))
@@ -124,7 +130,7 @@ fn candidates<'a>(findings: &'a Findings, purpose: Purpose, caveats: &mut Vec<St
         .map(|k| admitted.iter().map(|(_, _, costs)| costs[k]).fold(f64::INFINITY, f64::min))
         .collect();
     let penalty = |accuracy: f64, costs: &[f64]| match purpose {
-        Purpose::Accuracy => -accuracy,
+        Purpose::Accuracy => scoring.shortfall(best, accuracy),
         Purpose::Balanced => geometric_mean_ratio(costs, &lowest),
         _ => costs[0],
     };
@@ -138,7 +144,7 @@ fn candidates<'a>(findings: &'a Findings, purpose: Purpose, caveats: &mut Vec<St
 fn needed(findings: &Findings, purpose: Purpose, method: &str) -> Result<(f64, Vec<f64>), String> {
     let accuracy = findings
         .estimate(method, "accuracy", "accuracy")
-        .ok_or_else(|| format!("no accuracy ({})", findings.why_missing(method, "accuracy", "accuracy")))?;
+        .ok_or_else(|| format!("no score ({})", findings.why_missing(method, "accuracy", "accuracy")))?;
     let mut costs = Vec::new();
     for cost in purpose.costs() {
         let value = cost.of(findings, method).ok_or_else(|| {
@@ -151,10 +157,11 @@ fn needed(findings: &Findings, purpose: Purpose, method: &str) -> Result<(f64, V
 }
 
 fn admitted(findings: &Findings, purpose: Purpose, facts: &MethodFacts, accuracy: f64, best: f64) -> bool {
+    let scoring = findings.standing.scoring;
     match purpose {
         Purpose::Accuracy | Purpose::SmallData => true,
-        Purpose::Balanced => as_good_as_best(findings, &facts.name, best - accuracy),
-        _ => accuracy >= FLOOR * best,
+        Purpose::Balanced => as_good_as_best(findings, &facts.name, scoring.shortfall(best, accuracy)),
+        _ => scoring.kept(accuracy, best) >= FLOOR,
     }
 }
 
@@ -183,7 +190,6 @@ fn geometric_mean_ratio(costs: &[f64], lowest: &[f64]) -> f64 {
 
 fn sentence(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> String {
     let name = &facts.name;
-    let accuracy = super::value(findings, name, "accuracy", "accuracy");
     let best = findings.standing.best().map(|i| findings.standing.methods[i].as_str());
     let place = match best {
         Some(best) if best != name => {
@@ -195,7 +201,7 @@ fn sentence(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Strin
                 format!("against {lead} for the best ({title})")
             }
         }
-        _ => "the highest of the study".to_owned(),
+        _ => "the best of the study".to_owned(),
     };
     let costs: &[Cost] = match purpose {
         Purpose::Accuracy => &[Cost::TrainMemory, Cost::TrainTime],
@@ -203,7 +209,12 @@ fn sentence(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Strin
     };
     let costs: Vec<String> = costs.iter().filter_map(|cost| cost.write(findings, name)).collect();
     let with = if costs.is_empty() { String::new() } else { format!(", with {}", list(&costs)) };
-    format!("For {}, take {}: it reaches {accuracy} accuracy, {place}{with}.", purpose.words(), facts.title)
+    format!(
+        "For {}, take {}: it reaches {}, {place}{with}.",
+        purpose.words(),
+        facts.title,
+        scored(findings, name)
+    )
 }
 
 fn reasons(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Vec<String> {
@@ -211,12 +222,13 @@ fn reasons(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Vec<St
     let mut reasons = Vec::new();
     if let Some(e) = findings.estimate(name, "accuracy", "accuracy") {
         let runs = if e.n == 1 { "one seed".to_owned() } else { format!("{} seeds", e.n) };
-        let written = super::format::with_interval(crate::metric::Unit::Share, &e);
-        reasons.push(format!("Accuracy {written} over {runs}."));
+        let scoring = findings.standing.scoring;
+        let written = super::format::with_interval(scoring.unit, &e);
+        reasons.push(format!("{} {written} over {runs}.", scoring.title));
     }
     if let Some(e) = findings.estimate(name, "accuracy", "share_of_full") {
         let written = super::format::with_interval(crate::metric::Unit::Share, &e);
-        reasons.push(format!("It keeps {written} of full fine-tuning's accuracy."));
+        reasons.push(format!("It keeps {written} of full fine-tuning's score."));
     }
     let full = findings.evidence.full().filter(|full| full.name != *name);
     let shown = if purpose.costs().is_empty() { Purpose::Balanced.costs() } else { purpose.costs() };
@@ -242,10 +254,16 @@ fn against_full(findings: &Findings, cost: Cost, name: &str, full: Option<&Metho
 }
 
 fn brief(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> String {
-    let mut parts = vec![format!("{} accuracy", super::value(findings, &facts.name, "accuracy", "accuracy"))];
+    let mut parts = vec![scored(findings, &facts.name)];
     let shown = if purpose.costs().is_empty() { Purpose::Balanced.costs() } else { purpose.costs() };
     parts.extend(shown.iter().filter_map(|cost| cost.write(findings, &facts.name)));
     parts.join(", ")
+}
+
+/// "87.1 % accuracy", "0.52 Matthews' correlation".
+fn scored(findings: &Findings, method: &str) -> String {
+    let value = super::value(findings, method, "accuracy", "accuracy");
+    format!("{value} {}", findings.standing.scoring.noun)
 }
 
 fn tied(findings: &Findings, a: &str, b: &str) -> bool {
@@ -269,14 +287,15 @@ fn specific_caveats(findings: &Findings, purpose: Purpose, facts: &MethodFacts) 
         .map(|other| super::title(findings, other))
         .collect();
     if !alike.is_empty() {
-        caveats.push(format!("In accuracy the data cannot tell it from {}.", list(&alike)));
+        caveats.push(format!("In the score the data cannot tell it from {}.", list(&alike)));
     }
     let home = findings.estimate(name, "accuracy", "accuracy").map(|e| e.value);
     let worst = findings.estimate(name, "cross_domain", "worst").map(|e| e.value);
     if let (Some(home), Some(worst)) = (home, worst)
-        && home - worst >= 0.1
+        && findings.standing.scoring.shortfall(home, worst) >= LOSS_TO_NAME
     {
-        let points = crate::metric::Unit::Points.write(home - worst);
+        let scoring = findings.standing.scoring;
+        let points = scoring.unit.of_difference().write(scoring.shortfall(home, worst));
         caveats.push(format!("In the worst of the other domains it loses {points}."));
     }
     if purpose.costs().contains(&Cost::TrainEnergy) {
@@ -332,7 +351,7 @@ mod tests {
     fn nothing_is_recommended_from_nothing_and_one_seed_says_so() {
         let world = World::with_seeds(1);
         let evidence = world.evidence();
-        let nothing = Evidence { records: &[], ..evidence.clone() };
+        let nothing = Evidence::new(evidence.study.clone(), &[]);
         assert_eq!(recommend(&Findings::of(&nothing), Purpose::Accuracy).method, None);
         let advice = recommend(&Findings::of(&evidence), Purpose::Accuracy);
         assert!(advice.caveats.iter().any(|c| c.contains("one seed")));

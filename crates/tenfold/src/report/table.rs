@@ -36,7 +36,7 @@ pub fn summary_table(findings: &Findings, width: usize) -> String {
     let longest = findings.methods().iter().map(|m| m.name.width()).max().unwrap_or(0).max("method".len());
     loop {
         let rows = rows(findings, &columns);
-        let widths = widths(&columns, &rows);
+        let widths = widths(findings, &columns, &rows);
         let taken: usize = widths.iter().map(|w| w + GAP).sum();
         let room = width.saturating_sub(taken);
         let needed = longest.min(NARROWEST_NAME.max(width / 5));
@@ -59,7 +59,7 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
         text.push_str(&format!("- {}\n", cell(reason)));
     }
     text.push_str(&format!("\nRule: {}\n\n", cell(&advice.rule)));
-    let headings: Vec<&str> = columns.iter().map(|c| c.heading).collect();
+    let headings: Vec<&str> = columns.iter().map(|c| heading(findings, c)).collect();
     text.push_str(&format!(
         "| method | {} |\n|---|{}\n",
         headings.join(" | "),
@@ -91,7 +91,7 @@ fn rows(findings: &Findings, columns: &[&Column]) -> Vec<Vec<String>> {
     let entry = |method: &str, column: &Column| match findings.figure(method, column.metric, column.key) {
         Some(figure) => match (column.key, figure.reading.estimate()) {
             ("accuracy", Some(e)) => match e.margin() {
-                Some(margin) => format!("{:.1} ± {:.1} %", e.value * 100.0, margin * 100.0),
+                Some(margin) => with_margin(figure.unit, e.value, margin),
                 None => figure.unit.write(e.value),
             },
             _ => short(figure.unit, &figure.reading)
@@ -102,9 +102,22 @@ fn rows(findings: &Findings, columns: &[&Column]) -> Vec<Vec<String>> {
     findings.methods().iter().map(|m| columns.iter().map(|c| entry(&m.name, c)).collect()).collect()
 }
 
-fn widths(columns: &[&Column], rows: &[Vec<String>]) -> Vec<usize> {
+/// A column's heading; that of the score is the score's own name.
+fn heading(findings: &Findings, column: &Column) -> &'static str {
+    if column.key == "accuracy" { findings.standing.scoring.name } else { column.heading }
+}
+
+/// "87.1 ± 1.2 %", "0.523 ± 0.041": the unit once.
+fn with_margin(unit: Unit, value: f64, margin: f64) -> String {
+    match unit {
+        Unit::Share => format!("{:.1} ± {:.1} %", value * 100.0, margin * 100.0),
+        _ => format!("{} ± {}", unit.write(value), unit.write(margin)),
+    }
+}
+
+fn widths(findings: &Findings, columns: &[&Column], rows: &[Vec<String>]) -> Vec<usize> {
     let widest = |k: usize| rows.iter().map(|row| row[k].width()).max().unwrap_or(0);
-    columns.iter().enumerate().map(|(k, column)| column.heading.width().max(widest(k))).collect()
+    columns.iter().enumerate().map(|(k, column)| heading(findings, column).width().max(widest(k))).collect()
 }
 
 fn draw(
@@ -125,7 +138,7 @@ fn draw(
         text.push('\n');
         text
     };
-    let mut text = line("method", &mut columns.iter().map(|c| c.heading));
+    let mut text = line("method", &mut columns.iter().map(|c| heading(findings, c)));
     let ruled = name_width + widths.iter().map(|w| w + GAP).sum::<usize>();
     text.push_str(&format!("{}\n", "─".repeat(ruled)));
     for (method, row) in findings.methods().iter().zip(rows) {

@@ -15,6 +15,7 @@ mod likelihood;
 mod mmlu;
 mod python;
 mod rouge;
+mod scoring;
 mod squad;
 mod super_glue;
 
@@ -28,6 +29,7 @@ pub use labels::{accuracy, f1, f1_macro, f1_macro_of, f1_micro, matthews};
 pub use likelihood::{bits_per_byte, count_bytes, count_words, perplexity, weighted_perplexity};
 pub use mmlu::{Mmlu, mmlu, mmlu_category};
 pub use rouge::{Rouge, rouge_l, rouge_lsum, rouge_n};
+pub use scoring::{Direction, Kind, SCORINGS, Scoring, scoring, usual};
 pub use squad::{ExactF1, Squad2, Squad2Row, squad1, squad2};
 pub use super_glue::{MultiRc, average, multirc, record};
 

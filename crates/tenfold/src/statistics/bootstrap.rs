@@ -12,7 +12,12 @@ pub struct Runs {
     seeds: Vec<f64>,
     /// Standard error of the mean over seeds, net of what single rows explain.
     seed_error: Option<f64>,
+    /// What the mean cannot leave.
+    range: (f64, f64),
 }
+
+/// What means of outcomes, each 0 to 1, cannot leave.
+const SHARE: (f64, f64) = (0.0, 1.0);
 
 impl Runs {
     /// From `outcomes[seed][row]`; `None` if there are none or the seeds saw different numbers of rows.
@@ -25,7 +30,12 @@ impl Runs {
         let rows: Vec<f64> = (0..n).map(|i| outcomes.iter().map(|run| run[i]).sum::<f64>() / count).collect();
         let seeds: Vec<f64> = outcomes.iter().map(|run| run.iter().sum::<f64>() / n as f64).collect();
         let seed_error = seed_error(&seeds, residual(outcomes, &rows, &seeds));
-        Some(Runs { rows, seeds, seed_error })
+        Some(Runs { rows, seeds, seed_error, range: SHARE })
+    }
+
+    /// The same of numbers that may be any.
+    pub(super) fn unbounded(self) -> Runs {
+        Runs { range: (f64::NEG_INFINITY, f64::INFINITY), ..self }
     }
 
     /// Mean over seeds and rows.
@@ -50,11 +60,7 @@ impl Runs {
     }
 
     pub(super) fn resampled(&self, rows: Rows) -> Resampled {
-        let chance = match rows {
-            Rows::Same => Chance::Rows,
-            Rows::Own => Chance::OtherRows,
-        };
-        Resampled::of_means(&self.seeds, &self.rows, self.seed_error, chance)
+        Resampled::of_means(&self.seeds, &self.rows, self.seed_error, self.range, Chance::of(rows))
     }
 }
 
@@ -111,7 +117,9 @@ fn residual(outcomes: &[Vec<f64>], rows: &[f64], seeds: &[f64]) -> f64 {
 
 fn all_alike(runs: &Runs) -> Option<(f64, f64)> {
     let bound = unseen(runs.rows.len());
-    if runs.rows.iter().all(|x| *x == 1.0) {
+    if runs.range != SHARE {
+        None
+    } else if runs.rows.iter().all(|x| *x == 1.0) {
         Some((1.0 - bound, 1.0))
     } else if runs.rows.iter().all(|x| *x == 0.0) {
         Some((0.0, bound))

@@ -17,10 +17,12 @@
 //! Replicate `i` draws its rows as a function of `i` and the number of rows alone: two methods on the same rows
 //! meet the same draws, which is what pairs them.
 
+use super::jackknife::without_each;
 use super::random::SplitMix;
 use super::{
     CONFIDENCE, Estimate, Rows, normal_quantile, normal_share, quantile_of_sorted, standard_deviation,
 };
+use rayon::prelude::*;
 
 const REPLICATES: u64 = 2000;
 const SEED: u64 = 0x7E4F_01D5;
@@ -35,6 +37,15 @@ pub(super) enum Chance {
     Seeds,
 }
 
+impl Chance {
+    pub(super) fn of(rows: Rows) -> Chance {
+        match rows {
+            Rows::Same => Chance::Rows,
+            Rows::Own => Chance::OtherRows,
+        }
+    }
+}
+
 /// A method's score with what drawing its rows and seeds anew makes of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resampled {
@@ -42,7 +53,7 @@ pub struct Resampled {
     seeds: Vec<f64>,
     /// Mean over seeds for each draw of rows; not a number where the score is not defined on the draw.
     draws: Vec<f64>,
-    /// Mean over seeds without each row.
+    /// Mean over seeds without each row, or each of the parts that many rows are left out in.
     without: Vec<f64>,
     /// Standard error of the mean over seeds, net of what single rows explain.
     seed_error: Option<f64>,
@@ -51,49 +62,54 @@ pub struct Resampled {
 
 impl Resampled {
     /// Any score of whole runs (F1, Matthews', Spearman's …): `score(seed, rows)` of the rows with these indices,
-    /// which may repeat; `None` where it is not defined. `range` is what the score cannot leave.
+    /// which may repeat; `None` where it is not defined. `range` is what the score cannot leave. `which` says whether
+    /// the rows are those of the scores it is set beside, or a test set of its own.
     ///
     /// `None` without seeds or rows, or if the score is not defined on all rows or on 5 % of the draws.
     pub fn of(
         seeds: usize,
         rows: usize,
         range: (f64, f64),
-        score: impl Fn(usize, &[u32]) -> Option<f64>,
+        which: Rows,
+        score: impl Fn(usize, &[u32]) -> Option<f64> + Sync,
     ) -> Option<Resampled> {
-        let mut all: Vec<u32> = (0..u32::try_from(rows).ok()?).collect();
+        let all: Vec<u32> = (0..u32::try_from(rows).ok()?).collect();
         if rows == 0 || seeds == 0 {
             return None;
         }
-        let whole: Vec<f64> = (0..seeds).map(|seed| score(seed, &all)).collect::<Option<_>>()?;
-        let (mut draws, mut residuals, mut defined) = (Vec::new(), 0.0, 0.0);
-        each_draw(rows, Chance::Rows, |drawn| {
-            let scores: Option<Vec<f64>> = (0..seeds).map(|seed| score(seed, drawn)).collect();
-            draws.push(scores.as_deref().map_or(f64::NAN, average));
-            if let Some(scores) = scores {
-                let moved: Vec<f64> = scores.iter().zip(&whole).map(|(new, old)| new - old).collect();
-                residuals += standard_deviation(&moved).unwrap_or(0.0).powi(2);
-                defined += 1.0;
-            }
-        });
+        let of = |rows: &[u32]| -> Option<Vec<f64>> { (0..seeds).map(|seed| score(seed, rows)).collect() };
+        let whole = of(&all)?;
+        let scores: Vec<Option<Vec<f64>>> = (0..REPLICATES)
+            .into_par_iter()
+            .map_init(
+                || vec![0; rows],
+                |drawn, i| {
+                    draw(drawn, Chance::of(which), i);
+                    of(drawn)
+                },
+            )
+            .collect();
+        let draws = scores.iter().map(|scores| scores.as_deref().map_or(f64::NAN, average)).collect();
+        let (mut residuals, mut defined) = (0.0, 0.0);
+        for scores in scores.iter().flatten() {
+            let moved: Vec<f64> = scores.iter().zip(&whole).map(|(new, old)| new - old).collect();
+            residuals += standard_deviation(&moved).unwrap_or(0.0).powi(2);
+            defined += 1.0;
+        }
         if defined < (1.0 - UNDEFINED) * REPLICATES as f64 {
             return None;
         }
-        let mut kept = all.split_off(1);
-        let mut without = Vec::with_capacity(rows);
-        for row in 0..rows {
-            let scores: Option<Vec<f64>> = (0..seeds).map(|seed| score(seed, &kept)).collect();
-            without.push(scores.as_deref().map_or_else(|| average(&whole), average));
-            kept.get_mut(row).into_iter().for_each(|next| *next = row as u32);
-        }
+        let without = without_each(rows, |kept| of(kept).as_deref().map_or_else(|| average(&whole), average));
         let seed_error = seed_error(&whole, residuals / defined);
         Some(Resampled { seeds: whole, draws, without, seed_error, range })
     }
 
-    /// A mean over rows, each row a number of 0 to 1.
+    /// A mean over rows.
     pub(super) fn of_means(
         seeds: &[f64],
         rows: &[f64],
         seed_error: Option<f64>,
+        range: (f64, f64),
         chance: Chance,
     ) -> Resampled {
         let mut draws = Vec::new();
@@ -102,7 +118,7 @@ impl Resampled {
         });
         let (sum, others) = (rows.iter().sum::<f64>(), (rows.len() as f64 - 1.0).max(1.0));
         let without = rows.iter().map(|row| (sum - row) / others).collect();
-        Resampled { seeds: seeds.to_vec(), draws, without, seed_error, range: (0.0, 1.0) }
+        Resampled { seeds: seeds.to_vec(), draws, without, seed_error, range }
     }
 
     /// Mean over seeds.
@@ -185,10 +201,15 @@ pub(super) fn seed_error(seeds: &[f64], residual: f64) -> Option<f64> {
 fn each_draw(rows: usize, chance: Chance, mut take: impl FnMut(&[u32])) {
     let mut drawn = vec![0u32; rows];
     for i in 0..REPLICATES {
-        let mut random = stream(chance, i);
-        drawn.iter_mut().for_each(|row| *row = random.below(rows) as u32);
+        draw(&mut drawn, chance, i);
         take(&drawn);
     }
+}
+
+/// As many rows of as many, with replacement: replicate `i`.
+fn draw(drawn: &mut [u32], chance: Chance, i: u64) {
+    let (mut random, rows) = (stream(chance, i), drawn.len());
+    drawn.iter_mut().for_each(|row| *row = random.below(rows) as u32);
 }
 
 fn stream(chance: Chance, replicate: u64) -> SplitMix {
@@ -251,7 +272,7 @@ mod tests {
             .map(|skill| (0..120).map(|_| f64::from(u8::from(random.uniform() < *skill))).collect())
             .collect();
         let runs = Runs::new(&outcomes).unwrap();
-        let any = Resampled::of(3, 120, (0.0, 1.0), |seed, rows| {
+        let any = Resampled::of(3, 120, (0.0, 1.0), Rows::Same, |seed, rows| {
             Some(rows.iter().map(|row| outcomes[seed][*row as usize]).sum::<f64>() / rows.len() as f64)
         })
         .unwrap();
@@ -266,14 +287,14 @@ mod tests {
         let values: Vec<f64> = (0..200).map(|i| f64::from(i % 7) / 7.0).collect();
         let mean =
             |_: usize, rows: &[u32]| Some(rows.iter().map(|row| values[*row as usize]).sum::<f64>() / 200.0);
-        let found = Resampled::of(1, 200, (0.0, 1.0), mean).unwrap().rows_error().unwrap();
+        let found = Resampled::of(1, 200, (0.0, 1.0), Rows::Same, mean).unwrap().rows_error().unwrap();
         assert!((found / super::super::standard_error(&values).unwrap() - 1.0).abs() < 0.04, "{found}");
     }
 
     #[test]
     fn each_row_is_left_out_once() {
         let sum = |_: usize, rows: &[u32]| Some(rows.iter().map(|row| f64::from(1 << row)).sum());
-        let found = Resampled::of(1, 5, (0.0, 31.0), sum).unwrap();
+        let found = Resampled::of(1, 5, (0.0, 31.0), Rows::Same, sum).unwrap();
         assert_eq!(found.without, [30.0, 29.0, 27.0, 23.0, 15.0]);
     }
 
@@ -281,16 +302,16 @@ mod tests {
     fn a_score_that_draws_leave_undefined_has_no_interval() {
         // Defined only where row 0 was drawn: about 63 % of the draws.
         let rare = |_: usize, rows: &[u32]| rows.contains(&0).then_some(0.5);
-        assert!(Resampled::of(2, 50, (0.0, 1.0), rare).is_none());
-        assert!(Resampled::of(2, 0, (0.0, 1.0), |_, _| Some(0.5)).is_none());
-        assert!(Resampled::of(0, 9, (0.0, 1.0), |_, _| Some(0.5)).is_none());
+        assert!(Resampled::of(2, 50, (0.0, 1.0), Rows::Same, rare).is_none());
+        assert!(Resampled::of(2, 0, (0.0, 1.0), Rows::Same, |_, _| Some(0.5)).is_none());
+        assert!(Resampled::of(0, 9, (0.0, 1.0), Rows::Same, |_, _| Some(0.5)).is_none());
     }
 
     #[test]
     fn methods_on_the_same_rows_are_paired() {
         let rows: Vec<f64> = (0..200).map(|i| f64::from(u8::from(i % 3 > 0))).collect();
         let of = |range| {
-            Resampled::of(1, 200, range, |_, drawn| {
+            Resampled::of(1, 200, range, Rows::Same, |_, drawn| {
                 Some(drawn.iter().map(|row| rows[*row as usize]).sum::<f64>() / 200.0)
             })
         };

@@ -38,7 +38,7 @@ pub(super) fn conclude(
     records: &[Record],
     circumstances: &Circumstances,
 ) -> Result<Conclusion> {
-    let evidence = Evidence { study: facts(study, session, circumstances)?, records };
+    let evidence = Evidence::new(facts(study, session, circumstances)?, records);
     let findings = Findings::of(&evidence);
     let recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
     let json = serde_json::to_string_pretty(&recommendation).unwrap_or_default() + "\n";

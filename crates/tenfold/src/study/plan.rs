@@ -173,7 +173,11 @@ impl Plan<'_> {
             return Ok(Vec::new());
         }
         self.for_each(chosen, |name, candidate| {
-            let settings = self.settings(name, candidate)?;
+            // As the main trial has it, whose first steps the probe repeats.
+            let settings = TrialSettings {
+                general_text: self.session.general.sha256.clone(),
+                ..self.settings(name, candidate)?
+            };
             Ok(vec![self.job(name, candidate, Role::Probe, self.study.seeds[0], settings)?])
         })
     }

@@ -16,6 +16,7 @@ use crate::train::{
     EVALUATION_BATCH, Features, Order, Rows, Source, Target, TrainSettings, Trainer, Training,
 };
 use serde_json::Value;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -133,7 +134,7 @@ impl Bench<'_> {
             let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
             let rows = Rows::of(vec![encoding], vec![Target::Label(0)]);
             let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
-            std::hint::black_box(scored.predictions);
+            std::hint::black_box(scored.answers);
             Ok(start.elapsed().as_secs_f64())
         };
         let mut texts = texts.iter().cycle();
@@ -202,50 +203,40 @@ impl Bench<'_> {
         Ok((speed, self.peak(), energy, training.losses))
     }
 
-    /// Peak of the engine's own account, and seconds of a training step, for batches of rows of one length.
+    /// Training at every batch size with every length of rows.
     fn points(&self, probing: &Probing) -> Result<Vec<Point>> {
         let lengths: BTreeSet<usize> =
             probing.lengths.iter().map(|length| (*length).min(self.session.length)).collect();
         let sizes: BTreeSet<usize> = probing.batch_sizes.iter().copied().collect();
-        let mut points = Vec::new();
-        for (length, batch_size) in
-            lengths.iter().flat_map(|length| sizes.iter().map(|size| (*length, *size)))
-        {
-            let rows = self.session.train.of_length(batch_size, length);
-            let settings = TrainSettings {
-                batch_size,
-                gradient_accumulation_steps: 1,
-                max_tokens: 0,
-                max_steps: 0,
-                num_train_epochs: TIMED_STEPS + 1,
-                ..self.how.train.clone()
-            };
-            // Where the features are kept, every step is taken to have had to compute them.
-            let (start, ahead) = (Instant::now(), Mutex::new(0.0));
-            let seconds = Mutex::new(Vec::new());
-            let locked = |seconds: &Mutex<f64>, value: f64| {
-                *seconds.lock().unwrap_or_else(PoisonError::into_inner) = value;
-            };
-            self.backend.ledger().reset_peak();
-            self.train(
-                &rows,
-                &settings,
-                TIMED_STEPS + 1,
-                &|| locked(&ahead, start.elapsed().as_secs_f64()),
-                &|step| {
-                    seconds.lock().unwrap_or_else(PoisonError::into_inner).push(step.seconds);
-                },
-            )?;
-            let peak_bytes = self.backend.ledger().peak().total();
-            let ahead = match self.tuning()?.adapter().leaves_features_alone() {
-                true => ahead.into_inner().unwrap_or_else(PoisonError::into_inner),
-                false => 0.0,
-            };
-            let seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let seconds = seconds.into_iter().skip(1).map(|step: f64| step + ahead).collect();
-            points.push(Point { batch_size, length, peak_bytes, seconds });
-        }
-        Ok(points)
+        let all = lengths.iter().flat_map(|length| sizes.iter().map(|size| (*size, *length)));
+        all.map(|(size, length)| self.point(size, length)).collect()
+    }
+
+    /// Peak of the engine's own account, and seconds of a training step, for a batch of rows of one length.
+    fn point(&self, batch_size: usize, length: usize) -> Result<Point> {
+        let rows = self.session.train.of_length(batch_size, length);
+        let steps = TIMED_STEPS + 1;
+        let settings = TrainSettings {
+            batch_size,
+            gradient_accumulation_steps: 1,
+            max_tokens: 0,
+            max_steps: 0,
+            num_train_epochs: steps,
+            ..self.how.train.clone()
+        };
+        let (start, ahead, seconds) = (Instant::now(), Cell::new(0.0), Mutex::new(Vec::new()));
+        let ready = || ahead.set(start.elapsed().as_secs_f64());
+        self.backend.ledger().reset_peak();
+        self.train(&rows, &settings, steps, &ready, &|step| {
+            seconds.lock().unwrap_or_else(PoisonError::into_inner).push(step.seconds);
+        })?;
+        let peak_bytes = self.backend.ledger().peak().total();
+        // Where the features are kept, every step is taken to have had to compute them.
+        let computed = self.tuning()?.adapter().leaves_features_alone();
+        let ahead = if computed { ahead.get() } else { 0.0 };
+        let seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let seconds = seconds.into_iter().skip(1).map(|step: f64| step + ahead).collect();
+        Ok(Point { batch_size, length, peak_bytes, seconds })
     }
 
     fn train(

@@ -133,7 +133,7 @@ impl<'a> Runner<'a> {
             done.extend(jobs);
             match rungs.get(rung + 1) {
                 Some(next) if finished.missing == 0 => {
-                    field = promoted(&field, &finished.records, rung, *next)
+                    field = promoted(&field, &finished.records, plan.session.scoring, rung, *next)
                 }
                 _ => break,
             }
@@ -141,7 +141,7 @@ impl<'a> Runner<'a> {
         if finished.missing == 0 {
             done.iter().for_each(|job| self.folder.forget(job));
         }
-        finished.chosen = chosen(self.study, &field, &finished.records);
+        finished.chosen = chosen(self.study, &field, &finished.records, plan.session.scoring);
         Ok(())
     }
 

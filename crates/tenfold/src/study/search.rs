@@ -8,6 +8,8 @@
 
 use super::config::{Search, Strategy, Study};
 use crate::record::{Candidate, Outcome, Record, Role, Score};
+use crate::score::Scoring;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// The candidates that each rung takes; the first takes all.
@@ -52,12 +54,13 @@ pub(super) fn whole_training(search: &Search) -> Option<usize> {
 pub(super) fn promoted(
     field: &BTreeMap<String, Vec<Candidate>>,
     records: &[Record],
+    scoring: &Scoring,
     rung: usize,
     count: usize,
 ) -> BTreeMap<String, Vec<Candidate>> {
     let of = |(name, candidates): (&String, &Vec<Candidate>)| {
         let mut found = scored(name, candidates, records, rung);
-        found.sort_by(|(a, _), (b, _)| b.accuracy.total_cmp(&a.accuracy).then(a.loss.total_cmp(&b.loss)));
+        found.sort_by(|(a, _), (b, _)| order(scoring, a, b));
         (name.clone(), found.into_iter().take(count).map(|(_, candidate)| candidate).collect())
     };
     field.iter().map(of).collect()
@@ -69,11 +72,12 @@ pub(super) fn chosen(
     study: &Study,
     field: &BTreeMap<String, Vec<Candidate>>,
     records: &[Record],
+    scoring: &Scoring,
 ) -> BTreeMap<String, Candidate> {
     let last = entrants(&study.search).len() - 1;
     let of = |(name, method): (&String, &super::MethodSettings)| {
         let candidate = match field.get(name) {
-            Some(candidates) => best(scored(name, candidates, records, last))?,
+            Some(candidates) => best(scoring, scored(name, candidates, records, last))?,
             None => Candidate { learning_rate: method.learning_rate?, settings: serde_json::Map::new() },
         };
         Some((name.clone(), candidate))
@@ -104,21 +108,36 @@ fn scored(
     candidates.iter().filter_map(score).collect()
 }
 
-/// The most accurate one. Those within one standard error of it count as equally accurate (Breiman et al. 1984,
+/// The one with the best score. Those within one standard error of it count as equally good (Breiman et al. 1984,
 /// "Classification and Regression Trees", 3.4.3); of these the one with the lowest loss is taken.
-fn best(found: Vec<(Score, Candidate)>) -> Option<Candidate> {
-    let (top, _) = found.iter().max_by(|(a, _), (b, _)| a.accuracy.total_cmp(&b.accuracy))?;
-    let error = (top.accuracy * (1.0 - top.accuracy) / top.examples.max(1) as f64).sqrt();
-    let equal = found.iter().filter(|(score, _)| score.accuracy >= top.accuracy - error);
+///
+/// Where no candidate has a score that is defined, the loss alone decides.
+fn best(scoring: &Scoring, found: Vec<(Score, Candidate)>) -> Option<Candidate> {
+    let better = |a: &Score, b: &Score| scoring.is_better(a.value, b.value);
+    let (top, _) = found.iter().reduce(|top, next| if better(&next.0, &top.0) { next } else { top })?;
+    let is_equal = |score: &Score| match (top.value, score.value) {
+        (Some(best), Some(value)) => {
+            scoring.shortfall(best, value) <= scoring.rough_error(best, top.examples)
+        }
+        (best, _) => best.is_none(),
+    };
+    let equal = found.iter().filter(|(score, _)| is_equal(score));
     equal.min_by(|(a, _), (b, _)| a.loss.total_cmp(&b.loss)).map(|(_, candidate)| candidate.clone())
+}
+
+/// The better score first, of equal ones the lower loss.
+fn order(scoring: &Scoring, a: &Score, b: &Score) -> Ordering {
+    let ahead = |a: &Score, b: &Score| scoring.is_better(a.value, b.value);
+    ahead(b, a).cmp(&ahead(a, b)).then(a.loss.total_cmp(&b.loss))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::scoring;
 
-    fn score(accuracy: f64, loss: f64) -> Score {
-        Score { examples: 400, loss, accuracy }
+    fn score(value: f64, loss: f64) -> Score {
+        Score { examples: 400, loss, value: Some(value) }
     }
 
     fn rate(learning_rate: f64) -> Candidate {
@@ -130,12 +149,20 @@ mod tests {
     }
 
     #[test]
-    fn among_rates_that_are_as_accurate_the_lowest_loss_decides() {
+    fn among_rates_that_are_as_good_the_lowest_loss_decides() {
+        let accuracy = scoring("accuracy").unwrap();
         // One standard error of 80 % over 400 rows is 2 points.
         let found =
             [(score(0.80, 0.9), rate(1e-2)), (score(0.79, 0.5), rate(3e-3)), (score(0.77, 0.1), rate(1e-3))];
-        assert_eq!(best(found.to_vec()), Some(rate(3e-3)));
-        assert_eq!(best(Vec::new()), None);
+        assert_eq!(best(accuracy, found.to_vec()), Some(rate(3e-3)));
+        assert_eq!(best(accuracy, Vec::new()), None);
+        let undefined = [
+            (Score { value: None, ..score(0.0, 0.3) }, rate(1e-2)),
+            (Score { value: None, ..score(0.0, 0.2) }, rate(1e-3)),
+        ];
+        assert_eq!(best(accuracy, undefined.to_vec()), Some(rate(1e-3)));
+        let found = [(score(30.0, 3.4), rate(1e-2)), (score(20.0, 3.0), rate(1e-3))];
+        assert_eq!(best(scoring("perplexity").unwrap(), found.to_vec()), Some(rate(1e-3)));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::model::wording::Wording;
 use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, Forgetting, ModelIdentity};
+use crate::score::Scoring;
 use crate::task::Task;
 use crate::train::{Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub(super) struct Session {
     pub model_identity: ModelIdentity,
     pub data_identity: DataIdentity,
     pub labels: Vec<String>,
+    /// What answers are worth.
+    pub scoring: &'static Scoring,
     /// Who published the rows, and under which licence.
     pub task_source: String,
     /// The training rows of a task with labels, of which small draws are made.
@@ -134,6 +137,7 @@ impl Session {
         let length = room(study, &base)?;
         let mut session = Session {
             labels: Vec::new(),
+            scoring: task.scoring()?,
             task_source: format!("{}; {}", task.source, task.licence),
             data_identity: DataIdentity { task: task.name.clone(), sha256: String::new() },
             train_examples: Vec::new(),
@@ -157,7 +161,9 @@ impl Session {
             true => session.language(study, &base, task, counts, is_main, progress)?,
             false => session.labelled(study, task, counts, is_main, progress)?,
         };
-        Ok(Session { train: encoded.train, validation: encoded.validation, tests: encoded.tests, ..session })
+        let scored = |rows: Rows| rows.scored_by(session.scoring);
+        let tests = encoded.tests.into_iter().map(|(name, rows)| (name, scored(rows))).collect();
+        Ok(Session { train: scored(encoded.train), validation: scored(encoded.validation), tests, ..session })
     }
 
     /// Reads and encodes rows with labels.

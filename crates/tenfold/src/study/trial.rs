@@ -137,8 +137,8 @@ impl Work<'_> {
                 let scored = eval::score(tuning, &source(rows)?, go_on)?;
                 Ok(Test {
                     domain: domain.clone(),
-                    labels: rows.labels(),
-                    predictions: scored.predictions,
+                    metric: rows.scoring().name.to_owned(),
+                    answers: scored.answers,
                     score: scored.score,
                 })
             })
@@ -172,6 +172,7 @@ impl Work<'_> {
             validation: training.validation,
             best_step: training.best_step,
             stopped_early: training.stopped_early,
+            metric: self.session.scoring.name.to_owned(),
             train_score,
             tests,
             forgetting: None,

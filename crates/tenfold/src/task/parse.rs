@@ -6,6 +6,7 @@ use super::{Columns, Files, Language, Rows, Source, Task};
 use crate::data::records::{Column, Encoding, Format};
 use crate::data::vader;
 use crate::error::nearest;
+use crate::score::{Kind, SCORINGS};
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,7 +31,9 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
     let output_type = faults.choice("", &table, "output_type", &OUTPUT_TYPES).unwrap_or_default();
     let is_language = OUTPUT_TYPES[1..].contains(&output_type.as_str());
-    let metrics = if is_language { ["perplexity"] } else { ["accuracy"] };
+    let kind = if is_language { Kind::Nats } else { Kind::Labels };
+    let metrics: Vec<&str> =
+        SCORINGS.iter().filter(|scoring| scoring.of == kind).map(|scoring| scoring.name).collect();
     let metric = faults.choice("", &table, "metric", &metrics).unwrap_or_default();
     let (labels, columns, language) = match is_language {
         true => (None, None, language::language(&output_type, &table, &mut faults)),
@@ -287,7 +290,7 @@ mod tests {
     fn all_faults_are_listed_at_once_with_the_nearest_valid_name() {
         let faults = faults(
             "name = 3\ntitel = \"x\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\n\
-             output_type = \"clasification\"\nmetric = \"f1\"\nlabels = [\"a\"]\n\
+             output_type = \"clasification\"\nmetric = \"beauty\"\nlabels = [\"a\"]\n\
              [columns]\ntext = -1\nlabel = \"label\"\nheader = false\n\
              [[domains]]\nname = \"one\"\ntest = \"a.tsv\"\nformat = \"xml\"\n\
              [[domains]]\nname = \"one\"\ntrain = 5\n[[domains]]\nname = \"x\"\nbuiltin = \"vader/tweet\"\n",
@@ -296,7 +299,7 @@ mod tests {
             "name: expected text, found 3",
             "titel: there is no such key; did you mean \"title\"?",
             "output_type: expected \"classification\"",
-            "metric: expected accuracy, found \"f1\"",
+            "metric: expected accuracy or f1 or f1_macro or matthews or accuracy_f1 or accuracy_f1_macro, found \"beauty\"",
             "labels: expected two or more names",
             "columns.text: expected a column's name, or its number from 0, found -1",
             "columns.header: expected true",

@@ -6,14 +6,22 @@ use crate::data::language::Sequence;
 use crate::error::Result;
 use crate::model::tokenizer::{Encoding, Tokenizer};
 use crate::model::{self, Batch, Forward, IGNORE, Loss, Model, TaskType};
+use crate::score::{Kind, Scoring, usual};
 use rayon::prelude::*;
 use tenfold_tensor::{Class, Ragged, Tensor};
 
 /// Encoded rows, each with what is to be said of it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rows {
     encodings: Vec<Encoding>,
     targets: Vec<Target>,
+    scoring: &'static Scoring,
+}
+
+impl Default for Rows {
+    fn default() -> Rows {
+        Rows::of(Vec::new(), Vec::new())
+    }
 }
 
 /// What is to be said of a row.
@@ -37,6 +45,14 @@ pub enum Target {
 }
 
 impl Target {
+    /// What kind of answer it is held against.
+    fn kind(&self) -> Kind {
+        match self {
+            Target::Label(_) => Kind::Labels,
+            Target::Tokens(_) | Target::Span(_) | Target::Next(_) | Target::Answer { .. } => Kind::Nats,
+        }
+    }
+
     /// How many labels the loss is over.
     fn labels(&self) -> usize {
         match self {
@@ -89,10 +105,21 @@ impl Rows {
         Rows::of(encodings, targets)
     }
 
-    /// Rows that are encoded already.
+    /// Rows that are encoded already, scored as is usual for what is to be said of them.
     pub fn of(encodings: Vec<Encoding>, targets: Vec<Target>) -> Rows {
         assert_eq!(encodings.len(), targets.len(), "a target for each row");
-        Rows { encodings, targets }
+        let kind = targets.first().map_or(Kind::Labels, Target::kind);
+        Rows { encodings, targets, scoring: usual(kind) }
+    }
+
+    /// The same rows, scored so.
+    pub fn scored_by(self, scoring: &'static Scoring) -> Rows {
+        Rows { scoring, ..self }
+    }
+
+    /// How answers to them are scored.
+    pub fn scoring(&self) -> &'static Scoring {
+        self.scoring
     }
 
     /// How many rows there are.
@@ -138,6 +165,7 @@ impl Rows {
         Rows {
             encodings: picks.iter().map(|row| self.encodings[*row].clone()).collect(),
             targets: picks.iter().map(|row| self.targets[*row].clone()).collect(),
+            scoring: self.scoring,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::Forward;
 use crate::record::{Score, Validation};
+use crate::score::Scoring;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -213,7 +214,8 @@ impl Trainer<'_> {
         let patience = self.settings.early_stopping_patience;
         let kept =
             training.validation.iter().find(|look| look.step == training.best_step).map(|look| look.score);
-        if patience == 0 || kept.is_none_or(|kept| is_better(&score, &kept)) {
+        if patience == 0 || kept.is_none_or(|kept| is_better(self.validation.rows().scoring(), &score, &kept))
+        {
             training.best_step = training.step;
             training.stale = 0;
             if patience > 0 {
@@ -245,7 +247,7 @@ pub(super) fn pass(
     Ok(part)
 }
 
-/// Accuracy decides, and the loss where that ties.
-fn is_better(score: &Score, than: &Score) -> bool {
-    score.accuracy > than.accuracy || (score.accuracy == than.accuracy && score.loss < than.loss)
+/// The task's own score decides, and the loss where that ties.
+fn is_better(scoring: &Scoring, score: &Score, than: &Score) -> bool {
+    scoring.is_better(score.value, than.value) || (score.value == than.value && score.loss < than.loss)
 }

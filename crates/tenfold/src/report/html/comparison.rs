@@ -8,7 +8,7 @@ use maud::{Markup, html};
 
 /// The section; nothing where there are no two methods with a score.
 pub(super) fn section(findings: &Findings) -> Markup {
-    let pairs = &findings.contrasts;
+    let (pairs, unit) = (&findings.contrasts, findings.standing.scoring.unit.of_difference());
     if pairs.is_empty() {
         return html! {};
     }
@@ -16,9 +16,9 @@ pub(super) fn section(findings: &Findings) -> Markup {
         section id="comparison" {
             h2 { "Methods against one another" }
             p.small {
-                "All on the same test rows, in percentage points. p: paired by row, after Holm's correction over all "
+                "All on the same test rows; above 0 the first is better. p: paired by row, after Holm's correction over all "
                 (pairs.len()) " pairs. Cohen's d: differences of the seeds over their deviation, corrected for few. Cohen's h: of "
-                "the two shares of right rows (0.2 small, 0.5 medium, 0.8 large). Cliff's δ: of the seeds' scores, −1 to 1. Rows "
+                "the two shares (0.2 small, 0.5 medium, 0.8 large). Cliff's δ: of the seeds' scores, −1 to 1. Rows "
                 "told apart: right by the one alone and by the other alone in the first seed, with McNemar's exact p."
             }
             @for caution in findings.cautions() { p.small { strong { "Mind: " } (caution) } }
@@ -32,7 +32,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
                             @for pair in pairs {
                                 tr {
                                     th scope="row" { (title(findings, &pair.first)) " – " (title(findings, &pair.second)) }
-                                    (cells(pair, false))
+                                    (cells(pair, false, unit))
                                 }
                             }
                         }
@@ -54,7 +54,8 @@ fn yardstick(findings: &Findings) -> Markup {
     if found.is_empty() {
         return html! {};
     }
-    let margin = Unit::Points.write(findings.evidence.study.margin);
+    let unit = findings.standing.scoring.unit.of_difference();
+    let margin = unit.write(findings.evidence.study.margin);
     html! {
         h3 { "Against " (full.title) ", margin " (margin) }
         div.scroll tabindex="0" {
@@ -72,7 +73,7 @@ fn yardstick(findings: &Findings) -> Markup {
                             th scope="row" { (method.title) }
                             td.word.bad[test.verdict == Verdict::Inferior] { (words(test.verdict)) }
                             @match pair(findings, &method.name, &full.name) {
-                                Some((pair, turned)) => (cells(pair, turned)),
+                                Some((pair, turned)) => (cells(pair, turned, unit)),
                                 None => td.none colspan="6" { "–" },
                             }
                         }
@@ -105,13 +106,13 @@ fn pair<'a>(findings: &'a Findings, first: &str, second: &str) -> Option<(&'a Co
     })
 }
 
-fn cells(pair: &Contrast, turned: bool) -> Markup {
+fn cells(pair: &Contrast, turned: bool, unit: Unit) -> Markup {
     let sign = if turned { -1.0 } else { 1.0 };
     let difference = pair.difference.map(|x| sign * x);
     let d = pair.cohens_d.map(|d| d.map(|x| sign * x));
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| digits(sign * value));
     html! {
-        td { (Unit::Points.write_bare(difference.value)) @if let Some(i) = bare_interval(Unit::Points, &difference) { small { (i) } } }
+        td { (unit.write_bare(difference.value)) @if let Some(i) = bare_interval(unit, &difference) { small { (i) } } }
         td { (probability(pair.p)) }
         td { (d.map_or_else(|| "–".to_owned(), |d| digits(d.value))) @if let Some(i) = d.and_then(|d| bare_interval(Unit::Number, &d)) { small { (i) } } }
         td { (number(pair.cohens_h)) }

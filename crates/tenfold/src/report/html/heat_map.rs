@@ -1,6 +1,6 @@
 //! Scores by method and domain. A table with shaded cells: it scales, scrolls and can be read aloud.
 
-use crate::metric::{Findings, Unit};
+use crate::metric::Findings;
 use crate::statistics::Estimate;
 use maud::{Markup, html};
 
@@ -10,6 +10,7 @@ const STEPS: f64 = 8.0;
 /// One row a method, one column a domain, the one trained on first.
 pub(super) fn heat_map(findings: &Findings) -> Markup {
     let domains = findings.evidence.domains();
+    let scoring = findings.standing.scoring;
     let score = |method: &str, place: usize, domain: &str| match place {
         0 => findings.estimate(method, "accuracy", "accuracy"),
         _ => findings.estimate(method, "cross_domain", &format!("score_{domain}")),
@@ -32,7 +33,7 @@ pub(super) fn heat_map(findings: &Findings) -> Markup {
     html! {
         div.scroll tabindex="0" {
             table.heat {
-                caption { "Accuracy in every domain, in %. The stronger the shade, the higher: from " (Unit::Share.write(low)) " to " (Unit::Share.write(high)) "." }
+                caption { (scoring.title) " in every domain. The stronger the shade, the higher: from " (scoring.unit.write(low)) " to " (scoring.unit.write(high)) "." }
                 thead {
                     tr {
                         th scope="col" { "Method" }
@@ -47,7 +48,7 @@ pub(super) fn heat_map(findings: &Findings) -> Markup {
                             th scope="row" { (title) }
                             @for cell in cells {
                                 @match cell {
-                                    Some(e) => td class=(heat(e)) { (format!("{:.1}", e.value * 100.0)) },
+                                    Some(e) => td class=(heat(e)) { (scoring.unit.write(e.value)) },
                                     None => td.none { "–" },
                                 }
                             }

@@ -123,7 +123,7 @@ mod tests {
         let evidence = world.evidence();
         let mut turned: Vec<_> = evidence.records.to_vec();
         turned.reverse();
-        let other = Evidence { records: &turned, ..evidence.clone() };
+        let other = Evidence::new(evidence.study.clone(), &turned);
         assert_eq!(page(&evidence), page(&other));
     }
 
@@ -132,7 +132,7 @@ mod tests {
         let world = World::with_seeds(1);
         let evidence = world.evidence();
         check_tags(&page(&evidence));
-        let nothing = Evidence { records: &[], ..evidence.clone() };
+        let nothing = Evidence::new(evidence.study.clone(), &[]);
         let empty = page(&nothing);
         check_tags(&empty);
         assert!(empty.contains("No method can be recommended"));

@@ -80,7 +80,10 @@ pub(super) fn contents() -> Markup {
 pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup {
     let accuracy = |m: &MethodFacts| findings.estimate(&m.name, "accuracy", "accuracy").map(|e| e.value);
     let mut methods: Vec<&MethodFacts> = findings.methods().iter().collect();
-    methods.sort_by(|a, b| accuracy(b).partial_cmp(&accuracy(a)).unwrap_or(std::cmp::Ordering::Equal));
+    let scoring = findings.standing.scoring;
+    methods.sort_by(|a, b| {
+        scoring.is_better(accuracy(b), accuracy(a)).cmp(&scoring.is_better(accuracy(a), accuracy(b)))
+    });
     let recommended = |m: &MethodFacts| advice.method.as_deref() == Some(m.name.as_str());
     html! {
         section id="overview" {
@@ -103,7 +106,7 @@ pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup
             }
             p.small {
                 "Under each figure stands its 95 % interval, where it has one. "
-                "Methods that share a group letter cannot be told apart in accuracy by this data. "
+                "Methods that share a group letter cannot be told apart in their score by this data. "
                 "≈ marks an estimate, – what could not be had; the sections below give the reasons. "
                 @for caution in findings.cautions() { " " (caution) }
             }
@@ -115,13 +118,14 @@ pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup
 pub(super) fn plots(findings: &Findings) -> Markup {
     html! {
         div.plots {
-            (figure(plot::accuracy_against_memory(findings), "Up and to the left is better: more accuracy for less memory."))
-            (figure(plot::accuracy_against_parameters(findings), "Up and to the left is better: more accuracy for fewer trained numbers."))
+            (figure(plot::accuracy_against_memory(findings), "Up (of perplexity: down) and to the left is better: a better score for less memory."))
+            (figure(plot::accuracy_against_parameters(findings), "Up (of perplexity: down) and to the left is better: a better score for fewer trained numbers."))
         }
     }
 }
 
 fn heading(findings: &Findings, (words, metric, key): (&str, &str, &str)) -> Markup {
+    let words = if key == "accuracy" { findings.standing.scoring.title } else { words };
     let first = findings.methods().first();
     let figure = first.and_then(|m| findings.figure(&m.name, metric, key));
     html! {

@@ -52,7 +52,7 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                 dd {
                     "Every pair is compared row by row on the same test rows, with the spread over seeds added. Holm's correction over all pairs keeps the "
                     "chance of any false claim at 5 %. Methods that share a letter are not shown to be equal: this data cannot tell them apart. "
-                    "A method is as good as full fine-tuning, but for a margin of " (Unit::Points.write(study.margin)) ", where the 95 % interval of the difference ends above minus the margin."
+                    "A method is as good as full fine-tuning, but for a margin of " (findings.standing.scoring.unit.of_difference().write(study.margin)) ", where the 95 % interval of the difference ends above minus the margin."
                 }
                 dt { "Recommendation" }
                 dd { "Purpose: " (advice.purpose.name()) ". " (advice.rule) " A method whose deciding figures are missing is not considered." }

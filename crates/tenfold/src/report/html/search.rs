@@ -8,6 +8,7 @@ use maud::{Markup, html};
 pub(super) fn section(findings: &Findings) -> Markup {
     let all: Vec<(&MethodFacts, Option<Searched>)> =
         findings.methods().iter().map(|m| (m, searched(findings.evidence, &m.name))).collect();
+    let scoring = findings.standing.scoring;
     let any = all.iter().any(|(_, search)| search.is_some());
     html! {
         section id="search" {
@@ -26,18 +27,18 @@ pub(super) fn section(findings: &Findings) -> Markup {
                             th scope="col" { "Learning rate and settings taken" }
                             @if any {
                                 @for heading in ["Candidates", "Steps", "Tokens", "Time, machine shared"] { th scope="col" { (heading) } }
-                                th scope="col" { "Tried: score on validation rows" }
+                                th scope="col" { "Tried: " (scoring.noun) " on validation rows" }
                             }
                         }
                     }
-                    tbody { @for (facts, search) in &all { (row(facts, search.as_ref(), any)) } }
+                    tbody { @for (facts, search) in &all { (row(facts, search.as_ref(), any, scoring.unit)) } }
                 }
             }
         }
     }
 }
 
-fn row(facts: &MethodFacts, search: Option<&Searched>, any: bool) -> Markup {
+fn row(facts: &MethodFacts, search: Option<&Searched>, any: bool, unit: Unit) -> Markup {
     html! {
         tr {
             th scope="row" { (facts.title) }
@@ -48,7 +49,7 @@ fn row(facts: &MethodFacts, search: Option<&Searched>, any: bool) -> Markup {
                     td { (digits(search.steps as f64)) }
                     td { (Unit::Parameters.write(search.tokens as f64)) }
                     td { (Unit::Seconds.write(search.seconds)) }
-                    td.text { (search.tried.iter().map(tried).collect::<Vec<_>>().join(" · ")) }
+                    td.text { (search.tried.iter().map(|tried| words(tried, unit)).collect::<Vec<_>>().join(" · ")) }
                 }
                 None if any => td.none colspan="5" { "not searched for" },
                 None => {}
@@ -57,8 +58,12 @@ fn row(facts: &MethodFacts, search: Option<&Searched>, any: bool) -> Markup {
     }
 }
 
-fn tried(tried: &Tried) -> String {
-    let score = tried.score.map_or_else(|| "failed".to_owned(), |score| Unit::Share.write(score));
+fn words(tried: &Tried, unit: Unit) -> String {
+    let score = match tried.score {
+        Some(score) => unit.write(score),
+        None if tried.steps == 0 => "failed".to_owned(),
+        None => "not defined".to_owned(),
+    };
     let far = if tried.rung > 0 { format!(" after {} steps", tried.steps) } else { String::new() };
     format!("{}: {score}{far}", tried.candidate)
 }

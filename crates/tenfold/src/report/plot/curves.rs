@@ -3,7 +3,7 @@
 use super::Drawing;
 use super::axis::{Axis, tidy};
 use super::label::{short, spread, width};
-use super::scatter::percent;
+use super::scatter::score_axis;
 use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
 use crate::metric::{Findings, searched, small_data_curve};
 use crate::record::{Point as ProbePoint, Trained};
@@ -26,13 +26,15 @@ enum Spread {
     Bars,
 }
 
-/// Validation accuracy by step: mean over seeds, band from the lowest to the highest seed.
+/// Validation score by step: mean over seeds, band from the lowest to the highest seed.
 pub(in super::super) fn learning_curves(findings: &Findings) -> Drawing {
     let curves = over_seeds(findings, |run| {
-        run.validation.iter().map(|look| (look.step, look.score.accuracy)).collect()
+        run.validation.iter().filter_map(|look| Some((look.step, look.score.value?))).collect()
     });
-    let y = Axis::linear("Validation accuracy (%)", &heights(&curves), 5, percent)?;
-    by_step("Validation accuracy by training step, a line for each method", &curves, &y)
+    let y = score_axis(findings, "Validation", "", &heights(&curves))?;
+    let title =
+        format!("Validation {} by training step, a line for each method", findings.standing.scoring.noun);
+    by_step(&title, &curves, &y)
 }
 
 /// Training loss by step, smoothed: mean over seeds, band from the lowest to the highest seed.
@@ -42,7 +44,7 @@ pub(in super::super) fn loss_curves(findings: &Findings) -> Drawing {
     by_step("Training loss by step, a line for each method", &curves, &y)
 }
 
-/// Accuracy by the number of training examples.
+/// Score by the number of training examples.
 pub(in super::super) fn small_data_curves(findings: &Findings) -> Drawing {
     let point = |(n, e): (usize, crate::statistics::Estimate)| (n as f64, e.value, e.low.zip(e.high));
     let curves = by_method(findings, |name| {
@@ -53,8 +55,10 @@ pub(in super::super) fn small_data_curves(findings: &Findings) -> Drawing {
     sizes.dedup();
     let ticks: Vec<(f64, String)> = sizes.iter().map(|n| (*n, format!("{n:.0}"))).collect();
     let x = Axis::log("Training examples (log scale)", &sizes, |v| format!("{v:.0}"))?.with_ticks(ticks);
-    let y = Axis::linear("Accuracy (%), bars: 95 % interval", &heights(&curves), 5, percent)?;
-    lines("Accuracy by number of training examples, a line for each method", &curves, &x, &y, Spread::Bars)
+    let y = score_axis(findings, "", ", bars: 95 % interval", &heights(&curves))?;
+    let title =
+        format!("{} by number of training examples, a line for each method", findings.standing.scoring.title);
+    lines(&title, &curves, &x, &y, Spread::Bars)
 }
 
 /// Peak training memory by tokens of the batch.
@@ -98,7 +102,7 @@ pub(in super::super) fn search_curves(findings: &Findings) -> Drawing {
         tried.iter().filter_map(|t| Some((t.candidate.learning_rate, t.score?, None))).collect()
     });
     let x = Axis::log("Learning rate (log scale)", &xs(&curves), |v| format!("{v:e}"))?;
-    let y = Axis::linear("Validation score (%)", &heights(&curves), 5, percent)?;
+    let y = score_axis(findings, "Validation", "", &heights(&curves))?;
     lines("Validation score by learning rate, a line for each method", &curves, &x, &y, Spread::Bars)
 }
 

@@ -1,7 +1,7 @@
 //! What accuracy costs: one point a method, with its interval and its name beside it.
 
 use super::Drawing;
-use super::axis::Axis;
+use super::axis::{Axis, tidy};
 use super::label::{Frame, near, short};
 use super::sheet::{Drawn, INK, QUIET, Room, SCALE, Series, Sheet, draw};
 use crate::metric::{Findings, Unit};
@@ -21,7 +21,7 @@ pub(in super::super) fn accuracy_against_memory(findings: &Findings) -> Drawing 
     let costs: Vec<f64> = points.iter().map(|p| p.cost).collect();
     let megabytes = |v: f64| format!("{:.0}", v / 1e6);
     let x = Axis::log("Peak memory in training (MB, log scale)", &costs, megabytes)?;
-    scatter("Accuracy against peak memory in training, one point a method", &points, &x)
+    scatter(findings, "peak memory in training", &points, &x)
 }
 
 /// Accuracy against the number of trained parameters.
@@ -29,7 +29,7 @@ pub(in super::super) fn accuracy_against_parameters(findings: &Findings) -> Draw
     let points = points(findings, "parameters", "trainable");
     let costs: Vec<f64> = points.iter().map(|p| p.cost).collect();
     let x = Axis::log("Trainable parameters (log scale)", &costs, tidy_count)?;
-    scatter("Accuracy against trainable parameters, one point a method", &points, &x)
+    scatter(findings, "trainable parameters", &points, &x)
 }
 
 /// 1,000 as "1 k", 10,000,000 as "10 M".
@@ -52,12 +52,13 @@ fn points(findings: &Findings, metric: &str, key: &str) -> Vec<Point> {
     named.filter_map(point).filter(|p| p.cost > 0.0).collect()
 }
 
-fn scatter(title: &str, points: &[Point], x: &Axis) -> Drawing {
+fn scatter(findings: &Findings, against: &str, points: &[Point], x: &Axis) -> Drawing {
+    let title = format!("{} against {against}, one point a method", findings.standing.scoring.title);
     let ends = |p: &Point| [Some(p.accuracy.value), p.accuracy.low, p.accuracy.high];
     let heights: Vec<f64> = points.iter().flat_map(ends).flatten().collect();
-    let y = Axis::linear("Accuracy (%), bars: 95 % interval", &heights, 5, percent)?;
+    let y = score_axis(findings, "", ", bars: 95 % interval", &heights)?;
     let room = Room { height: 340, left: 38, right: 14 };
-    draw(title, room, x, &y, |sheet| {
+    draw(&title, room, x, &y, |sheet| {
         for p in points {
             if let (Some(low), Some(high)) = (p.accuracy.low, p.accuracy.high) {
                 sheet.bar(sheet.at(p.cost, low), sheet.at(p.cost, high), p.series.colour())?;
@@ -104,8 +105,19 @@ fn obstacles(sheet: &Sheet, points: &[Point], own: usize) -> Vec<(Frame, i64)> {
     frames
 }
 
+/// The axis of the task's own score.
+pub(super) fn score_axis(findings: &Findings, before: &str, after: &str, values: &[f64]) -> Option<Axis> {
+    let scoring = findings.standing.scoring;
+    let name =
+        if before.is_empty() { scoring.title.to_owned() } else { format!("{before} {}", scoring.noun) };
+    match scoring.unit {
+        Unit::Share => Axis::linear(&format!("{name} (%){after}"), values, 5, percent),
+        _ => Axis::linear(&format!("{name}{after}"), values, 5, tidy),
+    }
+}
+
 /// A tick of a share.
-pub(super) fn percent(value: f64) -> String {
+fn percent(value: f64) -> String {
     let text = Unit::Share.write(value);
     text.trim_end_matches(" %").trim_end_matches(".0").to_owned()
 }

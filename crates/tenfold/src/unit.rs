@@ -8,6 +8,8 @@ use serde::Serialize;
 pub enum Unit {
     /// 0 to 1, written in percent.
     Share,
+    /// −1 to 1, written with three decimals.
+    Correlation,
     /// A difference of shares, written in percentage points.
     Points,
     /// Bytes, written in kB, MB, GB (powers of 1,000).
@@ -37,6 +39,11 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// What a difference of two values is counted in.
+    pub fn of_difference(self) -> Unit {
+        if self == Unit::Share { Unit::Points } else { self }
+    }
+
     /// The unit's own name.
     pub fn name(self) -> &'static str {
         match self {
@@ -53,7 +60,7 @@ impl Unit {
             Unit::Watts => "W",
             Unit::Count => "pieces",
             Unit::SquareNats => "nats²",
-            Unit::Number => "",
+            Unit::Number | Unit::Correlation => "",
         }
     }
 
@@ -99,6 +106,7 @@ impl Unit {
             Unit::Seconds => scaled(&[(1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h")]),
             Unit::Parameters | Unit::Count => short_count(value),
             Unit::Joules => scaled(&[(1e-3, "mJ"), (1.0, "J"), (1e3, "kJ"), (1e6, "MJ")]),
+            Unit::Correlation => minus(format!("{value:.3}")),
             Unit::Number => digits(value),
             Unit::SquareNats => format!("{} nats²", small(value)),
             other => format!("{} {}", digits(value), other.name()),
@@ -163,6 +171,7 @@ mod tests {
             (Unit::Share, 0.8734, "87.3 %"),
             (Unit::Share, 0.000_034, "0.0034 %"),
             (Unit::Seconds, 0.0, "0"),
+            (Unit::Correlation, -0.0312, "−0.031"),
             (Unit::Points, -0.0312, "−3.1 points"),
             (Unit::Bytes, 412_345_678.0, "412 MB"),
             (Unit::Bytes, 12.0, "12.0 B"),

@@ -1,0 +1,353 @@
+//! The scores that a task can be judged by, each with its name, unit, direction and bounds: one line a metric.
+//!
+//! Everything that has to know which way a score is better, or how far two are apart, asks here.
+
+use super::{accuracy, f1, f1_macro, matthews, mean, pearson, spearman};
+use crate::error::{Error, Result};
+use crate::record::Answers;
+use crate::unit::Unit;
+use serde::Serialize;
+
+/// Which way a figure is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// More is better.
+    Higher,
+    /// Less is better.
+    Lower,
+    /// It describes; neither way is better in itself.
+    Neither,
+}
+
+/// What kind of answers a score is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`Answers::Labels`].
+    Labels,
+    /// [`Answers::Numbers`].
+    Numbers,
+    /// [`Answers::Worths`].
+    Worths,
+    /// [`Answers::Nats`].
+    Nats,
+}
+
+/// One way to score a task's answers.
+#[derive(Debug)]
+pub struct Scoring {
+    /// Its name in task files and records: "matthews".
+    pub name: &'static str,
+    /// Its name for people, as a heading: "Matthews' correlation".
+    pub title: &'static str,
+    /// The same within a sentence.
+    pub noun: &'static str,
+    /// What its value is counted in.
+    pub unit: Unit,
+    /// Which way it is better.
+    pub direction: Direction,
+    /// What it cannot leave.
+    pub range: (f64, f64),
+    /// What it is a score of.
+    pub of: Kind,
+    /// Scores that are shown beside it, by name: those that it is the mean of.
+    pub parts: &'static [&'static str],
+    over: Over,
+}
+
+#[derive(Debug)]
+enum Over {
+    /// The mean of what each row is worth.
+    Rows(fn(&Answers) -> Option<Vec<f64>>),
+    /// A statistic of all rows together.
+    All(fn(&Answers) -> Option<f64>),
+}
+
+const SHARE: (f64, f64) = (0.0, 1.0);
+const CORRELATION: (f64, f64) = (-1.0, 1.0);
+
+/// A score of which more is better and which has no parts.
+const fn plain(
+    name: &'static str,
+    title: &'static str,
+    noun: &'static str,
+    of: Kind,
+    range: (f64, f64),
+    over: Over,
+) -> Scoring {
+    let unit = if range.0 < 0.0 { Unit::Correlation } else { Unit::Share };
+    Scoring { name, title, noun, unit, direction: Direction::Higher, range, of, parts: &[], over }
+}
+
+/// Every score that a task may name.
+pub static SCORINGS: &[Scoring] = &[
+    plain("accuracy", "Accuracy", "accuracy", Kind::Labels, SHARE, Over::Rows(right_or_wrong)),
+    plain("f1", "F1", "F1", Kind::Labels, SHARE, Over::All(f1_of_true)),
+    plain("f1_macro", "Macro F1", "macro F1", Kind::Labels, SHARE, Over::All(macro_f1)),
+    plain(
+        "matthews",
+        "Matthews' correlation",
+        "Matthews' correlation",
+        Kind::Labels,
+        CORRELATION,
+        Over::All(|answers| labels(answers, matthews)),
+    ),
+    Scoring {
+        parts: &["accuracy", "f1"],
+        ..plain(
+            "accuracy_f1",
+            "Mean of accuracy and F1",
+            "mean of accuracy and F1",
+            Kind::Labels,
+            SHARE,
+            Over::All(|answers| mean([labels(answers, accuracy)?, f1_of_true(answers)?])),
+        )
+    },
+    Scoring {
+        parts: &["accuracy", "f1_macro"],
+        ..plain(
+            "accuracy_f1_macro",
+            "Mean of accuracy and macro F1",
+            "mean of accuracy and macro F1",
+            Kind::Labels,
+            SHARE,
+            Over::All(|answers| mean([labels(answers, accuracy)?, macro_f1(answers)?])),
+        )
+    },
+    plain(
+        "pearson",
+        "Pearson's r",
+        "Pearson's r",
+        Kind::Numbers,
+        CORRELATION,
+        Over::All(|answers| numbers(answers, pearson)),
+    ),
+    plain(
+        "spearman",
+        "Spearman's rho",
+        "Spearman's rho",
+        Kind::Numbers,
+        CORRELATION,
+        Over::All(|answers| numbers(answers, spearman)),
+    ),
+    Scoring {
+        parts: &["pearson", "spearman"],
+        ..plain(
+            "pearson_spearman",
+            "Mean of Pearson's r and Spearman's rho",
+            "mean of Pearson's r and Spearman's rho",
+            Kind::Numbers,
+            CORRELATION,
+            Over::All(|answers| mean([numbers(answers, pearson)?, numbers(answers, spearman)?])),
+        )
+    },
+    plain("exact_match", "Exact match", "exact match", Kind::Worths, SHARE, Over::Rows(worths)),
+    plain("f1_words", "F1 of words", "F1 of words", Kind::Worths, SHARE, Over::Rows(worths)),
+    Scoring {
+        unit: Unit::Number,
+        direction: Direction::Lower,
+        ..plain(
+            "perplexity",
+            "Perplexity",
+            "perplexity",
+            Kind::Nats,
+            (1.0, f64::INFINITY),
+            Over::All(perplexity),
+        )
+    },
+];
+
+/// The score of that name.
+pub fn scoring(name: &str) -> Result<&'static Scoring> {
+    let found = SCORINGS.iter().find(|scoring| scoring.name == name);
+    found.ok_or_else(|| Error::unknown("metric", name, SCORINGS.iter().map(|scoring| scoring.name)))
+}
+
+/// What a task without a metric of its own is scored by.
+pub fn usual(kind: Kind) -> &'static Scoring {
+    let first = SCORINGS.iter().find(|scoring| scoring.of == kind);
+    first.unwrap_or_else(|| unreachable!("every kind of answers has a score: {kind:?}"))
+}
+
+impl Scoring {
+    /// The score; `None` where it is not defined, or for answers of another kind.
+    pub fn score(&self, answers: &Answers) -> Option<f64> {
+        match self.over {
+            Over::Rows(worths) => mean(worths(answers)?),
+            Over::All(score) => score(answers),
+        }
+        .filter(|value| value.is_finite())
+    }
+
+    /// What each row is worth, where the score is the mean of that.
+    pub fn worths(&self, answers: &Answers) -> Option<Vec<f64>> {
+        match self.over {
+            Over::Rows(worths) => worths(answers),
+            Over::All(_) => None,
+        }
+    }
+
+    /// Whether the one value is better than the other; any is better than none.
+    pub fn is_better(&self, value: Option<f64>, than: Option<f64>) -> bool {
+        match (value, than) {
+            (Some(value), Some(than)) => self.shortfall(value, than) > 0.0,
+            (value, None) => value.is_some(),
+            (None, Some(_)) => false,
+        }
+    }
+
+    /// By how much `value` is worse than `best`; below 0 if it is better.
+    pub fn shortfall(&self, best: f64, value: f64) -> f64 {
+        if self.direction == Direction::Lower { value - best } else { best - value }
+    }
+
+    /// What part of `best` is left in `value`: 1 for as good.
+    pub fn kept(&self, value: f64, best: f64) -> f64 {
+        if self.direction == Direction::Lower { best / value } else { value / best }
+    }
+
+    /// The value that keeps this share of `best`.
+    pub fn part(&self, best: f64, share: f64) -> f64 {
+        if self.direction == Direction::Lower { best / share } else { best * share }
+    }
+
+    /// How far a value is from the best there can be, 0 or more.
+    pub fn to_perfect(&self, value: f64) -> f64 {
+        if self.direction == Direction::Lower { value - self.range.0 } else { self.range.1 - value }
+    }
+
+    /// A standard error of the value over so many rows, where nothing but these two is known: a share's is binomial (F1
+    /// is taken for one), a correlation's that of Pearson's r (Fisher, 1915). 0 where there is no such formula.
+    pub fn rough_error(&self, value: f64, rows: usize) -> f64 {
+        let rows = rows.max(1) as f64;
+        match (self.range, self.direction) {
+            (SHARE, _) => (value * (1.0 - value) / rows).max(0.0).sqrt(),
+            (CORRELATION, _) => (1.0 - value * value) / rows.sqrt(),
+            _ => 0.0,
+        }
+    }
+}
+
+impl Direction {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Direction::Higher => "higher is better",
+            Direction::Lower => "lower is better",
+            Direction::Neither => "describes, neither way is better",
+        }
+    }
+}
+
+fn labels(answers: &Answers, score: fn(&[u32], &[u32]) -> Option<f64>) -> Option<f64> {
+    match answers {
+        Answers::Labels { labels, predictions } => score(predictions, labels),
+        _ => None,
+    }
+}
+
+fn numbers(answers: &Answers, score: fn(&[f64], &[f64]) -> Option<f64>) -> Option<f64> {
+    match answers {
+        Answers::Numbers { targets, predictions } => score(predictions, targets),
+        _ => None,
+    }
+}
+
+/// 1 for every row whose label was predicted, else 0.
+fn right_or_wrong(answers: &Answers) -> Option<Vec<f64>> {
+    match answers {
+        Answers::Labels { labels, predictions } if labels.len() == predictions.len() => {
+            Some(labels.iter().zip(predictions).map(|(a, b)| f64::from(u8::from(a == b))).collect())
+        }
+        _ => None,
+    }
+}
+
+/// GLUE counts label 1 as positive.
+fn f1_of_true(answers: &Answers) -> Option<f64> {
+    labels(answers, |predictions, labels| f1(predictions, labels, 1))
+}
+
+fn macro_f1(answers: &Answers) -> Option<f64> {
+    labels(answers, f1_macro)
+}
+
+fn worths(answers: &Answers) -> Option<Vec<f64>> {
+    match answers {
+        Answers::Worths(worths) => Some(worths.clone()),
+        _ => None,
+    }
+}
+
+/// exp of the mean cross-entropy of all labels together.
+fn perplexity(answers: &Answers) -> Option<f64> {
+    match answers {
+        Answers::Nats { nats, counts } => {
+            let labels: u64 = counts.iter().sum();
+            (labels > 0).then(|| (nats.iter().sum::<f64>() / labels as f64).exp())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labelled(predictions: &[u32], labels: &[u32]) -> Answers {
+        Answers::Labels { labels: labels.to_vec(), predictions: predictions.to_vec() }
+    }
+
+    #[test]
+    fn names_are_unique_parts_exist_and_only_one_kind_is_scored() {
+        let one_of_each = [
+            labelled(&[1, 0, 1], &[1, 0, 0]),
+            Answers::Numbers { targets: vec![1.0, 2.0, 4.0], predictions: vec![1.0, 3.0, 3.5] },
+            Answers::Worths(vec![1.0, 0.5]),
+            Answers::Nats { nats: vec![2.0, 1.0], counts: vec![2, 4] },
+        ];
+        for known in SCORINGS {
+            assert!(std::ptr::eq(scoring(known.name).unwrap(), known), "{} twice", known.name);
+            for part in known.parts {
+                assert_eq!(scoring(part).unwrap().of, known.of);
+            }
+            let scores = one_of_each.iter().filter_map(|answers| known.score(answers)).collect::<Vec<_>>();
+            let [score] = scores.as_slice() else { panic!("{}: {scores:?}", known.name) };
+            assert!(known.range.0 <= *score && *score <= known.range.1);
+        }
+        assert!(scoring("mathews").unwrap_err().to_string().contains("did you mean \"matthews\"?"));
+    }
+
+    #[test]
+    fn a_mean_of_two_scores_is_the_mean_of_its_parts() {
+        let answers = labelled(&[1, 1, 0, 0, 2], &[1, 0, 0, 1, 2]);
+        for name in ["accuracy_f1", "accuracy_f1_macro"] {
+            let whole = scoring(name).unwrap();
+            let parts = whole.parts.iter().map(|part| scoring(part).unwrap().score(&answers).unwrap());
+            assert_eq!(whole.score(&answers), mean(parts));
+        }
+    }
+
+    #[test]
+    fn which_way_is_better_is_told_by_the_score_and_none_is_worst() {
+        let (accuracy, perplexity) = (scoring("accuracy").unwrap(), scoring("perplexity").unwrap());
+        assert!(accuracy.is_better(Some(0.9), Some(0.8)) && !perplexity.is_better(Some(9.0), Some(8.0)));
+        assert!(perplexity.is_better(Some(8.0), None) && !perplexity.is_better(None, Some(8.0)));
+        assert!(!accuracy.is_better(Some(0.8), Some(0.8)) && !accuracy.is_better(None, None));
+        assert_eq!((accuracy.kept(0.4, 0.8), perplexity.kept(8.0, 4.0)), (0.5, 0.5));
+        assert_eq!((accuracy.part(0.5, 0.5), perplexity.part(5.0, 0.5)), (0.25, 10.0));
+        assert_eq!((accuracy.shortfall(0.75, 0.5), perplexity.shortfall(4.0, 5.0)), (0.25, 1.0));
+        assert_eq!((accuracy.to_perfect(0.75), perplexity.to_perfect(1.0)), (0.25, 0.0));
+    }
+
+    #[test]
+    fn perplexity_weighs_labels_alike_and_undefined_is_none() {
+        let answers = Answers::Nats { nats: vec![3.0, 0.0], counts: vec![1, 2] };
+        assert!((scoring("perplexity").unwrap().score(&answers).unwrap() - 1f64.exp()).abs() < 1e-12);
+        let constant = Answers::Numbers { targets: vec![1.0, 2.0], predictions: vec![3.0, 3.0] };
+        assert_eq!(scoring("pearson_spearman").unwrap().score(&constant), None);
+        assert_eq!(scoring("accuracy").unwrap().score(&labelled(&[], &[])), None);
+        let endless = Answers::Nats { nats: vec![1e9], counts: vec![1] };
+        assert_eq!(scoring("perplexity").unwrap().score(&endless), None);
+    }
+}
