@@ -54,24 +54,13 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Apply a base model with an adapter to texts, one a line
-    Eval {
-        /// A folder, a Hugging Face id or a catalog name
-        #[arg(long)]
-        model: String,
-        /// The adapter's folder, ours or PEFT's
-        #[arg(long)]
-        adapter: PathBuf,
-        /// A file with one text a line
-        #[arg(long)]
-        texts: PathBuf,
-        /// Fold the adapter into the base model's weights first, where the method can
-        #[arg(long)]
-        merged: bool,
-        /// Print logits as JSON lines
-        #[arg(long)]
-        json: bool,
-    },
+    /// Score a language model on tasks, or apply a model with an adapter to texts
+    ///
+    /// With --task: asks all questions, as lm-evaluation-harness does, and prints scores with their errors. Answers are
+    /// kept as they come: stopped or killed, the same command goes on.
+    ///
+    /// With --texts: prints the label, or the loss, of each line of a file.
+    Eval(EvalOptions),
     /// Let a language model go on from a text, or answer it
     Generate(GenerateOptions),
     /// Talk to a language model: /reset begins anew, /quit ends, Ctrl-C stops an answer
@@ -336,6 +325,46 @@ pub enum AdapterCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct EvalOptions {
+    /// A folder, a GGUF file, a Hugging Face id or a catalog name
+    #[arg(long)]
+    pub model: String,
+    /// The adapter's folder, ours or PEFT's
+    #[arg(long, required_unless_present = "task")]
+    pub adapter: Option<PathBuf>,
+    /// Fold the adapter into the base model's weights first, where the method can
+    #[arg(long, requires = "adapter")]
+    pub merged: bool,
+    /// A task with questions, by name or path; may be given more than once
+    #[arg(long, required_unless_present = "texts", conflicts_with = "texts")]
+    pub task: Vec<String>,
+    /// Ask these domains of the task alone; may be given more than once
+    #[arg(long, requires = "task", value_name = "NAME")]
+    pub domain: Vec<String>,
+    /// Worked examples before each question [default: as the task says]
+    #[arg(long, requires = "task")]
+    pub num_fewshot: Option<usize>,
+    /// Ask the first so many rows of each domain alone
+    #[arg(long, requires = "task")]
+    pub limit: Option<usize>,
+    /// Leave out rows that cannot be read, and say which, instead of refusing the file
+    #[arg(long, requires = "task")]
+    pub skip_malformed: bool,
+    /// How frozen matrices are kept: stored (as the file has them), f32, bf16, q8_0, nf4 …
+    #[arg(long, default_value = "stored", requires = "task")]
+    pub weights: String,
+    /// Where answers and scores are kept [default: runs/eval-<model>]
+    #[arg(long, requires = "task")]
+    pub out: Option<PathBuf>,
+    /// A file with one text a line
+    #[arg(long)]
+    pub texts: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -120,7 +120,7 @@ fn other_tasks_are_further_domains_and_a_mixture_is_trained_once_more() {
     }
     let page = String::from_utf8(fixture.read("a/report.html")).unwrap();
     assert!(page.contains("shop: gain") && page.contains("75 % here, 25 % shop"));
-    fixture.write("other.toml", alone.replace("\"bad\"", "\"poor\""));
+    fixture.write("other.toml", alone.replace("\"bad\"]", "\"bad\", \"so so\"]"));
     let refused = ["run", "study.toml", "--out", "b", "--set=domains=[\"other.toml\"]"];
     fixture.run(&refused).is_refused("other labels", &["labels", "those of the study's task: bad, good"]);
 }

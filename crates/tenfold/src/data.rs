@@ -120,12 +120,12 @@ fn put_rows(hash: &mut Sha256, name: &str, examples: &[Example]) {
     }
 }
 
-fn put_text(hash: &mut Sha256, text: &str) {
+pub(crate) fn put_text(hash: &mut Sha256, text: &str) {
     put_count(hash, text.len());
     hash.update(text.as_bytes());
 }
 
-fn put_count(hash: &mut Sha256, count: usize) {
+pub(crate) fn put_count(hash: &mut Sha256, count: usize) {
     hash.update((count as u64).to_le_bytes());
 }
 

@@ -1,10 +1,21 @@
 //! Scoring: loss and answers of a tuning over rows.
 
+mod asking;
+mod evaluation;
+mod likelihood;
+mod tally;
+
+pub use asking::{Answer, Asker};
+pub use evaluation::{DomainResult, Evaluation, Identity, TaskResult, Whole};
+pub use likelihood::{Continuation, Likelihood, Weigher};
+pub use tally::{Tallied, tally};
+
 use crate::adapter::Tuning;
 use crate::error::Result;
 use crate::model::{self, Forward, TaskType};
 use crate::record::{Answers, Score};
-use crate::train::{EVALUATION_BATCH, Source};
+use crate::task::QuestionSet;
+use crate::train::{Asked, EVALUATION_BATCH, Source};
 use tenfold_tensor::without_gradients;
 
 /// A score and the answers it comes from.
@@ -20,10 +31,24 @@ pub struct Scored {
 pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
     let (answers, loss) = match tuning.task() {
         TaskType::SequenceClassification => classify(tuning, source, go_on)?,
-        _ => weigh(tuning, source, go_on)?,
+        _ => match source.rows().asked() {
+            None => weigh(tuning, source, go_on)?,
+            Some(asked) => {
+                let (_, loss) = weigh(tuning, source, &go_on)?;
+                (ask(tuning, source, asked, &go_on)?, loss)
+            }
+        },
     };
     let value = source.rows().scoring().score(&answers);
     Ok(Scored { score: Score { examples: source.rows().len(), loss, value }, answers })
+}
+
+/// Answers to what a language model is asked about the rows, with nothing before the questions.
+fn ask(tuning: &Tuning, source: &Source, asked: &Asked, go_on: &dyn Fn() -> Result<()>) -> Result<Answers> {
+    let asker = Asker { model: source.model(), tuning, tokenizer: &asked.tokenizer };
+    let set = QuestionSet::bare("", asked.rows.clone());
+    let said = asker.ask(&asked.questions, &set, 0..set.questions.len(), go_on)?;
+    tally::answers(&asked.questions, &set.questions, &said)
 }
 
 /// The label with the highest logit for every row, the lowest such label where logits tie; and the mean loss.

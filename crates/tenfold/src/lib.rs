@@ -17,6 +17,8 @@ mod unit;
 
 pub mod score;
 
+pub mod statistics;
+
 pub mod data;
 pub mod task;
 
@@ -28,13 +30,11 @@ pub mod meter;
 
 pub mod train;
 
+pub mod generate;
+
 pub mod eval;
 
 pub mod bench;
-
-pub mod generate;
-
-pub mod statistics;
 
 pub mod metric;
 

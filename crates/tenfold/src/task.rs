@@ -45,7 +45,11 @@
 //! Paths are relative to the folder that `TENFOLD_DATA` names, or else to the task file's own.
 
 mod parse;
+mod questions;
 mod read;
+
+pub use questions::{OutputType, QuestionMetric, Questions};
+pub use read::QuestionSet;
 
 use crate::data::language::read::Shape;
 use crate::data::records::{Column, Encoding, Format};
@@ -75,6 +79,7 @@ pub struct Task {
     folder: Option<PathBuf>,
     columns: Option<Columns>,
     language: Option<Language>,
+    questions: Option<Questions>,
     domains: Vec<Source>,
 }
 
@@ -83,8 +88,28 @@ const BUILTIN: &[(&str, &str)] = &[
     ("tasks/vader.toml", include_str!("../../../tasks/vader.toml")),
     ("tasks/film_reviews.toml", include_str!("../../../tasks/film_reviews.toml")),
     ("tasks/sst2.toml", include_str!("../../../tasks/sst2.toml")),
+    ("tasks/banking77.toml", include_str!("../../../tasks/banking77.toml")),
+    ("tasks/boolq.toml", include_str!("../../../tasks/boolq.toml")),
+    ("tasks/cb.toml", include_str!("../../../tasks/cb.toml")),
+    ("tasks/copa.toml", include_str!("../../../tasks/copa.toml")),
+    ("tasks/multirc.toml", include_str!("../../../tasks/multirc.toml")),
+    ("tasks/record.toml", include_str!("../../../tasks/record.toml")),
+    ("tasks/sglue_rte.toml", include_str!("../../../tasks/sglue_rte.toml")),
+    ("tasks/wic.toml", include_str!("../../../tasks/wic.toml")),
+    ("tasks/wsc.toml", include_str!("../../../tasks/wsc.toml")),
+    ("tasks/mmlu.toml", include_str!("../../../tasks/mmlu.toml")),
     ("tasks/gsm8k.toml", include_str!("../../../tasks/gsm8k.toml")),
+    ("tasks/arc_easy.toml", include_str!("../../../tasks/arc_easy.toml")),
+    ("tasks/arc_challenge.toml", include_str!("../../../tasks/arc_challenge.toml")),
+    ("tasks/hellaswag.toml", include_str!("../../../tasks/hellaswag.toml")),
+    ("tasks/piqa.toml", include_str!("../../../tasks/piqa.toml")),
+    ("tasks/winogrande.toml", include_str!("../../../tasks/winogrande.toml")),
+    ("tasks/openbookqa.toml", include_str!("../../../tasks/openbookqa.toml")),
+    ("tasks/truthfulqa_mc1.toml", include_str!("../../../tasks/truthfulqa_mc1.toml")),
+    ("tasks/truthfulqa_mc2.toml", include_str!("../../../tasks/truthfulqa_mc2.toml")),
+    ("tasks/wikitext.toml", include_str!("../../../tasks/wikitext.toml")),
     ("tasks/e2e_nlg.toml", include_str!("../../../tasks/e2e_nlg.toml")),
+    ("tasks/banking77_lm.toml", include_str!("../../../tasks/banking77_lm.toml")),
 ];
 
 /// The tasks that need no file of the user's; the rows of some must be fetched from their publisher first.
@@ -114,9 +139,34 @@ impl Task {
         self.language.is_some()
     }
 
-    /// How its answers are scored.
+    /// How a language model is asked about its rows, where more than their loss is looked at.
+    pub fn questions(&self) -> Option<&Questions> {
+        self.questions.as_ref()
+    }
+
+    /// The same task with these domains alone, in the task's order.
+    pub fn only(mut self, domains: &[String]) -> Result<Task> {
+        for name in domains {
+            if !self.domains().any(|known| known == name) {
+                return Err(Error::unknown("domain", name, self.domains()));
+            }
+        }
+        self.domains.retain(|domain| domains.is_empty() || domains.contains(&domain.name));
+        Ok(self)
+    }
+
+    /// How its answers are scored in a study.
     pub fn scoring(&self) -> Result<&'static Scoring> {
-        scoring(&self.metric)
+        match &self.questions {
+            None => scoring(&self.metric),
+            Some(questions) => match questions.metrics.first().and_then(|metric| metric.scoring()) {
+                Some(name) => scoring(name),
+                None => Err(Error::Unsupported {
+                    what: format!("a study by {}", self.metric),
+                    why: "it is no mean of rows; `tenfold eval` computes it".into(),
+                }),
+            },
+        }
     }
 
     /// The names of the domains: first the one that is trained on.
@@ -158,6 +208,8 @@ struct Files {
     train: Vec<PathBuf>,
     validation: Vec<PathBuf>,
     test: Vec<PathBuf>,
+    /// Where worked examples come from, if not from `train`.
+    fewshot: Vec<PathBuf>,
     format: Option<Format>,
     encoding: Encoding,
 }

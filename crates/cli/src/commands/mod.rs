@@ -4,13 +4,14 @@ mod adapter;
 mod bench;
 mod chat;
 mod eval;
+mod eval_tasks;
 mod generate;
 mod list;
 mod model;
 mod run;
 mod train;
 
-use crate::arguments::{AdapterCommand, Arguments, Command, ModelCommand};
+use crate::arguments::{AdapterCommand, Arguments, Command, EvalOptions, ModelCommand};
 use crate::dashboard::{Dashboard, STOPPED};
 use anyhow::{Context, Result};
 use std::fmt;
@@ -23,9 +24,15 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Train(request) => train::train(&request, dashboard),
         Command::Report { run, json } => run::report(&run, json, dashboard),
         Command::Recommend { run, purpose, json } => run::recommend(&run, &purpose, json, dashboard),
-        Command::Eval { model, adapter, texts, merged, json } => {
-            eval::eval(&eval::Request { model, adapter, texts, merged, json }, dashboard)
-        }
+        Command::Eval(EvalOptions {
+            model,
+            adapter: Some(adapter),
+            texts: Some(texts),
+            merged,
+            json,
+            ..
+        }) => eval::eval(&eval::Request { model, adapter, texts, merged, json }, dashboard),
+        Command::Eval(request) => eval_tasks::eval_tasks(&request, dashboard),
         Command::Generate(request) => generate::generate(&request, dashboard),
         Command::Chat(request) => chat::chat(&request, dashboard),
         Command::List { what, json } => list::list(what, json),

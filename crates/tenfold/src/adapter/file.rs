@@ -4,10 +4,12 @@
 //! config whose `tenfold_method` says what they are.
 
 use super::{Context, METHODS, Method, NamedTensor, Tuning, resolve};
+use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::TaskType;
 use crate::model::checkpoint::{self, HostTensor};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -81,6 +83,18 @@ fn modules_to_save(tuning: &Tuning) -> Value {
     };
     let own = tuning.head().modules().into_iter().filter(|module| !usual.contains(module));
     own.chain(usual.iter().copied()).collect::<Vec<&str>>().into()
+}
+
+/// SHA-256 over both files, hexadecimal.
+pub fn sha256(dir: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in [CONFIG, TENSORS] {
+        let path = dir.join(name);
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(&bytes);
+    }
+    Ok(hexadecimal(&hash.finalize()))
 }
 
 /// What an adapter's model is asked for, if its configuration says so.

@@ -7,18 +7,23 @@
 mod encode;
 mod length;
 mod pack;
+pub(crate) mod question;
 pub(crate) mod read;
+mod shots;
 mod template;
 
 pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode, encode_answers};
 pub use length::{LengthReport, Spread};
 pub use pack::{fill, micro_batches};
+pub use question::Question;
+pub use shots::{Sampler, Shots};
 pub(crate) use template::Template;
 
 use super::{hexadecimal, put_count, put_text};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// One turn of a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +55,13 @@ pub enum LanguageExample {
     },
     /// Raw text, all of it to be learnt.
     Text(String),
+    /// A row that the model is also asked about; what is right is to be learnt.
+    Asked {
+        /// What is asked.
+        question: Question,
+        /// What stands between the context and what is said.
+        delimiter: String,
+    },
 }
 
 /// The test rows of one domain.
@@ -157,6 +169,11 @@ impl LanguageExample {
                 put_text(hash, "text");
                 put_text(hash, text);
             }
+            LanguageExample::Asked { question, delimiter } => {
+                put_text(hash, "asked");
+                put_text(hash, delimiter);
+                question.put(hash);
+            }
         }
     }
 
@@ -170,6 +187,21 @@ impl LanguageExample {
             }
             LanguageExample::Prompt { prompt, .. } => prompt.clone(),
             LanguageExample::Text(text) => text.clone(),
+            LanguageExample::Asked { .. } => self.plain().given(),
+        }
+    }
+
+    /// What is learnt of it.
+    fn plain(&self) -> Cow<'_, LanguageExample> {
+        match self {
+            LanguageExample::Asked { question: Question::Text { text, .. }, .. } => {
+                Cow::Owned(LanguageExample::Text(text.clone()))
+            }
+            LanguageExample::Asked { question, delimiter } => {
+                let (prompt, completion) = question.worked(delimiter);
+                Cow::Owned(LanguageExample::Prompt { prompt, completion })
+            }
+            example => Cow::Borrowed(example),
         }
     }
 }

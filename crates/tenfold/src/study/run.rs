@@ -55,11 +55,6 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let runner = Runner::new(study, options, progress);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
-    if session.model.task().is_language_modelling() {
-        let why = "the metrics of a comparison are those of labels so far; `tenfold train` trains one method"
-            .into();
-        return Err(Error::Unsupported { what: format!("a study of the language task {}", study.task), why });
-    }
     let plan = Plan { study, session: &session };
     let mut finished = Finished::default();
     runner.search(&plan, &mut finished)?;

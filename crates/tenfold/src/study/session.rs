@@ -4,7 +4,7 @@ use super::config::Study;
 use super::domains::{Further, Mixed};
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
-use crate::data::language::{self, LanguageExample, LengthReport, SequenceSettings};
+use crate::data::language::{self, LanguageExample, LengthReport, Question, SequenceSettings};
 use crate::data::{Example, hexadecimal, shared};
 use crate::error::{Error, Result};
 use crate::eval;
@@ -14,8 +14,8 @@ use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, Forgetting, ModelIdentity};
 use crate::score::Scoring;
-use crate::task::Task;
-use crate::train::{Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
+use crate::task::{OutputType, Questions, Task};
+use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -230,11 +230,15 @@ impl Session {
             train_on: study.train.train_on,
             overlong: study.train.overlong,
         };
+        let (questions, tokenizer) =
+            (task.questions().cloned().map(Arc::new), Arc::new(self.tokenizer.clone()));
         let encode = |examples: &[LanguageExample], rows: usize| -> Result<(Rows, LengthReport)> {
             let start = self.model.decoder_start();
             let encode = if start.is_some() { language::encode_answers } else { language::encode };
-            let encoded = encode(&wording, first(examples, rows), &settings)?;
-            Ok((Rows::sequences(encoded.sequences, start), encoded.lengths))
+            let examples = first(examples, rows);
+            let encoded = encode(&wording, examples, &settings)?;
+            let rows = Rows::sequences(encoded.sequences, start);
+            Ok((asked(rows, examples, questions.as_ref(), &tokenizer)?, encoded.lengths))
         };
         let (train, lengths) = encode(&data.train, train_rows)?;
         progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
@@ -242,6 +246,7 @@ impl Session {
         let tests = (data.tests.iter())
             .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?.0)))
             .collect::<Result<Vec<_>>>()?;
+        self.train_examples = drawn(first(&data.train, train_rows));
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
@@ -313,6 +318,44 @@ impl Session {
         let context = Context { model: &*self.model, backend, seed, tokenize: &tokenize };
         Tuning::new(method, settings, &context, self.labels.len())
     }
+}
+
+/// Rows with what is asked about them, where that is more than how likely they are.
+fn asked(
+    rows: Rows,
+    examples: &[LanguageExample],
+    questions: Option<&Arc<Questions>>,
+    tokenizer: &Arc<Tokenizer>,
+) -> Result<Rows> {
+    let Some(questions) = questions.filter(|asked| asked.output_type != OutputType::LoglikelihoodRolling)
+    else {
+        return Ok(rows);
+    };
+    let question = |example: &LanguageExample| match example {
+        LanguageExample::Asked { question, .. } => Some(question.clone()),
+        _ => None,
+    };
+    let own: Vec<Question> = examples.iter().filter_map(question).collect();
+    if own.len() != rows.len() {
+        let expected = format!("room for all of {} rows that are asked about", own.len());
+        let found = format!("{} that have room", rows.len());
+        return Err(Error::malformed("study", "train.max_length", expected, found));
+    }
+    Ok(rows.asked_as(Asked { questions: questions.clone(), tokenizer: tokenizer.clone(), rows: own }))
+}
+
+/// Rows by what is given and which choice is right, of which small draws are made.
+fn drawn(examples: &[LanguageExample]) -> Vec<Example> {
+    let example = |example: &LanguageExample| {
+        let label = match example {
+            LanguageExample::Asked { question: Question::Choice { golds, .. }, .. } => {
+                golds.first().map_or(0, |gold| *gold as u32)
+            }
+            _ => 0,
+        };
+        Example { text: example.given(), pair: None, label }
+    };
+    examples.iter().map(example).collect()
 }
 
 /// The backend of a trial or a study.

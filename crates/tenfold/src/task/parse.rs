@@ -1,8 +1,11 @@
 //! From a task file's text to a [`Task`], with all of the file's faults listed at once.
 
 mod language;
+mod questions;
 
+use super::questions::OutputType;
 use super::{Columns, Files, Language, Rows, Source, Task};
+use crate::data::language::read::Shape;
 use crate::data::records::{Column, Encoding, Format};
 use crate::data::vader;
 use crate::error::nearest;
@@ -14,9 +17,11 @@ use toml::{Table, Value};
 
 const KEYS: [&str; 9] =
     ["name", "title", "source", "licence", "output_type", "metric", "labels", "columns", "domains"];
-const OUTPUT_TYPES: [&str; 3] = ["classification", "generate_until", "loglikelihood_rolling"];
+const OUTPUT_TYPES: [&str; 5] =
+    ["classification", "generate_until", "loglikelihood_rolling", "multiple_choice", "loglikelihood"];
 const COLUMN_KEYS: [&str; 4] = ["text", "text_pair", "label", "header"];
-const DOMAIN_KEYS: [&str; 7] = ["name", "builtin", "train", "validation", "test", "format", "encoding"];
+const DOMAIN_KEYS: [&str; 9] =
+    ["name", "names", "builtin", "train", "validation", "test", "fewshot", "format", "encoding"];
 
 /// Parses the task file `file` whose paths are relative to `folder`.
 pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result<Task> {
@@ -26,18 +31,38 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         Error::malformed(file, format!("line {line}"), "TOML", error.message().to_owned())
     })?;
     let mut faults = Faults(Vec::new());
-    faults.unknown_keys("", &table, &[&KEYS[..], &language::KEYS[..]].concat());
+    faults.unknown_keys("", &table, &[&KEYS[..], &language::KEYS[..], &questions::KEYS[..]].concat());
     let mut text = |key: &str| faults.text("", &table, key).unwrap_or_default();
     let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
     let output_type = faults.choice("", &table, "output_type", &OUTPUT_TYPES).unwrap_or_default();
     let is_language = OUTPUT_TYPES[1..].contains(&output_type.as_str());
-    let kind = if is_language { Kind::Nats } else { Kind::Labels };
-    let metrics: Vec<&str> =
-        SCORINGS.iter().filter(|scoring| scoring.of == kind).map(|scoring| scoring.name).collect();
-    let metric = faults.choice("", &table, "metric", &metrics).unwrap_or_default();
-    let (labels, columns, language) = match is_language {
-        true => (None, None, language::language(&output_type, &table, &mut faults)),
-        false => (labels(&table, &mut faults), columns(&table, &mut faults), None),
+    // Rows of which no more than the loss is looked at have no questions.
+    let rows_alone = table.get("metric").and_then(Value::as_str).is_none_or(|metric| metric == "perplexity");
+    let asked = OutputType::named(&output_type).filter(|asked| {
+        !rows_alone || *asked == OutputType::MultipleChoice || *asked == OutputType::Loglikelihood
+    });
+    let metric = match asked {
+        Some(_) => faults.text("", &table, "metric"),
+        None => {
+            let kind = if is_language { Kind::Nats } else { Kind::Labels };
+            let metrics: Vec<&str> =
+                SCORINGS.iter().filter(|scoring| scoring.of == kind).map(|scoring| scoring.name).collect();
+            faults.choice("", &table, "metric", &metrics)
+        }
+    };
+    let metric = metric.unwrap_or_default();
+    let mut questions = None;
+    let (labels, columns, language) = match (is_language, asked) {
+        (_, Some(output_type)) => {
+            questions = questions::questions(output_type, &metric, &table, &mut faults);
+            let language = questions.as_ref().map(|questions| Language {
+                shape: Shape::Questions { form: questions.form.clone(), unnest: questions.unnest.clone() },
+                header: table.get("header").and_then(Value::as_bool).unwrap_or(true),
+            });
+            (None, None, language)
+        }
+        (true, None) => (None, None, language::language(&output_type, &table, &mut faults)),
+        (false, None) => (labels(&table, &mut faults), columns(&table, &mut faults), None),
     };
     if !is_language {
         language::refuse_keys(&table, &mut faults);
@@ -55,6 +80,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         folder: folder.map(Path::to_owned),
         columns,
         language,
+        questions,
         domains,
     };
     fit_together(&task, is_language || table.contains_key("columns"), &mut faults);
@@ -89,7 +115,7 @@ fn fit_together(task: &Task, has_columns: bool, faults: &mut Faults) {
             Rows::Builtin(name) if index == 0 && name != "vader/movie" => {
                 faults.add(&format!("{place}.builtin"), "\"vader/movie\" (the others are tests alone)", name);
             }
-            Rows::Files(files) if index == 0 && files.train.is_empty() => {
+            Rows::Files(files) if index == 0 && files.train.is_empty() && task.questions.is_none() => {
                 faults.add(
                     &format!("{place}.train"),
                     "a file, since the first domain is trained on",
@@ -144,7 +170,43 @@ fn domains(table: &Table, faults: &mut Faults) -> Vec<Source> {
         faults.add("domains", "one [[domains]] or more", &found);
         return Vec::new();
     };
-    list.iter().enumerate().filter_map(|(index, value)| domain(index, value, faults)).collect()
+    list.iter().enumerate().flat_map(|(index, value)| named_domains(index, value, faults)).collect()
+}
+
+/// One domain; or one for each of its `names`, which stand for `{name}` in its paths.
+fn named_domains(index: usize, value: &Value, faults: &mut Faults) -> Vec<Source> {
+    let Some(names) = value.get("names") else { return domain(index, value, faults).into_iter().collect() };
+    let listed: Option<Vec<&str>> =
+        names.as_array().and_then(|names| names.iter().map(Value::as_str).collect());
+    let (Some(listed), Some(table)) = (listed.filter(|names| !names.is_empty()), value.as_table()) else {
+        faults.add(
+            &format!("domains[{index}].names"),
+            "a list of names in quotation marks",
+            &names.to_string(),
+        );
+        return Vec::new();
+    };
+    let mut domains = Vec::new();
+    for name in listed {
+        let mut table = table.clone();
+        table.remove("names");
+        table.iter_mut().for_each(|(_, value)| put_name(value, name));
+        table.insert("name".into(), Value::String(name.into()));
+        let before = faults.0.len();
+        domains.extend(domain(index, &Value::Table(table), faults));
+        if faults.0.len() > before {
+            break;
+        }
+    }
+    domains
+}
+
+fn put_name(value: &mut Value, name: &str) {
+    match value {
+        Value::String(text) => *text = text.replace("{name}", name),
+        Value::Array(list) => list.iter_mut().for_each(|value| put_name(value, name)),
+        _ => {}
+    }
 }
 
 fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
@@ -172,6 +234,7 @@ fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
         train: faults.paths(&place, table, "train"),
         validation: faults.paths(&place, table, "validation"),
         test,
+        fewshot: faults.paths(&place, table, "fewshot"),
         format: format.and_then(|name| Value::String(name).try_into::<Format>().ok()),
         encoding: encoding
             .and_then(|name| Value::String(name).try_into::<Encoding>().ok())

@@ -1,6 +1,9 @@
 //! From a [`Task`] to its rows: finding the files, numbering the labels, checking that it can be trained.
 
 mod language;
+mod questions;
+
+pub use questions::QuestionSet;
 
 use super::{Columns, Files, Rows, Source, Task};
 use crate::data::rows::{self, Layout, Row};

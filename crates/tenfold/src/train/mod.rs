@@ -14,7 +14,7 @@ pub use features::Features;
 pub use foresee::{Fitted, PROCESS_BYTES, SMALL_ACTIVATIONS, Subject, fit, foresee, products, total};
 pub use optimizer::Optimizer;
 pub use order::Order;
-pub use rows::{EVALUATION_BATCH, Rows, Source, Target};
+pub use rows::{Asked, EVALUATION_BATCH, Rows, Source, Target};
 pub use schedule::Schedule;
 pub(crate) use settings::MOST;
 pub use settings::TrainSettings;

@@ -2,12 +2,14 @@
 
 use super::features::Features;
 use crate::data::Example;
-use crate::data::language::Sequence;
+use crate::data::language::{Question, Sequence};
 use crate::error::Result;
 use crate::model::tokenizer::{Encoding, Tokenizer};
 use crate::model::{self, Batch, Forward, IGNORE, Loss, Model, TaskType};
 use crate::score::{Kind, Scoring, usual};
+use crate::task::Questions;
 use rayon::prelude::*;
+use std::sync::Arc;
 use tenfold_tensor::{Class, Ragged, Tensor};
 
 /// Encoded rows, each with what is to be said of it.
@@ -16,6 +18,18 @@ pub struct Rows {
     encodings: Vec<Encoding>,
     targets: Vec<Target>,
     scoring: &'static Scoring,
+    asked: Option<Asked>,
+}
+
+/// What a language model is asked about rows, besides the loss of what is right.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// How it is asked, and what is made of its answers.
+    pub questions: Arc<Questions>,
+    /// The model's tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// A question for each row.
+    pub rows: Vec<Question>,
 }
 
 impl Default for Rows {
@@ -109,12 +123,23 @@ impl Rows {
     pub fn of(encodings: Vec<Encoding>, targets: Vec<Target>) -> Rows {
         assert_eq!(encodings.len(), targets.len(), "a target for each row");
         let kind = targets.first().map_or(Kind::Labels, Target::kind);
-        Rows { encodings, targets, scoring: usual(kind) }
+        Rows { encodings, targets, scoring: usual(kind), asked: None }
     }
 
     /// The same rows, scored so.
     pub fn scored_by(self, scoring: &'static Scoring) -> Rows {
         Rows { scoring, ..self }
+    }
+
+    /// The same rows, which a language model is asked about.
+    pub fn asked_as(self, asked: Asked) -> Rows {
+        assert_eq!(asked.rows.len(), self.len(), "a question for each row");
+        Rows { asked: Some(asked), ..self }
+    }
+
+    /// What a language model is asked about them.
+    pub fn asked(&self) -> Option<&Asked> {
+        self.asked.as_ref()
     }
 
     /// How answers to them are scored.
@@ -166,6 +191,10 @@ impl Rows {
             encodings: picks.iter().map(|row| self.encodings[*row].clone()).collect(),
             targets: picks.iter().map(|row| self.targets[*row].clone()).collect(),
             scoring: self.scoring,
+            asked: self.asked.as_ref().map(|asked| Asked {
+                rows: picks.iter().map(|row| asked.rows[*row].clone()).collect(),
+                ..asked.clone()
+            }),
         }
     }
 

@@ -140,7 +140,9 @@ struct Encoder<'a> {
 
 impl Encoder<'_> {
     fn row(&self, number: usize, example: &LanguageExample) -> Result<Row> {
+        let example = &*example.plain();
         let (whole, head) = match example {
+            LanguageExample::Asked { .. } => unreachable!("a plain example"),
             LanguageExample::Text(text) => return self.text(text),
             LanguageExample::Prompt { prompt, completion } => self.prompt(prompt, completion)?,
             LanguageExample::Chat(messages) => (self.chat(number, messages)?, 0),
@@ -160,6 +162,7 @@ impl Encoder<'_> {
 
     /// The end of a prompt goes first, as Hugging Face's tokenizers cut: what it asks for stands at its beginning.
     fn answered(&self, number: usize, example: &LanguageExample) -> Result<Row> {
+        let example = &*example.plain();
         let LanguageExample::Prompt { prompt, completion } = example else {
             let why = "an encoder-decoder reads a prompt and answers it: rows have a prompt and a completion";
             let kind = if matches!(example, LanguageExample::Text(_)) { "raw text" } else { "a chat" };

@@ -1,10 +1,12 @@
 //! From a file's records to examples: which columns mean what, and what a row must hold.
 
+use super::question::{Form, unnested};
 use super::{LanguageExample, Message, Template};
 use crate::data::records::{self, Column, Encoding, Format, Record, Records, kind};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::Path;
+use std::sync::Arc;
 
 /// How a row's columns make an example.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub(crate) enum Shape {
     Templates { doc_to_text: Template, doc_to_target: Template, delimiter: String },
     /// One column of raw text.
     Text { text: Column },
+    /// Rows that are also asked about: what is given, and what is right. A record may hold several.
+    Questions { form: Arc<Form>, unnest: Vec<(String, String)> },
 }
 
 const INPUT: &str = "input";
@@ -45,11 +49,23 @@ pub(crate) fn read(
     if records.records.is_empty() {
         return Err(Error::malformed(path, "after the header", "one row or more", "none"));
     }
+    if let Shape::Questions { form, unnest } = shape {
+        let rows = records.records.iter().flat_map(|record| unnested(&records, record, unnest));
+        return rows
+            .map(|(place, columns)| match columns.and_then(|columns| form.question(columns)) {
+                Ok(question) => Ok(LanguageExample::Asked { question, delimiter: form.delimiter.clone() }),
+                Err((key, expected, found)) => {
+                    Err(Error::malformed(&records.file, format!("{place}, {key}"), expected, found))
+                }
+            })
+            .collect();
+    }
     records.records.iter().map(|record| example(&records, record, shape)).collect()
 }
 
 fn example(records: &Records, record: &Record, shape: &Shape) -> Result<LanguageExample> {
     match shape {
+        Shape::Questions { .. } => unreachable!("questions are read by the record, which may hold several"),
         Shape::Text { text } => Ok(LanguageExample::Text(records.verbatim(record, text, "text")?)),
         Shape::Chat { messages } => Ok(LanguageExample::Chat(chat(records, record, messages.as_ref())?)),
         Shape::PromptCompletion { prompt, completion, delimiter } => {

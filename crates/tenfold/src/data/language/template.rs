@@ -1,8 +1,9 @@
 //! `doc_to_text` and `doc_to_target`: Jinja templates over a row's columns, as lm-evaluation-harness has them.
 
+use fancy_regex::Regex;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -25,6 +26,7 @@ impl Template {
         environment.set_syntax(syntax);
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_filter("regex_replace", regex_replace);
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| error.to_string())?;
         Ok(Template(Box::new(environment)))
     }
@@ -42,6 +44,14 @@ impl Template {
             said
         })
     }
+}
+
+/// `text | regex_replace(pattern, replacement)`: all matches replaced, `$1` in the replacement being the first group.
+fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String, minijinja::Error> {
+    let fault =
+        |error: fancy_regex::Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
+    let pattern = Regex::new(pattern).map_err(fault)?;
+    Ok(pattern.try_replacen(text, 0, replacement).map_err(fault)?.into_owned())
 }
 
 impl fmt::Debug for Template {
@@ -65,6 +75,17 @@ mod tests {
     fn templates_read_columns_with_pythons_methods_and_keep_their_text() {
         assert_eq!(render("Q: {{question.strip()}}\nA:\n").unwrap(), "Q: Why?\nA:\n");
         assert_eq!(render("{% for c in choices %}{{c}};{% endfor %}{{html}}").unwrap(), "a;b;<b>&");
+    }
+
+    #[test]
+    fn patterns_are_replaced_and_lists_written_as_json() {
+        assert_eq!(render(r#"{{ "a [b] (c )" | regex_replace("\\[.*?\\] ", "") }}"#).unwrap(), "a (c )");
+        assert_eq!(
+            render(r#"{{ "( c )" | regex_replace("\\(\\s*([^)]*?)\\s*\\)", "($1)") }}"#).unwrap(),
+            "(c)"
+        );
+        assert!(render(r#"{{ "a" | regex_replace("(", "") }}"#).is_err());
+        assert_eq!(render("{{ choices | tojson }}").unwrap(), r#"["a", "b"]"#);
     }
 
     #[test]

@@ -20,6 +20,10 @@ impl Task {
             return Err(self.fault("domains", "one or more", "none"));
         };
         let files = self.files(first)?;
+        if files.train.is_empty() {
+            let why = "it has no training file: a language model can only be asked about its rows".into();
+            return Err(Error::Unsupported { what: format!("training on task \"{}\"", self.name), why });
+        }
         let mut train = reader.language_rows(files, &files.train)?;
         let mut notes = Vec::new();
         let validation = match files.validation.as_slice() {
@@ -96,8 +100,10 @@ mod tests {
         let data = data(&[("gsm8k/train.jsonl", rows), ("gsm8k/test.jsonl", row(3))]);
         let dataset = Task::load("gsm8k").unwrap().read_language_from(Some(data.path())).unwrap();
         assert_eq!((dataset.train.len(), dataset.validation.len()), (18, 2));
-        let (prompt, completion) = ("Question: Q3?\nAnswer:".into(), " #### 3".into());
-        assert_eq!(dataset.tests[0].examples, [LanguageExample::Prompt { prompt, completion }]);
+        let [LanguageExample::Asked { question, delimiter }] = dataset.tests[0].examples.as_slice() else {
+            panic!("{:?}", dataset.tests);
+        };
+        assert_eq!(question.worked(delimiter), ("Question: Q3?\nAnswer:".into(), " #### 3".into()));
     }
 
     #[test]

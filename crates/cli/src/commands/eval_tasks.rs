@@ -1,0 +1,150 @@
+//! eval --task: a language model, with or without an adapter, asked a task's questions.
+
+use super::{print_json, say};
+use crate::arguments::EvalOptions;
+use crate::dashboard::Dashboard;
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use tenfold::adapter::{Context, Tuning, file};
+use tenfold::eval::{Asker, Evaluation, Identity, Tallied, TaskResult};
+use tenfold::model::{self, store};
+use tenfold::study::format_of_weights;
+use tenfold::task::Task;
+use tenfold_tensor::Cpu;
+
+pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
+    let tasks = (request.task.iter())
+        .map(|name| Task::load(name)?.only(&request.domain))
+        .collect::<tenfold::Result<Vec<_>>>()?;
+    if let Some(task) = tasks.iter().find(|task| task.questions().is_none()) {
+        bail!(
+            "task \"{}\": expected questions (output_type multiple_choice, loglikelihood, loglikelihood_rolling or \
+             generate_until with a metric of answers), found output_type = \"{}\" with metric = \"{}\"; it is trained \
+             and scored by `tenfold run`",
+            task.name,
+            task.output_type,
+            task.metric
+        );
+    }
+    let located = store::locate(&request.model, dashboard)?;
+    let usual = model::usual_task(&located.dir)?;
+    if !usual.is_language_modelling() {
+        bail!(
+            "{} is no language model: it cannot be asked; take a decoder such as smollm2-135m",
+            request.model
+        );
+    }
+    let backend = Cpu::new();
+    let model = model::load(&located.dir, usual, &backend, format_of_weights(&request.weights)?)?;
+    let tokenizer = model::tokenizer(&located.dir)?;
+    tokenizer.check(&model.extents())?;
+    let tuning = match &request.adapter {
+        None => Tuning::untouched(&*model),
+        Some(adapter) => {
+            let tokenize = |text: &str| tokenizer.words(text);
+            let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };
+            let tuning = file::read(adapter, &context)?;
+            match request.merged {
+                false => tuning,
+                true => match tuning.merged(&*model, &backend)? {
+                    Some(merged) => merged,
+                    None => bail!("{} cannot be folded into the base model's weights", tuning.method().title),
+                },
+            }
+        }
+    };
+    let identity = Identity {
+        model: request.model.clone(),
+        model_sha256: located.sha256.clone(),
+        weights: request.weights.clone(),
+        adapter: request.adapter.as_ref().map(|adapter| adapter.display().to_string()),
+        adapter_sha256: request.adapter.as_deref().map(file::sha256).transpose()?,
+        merged: request.merged,
+    };
+    let out = request.out.clone().unwrap_or_else(|| usual_folder(&request.model, request.adapter.as_deref()));
+    let asker = Asker { model: &*model, tuning: &tuning, tokenizer: &tokenizer };
+    let mut results = Vec::new();
+    for task in &tasks {
+        let evaluation = Evaluation {
+            task,
+            num_fewshot: request.num_fewshot,
+            limit: request.limit,
+            skip_malformed: request.skip_malformed,
+            out: Some(&out),
+            identity: identity.clone(),
+        };
+        results.push(evaluation.run(&asker, dashboard)?);
+    }
+    if request.json {
+        return print_json(&results);
+    }
+    for result in &results {
+        show(result)?;
+    }
+    say!("\nSamples and results are in {}.", out.display())
+}
+
+fn usual_folder(model: &str, adapter: Option<&Path>) -> PathBuf {
+    let name = |path: &Path| path.file_stem().map(|name| name.to_string_lossy().into_owned());
+    let mut folder = format!("eval-{}", name(Path::new(model)).unwrap_or_default());
+    if let Some(adapter) = adapter.and_then(name) {
+        folder = format!("{folder}-{adapter}");
+    }
+    Path::new("runs").join(folder)
+}
+
+/// One line for each figure, at most 80 columns wide with names as the tasks here have them.
+fn show(result: &TaskResult) -> Result<()> {
+    let limit = result.limit.map(|limit| format!(", at most {limit} rows each")).unwrap_or_default();
+    say!("\n{} · {} examples before each question{limit}", result.task, result.num_fewshot)?;
+    say!("{:32} {:>10} {:>9} {:>18} {:>7}", "", "score", "± s. e.", "95 % of rows", "rows")?;
+    for domain in &result.domains {
+        for tallied in &domain.metrics {
+            let name = label(&domain.domain, tallied.metric.name(), tallied.filter.as_deref(), &result.task);
+            let (value, interval) = figures(tallied);
+            say!(
+                "{name:32} {value:>10} {:>9} {interval:>18} {:>7}",
+                error(tallied.standard_error),
+                domain.rows
+            )?;
+        }
+        if !domain.malformed.is_empty() {
+            say!("{:32} {} malformed rows were left out", "", domain.malformed.len())?;
+        }
+    }
+    for whole in &result.all {
+        let name = label("all", whole.metric.name(), whole.filter.as_deref(), &result.task);
+        say!(
+            "{name:32} {:>10.4} {:>9} {:>18} {:>7}",
+            whole.value,
+            error(whole.standard_error),
+            "",
+            whole.rows
+        )?;
+    }
+    if let Some(mmlu) = &result.mmlu {
+        for (category, value) in &mmlu.categories {
+            say!("{category:32} {value:>10.4}")?;
+        }
+        say!("{:32} {:>10.4}", "mean of subjects", mmlu.mean_of_subjects)?;
+    }
+    Ok(())
+}
+
+fn label(domain: &str, metric: &str, filter: Option<&str>, task: &str) -> String {
+    let metric = filter.map_or(metric.to_owned(), |filter| format!("{metric}, {filter}"));
+    if domain == task { metric } else { format!("{domain} {metric}") }
+}
+
+fn figures(tallied: &Tallied) -> (String, String) {
+    let Some(estimate) = &tallied.estimate else { return ("undefined".into(), String::new()) };
+    let interval = match (estimate.low, estimate.high) {
+        (Some(low), Some(high)) => format!("{low:.4} … {high:.4}"),
+        _ => String::new(),
+    };
+    (format!("{:.4}", estimate.value), interval)
+}
+
+fn error(error: Option<f64>) -> String {
+    error.map(|error| format!("{error:.4}")).unwrap_or_default()
+}

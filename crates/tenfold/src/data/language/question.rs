@@ -1,0 +1,348 @@
+//! What a language model is asked about a row, and what would be right: lm-evaluation-harness's `doc_to_text`,
+//! `doc_to_choice` and `doc_to_target` over a row's columns.
+
+use super::Template;
+use crate::data::records::{Record, Records, kind};
+use crate::data::{put_count, put_text};
+use serde_json::{Map, Value};
+use sha2::Sha256;
+
+/// One row, asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Which of some texts goes on best.
+    Choice {
+        /// What stands before each choice: one for each, or the same for all.
+        contexts: Vec<String>,
+        /// The choices, without the delimiter before them; the same for all where contexts differ.
+        choices: Vec<String>,
+        /// Which are right.
+        golds: Vec<usize>,
+        /// What each choice stands for as an answer, where answers are scored; else none.
+        answers: Vec<String>,
+        /// Answers that are right, where answers are scored; else none.
+        references: Vec<String>,
+    },
+    /// What the model goes on with by itself.
+    Answer {
+        /// What it is given.
+        context: String,
+        /// What is right.
+        references: Vec<String>,
+    },
+    /// How likely a text is.
+    Text {
+        /// The text.
+        text: String,
+        /// The text whose words and bytes count.
+        counted: String,
+    },
+}
+
+/// How rows become questions.
+#[derive(Debug, Clone)]
+pub(crate) struct Form {
+    /// Further columns, each out of those before: (name, template). One that writes JSON makes a list or an object.
+    pub derive: Vec<(String, Template)>,
+    /// `doc_to_text`: one, or one for each choice.
+    pub texts: Vec<Template>,
+    /// What is asked.
+    pub asked: Asked,
+    /// `target_delimiter`.
+    pub delimiter: String,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    Choice { choices: Choices, target: Template, answers: Option<Template>, references: Option<Template> },
+    Answer { target: Template },
+    Text { target: Template, counted: Option<Template> },
+}
+
+/// `doc_to_choice`: a template for each choice, or one that writes a JSON list.
+#[derive(Debug, Clone)]
+pub(crate) enum Choices {
+    Each(Vec<Template>),
+    List(Template),
+}
+
+/// The key that a fault is about, what was expected, what came.
+pub(crate) type Fault = (&'static str, String, String);
+
+impl Question {
+    /// What is given, and the right thing to say: what is trained on, and what an example of a prompt shows.
+    pub fn worked(&self, delimiter: &str) -> (String, String) {
+        match self {
+            Question::Choice { contexts, choices, golds, .. } => {
+                let gold = golds.first().copied().unwrap_or(0);
+                let pick = |texts: &[String]| texts.get(gold).or(texts.first()).cloned().unwrap_or_default();
+                (pick(contexts), format!("{delimiter}{}", pick(choices)))
+            }
+            Question::Answer { context, references } => {
+                (context.clone(), format!("{delimiter}{}", references.first().map_or("", String::as_str)))
+            }
+            Question::Text { text, .. } => (String::new(), text.clone()),
+        }
+    }
+
+    /// Every field goes in with its length before it.
+    pub(crate) fn put(&self, hash: &mut Sha256) {
+        let mut list = |name: &str, texts: &[&String]| {
+            put_text(hash, name);
+            put_count(hash, texts.len());
+            texts.iter().for_each(|text| put_text(hash, text));
+        };
+        match self {
+            Question::Choice { contexts, choices, golds, answers, references } => {
+                for (name, texts) in [
+                    ("contexts", contexts),
+                    ("choices", choices),
+                    ("answers", answers),
+                    ("references", references),
+                ] {
+                    list(name, &texts.iter().collect::<Vec<_>>());
+                }
+                put_count(hash, golds.len());
+                golds.iter().for_each(|gold| put_count(hash, *gold));
+            }
+            Question::Answer { context, references } => {
+                list("answer", &std::iter::once(context).chain(references).collect::<Vec<_>>());
+            }
+            Question::Text { text, counted } => list("text", &[text, counted]),
+        }
+    }
+}
+
+impl Form {
+    /// The question about a row with these columns.
+    pub(crate) fn question(&self, mut columns: Map<String, Value>) -> Result<Question, Fault> {
+        for (name, template) in &self.derive {
+            let text = render("derive", template, &columns)?;
+            let value = match serde_json::from_str(&text) {
+                Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
+                _ => Value::String(text),
+            };
+            columns.insert(name.clone(), value);
+        }
+        let columns = &columns;
+        let texts = |templates: &[Template], key| -> Result<Vec<String>, Fault> {
+            templates.iter().map(|template| render(key, template, columns)).collect()
+        };
+        match &self.asked {
+            Asked::Text { target, counted } => {
+                let text = some(render("doc_to_target", target, columns)?, "doc_to_target")?;
+                let counted = counted.as_ref().map(|counted| render("doc_to_words", counted, columns));
+                let counted = counted.transpose()?.unwrap_or_else(|| text.clone());
+                Ok(Question::Text { text, counted })
+            }
+            Asked::Answer { target } => {
+                let context = some(texts(&self.texts, "doc_to_text")?.concat(), "doc_to_text")?;
+                let target = render("doc_to_target", target, columns)?;
+                let references = match serde_json::from_str(&target) {
+                    Ok(Value::Array(list)) => strings("doc_to_target", &list)?,
+                    _ => vec![some(target, "doc_to_target")?],
+                };
+                Ok(Question::Answer { context, references })
+            }
+            Asked::Choice { choices, target, answers, references } => {
+                let contexts = texts(&self.texts, "doc_to_text")?;
+                let choices = match choices {
+                    Choices::Each(templates) => texts(templates, "doc_to_choice")?,
+                    Choices::List(template) => list("doc_to_choice", template, columns)?,
+                };
+                if let Some(empty) = choices.iter().position(String::is_empty) {
+                    return Err(("doc_to_choice", format!("some text for choice {empty}"), "nothing".into()));
+                }
+                let count = contexts.len().max(choices.len());
+                if contexts.is_empty()
+                    || ![1, count].contains(&contexts.len())
+                    || ![1, count].contains(&choices.len())
+                {
+                    let found = format!("{} choices and {} contexts", choices.len(), contexts.len());
+                    return Err((
+                        "doc_to_choice",
+                        "as many choices as contexts, or one of either".into(),
+                        found,
+                    ));
+                }
+                let golds = golds(&render("doc_to_target", target, columns)?, &choices, count)?;
+                let more = |key, template: &Option<Template>| match template {
+                    Some(template) => list(key, template, columns),
+                    None => Ok(Vec::new()),
+                };
+                let (answers, references) =
+                    (more("doc_to_answer", answers)?, more("doc_to_reference", references)?);
+                if !answers.is_empty() && answers.len() != count {
+                    let found = answers.len().to_string();
+                    return Err(("doc_to_answer", format!("{count} answers, one for each choice"), found));
+                }
+                Ok(Question::Choice { contexts, choices, golds, answers, references })
+            }
+        }
+    }
+}
+
+/// The right choices: by number, by text, or by a JSON list of one truth value for each.
+fn golds(target: &str, choices: &[String], count: usize) -> Result<Vec<usize>, Fault> {
+    let named = target.trim();
+    if let Ok(number) = named.parse::<usize>()
+        && number < count
+    {
+        return Ok(vec![number]);
+    }
+    if let Some(place) = choices.iter().position(|choice| choice == target || choice.trim() == named)
+        && count == choices.len()
+    {
+        return Ok(vec![place]);
+    }
+    if let Ok(Value::Array(truths)) = serde_json::from_str(named) {
+        let is_true = |value: &Value| *value == Value::Bool(true) || value.as_f64() == Some(1.0);
+        let golds: Vec<usize> = (0..truths.len()).filter(|place| is_true(&truths[*place])).collect();
+        if truths.len() == count && !golds.is_empty() {
+            return Ok(golds);
+        }
+    }
+    let expected = format!(
+        "the number of one of {count} choices from 0, the choice itself, or a list of {count} truth values"
+    );
+    Err(("doc_to_target", expected, format!("\"{}\"", named.chars().take(60).collect::<String>())))
+}
+
+fn render(key: &'static str, template: &Template, columns: &Map<String, Value>) -> Result<String, Fault> {
+    template.render(columns).map_err(|error| {
+        let names: Vec<&str> = columns.keys().map(String::as_str).collect();
+        (key, format!("a template over the columns {}", names.join(", ")), error)
+    })
+}
+
+/// The texts that a template writes as a JSON list.
+fn list(key: &'static str, template: &Template, columns: &Map<String, Value>) -> Result<Vec<String>, Fault> {
+    let text = render(key, template, columns)?;
+    match serde_json::from_str(&text) {
+        Ok(Value::Array(list)) => strings(key, &list),
+        _ => {
+            let found = format!("\"{}\"", text.chars().take(60).collect::<String>());
+            Err((key, "a template that writes a JSON list, as {{ choices | tojson }}".into(), found))
+        }
+    }
+}
+
+fn strings(key: &'static str, list: &[Value]) -> Result<Vec<String>, Fault> {
+    let text = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        other => Err((key, "a list of texts".into(), format!("{} in it", kind(other)))),
+    };
+    list.iter().map(text).collect()
+}
+
+fn some(text: String, key: &'static str) -> Result<String, Fault> {
+    if text.trim().is_empty() { Err((key, "some text".into(), "nothing".into())) } else { Ok(text) }
+}
+
+/// A record's rows: itself, or one for each element of the lists within it.
+pub(crate) fn unnested(
+    records: &Records,
+    record: &Record,
+    steps: &[(String, String)],
+) -> Vec<(String, Result<Map<String, Value>, Fault>)> {
+    let mut rows = vec![(record.place.to_string(), Ok(records.named(record)))];
+    for (name, path) in steps {
+        let mut next = Vec::new();
+        for (place, columns) in rows {
+            let Ok(columns) = columns else {
+                next.push((place, columns));
+                continue;
+            };
+            let found = path.split('.').try_fold(None::<&Value>, |value, key| match value {
+                None => columns.get(key).map(Some),
+                Some(value) => value.get(key).map(Some),
+            });
+            match found.flatten() {
+                Some(Value::Array(elements)) => {
+                    next.extend(elements.iter().enumerate().map(|(i, element)| {
+                        let mut columns = columns.clone();
+                        columns.insert(name.clone(), element.clone());
+                        (format!("{place}, {name} {}", i + 1), Ok(columns))
+                    }))
+                }
+                other => {
+                    let came = other.map_or("nothing", kind).to_owned();
+                    next.push((place, Err(("unnest", format!("a list at {path}"), came))));
+                }
+            }
+        }
+        rows = next;
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn template(source: &str) -> Template {
+        Template::parse(source).unwrap()
+    }
+
+    fn choice(texts: &[&str], choices: Choices, target: &str) -> Form {
+        Form {
+            derive: Vec::new(),
+            texts: texts.iter().map(|text| template(text)).collect(),
+            asked: Asked::Choice { choices, target: template(target), answers: None, references: None },
+            delimiter: " ".into(),
+        }
+    }
+
+    fn ask(form: &Form, row: Value) -> Result<Question, Fault> {
+        form.question(row.as_object().unwrap().clone())
+    }
+
+    fn golds_of(question: Question) -> Vec<usize> {
+        match question {
+            Question::Choice { golds, .. } => golds,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_number_a_choice_or_truth_values() {
+        let each = || Choices::Each(vec![template("no"), template("yes")]);
+        let form = |target| choice(&["{{q}}?"], each(), target);
+        let row = json!({"q": "Is it", "label": 1, "word": "yes", "truth": [0, 1]});
+        for target in ["{{label}}", "{{word}}", "{{truth|tojson}}", "{{ 1 if label else 0 }}"] {
+            assert_eq!(golds_of(ask(&form(target), row.clone()).unwrap()), [1], "{target}");
+        }
+        for target in ["2", "maybe", "[true]", "[0, 0]", ""] {
+            let (key, expected, _) = ask(&form(target), row.clone()).unwrap_err();
+            assert_eq!(key, "doc_to_target", "{target}");
+            assert!(expected.contains("one of 2 choices"), "{expected}");
+        }
+    }
+
+    #[test]
+    fn choices_come_from_a_list_and_contexts_may_differ_instead() {
+        let form = choice(&["{{q}}"], Choices::List(template("{{ c.text | tojson }}")), "{{ gold }}");
+        let row = json!({"q": "Which?", "c": {"text": ["<a> & 'b'", "c"]}, "gold": "c"});
+        let question = ask(&form, row).unwrap();
+        assert_eq!(question.worked(" "), ("Which?".into(), " c".into()));
+        assert!(format!("{question:?}").contains("<a> & 'b'"), "{question:?}");
+
+        let form = choice(&["The {{a}}", "The {{b}}"], Choices::Each(vec![template("ran.")]), "{{ answer }}");
+        let question = ask(&form, json!({"a": "cat", "b": "dog", "answer": 1})).unwrap();
+        assert_eq!(question.worked(" "), ("The dog".into(), " ran.".into()));
+        assert!(ask(&choice(&["x"], Choices::List(template("none")), "0"), json!({})).is_err());
+    }
+
+    #[test]
+    fn derived_columns_may_be_lists() {
+        let mut form = choice(&["{{n}}"], Choices::List(template("{{ all | tojson }}")), "0");
+        form.derive = vec![
+            ("all".into(), template("{% set l = ['b', 'a', 'b'] %}{{ l | unique | sort | tojson }}")),
+            ("n".into(), template("{{ all | length }} of them")),
+        ];
+        let question = ask(&form, json!({})).unwrap();
+        assert_eq!(question.worked(""), ("2 of them".into(), "a".into()));
+    }
+}

@@ -1,0 +1,181 @@
+//! How a language model is asked about a task's rows and how its answers are scored, in lm-evaluation-harness's terms.
+
+use crate::data::language::question::Form;
+use crate::data::language::{Sampler, Template};
+use crate::score::{ExactMatch, Filter};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What is asked of the model, as lm-evaluation-harness has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputType {
+    /// The log-likelihood of every choice.
+    MultipleChoice,
+    /// The log-likelihood of one text behind another.
+    Loglikelihood,
+    /// The log-likelihood of a whole text, however long.
+    LoglikelihoodRolling,
+    /// A text of the model's own.
+    GenerateUntil,
+}
+
+/// What is made of the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionMetric {
+    /// Share of rows whose likeliest choice is right; of `loglikelihood`, whose text is what the model would say.
+    Acc,
+    /// The same by the log-likelihood for each character.
+    AccNorm,
+    /// The same for each byte.
+    AccBytes,
+    /// The same less the log-likelihood of the choice alone.
+    AccMutualInfo,
+    /// F1 of each choice, their mean.
+    F1Macro,
+    /// Probability of all right choices together, as TruthfulQA's MC2.
+    Mc2,
+    /// SQuAD's exact match.
+    Em,
+    /// SQuAD's F1 of words.
+    F1,
+    /// Share of rows whose text is one of the references.
+    ExactMatch,
+    /// BLEU of all rows, as sacreBLEU has it.
+    Bleu,
+    /// F-measure of the longest common subsequence.
+    RougeL,
+    /// exp of the nats a text of `loglikelihood` costs.
+    Perplexity,
+    /// exp of the nats a word costs.
+    WordPerplexity,
+    /// exp of the nats a byte costs.
+    BytePerplexity,
+    /// Bits that a byte costs.
+    BitsPerByte,
+}
+
+/// All that turns rows into questions and answers into scores.
+#[derive(Debug, Clone)]
+pub struct Questions {
+    /// What is asked.
+    pub output_type: OutputType,
+    /// What is reported, the task's own metric first.
+    pub metrics: Vec<QuestionMetric>,
+    /// Worked examples before each question, unless the user says otherwise.
+    pub num_fewshot: usize,
+    /// How they are drawn.
+    pub sampler: Sampler,
+    /// What stands between them.
+    pub fewshot_delimiter: String,
+    /// Generated texts end before these.
+    pub until: Vec<String>,
+    /// Tokens of a generated text at the most.
+    pub max_gen_toks: usize,
+    /// By name, what is taken of a generated text; none: all of it.
+    pub filters: Vec<(String, Vec<Filter>)>,
+    /// What texts may differ in and still match.
+    pub exact_match: ExactMatch,
+    /// Lists within a record that each element of makes a row: (its name in the row, the list's path).
+    pub(crate) unnest: Vec<(String, String)>,
+    pub(crate) description: Option<Template>,
+    pub(crate) form: Arc<Form>,
+}
+
+impl QuestionMetric {
+    /// All of them.
+    pub const ALL: [QuestionMetric; 15] = {
+        use QuestionMetric::*;
+        [
+            Acc,
+            AccNorm,
+            AccBytes,
+            AccMutualInfo,
+            F1Macro,
+            Mc2,
+            Em,
+            F1,
+            ExactMatch,
+            Bleu,
+            RougeL,
+            Perplexity,
+            WordPerplexity,
+            BytePerplexity,
+            BitsPerByte,
+        ]
+    };
+
+    /// Its name in task files and results.
+    pub fn name(self) -> &'static str {
+        use QuestionMetric::*;
+        match self {
+            Acc => "acc",
+            AccNorm => "acc_norm",
+            AccBytes => "acc_bytes",
+            AccMutualInfo => "acc_mutual_info",
+            F1Macro => "f1_macro",
+            Mc2 => "mc2",
+            Em => "em",
+            F1 => "f1",
+            ExactMatch => "exact_match",
+            Bleu => "bleu",
+            RougeL => "rouge_l",
+            Perplexity => "perplexity",
+            WordPerplexity => "word_perplexity",
+            BytePerplexity => "byte_perplexity",
+            BitsPerByte => "bits_per_byte",
+        }
+    }
+
+    /// The name of what a study compares by it, in [`crate::score::SCORINGS`]; none where it is no score of rows.
+    pub fn scoring(self) -> Option<&'static str> {
+        use QuestionMetric::*;
+        match self {
+            Acc => Some("accuracy"),
+            Em => Some("exact_match"),
+            F1 => Some("f1_words"),
+            Bleu => None,
+            WordPerplexity | BytePerplexity | BitsPerByte => Some("perplexity"),
+            other => Some(other.name()),
+        }
+    }
+
+    /// Whether more is better.
+    pub fn higher_is_better(self) -> bool {
+        use QuestionMetric::*;
+        !matches!(self, Perplexity | WordPerplexity | BytePerplexity | BitsPerByte)
+    }
+
+    /// Whether it is made of answers of this type.
+    pub fn suits(self, output_type: OutputType) -> bool {
+        use QuestionMetric::*;
+        match output_type {
+            OutputType::MultipleChoice => {
+                matches!(self, Acc | AccNorm | AccBytes | AccMutualInfo | F1Macro | Mc2 | Em | F1)
+            }
+            OutputType::Loglikelihood => matches!(self, Acc | Perplexity),
+            OutputType::LoglikelihoodRolling => matches!(self, WordPerplexity | BytePerplexity | BitsPerByte),
+            OutputType::GenerateUntil => matches!(self, ExactMatch | Em | F1 | Bleu | RougeL),
+        }
+    }
+}
+
+impl OutputType {
+    /// The output type of that name.
+    pub fn named(name: &str) -> Option<OutputType> {
+        use OutputType::*;
+        let all = [MultipleChoice, Loglikelihood, LoglikelihoodRolling, GenerateUntil];
+        all.into_iter().find(|known| known.name() == name)
+    }
+
+    /// Its name in task files.
+    pub fn name(self) -> &'static str {
+        match self {
+            OutputType::MultipleChoice => "multiple_choice",
+            OutputType::Loglikelihood => "loglikelihood",
+            OutputType::LoglikelihoodRolling => "loglikelihood_rolling",
+            OutputType::GenerateUntil => "generate_until",
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! From a task's test rows to questions, with the examples that may stand before them.
+
+use super::Reader;
+use crate::data::language::question::unnested;
+use crate::data::language::{Question, Sampler, Shots};
+use crate::data::records;
+use crate::data::{hexadecimal, put_count, put_text};
+use crate::task::{Files, Questions, Rows, Source, Task};
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+
+/// Faults of a file that are shown; the others are counted.
+const SHOWN: usize = 20;
+
+/// The questions of one domain.
+#[derive(Debug, Clone)]
+pub struct QuestionSet {
+    /// The domain's name.
+    pub domain: String,
+    /// Questions in the order of the file.
+    pub questions: Vec<Question>,
+    /// Where the row of each stands: "line 7".
+    pub places: Vec<String>,
+    /// What stands before everything else.
+    pub description: String,
+    /// The examples that stand before each question, in their order.
+    pub shots: Vec<Vec<Question>>,
+    /// Rows that could not be read, each with its file and place; they are not among the questions.
+    pub malformed: Vec<String>,
+}
+
+impl Task {
+    /// Reads the test rows of all domains: at most `limit` of each, each with `num_fewshot` examples before it (the task's
+    /// own number if none). A row that makes no question is an error that lists all of them, or is left out and told
+    /// of if `skip_malformed`.
+    pub fn read_questions(
+        &self,
+        num_fewshot: Option<usize>,
+        limit: Option<usize>,
+        skip_malformed: bool,
+    ) -> Result<Vec<QuestionSet>> {
+        let data = std::env::var_os("TENFOLD_DATA").map(PathBuf::from);
+        self.read_questions_from(data.as_deref(), num_fewshot, limit, skip_malformed)
+    }
+
+    fn read_questions_from(
+        &self,
+        data: Option<&Path>,
+        num_fewshot: Option<usize>,
+        limit: Option<usize>,
+        skip_malformed: bool,
+    ) -> Result<Vec<QuestionSet>> {
+        let Some(questions) = self.questions() else {
+            let what = format!("asking a language model for task \"{}\"", self.name);
+            let why = "it states no doc_to_text and doc_to_target with a metric of answers".into();
+            return Err(Error::Unsupported { what, why });
+        };
+        let reader = Reader { task: self, data };
+        let wanted = Wanted {
+            reader: &reader,
+            questions,
+            num_fewshot: num_fewshot.unwrap_or(questions.num_fewshot),
+            limit,
+            skip_malformed,
+        };
+        self.domains.iter().map(|domain| wanted.set(domain)).collect()
+    }
+}
+
+impl QuestionSet {
+    /// Questions with nothing before them.
+    pub fn bare(domain: &str, questions: Vec<Question>) -> QuestionSet {
+        QuestionSet {
+            domain: domain.to_owned(),
+            places: (1..=questions.len()).map(|row| format!("row {row}")).collect(),
+            questions,
+            description: String::new(),
+            shots: Vec::new(),
+            malformed: Vec::new(),
+        }
+    }
+
+    /// SHA-256 over all that is asked, hexadecimal.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        put_text(&mut hash, &self.description);
+        for questions in std::iter::once(&self.questions).chain(&self.shots) {
+            put_count(&mut hash, questions.len());
+            questions.iter().for_each(|question| question.put(&mut hash));
+        }
+        hexadecimal(&hash.finalize())
+    }
+}
+
+struct Wanted<'a> {
+    reader: &'a Reader<'a>,
+    questions: &'a Questions,
+    num_fewshot: usize,
+    limit: Option<usize>,
+    skip_malformed: bool,
+}
+
+/// Questions, their places, and what could not be read.
+#[derive(Default)]
+struct Found {
+    questions: Vec<Question>,
+    places: Vec<String>,
+    malformed: Vec<String>,
+}
+
+impl Wanted<'_> {
+    fn set(&self, domain: &Source) -> Result<QuestionSet> {
+        let Rows::Files(files) = &domain.rows else {
+            return Err(self.reader.task.fault("domains", "files, for a language model", "built-in rows"));
+        };
+        let mut found = self.read(files, &files.test)?;
+        let (pool, among) = match self.num_fewshot {
+            0 => (Vec::new(), false),
+            _ => self.pool(files, &found)?,
+        };
+        if let Some(limit) = self.limit {
+            found.questions.truncate(limit);
+            found.places.truncate(limit);
+        }
+        let needed = self.num_fewshot + usize::from(among);
+        if pool.len() < needed {
+            let expected = format!("{needed} rows to draw {} examples from", self.num_fewshot);
+            let place = format!("domain \"{}\"", domain.name);
+            return Err(self.reader.task.fault(&place, &expected, &pool.len().to_string()));
+        }
+        let mut shots = Shots::new(&pool, self.num_fewshot, self.questions.sampler, among);
+        let first = self.questions.sampler == Sampler::FirstN && !among;
+        let sets = if first { found.questions.len().min(1) } else { found.questions.len() };
+        let shots = (found.questions.iter().take(sets))
+            .map(|question| shots.next(question).into_iter().cloned().collect())
+            .collect();
+        let description = match &self.questions.description {
+            Some(template) => {
+                let name = Map::from_iter([("domain".to_owned(), Value::String(domain.name.clone()))]);
+                template.render(&name).map_err(|error| {
+                    self.reader.task.fault("description", "a template over domain, its name", &error)
+                })?
+            }
+            None => String::new(),
+        };
+        Ok(QuestionSet {
+            domain: domain.name.clone(),
+            questions: found.questions,
+            places: found.places,
+            description,
+            shots,
+            malformed: found.malformed,
+        })
+    }
+
+    /// The rows that examples come from, as the harness chooses them: those stated, of training, of validation, or else the
+    /// test's own.
+    fn pool(&self, files: &Files, tests: &Found) -> Result<(Vec<Question>, bool)> {
+        for paths in [&files.fewshot, &files.train, &files.validation] {
+            if !paths.is_empty() {
+                return Ok((self.read(files, paths)?.questions, false));
+            }
+        }
+        Ok((tests.questions.clone(), true))
+    }
+
+    fn read(&self, files: &Files, paths: &[PathBuf]) -> Result<Found> {
+        let path = self.reader.find(paths)?;
+        let header = self.reader.task.language.as_ref().is_none_or(|language| language.header);
+        let records = records::read(&path, files.format, files.encoding, header)?;
+        let mut found = Found::default();
+        for record in &records.records {
+            for (place, columns) in unnested(&records, record, &self.questions.unnest) {
+                let asked = columns.and_then(|columns| self.questions.form.question(columns));
+                match asked {
+                    Ok(question) => {
+                        found.questions.push(question);
+                        found.places.push(place);
+                    }
+                    Err((key, expected, came)) => found.malformed.push(format!(
+                        "{}: {place}, {key}: expected {expected}, found {came}",
+                        path.display()
+                    )),
+                }
+            }
+        }
+        if !(found.malformed.is_empty() || self.skip_malformed) {
+            let count = found.malformed.len();
+            let mut faults: Vec<String> = found.malformed.iter().take(SHOWN).cloned().collect();
+            if count > SHOWN {
+                faults.push(format!("and {} more", count - SHOWN));
+            }
+            let of = found.questions.len() + count;
+            faults.push(format!("{count} of {of} rows are malformed; --skip-malformed goes on without them"));
+            return Err(Error::Faults { file: path, faults });
+        }
+        if found.questions.is_empty() {
+            return Err(Error::malformed(&path, "whole file", "a row or more", "none that makes a question"));
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    const HEAD: &str = "name = \"t\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\noutput_type = \"multiple_choice\"\n\
+        metric = \"acc\"\ndoc_to_choice = [\"no\", \"yes\"]\n";
+
+    fn read(
+        keys: &str,
+        files: &[(&str, &str)],
+        shots: usize,
+        limit: Option<usize>,
+        skip: bool,
+    ) -> Result<Vec<QuestionSet>> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        let path = folder.path().join("task.toml");
+        fs::write(&path, format!("{HEAD}{keys}")).unwrap();
+        let task = Task::load(path.to_str().unwrap()).unwrap();
+        task.read_questions_from(None, Some(shots), limit, skip)
+    }
+
+    #[test]
+    fn malformed_rows_are_listed_with_their_lines_and_counted() {
+        let keys = "doc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n[[domains]]\nname = \"d\"\ntest = \"t.jsonl\"\n";
+        let rows = "{\"q\": \"one\", \"a\": 1}\n{\"q\": \"two\", \"a\": 7}\n{\"a\": 0}\n{\"q\": \"four\", \"a\": \"no\"}\n";
+        let error = read(keys, &[("t.jsonl", rows)], 0, None, false).unwrap_err().to_string();
+        for expected in ["line 2, doc_to_target", "found \"7\"", "line 3, doc_to_text", "2 of 4 rows"] {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let sets = read(keys, &[("t.jsonl", rows)], 0, None, true).unwrap();
+        assert_eq!((sets[0].questions.len(), sets[0].malformed.len()), (2, 2));
+        assert_eq!(sets[0].places, ["line 1", "line 4"]);
+        assert!(read(keys, &[("t.jsonl", "{\"a\": 0}\n")], 0, None, true).is_err());
+    }
+
+    #[test]
+    fn lists_within_records_make_rows_and_domains_may_share_a_pattern() {
+        let keys = "doc_to_text = \"{{p.text}} {{question.q}} {{answer.text}}\"\ndoc_to_target = \"{{answer.label}}\"\n\
+            unnest = [[\"question\", \"p.questions\"], [\"answer\", \"question.answers\"]]\n\
+            description = \"About {{domain}}.\"\n\
+            [[domains]]\nnames = [\"x\", \"y\"]\ntest = \"{name}_test.jsonl\"\nfewshot = \"{name}_dev.jsonl\"\n";
+        let row = "{\"p\": {\"text\": \"T\", \"questions\": [{\"q\": \"Q\", \"answers\": [{\"text\": \"A\", \"label\": 0}, \
+            {\"text\": \"B\", \"label\": 1}]}]}}\n";
+        let files =
+            [("x_test.jsonl", row), ("y_test.jsonl", row), ("x_dev.jsonl", row), ("y_dev.jsonl", row)];
+        let sets = read(keys, &files, 2, Some(1), false).unwrap();
+        assert_eq!((sets.len(), sets[1].description.as_str()), (2, "About y."));
+        assert_eq!(sets[0].questions[0].worked(" "), ("T Q A".into(), " no".into()));
+        assert_eq!(sets[0].places, ["line 1, question 1, answer 1"]);
+        assert_eq!((sets[0].shots.len(), sets[0].shots[0].len()), (1, 2));
+        assert_ne!(sets[0].sha256(), sets[1].sha256());
+        let error = read(keys, &files, 3, None, false).unwrap_err().to_string();
+        assert!(error.contains("expected 3 rows to draw 3 examples from, found 2"), "{error}");
+        let broken = [("x_test.jsonl", "{\"p\": 1}\n"), files[1], files[2], files[3]];
+        let error = read(keys, &broken, 0, None, false).unwrap_err().to_string();
+        assert!(error.contains("line 1, unnest: expected a list at p.questions, found nothing"), "{error}");
+    }
+}
