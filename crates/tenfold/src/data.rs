@@ -60,20 +60,22 @@ impl Dataset {
         tests: Vec<Domain>,
         mut notes: Vec<String>,
     ) -> Dataset {
-        let seen: HashSet<(&str, Option<&str>)> = train.iter().map(texts).collect();
-        for domain in &tests {
-            let shared = domain.examples.iter().filter(|example| seen.contains(&texts(example))).count();
-            if shared > 0 {
-                let rows = domain.examples.len();
-                notes.push(format!(
-                    "{}: {shared} of {rows} test rows have a text that is also trained on",
-                    domain.name
-                ));
-            }
-        }
+        notes.extend(shared(&train, &tests));
         let sha256 = fingerprint(&labels, &train, &validation, &tests);
         Dataset { labels, train, validation, tests, sha256, notes }
     }
+}
+
+/// A note for each domain some of whose test rows have a text that is also trained on.
+pub(crate) fn shared(train: &[Example], tests: &[Domain]) -> Vec<String> {
+    let seen: HashSet<(&str, Option<&str>)> = train.iter().map(texts).collect();
+    let note = |domain: &Domain| {
+        let shared = domain.examples.iter().filter(|example| seen.contains(&texts(example))).count();
+        let (name, rows) = (&domain.name, domain.examples.len());
+        (shared > 0)
+            .then(|| format!("{name}: {shared} of {rows} test rows have a text that is also trained on"))
+    };
+    tests.iter().filter_map(note).collect()
 }
 
 /// The labels that occur in `examples`.
@@ -97,6 +99,13 @@ fn fingerprint(labels: &[String], train: &[Example], validation: &[Example], tes
     for domain in tests {
         put_rows(&mut hash, &domain.name, &domain.examples);
     }
+    hexadecimal(&hash.finalize())
+}
+
+/// SHA-256 over named sets of rows, hexadecimal.
+pub(crate) fn fingerprint_of(parts: &[(&str, &[Example])]) -> String {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|(name, examples)| put_rows(&mut hash, name, examples));
     hexadecimal(&hash.finalize())
 }
 

@@ -3,6 +3,7 @@
 //! A record holds evidence, not conclusions: every metric is a pure function of records.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Version of this schema; a record of another version is not read but trained anew.
@@ -33,9 +34,9 @@ pub struct Trial {
     /// The method's name in the study: "lora", "lora-r32".
     pub method: String,
     /// The method's resolved settings, `type` among them: "lora", "full" …
-    pub adapter: serde_json::Value,
+    pub adapter: Value,
     /// The resolved training settings.
-    pub train: serde_json::Value,
+    pub train: Value,
     /// What the trial is for.
     pub role: Role,
     /// Seed of everything random in it.
@@ -70,10 +71,16 @@ pub struct DataIdentity {
 pub enum Role {
     /// One seed of the comparison, on all training rows.
     Main,
-    /// One candidate of the learning-rate search; judged on the validation split alone.
+    /// One seed of the comparison trained on a mixture of domains, with as many rows.
+    Mixture,
+    /// One candidate of the search; judged on the validation split alone.
     Search {
         /// The candidate.
-        learning_rate: f64,
+        #[serde(flatten)]
+        candidate: Candidate,
+        /// The rung of successive halving that it was trained to, from 0.
+        #[serde(default)]
+        rung: usize,
     },
     /// One point of the small-data curve.
     SmallData {
@@ -89,6 +96,28 @@ pub enum Role {
         /// The benchmark's name: "sst2".
         name: String,
     },
+}
+
+/// What a search tries of a method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The learning rate.
+    pub learning_rate: f64,
+    /// Settings in which it differs from what the study states: the method's own, and those of training with "train."
+    /// before their names.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub settings: Map<String, Value>,
+}
+
+impl std::fmt::Display for Candidate {
+    /// "3e-3, r = 8".
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{:e}", self.learning_rate)?;
+        self.settings.iter().try_for_each(|(name, value)| match value {
+            Value::String(word) => write!(f, ", {name} = {word}"),
+            other => write!(f, ", {name} = {other}"),
+        })
+    }
 }
 
 /// The machine, as far as a reader of figures needs it.
@@ -149,6 +178,18 @@ pub struct Trained {
     pub train_score: Score,
     /// Results on the test splits: first the domain that was trained on.
     pub tests: Vec<Test>,
+    /// A language model's loss on general text before and after, where the study names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgetting: Option<Forgetting>,
+}
+
+/// What training did to a language model's loss on a text that is not of the task.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Forgetting {
+    /// Nats per token of the base model.
+    pub before: f64,
+    /// Nats per token of the tuned one.
+    pub after: f64,
 }
 
 /// Size of what a method trains.
@@ -277,8 +318,8 @@ pub struct Probed {
     pub training_memory: Memory,
     /// Peak memory of inference.
     pub inference_memory: Memory,
-    /// Peak bytes of training (engine's own account) by batch size.
-    pub memory_by_batch: BTreeMap<usize, u64>,
+    /// Training at several sizes of the batch.
+    pub points: Vec<Point>,
     /// Seconds of each whole request (text in, label out, one at a time), adapter not merged.
     pub latency_seconds: Vec<f64>,
     /// The same with the adapter merged into the base, where the method can.
@@ -289,6 +330,26 @@ pub struct Probed {
     pub inference_energy: Energy,
     /// Outcome of repeating the first steps of the trial with the same seed.
     pub repeat: Repeat,
+}
+
+/// Training steps on a batch of rows of one length.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Rows in the batch.
+    pub batch_size: usize,
+    /// Tokens of each.
+    pub length: usize,
+    /// The engine's own account of the peak, in bytes.
+    pub peak_bytes: u64,
+    /// Seconds of each step, warm-up left out.
+    pub seconds: Vec<f64>,
+}
+
+impl Point {
+    /// Real tokens of the batch.
+    pub fn tokens(&self) -> usize {
+        self.batch_size * self.length
+    }
 }
 
 /// A stretch of work and how long it took.
@@ -369,13 +430,18 @@ mod tests {
             inference: speed,
             training_memory: memory.clone(),
             inference_memory: memory,
-            memory_by_batch: BTreeMap::from([(8, 100), (16, 200)]),
+            points: vec![Point { batch_size: 8, length: 32, peak_bytes: 100, seconds: vec![0.1] }],
             latency_seconds: vec![0.1],
             merged_latency_seconds: None,
             training_energy: energy.clone(),
             inference_energy: energy,
             repeat: Repeat { steps: 2, first_difference: None },
         };
+        let settings = Map::from_iter([("r".to_owned(), Value::from(8))]);
+        let candidate = Candidate { learning_rate: 3e-3, settings };
+        assert_eq!(candidate.to_string(), "3e-3, r = 8");
+        let role = Role::Search { candidate, rung: 1 };
+        assert_eq!(serde_json::from_str::<Role>(&serde_json::to_string(&role).unwrap()).unwrap(), role);
         for outcome in [Outcome::Probed(Box::new(probed)), Outcome::Failed { reason: "why".into() }] {
             let text = serde_json::to_string(&outcome).unwrap();
             assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);

@@ -10,7 +10,8 @@
 //! text = "message"                       # and text_pair for tasks on pairs
 //! label = "kind"                         # a label's name or number
 //!
-//! [[domains]]                            # the first one is trained on, the others are tests alone
+//! [[domains]]                            # the first one is trained on, the others are tests, and may have a train file
+//!                                        # for a study's [mixture]
 //! name = "mail"
 //! train = "mail/train.csv"               # .tsv, .csv, .jsonl, .json, .parquet, .txt; or say format = "tsv"
 //! test = "mail/test.csv"                 # without validation = "…" a share of train is held out

@@ -74,6 +74,7 @@ impl Place {
             seed: 3,
             train: &source()?,
             validation: &source()?,
+            stops: &[],
             snapshot,
             snapshot_every: Duration::ZERO,
             go_on: &go_on,

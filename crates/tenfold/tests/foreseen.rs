@@ -93,6 +93,7 @@ fn taken(place: &Place, method: &'static Method, train: &TrainSettings, dtype: D
         seed: 0,
         train: &source,
         validation: &Source::new(&*model, &none),
+        stops: &[],
         snapshot: None,
         snapshot_every: std::time::Duration::MAX,
         go_on: &|| Ok(()),

@@ -96,6 +96,7 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
         seed: tuned.seed,
         train: &source,
         validation: &Source::new(&*model, &none),
+        stops: &[],
         snapshot: None,
         snapshot_every: Duration::MAX,
         go_on: &|| Ok(()),

@@ -85,6 +85,7 @@ fn text_hash(purpose: &str, example: &Example) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::statistics::SplitMix;
 
     fn rows(counts: &[usize]) -> Vec<Example> {
         let of_class = |(label, &count): (usize, &usize)| {
@@ -111,6 +112,32 @@ mod tests {
             assert_eq!([0, 1, 2].map(|label| taken(&examples, &whole[..100], label)), [70, 25, 5]);
         }
         assert_ne!(subset(&examples, 16, 0), subset(&examples, 16, 1));
+    }
+
+    #[test]
+    fn whatever_the_classes_every_draw_is_nested_and_as_near_to_their_shares_as_whole_rows_allow() {
+        for case in 0..60 {
+            let mut random = SplitMix::stream(11, case);
+            let counts: Vec<usize> = (0..2 + random.below(5)).map(|_| 1 + random.below(120)).collect();
+            let examples = rows(&counts);
+            let (all, draw) = (examples.len(), random.below(7) as u64);
+            let mut smaller: Vec<usize> = Vec::new();
+            for n in [1, 2, 4, 8, 16, 32, 64, 128, 256, 1024] {
+                let drawn = subset(&examples, n, draw);
+                assert_eq!(drawn.len(), n.min(all), "{counts:?}");
+                assert_eq!(drawn[..smaller.len()], smaller, "{counts:?}");
+                let distinct: std::collections::BTreeSet<_> = drawn.iter().collect();
+                assert_eq!(distinct.len(), drawn.len());
+                for (label, count) in counts.iter().enumerate() {
+                    let (had, due) = (taken(&examples, &drawn, label as u32), count * drawn.len());
+                    assert!(n < counts.len() || had > 0, "class {label} of {counts:?} has no row of {n}");
+                    // A row each comes first, which takes from the others at most one row for each class.
+                    let off = (had * all).abs_diff(due) as f64 / all as f64;
+                    assert!(off <= counts.len() as f64, "{had} of class {label} of {counts:?} at {n}");
+                }
+                smaller = drawn;
+            }
+        }
     }
 
     #[test]

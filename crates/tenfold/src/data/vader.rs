@@ -2,7 +2,8 @@
 //!
 //! A row counts if its mean rating is at least 1 away from neutral; its label is the rating's sign. Of equal texts in a
 //! domain the first stays. Rows stand in the order of the SHA-256 of `<domain>/<id>`; the first 1,000 are the test.
-//! Of the movie domain the next 500 are the validation split and the rest is trained on.
+//! Of the movie domain the next 500 are the validation split and the rest is trained on; of the others all the rest is
+//! there for mixtures of domains.
 
 use super::{Example, hexadecimal, records};
 use crate::{Error, Result};
@@ -20,7 +21,7 @@ const TEST_ROWS: usize = 1000;
 const VALIDATION_ROWS: usize = 500;
 const CLEAR_RATING: f64 = 1.0;
 
-/// The splits of one domain; of all but the movies only the test.
+/// The splits of one domain; of all but the movies without a validation split.
 pub(crate) struct Splits {
     pub(crate) train: Vec<Example>,
     pub(crate) validation: Vec<Example>,
@@ -41,7 +42,7 @@ pub(crate) fn read(name: &str) -> Result<Splits> {
     let (mut kept, note) = labelled(name, domain, &records::latin_1(bytes))?;
     let mut rest = kept.split_off(kept.len().min(TEST_ROWS));
     if !trained {
-        return Ok(Splits { train: Vec::new(), validation: Vec::new(), test: kept, note });
+        return Ok(Splits { train: rest, validation: Vec::new(), test: kept, note });
     }
     let train = rest.split_off(rest.len().min(VALIDATION_ROWS));
     Ok(Splits { train, validation: rest, test: kept, note })

@@ -1,7 +1,9 @@
 //! Metric 1: the task's own score in the domain that was trained on.
 
+use super::contrast::against_full;
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
 use crate::score::scoring;
+use crate::statistics::Verdict;
 
 pub(super) static METRIC: Metric = Metric {
     number: 1,
@@ -12,7 +14,8 @@ pub(super) static METRIC: Metric = Metric {
     source: "Mean over seeds on the test split of the trained domain. The interval (95 %) is a bootstrap over \
              seeds and test rows, with the score itself. Groups: methods that share a letter cannot be told apart (paired by test \
              row, scores that are no means by their jackknife; Holm's correction over all pairs, 5 %). Perplexity alone is better \
-             the lower it is.",
+             the lower it is. As good: the interval of the difference to full fine-tuning ends above minus the study's margin; \
+             worse: it ends below.",
     compute,
 };
 
@@ -47,6 +50,13 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         Direction::Higher,
         share_of_full(evidence, method, undefined),
     ));
+    figures.push(Figure::new(
+        "non_inferiority",
+        "As good as full, but for the margin",
+        Unit::Number,
+        Direction::Neither,
+        as_good(evidence, method, undefined),
+    ));
     figures
 }
 
@@ -59,6 +69,32 @@ fn group(evidence: &Evidence, method: &str, why: &str) -> Reading {
         },
         None => Reading::unavailable(why),
     }
+}
+
+/// Non-inferiority at the study's margin, in words.
+fn as_good(evidence: &Evidence, method: &str, why: &str) -> Reading {
+    let Some(found) = against_full(evidence, method) else {
+        // Whatever keeps the share of full fine-tuning from being had keeps this.
+        return match share_of_full(evidence, method, why) {
+            Reading::Unavailable { reason } => Reading::Unavailable { reason },
+            _ => Reading::unavailable("not scored on the same rows as full fine-tuning"),
+        };
+    };
+    let (verdict, good) = match found.verdict {
+        Verdict::NonInferior => ("as good", Some(true)),
+        Verdict::Inferior => ("worse", Some(false)),
+        Verdict::Undecided => ("undecided", None),
+    };
+    let unit = evidence.scoring().unit.of_difference();
+    let ends = |end: Option<f64>| end.map_or_else(|| "–".to_owned(), |end| unit.write(end));
+    let because = format!(
+        "difference to full {}, interval {} to {}, margin {}",
+        unit.write(found.difference.value),
+        ends(found.difference.low),
+        ends(found.difference.high),
+        unit.write(found.margin)
+    );
+    Reading::Judged { verdict: verdict.to_owned(), good, because }
 }
 
 fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {

@@ -3,7 +3,7 @@
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
 use crate::record::{Answers, Trained};
 use crate::score::Kind;
-use crate::statistics::{Estimate, cohens_kappa, deviation, mean, raw_agreement};
+use crate::statistics::{Estimate, cohens_kappa, deviation, fleiss_kappa, mean, raw_agreement, seeds_for};
 
 /// The loss has fallen this share of its whole fall.
 const FALLEN: f64 = 0.9;
@@ -18,7 +18,8 @@ pub(super) static METRIC: Metric = Metric {
     direction: Direction::Lower,
     source: "Trend: centred moving average over a tenth of the steps (at least 5, odd), only where the window is whole. \
              Spread: standard deviation of the score over seeds, chi-squared interval. Agreement: same label on the same \
-             test row, mean over pairs of seeds; kappa is Cohen's (1960). Repeat: first steps run twice, losses compared bit by bit.",
+             test row, mean over pairs of seeds; Cohen's kappa (1960) likewise; Fleiss' (1971) over all seeds at once. Seeds: how many it takes for an interval of \
+             the mean over seeds as narrow as the study wants. Repeat: first steps run twice, losses compared bit by bit.",
     compute,
 };
 
@@ -69,6 +70,17 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         ),
         Figure::new("agreement", "Agreement between seeds", Unit::Share, Higher, pairs(raw_agreement)),
         Figure::new("kappa", "Cohen's kappa", Unit::Number, Higher, pairs(cohens_kappa)),
+        Figure::new("fleiss", "Fleiss' kappa", Unit::Number, Higher, all_together(&runs, unlabelled)),
+        Figure::new(
+            "seeds_needed",
+            format!(
+                "Seeds for ± {}",
+                evidence.scoring().unit.of_difference().write(evidence.study.wanted_half_width)
+            ),
+            Unit::Count,
+            Lower,
+            seeds_needed(&scores, evidence.study.wanted_half_width, &single),
+        ),
         Figure::new("repeat", "Bitwise repeat", Unit::Number, Direction::Neither, repeat(evidence, method)),
     ]
 }
@@ -115,15 +127,47 @@ fn mean_over_pairs(runs: &[&Trained], f: fn(&[u32], &[u32]) -> Option<f64>) -> O
     let mut values = Vec::new();
     for (index, a) in runs.iter().enumerate() {
         for b in &runs[index + 1..] {
-            if let (Answers::Labels { predictions: a, .. }, Answers::Labels { predictions: b, .. }) =
-                (&a.tests.first()?.answers, &b.tests.first()?.answers)
-            {
+            let (a, b) = (&a.tests.first()?.answers, &b.tests.first()?.answers);
+            if let (Some(a), Some(b)) = (labels_of(a), labels_of(b)) {
                 values.extend(f(a, b));
             }
         }
     }
     // Pairs share seeds, so they are not independent: no interval.
     mean(&values).map(|e| Estimate { low: None, high: None, n: runs.len(), ..e })
+}
+
+/// The labels predicted, where the answers are labels.
+fn labels_of(answers: &Answers) -> Option<&[u32]> {
+    match answers {
+        Answers::Labels { predictions, .. } => Some(predictions),
+        _ => None,
+    }
+}
+
+/// Agreement of all seeds at once.
+fn all_together(runs: &[&Trained], why: &str) -> Reading {
+    let labels: Option<Vec<&[u32]>> = runs.iter().map(|run| labels_of(&run.tests.first()?.answers)).collect();
+    let kappa = labels.and_then(|labels| fleiss_kappa(&labels));
+    Reading::measured(kappa.map(|value| Estimate { n: runs.len(), ..Estimate::exact(value) }), why)
+}
+
+/// Seeds in all after which the interval of the mean score over seeds is as narrow as the study wants it.
+fn seeds_needed(scores: &[f64], half_width: f64, why: &str) -> Reading {
+    if scores.len() < 2 {
+        return Reading::unavailable(why);
+    }
+    match seeds_for(half_width, scores) {
+        Some(seeds) => Reading::Estimated {
+            estimate: Estimate { n: scores.len(), ..Estimate::exact(seeds as f64) },
+            how: format!(
+                "Stein's two-stage sample (1945) from {} seeds; the {} that were run are among them",
+                scores.len(),
+                scores.len()
+            ),
+        },
+        None => Reading::unavailable("more than a million"),
+    }
 }
 
 fn repeat(evidence: &Evidence, method: &str) -> Reading {

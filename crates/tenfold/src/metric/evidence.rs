@@ -1,7 +1,7 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
 use super::{Outcomes, Standing};
-use crate::record::{Outcome, Probed, Record, Role, Test, Trained};
+use crate::record::{Candidate, Outcome, Probed, Record, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -46,6 +46,12 @@ pub struct StudyFacts {
     pub seeds: Vec<u64>,
     /// Sizes of the small-data curve.
     pub small_data: Vec<usize>,
+    /// Draws of each size.
+    pub small_data_draws: usize,
+    /// How much worse than full fine-tuning still counts as as good, in the unit of the score.
+    pub margin: f64,
+    /// Half the width of the interval over seeds that is wanted, in the unit of the score.
+    pub wanted_half_width: f64,
     /// Rows in a training batch.
     pub batch_size: usize,
     /// Where the learning rates come from, in a sentence.
@@ -56,6 +62,10 @@ pub struct StudyFacts {
     pub model: String,
     /// The machine; a sentence.
     pub machine: String,
+    /// The mixture that every method was trained on once more, in words; empty: none.
+    pub mixture: String,
+    /// Why forgetting was not measured; empty where it was.
+    pub forgetting: String,
     /// Why benchmarks were not run, or which, in words that follow "not run:".
     pub benchmark_note: String,
     /// The day the report was made, as it is to be shown.
@@ -75,8 +85,8 @@ pub struct MethodFacts {
     pub kind: String,
     /// True if it can be merged into the base.
     pub mergeable: bool,
-    /// The learning rate of its main trials.
-    pub learning_rate: Option<f64>,
+    /// The learning rate of its main trials, and what else the search found for it.
+    pub chosen: Option<Candidate>,
 }
 
 /// A trial that could not be run.
@@ -116,8 +126,17 @@ impl<'a> Evidence<'a> {
 
     /// Trained runs of the comparison, by rising seed.
     pub fn main(&self, method: &str) -> Vec<(u64, &'a Trained)> {
+        self.by_seed(method, &Role::Main)
+    }
+
+    /// Runs trained on the mixture of domains, by rising seed.
+    pub fn mixture(&self, method: &str) -> Vec<(u64, &'a Trained)> {
+        self.by_seed(method, &Role::Mixture)
+    }
+
+    fn by_seed(&self, method: &str, wanted: &Role) -> Vec<(u64, &'a Trained)> {
         let mut runs: Vec<(u64, &Trained)> =
-            self.trained(method).filter(|(role, ..)| **role == Role::Main).map(|(_, s, t)| (s, t)).collect();
+            self.trained(method).filter(|(role, ..)| *role == wanted).map(|(_, s, t)| (s, t)).collect();
         runs.sort_by_key(|(seed, _)| *seed);
         runs
     }
@@ -132,19 +151,6 @@ impl<'a> Evidence<'a> {
             })
             .collect();
         runs.sort_by_key(|(examples, draw, _)| (*examples, *draw));
-        runs
-    }
-
-    /// Runs of the learning-rate search: learning rate and run, by rising rate.
-    pub fn search(&self, method: &str) -> Vec<(f64, &'a Trained)> {
-        let mut runs: Vec<_> = self
-            .trained(method)
-            .filter_map(|(role, _, run)| match role {
-                Role::Search { learning_rate } => Some((*learning_rate, run)),
-                _ => None,
-            })
-            .collect();
-        runs.sort_by(|a, b| a.0.total_cmp(&b.0));
         runs
     }
 
@@ -210,6 +216,13 @@ impl<'a> Evidence<'a> {
         self.outcomes_by(self.scoring(), method, domain)
     }
 
+    /// The answers of a method's runs on the mixture in one domain, scored as the task is.
+    pub fn mixed_outcomes(&self, method: &str, domain: Option<&str>) -> Option<Outcomes> {
+        let tests: Option<Vec<&Test>> =
+            self.mixture(method).iter().map(|(_, run)| test_of(run, domain)).collect();
+        Outcomes::new(self.scoring(), &tests?)
+    }
+
     /// The same by another score of such answers.
     pub fn outcomes_by(
         &self,
@@ -235,6 +248,11 @@ impl<'a> Evidence<'a> {
     /// Why a method has no main run, for people.
     pub fn why_no_main(&self, method: &str) -> String {
         self.why_none(method, |role| *role == Role::Main, "no finished run")
+    }
+
+    /// Why a method has no run on the mixture of domains, for people.
+    pub fn why_no_mixture(&self, method: &str) -> String {
+        self.why_none(method, |role| *role == Role::Mixture, "no finished run on the mixture")
     }
 
     /// Why a method has no probe, for people.
@@ -280,7 +298,9 @@ pub(super) fn test_of<'t>(run: &'t Trained, domain: Option<&str>) -> Option<&'t 
 pub(crate) fn role_name(role: &Role) -> String {
     match role {
         Role::Main => "comparison".to_owned(),
-        Role::Search { learning_rate } => format!("learning-rate search, {learning_rate:e}"),
+        Role::Mixture => "mixture of domains".to_owned(),
+        Role::Search { candidate, rung: 0 } => format!("search, learning rate {candidate}"),
+        Role::Search { candidate, rung } => format!("search, learning rate {candidate}, rung {}", rung + 1),
         Role::SmallData { examples, draw } => format!("small data, {examples} examples, draw {}", draw + 1),
         Role::Probe => "probe".to_owned(),
         Role::Benchmark { name } => format!("benchmark {name}"),

@@ -1,8 +1,9 @@
 //! Every figure of every method, computed once and asked for by name.
 
+use super::contrast::{Contrast, against_full, contrasts};
 use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading};
 use crate::score::Scoring;
-use crate::statistics::{Comparison, Estimate, compare};
+use crate::statistics::{Basis, Comparison, Estimate, FEW, NonInferiority, compare};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ pub struct Findings<'a> {
     pub evidence: &'a Evidence<'a>,
     /// How the methods stand to one another in the task's own score.
     pub standing: Arc<Standing>,
+    /// Every pair of methods that have a score.
+    pub contrasts: Vec<Contrast>,
     figures: BTreeMap<(usize, String), Vec<Figure>>,
 }
 
@@ -39,7 +42,30 @@ impl<'a> Findings<'a> {
                 figures.insert((metric.number, method.name.clone()), found);
             }
         }
-        Findings { evidence, standing: evidence.standing(), figures }
+        let standing = evidence.standing();
+        Findings { evidence, contrasts: contrasts(evidence, &standing), standing, figures }
+    }
+
+    /// Whether a method is worse than full fine-tuning by more than the study's margin; `None` for the yardstick
+    /// itself, or where either has no score.
+    pub fn against_full(&self, method: &str) -> Option<NonInferiority> {
+        against_full(self.evidence, method)
+    }
+
+    /// What to know of the figures before relying on them: sentences.
+    pub fn cautions(&self) -> Vec<String> {
+        let study = &self.evidence.study;
+        let seeds = Basis::of(study.seeds.len()).words();
+        let mut cautions: Vec<String> =
+            seeds.into_iter().map(|words| format!("Scores rest on {words}.")).collect();
+        let draws = study.small_data_draws;
+        if !study.small_data.is_empty() && draws < FEW {
+            let some = if draws == 1 { "one draw".to_owned() } else { format!("{draws} draws") };
+            cautions.push(format!(
+                "The small-data curves rest on {some} of each size, fewer than {FEW}: their intervals are wide, or none."
+            ));
+        }
+        cautions
     }
 
     /// The study's methods.

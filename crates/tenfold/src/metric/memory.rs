@@ -1,4 +1,4 @@
-//! Metric 3: peak memory of training and of inference, by class, and how it grows with the batch.
+//! Metric 3: peak memory of training and of inference, by class, and how it grows with the batch and its rows' length.
 
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
 use crate::record::Memory;
@@ -13,8 +13,8 @@ pub(super) static METRIC: Metric = Metric {
     unit: "bytes at the peak",
     direction: Direction::Lower,
     source: "Probe: the engine's own account of every buffer at the moment of the peak, next to the operating \
-             system's peak of the process. Growth with the batch: least-squares line through the peaks at several \
-             batch sizes.",
+             system's peak of the process. Growth: least-squares line through the peaks at several batch sizes and row \
+             lengths, by tokens; standard errors and intervals take its errors to be independent and of one size.",
     compute,
 };
 
@@ -68,28 +68,36 @@ fn reduction(evidence: &Evidence, method: &str, why: &str) -> Reading {
     }
 }
 
-fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 3] {
+/// The line through the peaks by tokens of the batch: what a method takes before any row, and for each token.
+fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 5] {
     let points: Vec<(f64, f64)> = evidence
         .probe(method)
-        .map(|p| p.memory_by_batch.iter().map(|(batch, bytes)| (*batch as f64, *bytes as f64)).collect())
+        .map(|p| p.points.iter().map(|point| (point.tokens() as f64, point.peak_bytes as f64)).collect())
         .unwrap_or_default();
     let fit = line(&points);
-    let why = if points.is_empty() { why } else { "fewer than three batch sizes measured" };
+    let why = if points.is_empty() { why } else { "fewer than three sizes of the batch measured" };
     let read = |value: fn(&Line) -> Estimate| match &fit {
-        Some(fit) => {
-            Reading::Estimated { estimate: value(fit), how: format!("line through {} batch sizes", fit.n) }
-        }
+        Some(fit) => Reading::Estimated {
+            estimate: value(fit),
+            how: format!("least-squares line through {} batches of rows × length tokens", fit.n),
+        },
         None => Reading::unavailable(why),
     };
     let figure = |key, label, unit, reading| Figure::new(key, label, unit, Direction::Lower, reading);
     [
         figure("fixed_bytes", "Fixed part", Unit::Bytes, read(|l| l.intercept)),
-        figure("bytes_per_row", "For each row of the batch", Unit::Bytes, read(|l| l.slope)),
+        figure("fixed_error", "Its standard error", Unit::Bytes, read(|l| counted(l.n, l.intercept_error))),
+        figure("bytes_per_token", "For each token of the batch", Unit::Bytes, read(|l| l.slope)),
+        figure("token_error", "Its standard error", Unit::Bytes, read(|l| counted(l.n, l.slope_error))),
         figure(
             "fit_error",
             "Worst error of the line",
             Unit::Share,
-            read(|l| Estimate { n: l.n, ..Estimate::exact(l.worst_relative_error) }),
+            read(|l| counted(l.n, l.worst_relative_error)),
         ),
     ]
+}
+
+fn counted(n: usize, value: f64) -> Estimate {
+    Estimate { n, ..Estimate::exact(value) }
 }

@@ -5,6 +5,7 @@
 mod accuracy;
 mod benchmarks;
 mod consistency;
+mod contrast;
 mod cross_domain;
 mod energy;
 mod evidence;
@@ -13,6 +14,7 @@ mod memory;
 mod outcomes;
 mod parameters;
 mod response_time;
+mod search;
 mod small_data;
 mod speed;
 #[cfg(test)]
@@ -21,11 +23,13 @@ pub(crate) mod synthetic;
 pub use crate::score::Direction;
 pub use crate::unit::Unit;
 pub(crate) use crate::unit::digits;
+pub use contrast::Contrast;
 pub(crate) use evidence::role_name;
 pub use evidence::{Evidence, Failure, MethodFacts, StudyFacts};
 pub use findings::{Findings, Standing};
 pub use outcomes::Outcomes;
 pub use response_time::{APPLICATIONS, Application};
+pub use search::{Searched, Tried, searched};
 pub(crate) use small_data::curve as small_data_curve;
 
 use crate::statistics::Estimate;

@@ -1,8 +1,8 @@
 //! Metric 2: how fast a method trains and answers, and how soon it is good enough.
 
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::record::Speed;
-use crate::statistics::{Estimate, mean};
+use crate::record::{Point, Speed};
+use crate::statistics::{Estimate, line, mean};
 
 /// Share of full fine-tuning's final validation score that counts as good enough.
 const TARGET_SHARE: f64 = 0.95;
@@ -13,7 +13,8 @@ pub(super) static METRIC: Metric = Metric {
     title: "Processing speed",
     unit: "real tokens and examples per second (padding and virtual tokens not counted)",
     direction: Direction::Higher,
-    source: "Probe: the method alone on the machine, warm-up left out. Interval: Student's t over batches. Time to \
+    source: "Probe: the method alone on the machine, warm-up left out. Interval: Student's t over batches. Large \
+             batches: the slope of the least-squares line through seconds of a step by tokens of the batch, turned round. Time to \
              target: steps until 95 % of full fine-tuning's final validation score, times the probe's seconds per step.",
     compute,
 };
@@ -34,6 +35,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         figures.push(Figure::new(examples_key, label, Unit::ExamplesPerSecond, Direction::Higher, examples));
         figures.push(Figure::new(tokens_key, label, Unit::TokensPerSecond, Direction::Higher, tokens));
     }
+    figures.extend(growth(evidence, method, &why));
     let time = time_to_target(evidence, method);
     figures.push(Figure::new(
         "time_to_target",
@@ -59,6 +61,55 @@ fn rate(speed: &Speed, work: u64) -> Option<Estimate> {
     } else {
         rate
     })
+}
+
+/// The line through the seconds of a step by tokens of the batch: what a step takes before any token, and how many
+/// tokens a second are neared with large batches.
+fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 2] {
+    let of = |point: &Point| Some((point.tokens() as f64, mean(&point.seconds)?.value));
+    let points: Vec<(f64, f64)> =
+        evidence.probe(method).map(|p| p.points.iter().filter_map(of).collect()).unwrap_or_default();
+    let fit = line(&points);
+    let read = |found: Option<Estimate>| match (&fit, found) {
+        (Some(fit), Some(estimate)) => Reading::Estimated {
+            estimate,
+            how: format!(
+                "least-squares line through the seconds of a step of {} batches of rows × length tokens, worst error {}",
+                fit.n,
+                Unit::Share.write(fit.worst_relative_error)
+            ),
+        },
+        (Some(_), None) => Reading::unavailable("the steps took no longer with more tokens"),
+        (None, _) if points.is_empty() => Reading::unavailable(why),
+        (None, _) => Reading::unavailable("fewer than three sizes of the batch measured"),
+    };
+    let rising = fit.map(|l| l.slope).filter(|slope| slope.value > 0.0);
+    let limit = rising.map(|slope| match slope.low {
+        Some(low) if low > 0.0 => slope.map(|seconds| 1.0 / seconds),
+        // A slope that may be 0 bounds the rate on one side alone.
+        _ => Estimate {
+            low: slope.high.map(|high| 1.0 / high),
+            high: None,
+            value: 1.0 / slope.value,
+            n: slope.n,
+        },
+    });
+    [
+        Figure::new(
+            "train_tokens_per_second_limit",
+            "Training, large batches",
+            Unit::TokensPerSecond,
+            Direction::Higher,
+            read(limit),
+        ),
+        Figure::new(
+            "step_seconds",
+            "A step before any token",
+            Unit::Seconds,
+            Direction::Lower,
+            read(fit.map(|l| l.intercept)),
+        ),
+    ]
 }
 
 fn time_to_target(evidence: &Evidence, method: &str) -> Reading {

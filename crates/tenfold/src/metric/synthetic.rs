@@ -89,7 +89,7 @@ impl World {
             title: row.1.to_owned(),
             kind: row.0.to_owned(),
             mergeable: row.2,
-            learning_rate: Some(1e-3),
+            chosen: Some(Candidate { learning_rate: 1e-3, settings: serde_json::Map::new() }),
         };
         let study = StudyFacts {
             name: "quickstart".to_owned(),
@@ -97,6 +97,11 @@ impl World {
             methods: METHODS.iter().map(fact).collect(),
             seeds: SEEDS[..self.seeds].to_vec(),
             small_data: SIZES.to_vec(),
+            small_data_draws: DRAWS,
+            margin: 0.01,
+            wanted_half_width: 0.01,
+            mixture: String::new(),
+            forgetting: "it is an encoder".to_owned(),
             batch_size: 16,
             learning_rates: "Each method tried 4 learning rates on the validation split with the same number of steps; the best one was kept.".to_owned(),
             data: "Sentiment (two labels): 2,400 training rows of movie reviews, 400 validation rows, 800 test rows in each of four domains. The most frequent label makes 51 % of the test rows.".to_owned(),
@@ -185,6 +190,7 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
         metric: "accuracy".to_owned(),
         train_score: Score { examples: 1000, loss: 0.2, value: Some((skill + 0.04).min(1.0)) },
         tests,
+        forgetting: None,
     }
 }
 
@@ -234,7 +240,14 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
         inference,
         training_memory: memory(row.5, row.4, true),
         inference_memory: memory(104.0, row.4, false),
-        memory_by_batch: [4usize, 8, 16, 32].map(|b| (b, ((91.0 + per_row * b as f64) * 1e6) as u64)).into(),
+        points: [(4, 16), (8, 16), (16, 16), (4, 64), (8, 64), (16, 64)]
+            .map(|(batch_size, length): (usize, usize)| {
+                let tokens = (batch_size * length) as f64;
+                let seconds = vec![0.004 + tokens / (row.6 * 24.0); 2];
+                let peak_bytes = ((91.0 + per_row * tokens / 24.0) * 1e6) as u64;
+                Point { batch_size, length, peak_bytes, seconds }
+            })
+            .to_vec(),
         latency_seconds: requests(row.7),
         merged_latency_seconds: row.2.then(|| requests(7.9)),
         repeat: Repeat { steps: 8, first_difference: None },

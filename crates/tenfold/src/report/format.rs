@@ -2,6 +2,7 @@
 
 use crate::metric::{Reading, Unit};
 use crate::statistics::Estimate;
+use unicode_width::UnicodeWidthStr;
 
 /// The value with its interval: "87.1 % (85.2 – 88.9 %)".
 pub(super) fn with_interval(unit: Unit, e: &Estimate) -> String {
@@ -53,9 +54,24 @@ pub(super) fn short(unit: Unit, reading: &Reading) -> String {
     }
 }
 
-/// A learning rate: "3e-4".
-pub(super) fn learning_rate(rate: f64) -> String {
-    format!("{rate:e}")
+/// Cut to a width, with an ellipsis where something is missing.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    for c in text.chars() {
+        if format!("{short}{c}…").width() > width {
+            break;
+        }
+        short.push(c);
+    }
+    if width > 0 { short + "…" } else { short }
+}
+
+/// A probability in three digits; what is below 0.001 is said to be.
+pub(super) fn probability(p: f64) -> String {
+    if p < 0.001 { "< 0.001".to_owned() } else { format!("{p:.3}") }
 }
 
 /// "85.2 – 88.9 %" where both ends carry the same unit, else both in full.

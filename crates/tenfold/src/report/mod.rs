@@ -1,5 +1,7 @@
 //! What people read: a recommendation, a table for the terminal, and one HTML file.
 
+mod account;
+mod appendix;
 mod format;
 mod html;
 mod plot;
@@ -7,6 +9,7 @@ mod purpose;
 mod recommendation;
 mod table;
 
+pub use account::Account;
 pub use html::html;
 pub use purpose::Purpose;
 pub use recommendation::{Recommendation, RunnerUp, SCHEMA, recommend};

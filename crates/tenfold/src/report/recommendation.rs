@@ -2,8 +2,9 @@
 //!
 //! A method whose deciding figures are missing is never recommended, and is named with what is missing.
 
+use super::account::Account;
 use super::purpose::{Cost, Purpose};
-use crate::metric::{Findings, MethodFacts};
+use crate::metric::{Contrast, Findings, MethodFacts};
 use serde::Serialize;
 
 /// Version of `recommendation.json`.
@@ -42,6 +43,12 @@ pub struct Recommendation {
     pub runners_up: Vec<RunnerUp>,
     /// What to know before following it.
     pub caveats: Vec<String>,
+    /// What to know of the figures before relying on them.
+    pub cautions: Vec<String>,
+    /// Every method, in the study's order.
+    pub methods: Vec<Account>,
+    /// Every pair of methods that have a score.
+    pub pairs: Vec<Contrast>,
 }
 
 /// A method that was considered and came after.
@@ -78,6 +85,9 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
         reasons: Vec::new(),
         runners_up: Vec::new(),
         caveats: Vec::new(),
+        cautions: findings.cautions(),
+        methods: findings.methods().iter().map(|facts| Account::of(findings, facts)).collect(),
+        pairs: findings.contrasts.clone(),
     };
     match candidates.split_first() {
         Some((first, rest)) => {

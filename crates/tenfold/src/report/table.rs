@@ -1,6 +1,7 @@
 //! The summary for the terminal, which fits the width given, and the same as Markdown.
 
-use super::format::short;
+use super::appendix::appendix;
+use super::format::{short, shortened};
 use super::recommendation::Recommendation;
 use crate::metric::{Findings, Unit};
 use unicode_width::UnicodeWidthStr;
@@ -75,8 +76,10 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
     for caveat in &advice.caveats {
         text.push_str(&format!("\n- {}", cell(caveat)));
     }
+    text.push('\n');
+    text.push_str(&appendix(findings));
     text.push_str(&format!(
-        "\n\n{}\n\n{}\n\n{}\n",
+        "\n{}\n\n{}\n\n{}\n",
         cell(&study.model),
         cell(&study.data),
         cell(&study.machine)
@@ -151,10 +154,11 @@ fn draw(
 fn notes(findings: &Findings) -> Vec<String> {
     let seeds = findings.evidence.study.seeds.len();
     let over = if seeds == 1 { "test rows (one seed: its spread is unknown)" } else { "seeds and test rows" };
-    vec![format!(
+    let signs = format!(
         "±: 95 % interval over {over}. Methods that share a group letter cannot be told apart. ~: an estimate. –: not to be \
          had, the report says why."
-    )]
+    );
+    [vec![signs], findings.cautions()].concat()
 }
 
 /// One line for each method with failed trials.
@@ -171,21 +175,6 @@ fn failures(findings: &Findings) -> Vec<String> {
         n => format!("{method} failed in {n} trials, first: {reason}"),
     };
     lines.into_iter().map(line).collect()
-}
-
-/// Cut to a width, with an ellipsis where something is missing.
-fn shortened(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut short = String::new();
-    for c in text.chars() {
-        if format!("{short}{c}…").width() > width {
-            break;
-        }
-        short.push(c);
-    }
-    if width > 0 { short + "…" } else { short }
 }
 
 fn wrapped(text: &str, width: usize) -> String {
@@ -205,7 +194,7 @@ fn wrapped(text: &str, width: usize) -> String {
 }
 
 /// Text that cannot break a Markdown table or be taken for HTML.
-fn cell(text: &str) -> String {
+pub(super) fn cell(text: &str) -> String {
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     flat.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|")
 }
@@ -246,7 +235,8 @@ mod tests {
         let advice = super::super::recommend(findings, super::super::Purpose::Balanced);
         let text = summary_markdown(findings, &advice);
         let bars = |line: &&str| line.starts_with('|');
-        assert!(text.lines().filter(bars).all(|line| line.matches('|').count() == COLUMNS.len() + 2));
+        let main = text.split("\n## ").next().unwrap();
+        assert!(main.lines().filter(bars).all(|line| line.matches('|').count() == COLUMNS.len() + 2));
         assert!(text.contains(&cell(&advice.sentence)));
     }
 }

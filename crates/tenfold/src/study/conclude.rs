@@ -1,6 +1,8 @@
 //! From records to what people read: report.html, summary.md, recommendation.json.
 
-use super::config::{STORED, Study};
+use super::config::{STORED, Strategy, Study};
+use super::plan::Chosen;
+use super::search::entrants;
 use super::session::Session;
 use super::store::RunFolder;
 use crate::adapter;
@@ -10,7 +12,6 @@ use crate::meter::machine;
 use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts};
 use crate::record::Record;
 use crate::report::{self, Purpose, Recommendation};
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a run came to, in words.
@@ -24,7 +25,7 @@ pub struct Conclusion {
 
 /// What only the run knows.
 pub(super) struct Circumstances<'a> {
-    pub learning_rates: &'a BTreeMap<String, f64>,
+    pub chosen: &'a Chosen,
     pub benchmark_note: String,
     pub elapsed_seconds: f64,
 }
@@ -60,7 +61,7 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
             title,
             kind: given.kind.clone(),
             mergeable: method.mergeable,
-            learning_rate: circumstances.learning_rates.get(name).copied(),
+            chosen: circumstances.chosen.get(name).cloned(),
         });
     }
     let machine = machine::describe();
@@ -70,6 +71,9 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
         methods,
         seeds: study.seeds.clone(),
         small_data: study.small_data.examples.clone(),
+        small_data_draws: study.small_data.draws,
+        margin: study.margin,
+        wanted_half_width: study.wanted_half_width,
         batch_size: study.train.batch_size,
         learning_rates: learning_rates(study),
         data: data(session),
@@ -82,6 +86,8 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
             machine.simd,
             machine.system
         ),
+        mixture: mixture(study, session),
+        forgetting: forgetting(study, session),
         benchmark_note: circumstances.benchmark_note.clone(),
         generated_at: today(),
         elapsed_seconds: circumstances.elapsed_seconds,
@@ -92,15 +98,57 @@ fn learning_rates(study: &Study) -> String {
     if !study.learning_rate_note.is_empty() {
         return study.learning_rate_note.clone();
     }
-    let given = study.methods.values().filter(|method| method.learning_rate.is_some()).count();
-    if given == study.methods.len() {
+    let stated = study.methods.values().filter(|method| !method.is_searched()).count();
+    if stated == study.methods.len() {
         return "The study states the learning rate of every method; none was searched for here.".into();
     }
-    let searched = format!(
-        "Searched on the validation rows alone, {} candidates for each method, one seed.",
-        study.search.candidates
+    let search = &study.search;
+    let how = match search.strategy {
+        Strategy::Grid => "a grid".to_owned(),
+        Strategy::Random => "drawn at random".to_owned(),
+        Strategy::SuccessiveHalving => {
+            let rungs: Vec<String> = entrants(search).iter().map(usize::to_string).collect();
+            format!(
+                "drawn at random and halved successively (eta {}: {} candidates)",
+                search.eta,
+                rungs.join(", then ")
+            )
+        }
+    };
+    let mut words = format!(
+        "Searched on the validation rows alone, one seed: {} candidates for each method, {how}.",
+        search.candidates
     );
-    if given == 0 { searched } else { format!("{searched} The study states those of {given} methods.") }
+    if search.budget > 0 {
+        words += &format!(" Each method had {} optimizer steps for it.", search.budget);
+    }
+    if stated > 0 {
+        words += &format!(" The study states those of {stated} methods.");
+    }
+    words
+}
+
+/// Why forgetting was not measured; empty where it was.
+fn forgetting(study: &Study, session: &Session) -> String {
+    let task = session.model.task();
+    let reason = match (task.is_language_modelling(), study.forgetting_text.is_empty()) {
+        (false, _) => "an encoder with a classification head has no language-model loss that could rise",
+        (true, true) => "the study names no text: forgetting_text",
+        (true, false) if session.general.sha256.is_empty() => {
+            "an encoder-decoder has no loss of a text that is not an answer"
+        }
+        (true, false) => "",
+    };
+    reason.to_owned()
+}
+
+fn mixture(study: &Study, session: &Session) -> String {
+    if study.mixture.is_empty() {
+        return String::new();
+    }
+    let shares: Vec<String> =
+        study.mixture.iter().map(|(domain, weight)| format!("{:.0} % {domain}", weight * 100.0)).collect();
+    format!("{} rows, {}", session.mixture.len(), shares.join(", "))
 }
 
 fn data(session: &Session) -> String {

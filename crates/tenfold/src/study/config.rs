@@ -23,6 +23,10 @@ pub struct Study {
     pub weights: String,
     /// A built-in task, or the path of a task file.
     pub task: String,
+    /// Further tasks with the same labels, whose test rows are further domains: names or paths of task files.
+    pub domains: Vec<String>,
+    /// A file of general text: how much language models forget is the rise of their loss on it. Empty: not measured.
+    pub forgetting_text: String,
     /// Standard benchmarks to run as well: names or paths of task files.
     pub benchmarks: Vec<String>,
     /// What the recommendation is for.
@@ -39,11 +43,18 @@ pub struct Study {
     pub workers: usize,
     /// Seconds between snapshots of a running trial.
     pub snapshot_seconds: f64,
+    /// How much worse than full fine-tuning still counts as as good, in the unit of the score.
+    pub margin: f64,
+    /// Half the width of the interval over seeds that is wanted, in the unit of the score: the report says how many
+    /// seeds that would take.
+    pub wanted_half_width: f64,
     /// Where the learning rates come from, for the report; empty: from this study's own search.
     pub learning_rate_note: String,
     /// How to train.
     pub train: TrainSettings,
-    /// The search for learning rates.
+    /// Domains with training rows and their weights: every method is trained once more on as many rows of this mixture.
+    pub mixture: BTreeMap<String, f64>,
+    /// The search for learning rates and other settings.
     pub search: Search,
     /// The small-data curves.
     pub small_data: SmallData,
@@ -53,17 +64,37 @@ pub struct Study {
     pub methods: BTreeMap<String, MethodSettings>,
 }
 
-/// The search for a learning rate: the same candidates' number, rows and epochs for every method
-/// that the study gives no learning rate.
+/// The search for a learning rate and other settings, of the methods that the study gives no learning rate or a space:
+/// the same number of candidates, rows and steps for every one of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Search {
-    /// Learning rates tried for each method.
+    /// How candidates are found.
+    pub strategy: Strategy,
+    /// Candidates of each method.
     pub candidates: usize,
+    /// Optimizer steps for each method in all; 0: as many as the candidates' epochs take.
+    pub budget: usize,
+    /// Successive halving: one candidate in so many goes on, to be trained so many times as far.
+    pub eta: usize,
+    /// Seed of the candidates that are drawn.
+    pub seed: u64,
     /// Training rows; 0: the study's.
     pub train_rows: usize,
     /// Epochs; 0: the study's.
     pub num_train_epochs: usize,
+}
+
+/// How a search finds its candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Every combination of the lists.
+    Grid,
+    /// Drawn from lists and ranges.
+    Random,
+    /// Drawn as at random, and given up early where others do better.
+    SuccessiveHalving,
 }
 
 /// The small-data curves: every method on few rows, several times.
@@ -88,8 +119,10 @@ pub struct Probing {
     pub steps: usize,
     /// Requests whose time is taken, one after the other.
     pub requests: usize,
-    /// Batch sizes at which memory is measured.
+    /// Batch sizes at which memory and speed of training are measured, each with every one of `lengths`.
     pub batch_sizes: Vec<usize>,
+    /// Tokens of every row of such a batch; those above what the study's rows may have become that.
+    pub lengths: Vec<usize>,
 }
 
 /// A method in a study.
@@ -104,10 +137,19 @@ pub struct MethodSettings {
     /// Learning rates to search among; empty: the method's own.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub learning_rates: Vec<f64>,
+    /// What else is searched for: by setting a list or `{ low, high, scale }`, those of training in a table `train`.
+    #[serde(skip_serializing_if = "Map::is_empty", default)]
+    pub space: Map<String, Value>,
     /// The method's own settings, as given.
     #[serde(flatten)]
     pub settings: Map<String, Value>,
 }
+
+/// No batch or row that is probed is larger.
+const MOST_PROBED: usize = 1 << 20;
+
+/// More candidates than this for one method are a slip.
+const MOST_CANDIDATES: usize = 1000;
 
 /// The weights' format that leaves each as the file has it.
 pub(super) const STORED: &str = "stored";
@@ -119,6 +161,8 @@ impl Default for Study {
             model: String::new(),
             weights: STORED.into(),
             task: String::new(),
+            domains: Vec::new(),
+            forgetting_text: String::new(),
             benchmarks: Vec::new(),
             purpose: "balanced".into(),
             seeds: vec![0, 1, 2],
@@ -127,8 +171,11 @@ impl Default for Study {
             test_rows: 0,
             workers: 0,
             snapshot_seconds: 10.0,
+            margin: 0.01,
+            wanted_half_width: 0.01,
             learning_rate_note: String::new(),
             train: TrainSettings::default(),
+            mixture: BTreeMap::new(),
             search: Search::default(),
             small_data: SmallData::default(),
             probe: Probing::default(),
@@ -139,19 +186,33 @@ impl Default for Study {
 
 impl Default for Search {
     fn default() -> Search {
-        Search { candidates: 4, train_rows: 0, num_train_epochs: 0 }
+        Search {
+            strategy: Strategy::Grid,
+            candidates: 4,
+            budget: 0,
+            eta: 3,
+            seed: 0,
+            train_rows: 0,
+            num_train_epochs: 0,
+        }
     }
 }
 
 impl Default for SmallData {
     fn default() -> SmallData {
-        SmallData { examples: vec![16, 32, 64, 128, 256], draws: 3, steps: 40 }
+        SmallData { examples: vec![16, 32, 64, 128, 256], draws: 5, steps: 40 }
     }
 }
 
 impl Default for Probing {
     fn default() -> Probing {
-        Probing { enabled: true, steps: 10, requests: 100, batch_sizes: vec![8, 16, 32] }
+        Probing {
+            enabled: true,
+            steps: 10,
+            requests: 100,
+            batch_sizes: vec![8, 16, 32],
+            lengths: vec![32, 64, 128],
+        }
     }
 }
 
@@ -216,11 +277,38 @@ impl Study {
         );
         let snapshots = Duration::try_from_secs_f64(self.snapshot_seconds).is_ok();
         require(snapshots, "snapshot_seconds: expected a number of seconds, 0 or more".into());
-        require(self.search.candidates > 0, "search.candidates: expected at least 1".into());
+        require(self.margin >= 0.0, format!("margin: expected 0 or more, found {}", self.margin));
+        require(
+            self.wanted_half_width > 0.0,
+            format!("wanted_half_width: expected a number above 0, found {}", self.wanted_half_width),
+        );
+        let weights = || self.mixture.values();
+        let adds_up = (weights().sum::<f64>() - 1.0).abs() < 1e-6 && weights().all(|weight| *weight > 0.0);
+        require(
+            self.mixture.is_empty() || adds_up,
+            "mixture: expected weights above 0 that add up to 1, such as movie = 0.5, amazon = 0.5".into(),
+        );
+        let search = &self.search;
+        require(
+            (1..=MOST_CANDIDATES).contains(&search.candidates),
+            format!("search.candidates: expected 1 to {MOST_CANDIDATES}, found {}", search.candidates),
+        );
+        require(search.eta >= 2, format!("search.eta: expected 2 or more, found {}", search.eta));
+        require(
+            search.budget == 0 || (search.candidates..=MOST).contains(&search.budget),
+            format!(
+                "search.budget: expected 0, or a step or more for each candidate, found {}",
+                search.budget
+            ),
+        );
         require(
             !self.small_data.examples.contains(&0),
             "small_data.examples: expected numbers above 0".into(),
         );
+        for (key, sizes) in [("batch_sizes", &self.probe.batch_sizes), ("lengths", &self.probe.lengths)] {
+            let fine = sizes.iter().all(|size| (1..=MOST_PROBED).contains(size));
+            require(fine, format!("probe.{key}: expected numbers of 1 to {MOST_PROBED}"));
+        }
         let small = &self.small_data;
         for (key, count, least) in [
             ("small_data.steps", small.steps, 0),
@@ -238,8 +326,13 @@ impl Study {
             faults.push(format!("purpose: {error}"));
         }
         for (name, method) in &self.methods {
-            faults.extend(self.unequal_search(method).map(|fault| format!("methods.{name}.{fault}")));
             faults.extend(method.faults().into_iter().map(|fault| format!("methods.{name}.{fault}")));
+        }
+        if faults.is_empty() {
+            for (name, method) in &self.methods {
+                let found = self.search_faults(method).into_iter();
+                faults.extend(found.map(|fault| format!("methods.{name}.{fault}")));
+            }
         }
         faults
     }
@@ -256,34 +349,7 @@ pub fn format_of_weights(name: &str) -> Result<Option<Dtype>> {
     dtype.map(Some).ok_or_else(|| Error::unknown("format of weights", name, names))
 }
 
-impl Study {
-    /// What is wrong with a method's candidates for the search: every method must have as many.
-    fn unequal_search(&self, method: &MethodSettings) -> Option<String> {
-        let wanted = self.search.candidates;
-        let found = method.candidates(wanted).ok()?.len();
-        (method.learning_rate.is_none() && found != wanted).then(|| {
-            format!(
-                "learning_rates: expected {wanted}, as search.candidates says, so that every method has the \
-                 same chance; found {found}"
-            )
-        })
-    }
-}
-
 impl MethodSettings {
-    /// How many of the model's positions the method takes.
-    pub fn virtual_tokens(&self) -> Result<usize> {
-        let settings = adapter::resolve(adapter::method(&self.kind)?, &self.settings)?;
-        Ok(settings.as_object().map_or(0, adapter::virtual_tokens))
-    }
-
-    /// Learning rates to search among: those given, or the first `count` of the method's own.
-    pub fn candidates(&self, count: usize) -> Result<Vec<f64>> {
-        let own = adapter::method(&self.kind)?.learning_rates;
-        let given = !self.learning_rates.is_empty();
-        Ok(if given { self.learning_rates.clone() } else { own.iter().copied().take(count).collect() })
-    }
-
     fn faults(&self) -> Vec<String> {
         let method = match adapter::method(&self.kind) {
             Ok(method) => method,

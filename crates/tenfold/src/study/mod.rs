@@ -1,8 +1,10 @@
 //! Studies: which methods to compare, on which model and data, and how to run that to its end.
 
+mod candidates;
 mod child;
 mod conclude;
 mod config;
+mod domains;
 mod elapsed;
 mod overlay;
 mod plan;
@@ -12,11 +14,12 @@ mod seal;
 mod search;
 mod session;
 mod single;
+mod space;
 mod store;
 mod trial;
 
 pub use conclude::Conclusion;
-pub use config::{MethodSettings, Probing, Search, SmallData, Study, format_of_weights};
+pub use config::{MethodSettings, Probing, Search, SmallData, Strategy, Study, format_of_weights};
 pub use probe::probe;
 pub use run::{Finished, Options, run};
 pub use single::{Single, train};

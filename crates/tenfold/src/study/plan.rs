@@ -1,13 +1,14 @@
 //! From a study to its trials, and from a trial to its name on disk.
 
 use super::config::Study;
+use super::search;
 use super::session::Session;
 use crate::adapter;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::meter::memory;
-use crate::record::{Role, Trial};
-use crate::train::TrainSettings;
+use crate::record::{Candidate, Role, Trial};
+use crate::train::{Order, TrainSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -45,15 +46,30 @@ pub(super) struct TrialSettings {
     pub train_rows: usize,
     pub validation_rows: usize,
     pub test_rows: usize,
+    /// Successive halving: the steps after which the rungs end, up to the one that the trial is for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<usize>,
+    /// SHA-256 of the rows of a mixture of domains, which then are trained on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mixture: String,
+    /// SHA-256 of the general text on which forgetting is measured.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub general_text: String,
     #[serde(flatten)]
     pub train: TrainSettings,
 }
+
+/// The key of [`TrialSettings::rungs`].
+pub(super) const RUNGS: &str = "rungs";
 
 /// Hexadecimal name of a trial: the first 16 digits of the SHA-256 of all that decides its result.
 pub fn hash(trial: &Trial) -> String {
     let text = serde_json::to_string(trial).unwrap_or_else(|error| unreachable!("plain values: {error}"));
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What each method is compared with.
+pub(super) type Chosen = BTreeMap<String, Candidate>;
 
 /// Makes the trials of one study.
 pub(super) struct Plan<'a> {
@@ -62,13 +78,12 @@ pub(super) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// The search for learning rates, of the methods that have none.
-    pub(super) fn search(&self) -> Result<Vec<Job>> {
-        let mut jobs = Vec::new();
-        for (name, method) in self.study.methods.iter().filter(|(_, method)| method.learning_rate.is_none()) {
-            for rate in method.candidates(self.study.search.candidates)? {
-                let mut settings = self.settings(rate);
-                let search = &self.study.search;
+    /// A rung of the search: what is left of each method's candidates.
+    pub(super) fn search(&self, field: &BTreeMap<String, Vec<Candidate>>, rung: usize) -> Result<Vec<Job>> {
+        let (search, mut jobs) = (&self.study.search, Vec::new());
+        for (name, candidates) in field {
+            for candidate in candidates {
+                let mut settings = self.settings(name, candidate)?;
                 settings.test_rows = 0;
                 if search.train_rows > 0 {
                     settings.train_rows = search.train_rows.min(settings.train_rows);
@@ -76,41 +91,65 @@ impl Plan<'_> {
                 if search.num_train_epochs > 0 {
                     settings.train.num_train_epochs = search.num_train_epochs;
                 }
-                jobs.push(self.job(
-                    name,
-                    Role::Search { learning_rate: rate },
-                    self.study.seeds[0],
-                    settings,
-                )?);
+                if let Some(steps) = search::whole_training(search) {
+                    train_for(&mut settings.train, steps, settings.train_rows);
+                }
+                let seed = self.study.seeds[0];
+                if search::entrants(search).len() > 1 {
+                    let rows = self.session.train.select(&(0..settings.train_rows).collect::<Vec<_>>());
+                    let steps = Order::new(&settings.train, &rows, seed).steps();
+                    settings.rungs = search::stops(search, steps);
+                    settings.rungs.truncate(rung + 1);
+                }
+                let role = Role::Search { candidate: candidate.clone(), rung };
+                jobs.push(self.job(name, candidate, role, seed, settings)?);
             }
         }
         Ok(jobs)
     }
 
     /// The comparison itself: every method with every seed.
-    pub(super) fn main(&self, rates: &BTreeMap<String, f64>) -> Result<Vec<Job>> {
-        self.for_each(rates, |name, rate| {
-            let jobs = self.study.seeds.iter();
-            jobs.map(|seed| self.job(name, Role::Main, *seed, self.settings(rate))).collect()
+    pub(super) fn main(&self, chosen: &Chosen) -> Result<Vec<Job>> {
+        self.for_each(chosen, |name, candidate| {
+            let job = |seed: &u64| {
+                let mut settings = self.settings(name, candidate)?;
+                settings.general_text = self.session.general.sha256.clone();
+                self.job(name, candidate, Role::Main, *seed, settings)
+            };
+            self.study.seeds.iter().map(job).collect()
         })
     }
 
-    /// The small-data curves.
-    pub(super) fn small_data(&self, rates: &BTreeMap<String, f64>) -> Result<Vec<Job>> {
+    /// Every method with every seed once more, on the mixture of domains, where the study has one.
+    pub(super) fn mixture(&self, chosen: &Chosen) -> Result<Vec<Job>> {
+        if self.study.mixture.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.for_each(chosen, |name, candidate| {
+            let job = |seed: &u64| {
+                let mut settings = self.settings(name, candidate)?;
+                settings.train_rows = self.session.mixture.len();
+                settings.mixture = self.session.mixture_sha256.clone();
+                self.job(name, candidate, Role::Mixture, *seed, settings)
+            };
+            self.study.seeds.iter().map(job).collect()
+        })
+    }
+
+    /// The small-data curves. Every draw has rows and a seed of its own.
+    pub(super) fn small_data(&self, chosen: &Chosen) -> Result<Vec<Job>> {
         let small = &self.study.small_data;
         let available = self.session.train.len();
-        self.for_each(rates, |name, rate| {
+        self.for_each(chosen, |name, candidate| {
             let mut jobs = Vec::new();
             for examples in small.examples.iter().copied().filter(|examples| *examples < available) {
                 for draw in 0..small.draws {
-                    let mut settings = self.settings(rate);
+                    let mut settings = self.settings(name, candidate)?;
                     settings.validation_rows = 0;
-                    let per_epoch = settings.train.steps_per_epoch(examples);
-                    settings.train.num_train_epochs = small.steps.div_ceil(per_epoch).max(1);
-                    settings.train.max_steps = small.steps;
+                    train_for(&mut settings.train, small.steps, examples);
                     settings.train.early_stopping_patience = 0;
-                    let seed = self.study.seeds[draw % self.study.seeds.len()];
-                    jobs.push(self.job(name, Role::SmallData { examples, draw }, seed, settings)?);
+                    let role = Role::SmallData { examples, draw };
+                    jobs.push(self.job(name, candidate, role, self.seed_of_draw(draw), settings)?);
                 }
             }
             Ok(jobs)
@@ -118,47 +157,73 @@ impl Plan<'_> {
     }
 
     /// A standard benchmark: every method with every seed, with the study's own settings.
-    pub(super) fn benchmark(&self, name: &str, rates: &BTreeMap<String, f64>) -> Result<Vec<Job>> {
-        self.for_each(rates, |method, rate| {
-            let role = Role::Benchmark { name: name.into() };
-            let jobs = self.study.seeds.iter();
-            jobs.map(|seed| self.job(method, role.clone(), *seed, self.settings(rate))).collect()
+    pub(super) fn benchmark(&self, name: &str, chosen: &Chosen) -> Result<Vec<Job>> {
+        self.for_each(chosen, |method, candidate| {
+            let job = |seed: &u64| {
+                let role = Role::Benchmark { name: name.into() };
+                self.job(method, candidate, role, *seed, self.settings(method, candidate)?)
+            };
+            self.study.seeds.iter().map(job).collect()
         })
     }
 
     /// One probe of every method.
-    pub(super) fn probes(&self, rates: &BTreeMap<String, f64>) -> Result<Vec<Job>> {
+    pub(super) fn probes(&self, chosen: &Chosen) -> Result<Vec<Job>> {
         if !self.study.probe.enabled {
             return Ok(Vec::new());
         }
-        self.for_each(rates, |name, rate| {
-            Ok(vec![self.job(name, Role::Probe, self.study.seeds[0], self.settings(rate))?])
+        self.for_each(chosen, |name, candidate| {
+            // As the main trial has it, whose first steps the probe repeats.
+            let settings = TrialSettings {
+                general_text: self.session.general.sha256.clone(),
+                ..self.settings(name, candidate)?
+            };
+            Ok(vec![self.job(name, candidate, Role::Probe, self.study.seeds[0], settings)?])
         })
     }
 
     fn for_each(
         &self,
-        rates: &BTreeMap<String, f64>,
-        jobs: impl Fn(&str, f64) -> Result<Vec<Job>>,
+        chosen: &Chosen,
+        jobs: impl Fn(&str, &Candidate) -> Result<Vec<Job>>,
     ) -> Result<Vec<Job>> {
-        let all: Result<Vec<Vec<Job>>> = rates.iter().map(|(name, rate)| jobs(name, *rate)).collect();
+        let all: Result<Vec<Vec<Job>>> =
+            chosen.iter().map(|(name, candidate)| jobs(name, candidate)).collect();
         Ok(all?.into_iter().flatten().collect())
     }
 
-    fn settings(&self, learning_rate: f64) -> TrialSettings {
-        TrialSettings {
-            learning_rate,
+    /// The study's seeds, and from there on numbers above them all.
+    fn seed_of_draw(&self, draw: usize) -> u64 {
+        let seeds = &self.study.seeds;
+        let highest = seeds.iter().copied().max().unwrap_or(0);
+        seeds.get(draw).copied().unwrap_or_else(|| highest.wrapping_add((draw - seeds.len()) as u64 + 1))
+    }
+
+    fn settings(&self, name: &str, candidate: &Candidate) -> Result<TrialSettings> {
+        let (_, train) = self.study.with(&self.study.methods[name], candidate)?;
+        Ok(TrialSettings {
+            learning_rate: candidate.learning_rate,
             train_rows: self.session.train.len(),
             validation_rows: self.session.validation.len(),
             test_rows: self.session.tests.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0),
-            train: self.study.train.clone(),
-        }
+            rungs: Vec::new(),
+            mixture: String::new(),
+            general_text: String::new(),
+            train,
+        })
     }
 
-    fn job(&self, name: &str, role: Role, seed: u64, settings: TrialSettings) -> Result<Job> {
+    fn job(
+        &self,
+        name: &str,
+        candidate: &Candidate,
+        role: Role,
+        seed: u64,
+        settings: TrialSettings,
+    ) -> Result<Job> {
         let given = &self.study.methods[name];
         let method = adapter::method(&given.kind)?;
-        let mut adapter = adapter::resolve(method, &given.settings)?;
+        let (mut adapter, _) = self.study.with(given, candidate)?;
         let (settings, fit) = self.fit(method, &adapter, settings, &role);
         adapter["type"] = given.kind.clone().into();
         let mut trial = Trial {
@@ -194,7 +259,9 @@ impl Plan<'_> {
             Role::SmallData { examples, .. } => *examples,
             _ => settings.train_rows,
         };
-        match self.session.fit(method, adapter, rows, &settings.train, limit) {
+        let pool = if *role == Role::Mixture { &self.session.mixture } else { &self.session.train };
+        // Any rows may be drawn: the longest ones may be among them.
+        match self.session.fit(method, adapter, &pool.longest(rows), &settings.train, limit) {
             Ok(fitted) => {
                 let fit = fitted.changed.map_or(Fit::AsIs, Fit::Changed);
                 (TrialSettings { train: fitted.train, ..settings }, fit)
@@ -204,6 +271,23 @@ impl Plan<'_> {
             Err(_) => (settings, Fit::AsIs),
         }
     }
+}
+
+/// The name of the trial that trained the same candidate to the rung before.
+pub(super) fn rung_before(trial: &Trial) -> Option<String> {
+    let mut before = trial.clone();
+    let Role::Search { rung, .. } = &mut before.role else { return None };
+    *rung = rung.checked_sub(1)?;
+    before.train.get_mut(RUNGS)?.as_array_mut()?.pop()?;
+    Some(hash(&before))
+}
+
+/// Trains for so many steps, whatever epochs they make.
+fn train_for(train: &mut TrainSettings, steps: usize, rows: usize) {
+    // Batches that count tokens may be one alone.
+    let per_epoch = if train.max_tokens > 0 { 1 } else { train.steps_per_epoch(rows) };
+    train.num_train_epochs = steps.div_ceil(per_epoch).max(1);
+    train.max_steps = steps;
 }
 
 /// The method of a trial, its settings without `type`, and how to train.

@@ -11,12 +11,13 @@ use crate::meter::energy::{Meter, POWERCAP};
 use crate::meter::{machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
-use crate::record::{Energy, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
+use crate::record::{Energy, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
 use crate::train::{
     EVALUATION_BATCH, Features, Order, Rows, Source, Target, TrainSettings, Trainer, Training,
 };
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use tenfold_tensor::{Backend, Class, without_gradients};
 
 /// Steps and requests that are not timed: caches and branch predictors settle.
 const WARM_UP: usize = 2;
+/// Steps that are timed at each size of the batch, after one that is not.
+const TIMED_STEPS: usize = 2;
 /// Batches of the inference probe that are timed.
 const INFERENCE_BATCHES: usize = 8;
 
@@ -75,14 +78,14 @@ impl Bench<'_> {
             merged.as_ref().map(|merged| self.latency(merged, probing.requests)).transpose()?;
         drop((merged, tuning));
         let (training, training_memory, training_energy, losses) = self.training(probing.steps)?;
-        let memory_by_batch = self.memory_by_batch(&probing.batch_sizes)?;
+        let points = self.points(probing)?;
         Ok(Probed {
             threads: rayon::current_num_threads(),
             training,
             inference,
             training_memory,
             inference_memory,
-            memory_by_batch,
+            points,
             latency_seconds,
             merged_latency_seconds,
             training_energy,
@@ -162,6 +165,7 @@ impl Bench<'_> {
         let before_steps = Mutex::new(None);
         let mut token_counts = Vec::new();
         let training = self.train(
+            rows,
             &self.how.train,
             count,
             &|| {
@@ -199,21 +203,45 @@ impl Bench<'_> {
         Ok((speed, self.peak(), energy, training.losses))
     }
 
-    /// Peak of the engine's own account in one training step, by batch size.
-    fn memory_by_batch(&self, sizes: &[usize]) -> Result<BTreeMap<usize, u64>> {
-        let mut peaks = BTreeMap::new();
-        for size in sizes.iter().copied().filter(|size| *size > 0 && *size <= self.session.train.len()) {
-            let settings =
-                TrainSettings { batch_size: size, gradient_accumulation_steps: 1, ..self.how.train.clone() };
-            self.backend.ledger().reset_peak();
-            self.train(&settings, 2, &|| {}, &|_| {})?;
-            peaks.insert(size, self.backend.ledger().peak().total());
-        }
-        Ok(peaks)
+    /// Training at every batch size with every length of rows.
+    fn points(&self, probing: &Probing) -> Result<Vec<Point>> {
+        let lengths: BTreeSet<usize> =
+            probing.lengths.iter().map(|length| (*length).min(self.session.length)).collect();
+        let sizes: BTreeSet<usize> = probing.batch_sizes.iter().copied().collect();
+        let all = lengths.iter().flat_map(|length| sizes.iter().map(|size| (*size, *length)));
+        all.map(|(size, length)| self.point(size, length)).collect()
+    }
+
+    /// Peak of the engine's own account, and seconds of a training step, for a batch of rows of one length.
+    fn point(&self, batch_size: usize, length: usize) -> Result<Point> {
+        let rows = self.session.train.of_length(batch_size, length);
+        let steps = TIMED_STEPS + 1;
+        let settings = TrainSettings {
+            batch_size,
+            gradient_accumulation_steps: 1,
+            max_tokens: 0,
+            max_steps: 0,
+            num_train_epochs: steps,
+            ..self.how.train.clone()
+        };
+        let (start, ahead, seconds) = (Instant::now(), Cell::new(0.0), Mutex::new(Vec::new()));
+        let ready = || ahead.set(start.elapsed().as_secs_f64());
+        self.backend.ledger().reset_peak();
+        self.train(&rows, &settings, steps, &ready, &|step| {
+            seconds.lock().unwrap_or_else(PoisonError::into_inner).push(step.seconds);
+        })?;
+        let peak_bytes = self.backend.ledger().peak().total();
+        // Where the features are kept, every step is taken to have had to compute them.
+        let computed = self.tuning()?.adapter().leaves_features_alone();
+        let ahead = if computed { ahead.get() } else { 0.0 };
+        let seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let seconds = seconds.into_iter().skip(1).map(|step: f64| step + ahead).collect();
+        Ok(Point { batch_size, length, peak_bytes, seconds })
     }
 
     fn train(
         &self,
+        rows: &Rows,
         settings: &TrainSettings,
         count: usize,
         ready: &dyn Fn(),
@@ -221,7 +249,7 @@ impl Bench<'_> {
     ) -> Result<Training> {
         let tuning = self.tuning()?;
         let none = Rows::default();
-        let source = Source::new(&*self.session.model, &self.session.train);
+        let source = Source::new(&*self.session.model, rows);
         let source =
             source.cache_features(&Forward::evaluation(&tuning), &Features::default(), || self.go_on())?;
         ready();
@@ -233,6 +261,7 @@ impl Bench<'_> {
             seed: self.seed,
             train: &source,
             validation: &Source::new(&*self.session.model, &none),
+            stops: &[],
             snapshot: None,
             snapshot_every: Duration::MAX,
             go_on: &|| self.go_on(),

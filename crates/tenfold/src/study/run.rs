@@ -4,8 +4,8 @@ use super::child;
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
 use super::elapsed::Elapsed;
-use super::plan::{Fit, Job, Plan};
-use super::search::learning_rates;
+use super::plan::{Chosen, Fit, Job, Plan};
+use super::search::{chosen, entrants, promoted};
 use super::session::{Session, backend};
 use super::store::RunFolder;
 use super::trial::{Work, title};
@@ -13,7 +13,7 @@ use crate::atomic;
 use crate::error::{Error, Result};
 use crate::meter::machine;
 use crate::progress::{Event, Job as Bar, Progress};
-use crate::record::{Outcome, Record, Role, SCHEMA};
+use crate::record::{Candidate, Outcome, Record, Role, SCHEMA};
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -33,12 +33,12 @@ pub struct Options {
 }
 
 /// A study that ran to its end.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Finished {
     /// All records of the study as it is now.
     pub records: Vec<Record>,
-    /// Learning rate of each method.
-    pub learning_rates: BTreeMap<String, f64>,
+    /// The learning rate that each method took, and what else was found for it.
+    pub chosen: BTreeMap<String, Candidate>,
     /// How many trials were run just now; the others were there already.
     pub ran: usize,
     /// How many trials are missing, where the study was not to be run.
@@ -56,16 +56,16 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let base = backend();
     let session = Session::open(study, &base, progress)?;
     let plan = Plan { study, session: &session };
-    let mut finished = Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0, missing: 0 };
-    runner.trials("learning-rate search", &session, plan.search()?, &mut finished)?;
-    finished.learning_rates = learning_rates(study, &finished.records, session.scoring);
-    let rates = finished.learning_rates.clone();
-    runner.trials("comparison", &session, plan.main(&rates)?, &mut finished)?;
-    runner.trials("small data", &session, plan.small_data(&rates)?, &mut finished)?;
-    let benchmark_note = runner.benchmarks(&session, &rates, &mut finished)?;
-    runner.probes(plan.probes(&rates)?, &mut finished)?;
+    let mut finished = Finished::default();
+    runner.search(&plan, &mut finished)?;
+    let chosen = finished.chosen.clone();
+    runner.trials("comparison", &session, plan.main(&chosen)?, &mut finished)?;
+    runner.trials("mixture of domains", &session, plan.mixture(&chosen)?, &mut finished)?;
+    runner.trials("small data", &session, plan.small_data(&chosen)?, &mut finished)?;
+    let benchmark_note = runner.benchmarks(&session, &chosen, &mut finished)?;
+    runner.probes(plan.probes(&chosen)?, &mut finished)?;
     let elapsed_seconds = runner.elapsed.keep()?;
-    let circumstances = Circumstances { learning_rates: &rates, benchmark_note, elapsed_seconds };
+    let circumstances = Circumstances { chosen: &chosen, benchmark_note, elapsed_seconds };
     let conclusion = conclude(study, &session, &folder, &finished.records, &circumstances)?;
     if finished.missing == 0 {
         check_trained(&finished.records, &options.out)?;
@@ -109,25 +109,45 @@ impl<'a> Runner<'a> {
         session: &Session,
         jobs: Vec<Job>,
     ) -> Result<(Vec<Record>, bool)> {
-        let mut finished =
-            Finished { records: Vec::new(), learning_rates: BTreeMap::new(), ran: 0, missing: 0 };
+        let mut finished = Finished::default();
         self.trials(phase, session, jobs, &mut finished)?;
         Ok((finished.records, finished.ran > 0))
     }
 
+    /// Runs the search rung by rung, and says what each method takes.
+    fn search(&self, plan: &Plan, finished: &mut Finished) -> Result<()> {
+        let (mut field, rungs) = (self.study.candidates()?, entrants(&self.study.search));
+        let mut done = Vec::new();
+        for rung in 0..rungs.len() {
+            let jobs = plan.search(&field, rung)?;
+            let phase = match rungs.len() {
+                1 => "search".to_owned(),
+                all => format!("search, rung {} of {all}", rung + 1),
+            };
+            self.trials(&phase, plan.session, jobs.clone(), finished)?;
+            done.extend(jobs);
+            match rungs.get(rung + 1) {
+                Some(next) if finished.missing == 0 => {
+                    field = promoted(&field, &finished.records, plan.session.scoring, rung, *next)
+                }
+                _ => break,
+            }
+        }
+        if finished.missing == 0 {
+            done.iter().for_each(|job| self.folder.forget(job));
+        }
+        finished.chosen = chosen(self.study, &field, &finished.records, plan.session.scoring);
+        Ok(())
+    }
+
     /// Runs the standard benchmarks whose rows are here; says of the others why they were not run.
-    fn benchmarks(
-        &self,
-        session: &Session,
-        rates: &BTreeMap<String, f64>,
-        finished: &mut Finished,
-    ) -> Result<String> {
+    fn benchmarks(&self, session: &Session, chosen: &Chosen, finished: &mut Finished) -> Result<String> {
         let mut missing = Vec::new();
         for name in &self.study.benchmarks {
             match session.benchmark(self.study, name, self.progress) {
                 Ok(session) => {
                     let plan = Plan { study: self.study, session: &session };
-                    let jobs = plan.benchmark(&session.data_identity.task, rates)?;
+                    let jobs = plan.benchmark(&session.data_identity.task, chosen)?;
                     self.trials(&format!("benchmark {name}"), &session, jobs, finished)?;
                 }
                 Err(error @ Error::MissingData { .. }) => missing.push(error.to_string()),

@@ -1,22 +1,25 @@
 //! What all trials of a study share: the frozen base, the tokenizer and the encoded rows.
 
 use super::config::Study;
+use super::domains::{Further, Mixed};
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
-use crate::data::Example;
 use crate::data::language::{self, LanguageExample, LengthReport, Question, SequenceSettings};
+use crate::data::{Example, hexadecimal, shared};
 use crate::error::{Error, Result};
+use crate::eval;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::wording::Wording;
 use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
-use crate::record::{DataIdentity, ModelIdentity};
+use crate::record::{DataIdentity, Forgetting, ModelIdentity};
 use crate::score::Scoring;
 use crate::task::{OutputType, Questions, Task};
-use crate::train::{Asked, Features, Fitted, Rows, Subject, TrainSettings, fit};
+use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use tenfold_tensor::{Backend, Cpu, Dry, Dtype};
 
 /// A study's model and data, ready.
@@ -37,6 +40,11 @@ pub(super) struct Session {
     pub train: Rows,
     pub validation: Rows,
     pub tests: Vec<(String, Rows)>,
+    /// Rows of several domains to train on, where the study has a mixture, and their SHA-256.
+    pub mixture: Rows,
+    pub mixture_sha256: String,
+    /// The general text on which forgetting is measured.
+    pub general: General,
     /// How long the training rows of a language task are.
     pub lengths: Option<LengthReport>,
     /// What heads see of the rows, for methods that leave it alone.
@@ -47,6 +55,15 @@ pub(super) struct Session {
     pub requests: Vec<String>,
     /// What a reader of the results should know about the rows.
     pub notes: Vec<String>,
+}
+
+/// A text that is not of the task, and what the base model makes of it.
+#[derive(Default)]
+pub(super) struct General {
+    rows: Rows,
+    /// SHA-256 of the text, hexadecimal; empty where there is none.
+    pub sha256: String,
+    base: Mutex<Option<f64>>,
 }
 
 /// The part that does not depend on the rows.
@@ -90,7 +107,7 @@ impl Session {
             },
         };
         let rows = [study.train_rows, study.validation_rows, study.test_rows];
-        Session::encode(study, base, &task, rows, progress)
+        Session::encode(study, base, &task, rows, true, progress)
     }
 
     /// The same model with a standard benchmark's rows: as many to train on, all of its test rows.
@@ -106,7 +123,7 @@ impl Session {
             located: self.located.clone(),
             identity: self.model_identity.clone(),
         };
-        Session::encode(study, base, &task, [study.train_rows, study.validation_rows, 0], progress)
+        Session::encode(study, base, &task, [study.train_rows, study.validation_rows, 0], false, progress)
     }
 
     fn encode(
@@ -114,6 +131,7 @@ impl Session {
         base: Base,
         task: &Task,
         counts: [usize; 3],
+        is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Session> {
         let length = room(study, &base)?;
@@ -126,6 +144,9 @@ impl Session {
             train: Rows::default(),
             validation: Rows::default(),
             tests: Vec::new(),
+            mixture: Rows::default(),
+            mixture_sha256: String::new(),
+            general: General::default(),
             lengths: None,
             features: Features::default(),
             length,
@@ -137,8 +158,8 @@ impl Session {
             model_identity: base.identity.clone(),
         };
         let encoded = match task.is_language() {
-            true => session.language(study, &base, task, counts, progress)?,
-            false => session.labelled(study, task, counts, progress)?,
+            true => session.language(study, &base, task, counts, is_main, progress)?,
+            false => session.labelled(study, task, counts, is_main, progress)?,
         };
         let scored = |rows: Rows| rows.scored_by(session.scoring);
         let tests = encoded.tests.into_iter().map(|(name, rows)| (name, scored(rows))).collect();
@@ -151,14 +172,24 @@ impl Session {
         study: &Study,
         task: &Task,
         [train_rows, validation_rows, test_rows]: [usize; 3],
+        is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Encoded> {
-        let data = task.read()?;
+        let mut data = task.read()?;
+        let further = if is_main { Further::read(&data, &study.domains)? } else { Further::default() };
         let length = self.length;
         let encode =
             |examples: &[Example], rows: usize| Rows::encode(&self.tokenizer, first(examples, rows), length);
         let train = encode(&data.train, train_rows)?;
         let validation = encode(&data.validation, validation_rows)?;
+        let mixed = match is_main && !study.mixture.is_empty() {
+            true => further.mix(task, &data, first(&data.train, train_rows), &study.mixture, train.len())?,
+            false => Mixed::default(),
+        };
+        self.mixture = encode(&mixed.examples, 0)?;
+        self.mixture_sha256 = mixed.sha256;
+        further.join(&mut data);
+        data.notes.extend(shared(&mixed.examples, &data.tests).iter().map(|note| format!("mixture: {note}")));
         let tests = (data.tests.iter())
             .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?)))
             .collect::<Result<Vec<_>>>()?;
@@ -188,6 +219,7 @@ impl Session {
         base: &Base,
         task: &Task,
         [train_rows, validation_rows, test_rows]: [usize; 3],
+        is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Encoded> {
         let data = task.read_language()?;
@@ -215,35 +247,63 @@ impl Session {
             .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?.0)))
             .collect::<Result<Vec<_>>>()?;
         self.train_examples = drawn(first(&data.train, train_rows));
+        if is_main && !study.forgetting_text.is_empty() {
+            let path = Path::new(&study.forgetting_text);
+            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let sha256 = hexadecimal(&Sha256::digest(&text));
+            // An encoder-decoder has no loss of a text that is not an answer.
+            if self.model.decoder_start().is_none() {
+                let rows = encode(&[LanguageExample::Text(text)], 0)?.0;
+                self.general = General { rows, sha256, base: Mutex::default() };
+            }
+        }
         self.lengths = Some(lengths);
         self.data_identity.sha256 = data.sha256;
         self.notes = data.notes;
         Ok(Encoded { train, validation, tests })
     }
 
-    /// How a method is trained on `rows` of the rows within a limit of memory.
+    /// How a method is trained on these rows within a limit of memory.
     pub(super) fn fit(
         &self,
         method: &'static Method,
         settings: &Value,
-        rows: usize,
+        rows: &Rows,
         train: &TrainSettings,
         limit: Bytes,
     ) -> Result<Fitted> {
         let (dir, dtype) = &self.located;
         let model = model::load(dir, self.model.task(), &Dry::new(), *dtype)?;
-        // Any rows may be drawn: the longest ones may be among them.
-        let rows = self.train.longest(rows);
         let subject = Subject {
             model: &*model,
             method,
             settings,
             labels: self.labels.len(),
-            rows: &rows,
+            rows,
             tokenize: &|text| self.tokenizer.words(text),
             keeps_base: true,
         };
         fit(&subject, train, limit)
+    }
+
+    /// What training did to the loss on general text; `None` where there is no text.
+    pub(super) fn forgetting(
+        &self,
+        tuned: &Tuning,
+        go_on: impl Fn() -> Result<()>,
+    ) -> Result<Option<Forgetting>> {
+        if self.general.rows.is_empty() {
+            return Ok(None);
+        }
+        let source = Source::new(&*self.model, &self.general.rows);
+        let loss = |tuning: &Tuning| Ok::<f64, Error>(eval::score(tuning, &source, &go_on)?.score.loss);
+        let mut base = self.general.base.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match *base {
+            Some(before) => before,
+            None => *base.insert(loss(&Tuning::untouched(&*self.model))?),
+        };
+        drop(base);
+        Ok(Some(Forgetting { before, after: loss(tuned)? }))
     }
 
     /// A method as it starts.
@@ -322,8 +382,7 @@ fn task_type(task: &Task, dir: &Path) -> Result<TaskType> {
 /// needs more than there is gets nothing here and is refused when it is made.
 fn room(study: &Study, base: &Base) -> Result<usize> {
     let positions = base.model.extents().max_positions;
-    let taken = study.methods.values().map(|method| method.virtual_tokens());
-    let taken = taken.collect::<Result<Vec<usize>>>()?.into_iter().filter(|taken| *taken < positions).max();
+    let taken = study.virtual_tokens()?.into_iter().filter(|taken| *taken < positions).max();
     Ok(study.train.max_length.min(positions - taken.unwrap_or(0)))
 }
 

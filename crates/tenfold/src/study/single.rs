@@ -1,6 +1,6 @@
 //! One method trained once: a study of one trial, without a comparison.
 
-use super::config::Study;
+use super::config::{MethodSettings, Study};
 use super::plan::Plan;
 use super::run::{Options, Runner};
 use super::session::{Session, backend};
@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::eval;
 use crate::meter::memory;
 use crate::progress::Progress;
-use crate::record::{Outcome, Record, Score};
+use crate::record::{Candidate, Outcome, Record, Score};
 use crate::train::Source;
+use serde_json::Map;
 use std::path::PathBuf;
 
 /// A method that was trained.
@@ -36,8 +37,10 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
     atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
     let backend = backend();
     let session = Session::open(study, &backend, progress)?;
-    let rates = study.methods.iter().filter_map(|(name, method)| Some((name.clone(), method.learning_rate?)));
-    let jobs = Plan { study, session: &session }.main(&rates.collect())?;
+    let stated = |(name, method): (&String, &MethodSettings)| {
+        Some((name.clone(), Candidate { learning_rate: method.learning_rate?, settings: Map::new() }))
+    };
+    let jobs = Plan { study, session: &session }.main(&study.methods.iter().filter_map(stated).collect())?;
     let [job] = jobs.as_slice() else {
         let expected = "one method with a learning rate, and one seed";
         return Err(Error::malformed("study", "methods", expected, format!("{} trials", jobs.len())));

@@ -1,6 +1,6 @@
 //! The run's folder: its lock, its trials' folders and records.
 
-use super::plan::{Fit, Job};
+use super::plan::{Fit, Job, RUNGS};
 use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
@@ -80,9 +80,9 @@ impl RunFolder {
     /// The record, if the trial need not be run again.
     pub(super) fn finished(&self, job: &Job) -> Result<Option<Record>> {
         let record = self.record(job)?.filter(|record| !matches!(record.outcome, Outcome::Failed { .. }));
-        if record.is_some() {
+        if record.is_some() && !goes_on(job) {
             // Left by a process that was killed between writing the one and removing the other.
-            let _ = fs::remove_file(self.trial(&job.hash).join(SNAPSHOT));
+            self.forget(job);
         }
         Ok(record)
     }
@@ -93,8 +93,15 @@ impl RunFolder {
         let text =
             serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
         atomic::write(&folder.join(RECORD), seal::sealed(&text).as_bytes())?;
-        let _ = fs::remove_file(folder.join(SNAPSHOT));
+        if !goes_on(job) {
+            self.forget(job);
+        }
         Ok(())
+    }
+
+    /// Removes that from which a trial, or one that takes it further, would go on.
+    pub(super) fn forget(&self, job: &Job) {
+        let _ = fs::remove_file(self.trial(&job.hash).join(SNAPSHOT));
     }
 
     /// Makes a trial's folder and says in it what it is.
@@ -119,6 +126,11 @@ impl RunFolder {
         // Its settings are those that fitted.
         Ok(Job { trial, hash: hash.to_owned(), fit: Fit::AsIs })
     }
+}
+
+/// Whether another rung of the search may take a trial further.
+fn goes_on(job: &Job) -> bool {
+    job.trial.train.get(RUNGS).is_some()
 }
 
 /// Held for as long as this process works in a run's folder. The system lets it go with the process.

@@ -1,6 +1,6 @@
 //! One trial: train, score, keep.
 
-use super::plan::{Job, TrialSettings, parts};
+use super::plan::{Job, TrialSettings, parts, rung_before};
 use super::session::{Session, backend};
 use super::store::SNAPSHOT;
 use crate::adapter::{Tuning, file};
@@ -16,6 +16,9 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
+
+/// A line for each step, in the trial's folder.
+const EVENTS: &str = "events.jsonl";
 
 /// A trial at work in its folder.
 pub(super) struct Work<'a> {
@@ -48,7 +51,9 @@ impl Work<'_> {
         };
         let (train_source, validation_source) = (source(&train)?, source(&validation)?);
         let snapshot = self.folder.join(SNAPSHOT);
-        let events = Events::open(self, Order::new(&how.train, &train, seed).steps())?;
+        self.take_over(&snapshot)?;
+        let steps = Order::new(&how.train, &train, seed).steps();
+        let events = Events::open(self, how.rungs.last().map_or(steps, |stop| steps.min(*stop)))?;
         let trainer = Trainer {
             backend: backend.clone(),
             tuning: &tuning,
@@ -57,6 +62,7 @@ impl Work<'_> {
             seed,
             train: &train_source,
             validation: &validation_source,
+            stops: &how.rungs,
             snapshot: Some(snapshot.clone()),
             snapshot_every: self.snapshot_every,
             go_on: &go_on,
@@ -77,9 +83,26 @@ impl Work<'_> {
         let shown = self.session.tests.first().map_or(train.len(), |(_, rows)| rows.len().min(train.len()));
         let shown = train.select(&(0..shown).collect::<Vec<_>>());
         let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
-        let trained = self.trained(&tuning, training, tests, train_score)?;
+        let mut trained = self.trained(&tuning, training, tests, train_score)?;
+        if self.job.trial.role == Role::Main {
+            trained.forgetting = self.session.forgetting(&tuning, go_on)?;
+        }
         // The record is written by the caller; until then the snapshot stays.
         Ok(trained)
+    }
+
+    /// A candidate that goes on to the next rung goes on from where it stands; where that is lost it trains anew, to the
+    /// same bits.
+    fn take_over(&self, snapshot: &Path) -> Result<()> {
+        let before = rung_before(&self.job.trial).and_then(|hash| Some(self.folder.parent()?.join(hash)));
+        let Some(before) = before.filter(|before| before.join(SNAPSHOT).is_file() && !snapshot.exists())
+        else {
+            return Ok(());
+        };
+        let (from, to) = (before.join(EVENTS), self.folder.join(EVENTS));
+        fs::copy(&from, &to).map_err(Error::io("copy", &from))?;
+        // Last: a process that is killed in between does both again.
+        fs::rename(before.join(SNAPSHOT), snapshot).map_err(Error::io("move", snapshot))
     }
 
     /// Training and validation rows of this trial.
@@ -90,6 +113,7 @@ impl Work<'_> {
             Role::SmallData { examples, draw } => {
                 self.session.train.select(&subset(&self.session.train_examples, examples, draw as u64))
             }
+            Role::Mixture => self.session.mixture.clone(),
             _ => first(&self.session.train, how.train_rows),
         };
         (train, validation)
@@ -151,6 +175,7 @@ impl Work<'_> {
             metric: self.session.scoring.name.to_owned(),
             train_score,
             tests,
+            forgetting: None,
         })
     }
 }
@@ -169,7 +194,7 @@ struct Events<'a> {
 
 impl<'a> Events<'a> {
     fn open(work: &Work<'a>, steps: usize) -> Result<Events<'a>> {
-        let path = work.folder.join("events.jsonl");
+        let path = work.folder.join(EVENTS);
         let open = fs::OpenOptions::new().create(true).append(true).open(&path);
         let mut lines = open.map_err(Error::io("write", &path))?;
         // A killed process may have left half a line, which must not swallow the next one.
@@ -218,7 +243,9 @@ pub(super) fn title(trial: &crate::record::Trial) -> String {
     let (method, seed) = (&trial.method, trial.seed);
     match &trial.role {
         Role::Main => format!("{method}, seed {seed}"),
-        Role::Search { learning_rate } => format!("{method}, learning rate {learning_rate:e}"),
+        Role::Mixture => format!("{method}, mixture, seed {seed}"),
+        Role::Search { candidate, rung: 0 } => format!("{method}, learning rate {candidate}"),
+        Role::Search { candidate, rung } => format!("{method}, learning rate {candidate}, rung {}", rung + 1),
         Role::SmallData { examples, draw } => format!("{method}, {examples} rows, draw {draw}"),
         Role::Probe => format!("{method}, probe"),
         Role::Benchmark { name } => format!("{method}, {name}, seed {seed}"),

@@ -53,6 +53,20 @@ impl Task {
         Ok(Dataset::new(labels, splits.train, splits.validation, tests, notes))
     }
 
+    /// The training rows of a further domain, whose labels are numbered as in `labels`; `None` if it has none.
+    pub fn training(&self, domain: &str, labels: &[String]) -> Result<Option<Vec<Example>>> {
+        let data = std::env::var_os("TENFOLD_DATA").map(PathBuf::from);
+        let reader = Reader { task: self, data: data.as_deref() };
+        let Some(source) = self.domains.iter().skip(1).find(|source| source.name == domain) else {
+            return Ok(None);
+        };
+        match &source.rows {
+            Rows::Builtin(name) => Ok(Some(vader::read(name)?.train)),
+            Rows::Files(files) if files.train.is_empty() => Ok(None),
+            Rows::Files(files) => Ok(Some(examples(labels, reader.rows(files, &files.train)?)?)),
+        }
+    }
+
     fn check_hold_out(&self, rows: usize) -> Result<()> {
         if rows < FEWEST_TO_HOLD_OUT {
             let expected = format!("{FEWEST_TO_HOLD_OUT} training rows or more, or a validation file");

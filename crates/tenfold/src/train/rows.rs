@@ -206,6 +206,39 @@ impl Rows {
         self.select(&order)
     }
 
+    /// `count` rows of exactly `length` tokens, each put together from rows one after the other and cut: what a batch of
+    /// them costs. Whatever is to be said of a row's first part is to be said of the whole. None if there are no rows.
+    pub fn of_length(&self, count: usize, length: usize) -> Rows {
+        let row = |first: usize| {
+            let (mut encoding, mut target) = (self.encodings[first].clone(), self.targets[first].clone());
+            let mut next = first;
+            while encoding.ids.len() < length {
+                next = (next + 1) % self.len();
+                let (more, further) = (&self.encodings[next], &self.targets[next]);
+                encoding.ids.extend(&more.ids);
+                encoding.type_ids.extend(&more.type_ids);
+                match (&mut target, further) {
+                    (Target::Tokens(labels), Target::Tokens(more)) => labels.extend(more),
+                    (Target::Next(labelled), Target::Next(more)) => labelled.extend(more),
+                    _ => {}
+                }
+            }
+            encoding.ids.truncate(length);
+            encoding.type_ids.truncate(length);
+            match &mut target {
+                Target::Tokens(labels) => labels.truncate(length),
+                Target::Next(labelled) => labelled.truncate(length),
+                Target::Span(span) => *span = span.map(|place| place.min(length.saturating_sub(1) as u32)),
+                Target::Label(_) | Target::Answer { .. } => {}
+            }
+            (encoding, target)
+        };
+        let is_empty = self.encodings.iter().all(|encoding| encoding.ids.is_empty());
+        let count = if is_empty { 0 } else { count };
+        let (encodings, targets) = (0..self.len()).cycle().take(count).map(row).unzip();
+        Rows::of(encodings, targets)
+    }
+
     /// A row as the model reads it.
     pub fn encoding(&self, row: usize) -> &Encoding {
         &self.encodings[row]
@@ -319,6 +352,25 @@ impl<'a> Source<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_a_length_have_it_and_the_first_rows_target() {
+        let encoding =
+            |ids: &[u32]| Encoding { ids: ids.to_vec(), type_ids: vec![0; ids.len()], truncated: false };
+        let rows =
+            Rows::of(vec![encoding(&[1, 2]), encoding(&[3, 4, 5])], vec![Target::Label(0), Target::Label(1)]);
+        let stretched = rows.of_length(3, 4);
+        assert_eq!(stretched.labels(), [0, 1, 0]);
+        assert_eq!(stretched.encoding(0).ids, [1, 2, 3, 4]);
+        assert_eq!(stretched.encoding(1).ids, [3, 4, 5, 1]);
+        assert_eq!(
+            (stretched.encoding(2).type_ids.len(), rows.of_length(1, 1).encoding(0).ids.len()),
+            (4, 1)
+        );
+        assert!(Rows::default().of_length(3, 4).is_empty());
+        let next = Rows::of(vec![encoding(&[7, 8, 9])], vec![Target::Next(vec![false, true, true])]);
+        assert_eq!(next.of_length(1, 5).label_count(&[0]), 3);
+    }
 
     #[test]
     fn an_encoder_reads_what_does_not_count_and_a_decoder_answers_the_rest() {

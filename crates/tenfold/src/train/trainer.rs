@@ -34,6 +34,9 @@ pub struct Trainer<'a> {
     pub train: &'a Source<'a>,
     /// Rows to look at on the way.
     pub validation: &'a Source<'a>,
+    /// Steps after which to look besides, in rising order: the last one ends the run, with a snapshot from which a run
+    /// of more stops goes on with the same bits. Empty: it goes to its planned end.
+    pub stops: &'a [usize],
     /// Where to keep a snapshot, so that a killed run can go on.
     pub snapshot: Option<PathBuf>,
     /// How often.
@@ -129,18 +132,26 @@ impl Trainer<'_> {
         optimizer: &mut Optimizer,
     ) -> Result<()> {
         let mut pace = snapshot::Pace::new(self.snapshot_every);
-        while training.step < order.steps() && !training.stopped_early {
+        let end = self.end(order);
+        while training.step < end && !training.stopped_early {
             self.step(training, optimizer, order)?;
             if self.is_look(training.step, order) {
                 self.look(training, best)?;
             }
             if let Some(path) = &self.snapshot {
-                pace.keep(|| {
+                let write = || {
                     snapshot::write(path, training, self.tuning, optimizer, best.as_deref(), &*self.backend)
-                })?;
+                };
+                let is_over = training.step == end || training.stopped_early;
+                if is_over && !self.stops.is_empty() { write() } else { pace.keep(write) }?;
             }
         }
         Ok(())
+    }
+
+    /// The step with which the run ends.
+    fn end(&self, order: &Order) -> usize {
+        self.stops.last().map_or(order.steps(), |stop| order.steps().min(*stop))
     }
 
     fn step(&self, training: &mut Training, optimizer: &mut Optimizer, order: &Order) -> Result<()> {
@@ -191,7 +202,7 @@ impl Trainer<'_> {
         let (_, place, per_epoch) = order.place(step - 1);
         let looks = self.settings.evaluations_per_epoch;
         let passed = |place: usize| place * looks / per_epoch;
-        step == order.steps() || passed(place + 1) > passed(place)
+        step == order.steps() || self.stops.contains(&step) || passed(place + 1) > passed(place)
     }
 
     fn look(&self, training: &mut Training, best: &mut Option<Vec<Vec<f32>>>) -> Result<()> {

@@ -1,8 +1,10 @@
 //! The report: one HTML file that needs nothing else, for desktop, phone, dark mode and paper.
 
+mod comparison;
 mod heat_map;
 mod overview;
 mod provenance;
+mod search;
 mod section;
 
 use super::plot;
@@ -32,7 +34,9 @@ pub fn html(findings: &Findings, advice: &Recommendation) -> String {
                     (overview::contents())
                     (overview::main_table(findings, advice))
                     (overview::plots(findings))
+                    (comparison::section(findings))
                     @for metric in METRICS { (section::section(findings, metric)) }
+                    (search::section(findings))
                     (provenance::failures(findings))
                     (provenance::method(findings, advice))
                 }

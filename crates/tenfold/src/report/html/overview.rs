@@ -65,9 +65,11 @@ pub(super) fn contents() -> Markup {
         nav aria-label="Contents" {
             ul {
                 li { a href="#overview" { "Overview" } }
+                li { a href="#comparison" { "Against one another" } }
                 @for metric in METRICS {
                     li { a href=(format!("#{}", metric.name)) { (metric.number) ". " (metric.title) } }
                 }
+                li { a href="#search" { "Search" } }
                 li { a href="#method" { "How it was measured" } }
             }
         }
@@ -106,9 +108,7 @@ pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup
                 "Under each figure stands its 95 % interval, where it has one. "
                 "Methods that share a group letter cannot be told apart in their score by this data. "
                 "≈ marks an estimate, – what could not be had; the sections below give the reasons. "
-                @if findings.evidence.study.seeds.len() == 1 {
-                    "There was one seed: intervals of scores are over test rows alone, and the spread over seeds is unknown."
-                }
+                @for caution in findings.cautions() { " " (caution) }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What failed, and how everything was measured.
 
 use super::super::recommendation::Recommendation;
-use super::super::{format, title};
+use super::super::title;
 use crate::metric::{Findings, Unit, role_name};
 use maud::{Markup, html};
 
@@ -39,7 +39,7 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                 dt { "Training" }
                 dd { "Seeds " (seeds.join(", ")) "; batches of " (study.batch_size) " rows. The whole study took " (Unit::Seconds.write(study.elapsed_seconds)) "." }
                 dt { "Fairness" }
-                dd { (study.learning_rates) " Test rows played no part in any choice." }
+                dd { (study.learning_rates) " Test rows played no part in any choice. What was tried, and what it cost, stands under Search." }
                 dt { "Speed, memory, response time, energy" }
                 dd { "Each method was probed alone on the machine, in a process of its own. Times taken while trials share the machine are not compared." }
                 dt { "Intervals" }
@@ -51,46 +51,12 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                 dt { "Telling methods apart" }
                 dd {
                     "Every pair is compared row by row on the same test rows, with the spread over seeds added. Holm's correction over all pairs keeps the "
-                    "chance of any false claim at 5 %. Methods that share a letter are not shown to be equal: this data cannot tell them apart."
+                    "chance of any false claim at 5 %. Methods that share a letter are not shown to be equal: this data cannot tell them apart. "
+                    "A method is as good as full fine-tuning, but for a margin of " (findings.standing.scoring.unit.of_difference().write(study.margin)) ", where the 95 % interval of the difference ends above minus the margin."
                 }
                 dt { "Recommendation" }
                 dd { "Purpose: " (advice.purpose.name()) ". " (advice.rule) " A method whose deciding figures are missing is not considered." }
             }
-            (learning_rates(findings))
         }
     }
-}
-
-fn learning_rates(findings: &Findings) -> Markup {
-    html! {
-        h3 { "Learning rates" }
-        div.scroll tabindex="0" {
-            table {
-                thead { tr { th scope="col" { "Method" } th scope="col" { "Used" } th scope="col" { "Tried: validation " (findings.standing.scoring.noun) } } }
-                tbody {
-                    @for m in findings.methods() {
-                        tr {
-                            th scope="row" { (m.title) }
-                            td { (m.learning_rate.map_or_else(|| "–".to_owned(), format::learning_rate)) }
-                            td.text { (tried(findings, &m.name)) }
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn tried(findings: &Findings, method: &str) -> String {
-    let search = findings.evidence.search(method);
-    let scoring = findings.standing.scoring;
-    let best = |run: &crate::record::Trained| {
-        let values = run.validation.iter().filter_map(|look| look.score.value);
-        let best =
-            values.reduce(|best, value| if scoring.shortfall(best, value) < 0.0 { value } else { best });
-        best.map_or_else(|| "–".to_owned(), |value| scoring.unit.write(value))
-    };
-    let words: Vec<String> =
-        search.iter().map(|(rate, run)| format!("{}: {}", format::learning_rate(*rate), best(run))).collect();
-    if words.is_empty() { "no search recorded".to_owned() } else { words.join(" · ") }
 }

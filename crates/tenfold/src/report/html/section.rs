@@ -44,14 +44,24 @@ fn parts(columns: &[Column]) -> impl Iterator<Item = &[Column]> {
 
 fn plots(findings: &Findings, metric: &Metric) -> Markup {
     match metric.name {
-        "memory" => {
-            one(plot::memory_curves(findings), "The engine's own account of the peak, by batch size.")
-        }
+        "memory" => one(
+            plot::memory_curves(findings),
+            "The engine's own account of the peak, at every batch size and row length that was probed.",
+        ),
+        "speed" => one(
+            plot::speed_curves(findings),
+            "Mean of the timed steps, alone on the machine, at every batch size and row length that was probed.",
+        ),
         "small_data" => one(
             plot::small_data_curves(findings),
             "Mean over draws. Bars: Student's t interval over the draws, set side by side.",
         ),
-        "cross_domain" => heat_map::heat_map(findings),
+        "cross_domain" => html! {
+            (heat_map::heat_map(findings))
+            @if !findings.evidence.study.mixture.is_empty() {
+                p.small { strong { "Mixture: " } (findings.evidence.study.mixture) ", the same number of rows, seeds and settings." }
+            }
+        },
         "response_time" => one(
             plot::latency(findings),
             "One request at a time. Pale boxes: the adapter merged into the base. One request in a hundred takes longer than the mark.",

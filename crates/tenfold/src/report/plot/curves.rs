@@ -1,12 +1,12 @@
-//! One line a method: learning, little data, and memory by batch size; named at its right end.
+//! One line a method: learning, little data, memory and speed by the size of the batch; named at its right end.
 
 use super::Drawing;
 use super::axis::{Axis, tidy};
 use super::label::{short, spread, width};
 use super::scatter::score_axis;
 use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
-use crate::metric::{Findings, small_data_curve};
-use crate::record::Trained;
+use crate::metric::{Findings, searched, small_data_curve};
+use crate::record::{Point as ProbePoint, Trained};
 use plotters::style::text_anchor::{HPos, VPos};
 use std::collections::BTreeMap;
 
@@ -61,21 +61,49 @@ pub(in super::super) fn small_data_curves(findings: &Findings) -> Drawing {
     lines(&title, &curves, &x, &y, Spread::Bars)
 }
 
-/// Peak training memory by batch size.
+/// Peak training memory by tokens of the batch.
 pub(in super::super) fn memory_curves(findings: &Findings) -> Drawing {
-    let curves = by_method(findings, |name| {
-        let probe = findings.evidence.probe(name);
-        let sizes = probe.map(|p| &p.memory_by_batch);
-        sizes.into_iter().flatten().map(|(batch, bytes)| (*batch as f64, *bytes as f64, None)).collect()
-    });
-    let mut sizes: Vec<f64> = xs(&curves);
-    sizes.sort_by(f64::total_cmp);
-    sizes.dedup();
-    let x = Axis::linear("Rows in a batch", &sizes, 5, |v| format!("{v:.0}"))?
-        .with_ticks(sizes.iter().map(|n| (*n, format!("{n:.0}"))));
+    let curves = by_tokens(findings, |point| Some(point.peak_bytes as f64));
     let y =
         Axis::linear("Peak memory in training (MB)", &heights(&curves), 5, |v| format!("{:.0}", v / 1e6))?;
-    lines("Peak training memory by batch size, a line for each method", &curves, &x, &y, Spread::Bars)
+    of_tokens("Peak training memory by tokens of the batch, a line for each method", &curves, &y)
+}
+
+/// Training speed by tokens of the batch.
+pub(in super::super) fn speed_curves(findings: &Findings) -> Drawing {
+    let curves = by_tokens(findings, |point| {
+        let mean = point.seconds.iter().sum::<f64>() / point.seconds.len() as f64;
+        Some(point.tokens() as f64 / mean).filter(|rate| rate.is_finite())
+    });
+    let y = Axis::linear("Training, tokens/s", &heights(&curves), 5, |v| format!("{v:.0}"))?;
+    of_tokens("Training speed by tokens of the batch, a line for each method", &curves, &y)
+}
+
+/// One point for each size that was probed, by rising tokens.
+fn by_tokens(findings: &Findings, value: impl Fn(&ProbePoint) -> Option<f64>) -> Vec<Curve> {
+    by_method(findings, |name| {
+        let points = findings.evidence.probe(name).map_or(&[][..], |probe| &probe.points);
+        let mut drawn: Vec<Point> =
+            points.iter().filter_map(|point| Some((point.tokens() as f64, value(point)?, None))).collect();
+        drawn.sort_by(|a, b| a.0.total_cmp(&b.0));
+        drawn
+    })
+}
+
+fn of_tokens(title: &str, curves: &[Curve], y: &Axis) -> Drawing {
+    let x = Axis::log("Tokens in a batch: rows × length (log scale)", &xs(curves), |v| format!("{v:.0}"))?;
+    lines(title, curves, &x, y, Spread::Bars)
+}
+
+/// Validation score by learning rate, of every candidate of the search.
+pub(in super::super) fn search_curves(findings: &Findings) -> Drawing {
+    let curves = by_method(findings, |name| {
+        let tried = searched(findings.evidence, name).map_or_else(Vec::new, |search| search.tried);
+        tried.iter().filter_map(|t| Some((t.candidate.learning_rate, t.score?, None))).collect()
+    });
+    let x = Axis::log("Learning rate (log scale)", &xs(&curves), |v| format!("{v:e}"))?;
+    let y = score_axis(findings, "Validation", "", &heights(&curves))?;
+    lines("Validation score by learning rate, a line for each method", &curves, &x, &y, Spread::Bars)
 }
 
 fn by_method(findings: &Findings, points: impl Fn(&str) -> Vec<Point>) -> Vec<Curve> {

@@ -1,0 +1,158 @@
+//! What summary.md says after its main table: the search, the yardstick, and the pairs that differ. 80 columns hold it.
+
+use super::format::{interval, probability, shortened};
+use crate::metric::{Findings, Unit, digits, searched};
+use crate::statistics::Verdict;
+
+/// A name's width in these tables.
+const NAME: usize = 16;
+
+/// The sections, each with its heading; empty where there is nothing to say.
+pub(super) fn appendix(findings: &Findings) -> String {
+    [search(findings), yardstick(findings), pairs(findings), mixture(findings)].concat()
+}
+
+fn search(findings: &Findings) -> String {
+    let own = findings.standing.scoring.unit;
+    let row = |method: &crate::metric::MethodFacts| {
+        let found = searched(findings.evidence, &method.name)?;
+        let best = found.tried.iter().find(|tried| tried.chosen);
+        let score = best.and_then(|tried| tried.score).map_or_else(|| "–".to_owned(), |x| own.write(x));
+        let took = method.chosen.as_ref().map_or_else(|| "–".to_owned(), ToString::to_string);
+        Some(vec![
+            shortened(&method.name, NAME),
+            shortened(&took, 22),
+            score,
+            found.tried.len().to_string(),
+            digits(found.steps as f64),
+            Unit::Seconds.write(found.seconds),
+        ])
+    };
+    let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
+    let headings = ["method", "took", "validation", "tried", "steps", "time"];
+    table("Search", &findings.evidence.study.learning_rates, &headings, rows)
+}
+
+fn yardstick(findings: &Findings) -> String {
+    let unit = difference(findings);
+    let row = |method: &crate::metric::MethodFacts| {
+        let found = findings.against_full(&method.name)?;
+        let verdict = match found.verdict {
+            Verdict::NonInferior => "as good",
+            Verdict::Inferior => "worse",
+            Verdict::Undecided => "undecided",
+        };
+        let ends = interval(unit, &found.difference).unwrap_or_else(|| "–".to_owned());
+        let bare = |text: &str| text.replace(" points", "");
+        Some(vec![
+            shortened(&method.name, NAME),
+            unit.write_bare(found.difference.value),
+            bare(&ends),
+            verdict.to_owned(),
+        ])
+    };
+    let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
+    let note = format!(
+        "By how much it is better on the same test rows, with the 95 % interval; as good: not worse by {} or more.",
+        unit.write(findings.evidence.study.margin)
+    );
+    table("Against full fine-tuning", &note, &["method", "difference", "interval", "verdict"], rows)
+}
+
+fn pairs(findings: &Findings) -> String {
+    let unit = difference(findings);
+    let all = findings.contrasts.len();
+    let row = |pair: &crate::metric::Contrast| {
+        let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), digits);
+        vec![
+            shortened(&pair.first, NAME),
+            shortened(&pair.second, NAME),
+            unit.write_bare(pair.difference.value),
+            probability(pair.p),
+            number(pair.cohens_d.map(|d| d.value)),
+            number(pair.cohens_h),
+            pair.discordance.map_or_else(
+                || "–".to_owned(),
+                |split| format!("{}:{}", split.first_only, split.second_only),
+            ),
+        ]
+    };
+    let told = findings.contrasts.iter().filter(|pair| pair.p < 0.05);
+    let rows: Vec<Vec<String>> = told.map(row).collect();
+    if rows.is_empty() && all > 0 {
+        return format!(
+            "\n## Pairs that differ\n\nNone of the {all} pairs, at 5 % after Holm's correction.\n"
+        );
+    }
+    let note = format!(
+        "{} of {all} pairs, at 5 % after Holm's correction; d: Cohen's, over seeds; h: Cohen's, of the two shares; rows: \
+         right by the one alone and by the other alone, first seed. All pairs stand in recommendation.json.",
+        rows.len()
+    );
+    table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "d", "h", "rows"], rows)
+}
+
+fn mixture(findings: &Findings) -> String {
+    let (own, unit) = (findings.standing.scoring.unit, difference(findings));
+    let mut rows = Vec::new();
+    for method in findings.methods() {
+        for domain in findings.evidence.domains() {
+            let figure =
+                |key: &str| findings.estimate(&method.name, "cross_domain", &format!("{key}_{domain}"));
+            let (Some(score), Some(gain)) = (figure("mixed"), figure("gain")) else { continue };
+            let ends = interval(unit, &gain).unwrap_or_else(|| "–".to_owned());
+            rows.push(vec![
+                shortened(&method.name, NAME),
+                shortened(domain, NAME),
+                own.write(score.value),
+                unit.write_bare(gain.value),
+                ends.replace(" points", ""),
+            ]);
+        }
+    }
+    let note = format!(
+        "Trained on {}; gain over training on the one domain, with its 95 % interval.",
+        findings.evidence.study.mixture
+    );
+    table("Mixture of domains", &note, &["method", "domain", "score", "gain", "interval"], rows)
+}
+
+/// What differences of scores are counted in.
+fn difference(findings: &Findings) -> Unit {
+    findings.standing.scoring.unit.of_difference()
+}
+
+fn table(title: &str, note: &str, headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let row = |cells: &[String]| {
+        let cells: Vec<String> = cells.iter().map(|text| super::table::cell(text)).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
+    let rule = format!("|---|{}\n", "---:|".repeat(headings.len() - 1));
+    let body: String = rows.iter().map(|cells| row(cells)).collect();
+    format!("\n## {title}\n\n{}\n\n{}{rule}{body}", super::table::cell(note), row(&headings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::synthetic::World;
+    use unicode_width::UnicodeWidthStr;
+
+    #[test]
+    fn every_table_fits_eighty_columns_and_keeps_its_own() {
+        let text = appendix(World::findings());
+        assert!(
+            text.contains("## Against full fine-tuning") && text.contains("## Pairs that differ"),
+            "{text}"
+        );
+        for block in text.split("\n\n").filter(|block| block.starts_with('|')) {
+            let bars: Vec<usize> = block.lines().map(|line| line.matches('|').count()).collect();
+            assert!(bars.iter().all(|count| *count == bars[0]), "{block}");
+            assert!(block.lines().all(|line| line.width() <= 80), "{block}");
+        }
+    }
+}
