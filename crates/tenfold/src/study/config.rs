@@ -33,7 +33,9 @@ pub struct Study {
     pub purpose: String,
     /// One trial of every method for each.
     pub seeds: Vec<u64>,
-    /// Training rows to use, from the first on; 0: all.
+    /// Which rows are used where not all are.
+    pub rows: Picked,
+    /// Training rows to use; 0: all.
     pub train_rows: usize,
     /// Validation rows to use; 0: all.
     pub validation_rows: usize,
@@ -62,6 +64,16 @@ pub struct Study {
     pub probe: Probing,
     /// The methods by their names in this study.
     pub methods: BTreeMap<String, MethodSettings>,
+}
+
+/// Which rows of a file are used where not all are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Picked {
+    /// The first ones.
+    First,
+    /// Some of all the file, the labels' shares as in all of it: for files that are sorted by label.
+    Spread,
 }
 
 /// The search for a learning rate and other settings, of the methods that the study gives no learning rate or a space:
@@ -166,6 +178,7 @@ impl Default for Study {
             benchmarks: Vec::new(),
             purpose: "balanced".into(),
             seeds: vec![0, 1, 2],
+            rows: Picked::First,
             train_rows: 0,
             validation_rows: 0,
             test_rows: 0,
@@ -397,6 +410,7 @@ mod tests {
         .unwrap();
         assert_eq!((study.train.batch_size, study.train.pass_tokens), (16, Some(256)));
         assert_eq!(study.train.memory_limit.unwrap().0, 2 << 30);
+        assert_eq!(parse(SMALL, &["rows=spread"]).unwrap().rows, Picked::Spread);
         assert_eq!(study.seeds, [7]);
         assert_eq!(study.methods["lora"].settings["r"], 2);
         assert_eq!(study.methods["full"].kind, "full");

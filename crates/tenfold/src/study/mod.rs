@@ -19,7 +19,7 @@ mod store;
 mod trial;
 
 pub use conclude::Conclusion;
-pub use config::{MethodSettings, Probing, Search, SmallData, Strategy, Study, format_of_weights};
+pub use config::{MethodSettings, Picked, Probing, Search, SmallData, Strategy, Study, format_of_weights};
 pub use probe::probe;
 pub use run::{Finished, Options, run};
 pub use single::{Single, train};

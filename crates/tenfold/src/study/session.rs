@@ -1,11 +1,11 @@
 //! What all trials of a study share: the frozen base, the tokenizer and the encoded rows.
 
-use super::config::Study;
+use super::config::{Picked, Study};
 use super::domains::{Further, Mixed};
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
 use crate::data::language::{self, LanguageExample, LengthReport, Question, SequenceSettings};
-use crate::data::{Example, hexadecimal, shared};
+use crate::data::{Example, hexadecimal, shared, subset};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::tokenizer::Tokenizer;
@@ -176,6 +176,12 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<Encoded> {
         let mut data = task.read()?;
+        if study.rows == Picked::Spread {
+            spread(&mut data.train, train_rows, <[Example]>::to_vec);
+            spread(&mut data.validation, validation_rows, <[Example]>::to_vec);
+            data.tests.iter_mut().for_each(|test| spread(&mut test.examples, test_rows, <[Example]>::to_vec));
+            data.sha256 = spread_of(&data.sha256, [train_rows, validation_rows, test_rows]);
+        }
         let further = if is_main { Further::read(&data, &study.domains)? } else { Further::default() };
         let length = self.length;
         let encode =
@@ -222,7 +228,13 @@ impl Session {
         is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Encoded> {
-        let data = task.read_language()?;
+        let mut data = task.read_language()?;
+        if study.rows == Picked::Spread {
+            spread(&mut data.train, train_rows, drawn);
+            spread(&mut data.validation, validation_rows, drawn);
+            data.tests.iter_mut().for_each(|test| spread(&mut test.examples, test_rows, drawn));
+            data.sha256 = spread_of(&data.sha256, [train_rows, validation_rows, test_rows]);
+        }
         let template = model::chat_template(&base.located.0)?;
         let wording = Wording::new(&self.tokenizer, template.as_ref());
         let settings = SequenceSettings {
@@ -384,6 +396,23 @@ fn room(study: &Study, base: &Base) -> Result<usize> {
     let positions = base.model.extents().max_positions;
     let taken = study.virtual_tokens()?.into_iter().filter(|taken| *taken < positions).max();
     Ok(study.train.max_length.min(positions - taken.unwrap_or(0)))
+}
+
+/// Leaves `rows` of them, all for 0, in their order: the shares of the labels stay as they are.
+fn spread<T: Clone>(examples: &mut Vec<T>, rows: usize, labelled: impl Fn(&[T]) -> Vec<Example>) {
+    if rows > 0 && rows < examples.len() {
+        let mut picks = subset(&labelled(examples), rows, SPREAD);
+        picks.sort_unstable();
+        *examples = picks.into_iter().map(|row| examples[row].clone()).collect();
+    }
+}
+
+/// The draw of [`subset`] that spread rows are; no small draw has so high a number.
+const SPREAD: u64 = u64::MAX;
+
+/// The name of so many spread rows of the data with this hash.
+fn spread_of(sha256: &str, rows: [usize; 3]) -> String {
+    hexadecimal(&Sha256::digest(format!("{sha256} spread {rows:?}")))
 }
 
 /// The first `rows` of them; all for 0.
