@@ -228,6 +228,11 @@ impl Session {
         is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Encoded> {
+        if is_main && !(study.domains.is_empty() && study.mixture.is_empty()) {
+            let what = "domains and mixture of the study".into();
+            let why = "rows of other tasks are matched by their labels, and a language task has none".into();
+            return Err(Error::Unsupported { what, why });
+        }
         let mut data = task.read_language()?;
         if study.rows == Picked::Spread {
             spread(&mut data.train, train_rows, drawn);
