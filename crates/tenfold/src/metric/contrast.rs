@@ -39,7 +39,7 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
     let of = |pair: &crate::statistics::Pair| {
         let (first, second) = (&standing.methods[pair.first], &standing.methods[pair.second]);
         let shared = shared(evidence, first, second);
-        let ahead = |(a, b): &(&Test, &Test)| Some(-scoring.shortfall(a.score.value?, b.score.value?));
+        let ahead = |(a, b): &(&Test, &Test)| Some(scoring.shortfall(a.score.value?, b.score.value?));
         let differences: Vec<f64> = shared.iter().filter_map(ahead).collect();
         // Scores of which less is better are turned round, so that every figure points the same way.
         let towards = |value: f64| -scoring.to_perfect(value);
