@@ -3,12 +3,14 @@
 //! ```toml
 //! name = "support"                       # and title, source, licence
 //! output_type = "classification"
-//! metric = "accuracy"
+//! metric = "accuracy"                    # f1, f1_macro, matthews, accuracy_f1, accuracy_f1_macro
 //! labels = ["question", "complaint"]     # in the order of their numbers; left out: those of the training file, sorted
+//! malformed = "skip"                     # goes on without rows that do not fit, and says so; else they are refused
 //!
 //! [columns]                              # by the header's name, or by number from 0 (then no header is expected)
-//! text = "message"                       # and text_pair for tasks on pairs
-//! label = "kind"                         # a label's name or number
+//! text = "message"                       # and text_pair for tasks on pairs; "{{a}}: {{b}}" puts columns together
+//! label = ["kind", 3]                    # a label's name or number; of several columns the first that a file has
+//! extra_columns = true                   # lines may be longer than the first one
 //!
 //! [[domains]]                            # the first one is trained on, the others are tests alone
 //! name = "mail"
@@ -20,6 +22,8 @@
 //! test = ["chat/test.tsv", "chat.tsv"]   # of several paths the first that is there
 //! encoding = "latin-1"
 //! ```
+//!
+//! With `output_type = "regression"` the label is a number and the metric pearson, spearman or pearson_spearman.
 //!
 //! A task for language models says what its rows are, instead of labels:
 //!
@@ -46,8 +50,10 @@
 mod parse;
 mod read;
 
+use crate::data::faulty::Malformed;
 use crate::data::language::read::Shape;
-use crate::data::records::{Column, Encoding, Format};
+use crate::data::records::{Column, Encoding, Format, Header};
+use crate::data::rows::Field;
 use crate::score::{Scoring, scoring};
 use crate::{Error, Result};
 use std::fs;
@@ -64,12 +70,13 @@ pub struct Task {
     pub source: String,
     /// The rows' licence.
     pub licence: String,
-    /// What the model puts out: "classification"; of language models "generate_until" or "loglikelihood_rolling".
+    /// What the model puts out: "classification", "regression"; of language models "generate_until" or "loglikelihood_rolling".
     pub output_type: String,
     /// How it is scored: a name in [`crate::score::SCORINGS`].
     pub metric: String,
     /// The labels in the order of their numbers; without them, those of the training file, sorted.
     pub labels: Option<Vec<String>>,
+    malformed: Malformed,
     file: PathBuf,
     folder: Option<PathBuf>,
     columns: Option<Columns>,
@@ -77,11 +84,27 @@ pub struct Task {
     domains: Vec<Source>,
 }
 
+/// The output type of tasks whose labels are numbers.
+const REGRESSION: &str = "regression";
+
 /// The files that make up the built-in tasks, each by the name it is shown under in errors.
 const BUILTIN: &[(&str, &str)] = &[
     ("tasks/vader.toml", include_str!("../../../tasks/vader.toml")),
     ("tasks/film_reviews.toml", include_str!("../../../tasks/film_reviews.toml")),
     ("tasks/sst2.toml", include_str!("../../../tasks/sst2.toml")),
+    ("tasks/glue_cola.toml", include_str!("../../../tasks/glue_cola.toml")),
+    ("tasks/glue_mrpc.toml", include_str!("../../../tasks/glue_mrpc.toml")),
+    ("tasks/glue_stsb.toml", include_str!("../../../tasks/glue_stsb.toml")),
+    ("tasks/glue_qqp.toml", include_str!("../../../tasks/glue_qqp.toml")),
+    ("tasks/glue_mnli.toml", include_str!("../../../tasks/glue_mnli.toml")),
+    ("tasks/glue_qnli.toml", include_str!("../../../tasks/glue_qnli.toml")),
+    ("tasks/glue_rte.toml", include_str!("../../../tasks/glue_rte.toml")),
+    ("tasks/glue_wnli.toml", include_str!("../../../tasks/glue_wnli.toml")),
+    ("tasks/superglue_boolq.toml", include_str!("../../../tasks/superglue_boolq.toml")),
+    ("tasks/superglue_cb.toml", include_str!("../../../tasks/superglue_cb.toml")),
+    ("tasks/superglue_rte.toml", include_str!("../../../tasks/superglue_rte.toml")),
+    ("tasks/superglue_wic.toml", include_str!("../../../tasks/superglue_wic.toml")),
+    ("tasks/superglue_wsc.toml", include_str!("../../../tasks/superglue_wsc.toml")),
     ("tasks/gsm8k.toml", include_str!("../../../tasks/gsm8k.toml")),
     ("tasks/e2e_nlg.toml", include_str!("../../../tasks/e2e_nlg.toml")),
 ];
@@ -113,6 +136,11 @@ impl Task {
         self.language.is_some()
     }
 
+    /// Whether its labels are numbers, of which one is foretold.
+    pub fn is_regression(&self) -> bool {
+        self.output_type == REGRESSION
+    }
+
     /// How its answers are scored.
     pub fn scoring(&self) -> Result<&'static Scoring> {
         scoring(&self.metric)
@@ -126,17 +154,18 @@ impl Task {
 
 #[derive(Debug, Clone)]
 struct Columns {
-    text: Column,
-    text_pair: Option<Column>,
-    label: Column,
-    header: bool,
+    text: Field,
+    text_pair: Option<Field>,
+    label: Vec<Column>,
+    header: Header,
+    extra_columns: bool,
 }
 
 /// What the rows of a language task are.
 #[derive(Debug, Clone)]
 struct Language {
     shape: Shape,
-    header: bool,
+    header: Header,
 }
 
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, ModelIdentity};
 use crate::score::Scoring;
 use crate::task::Task;
-use crate::train::{Features, Fitted, Rows, Subject, TrainSettings, fit};
+use crate::train::{Features, Fitted, Rows, Subject, Target, TrainSettings, fit};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ pub(super) struct Session {
     located: (PathBuf, Option<Dtype>),
     pub model_identity: ModelIdentity,
     pub data_identity: DataIdentity,
+    /// The labels' names, one for each output of the head.
     pub labels: Vec<String>,
     /// What answers are worth.
     pub scoring: &'static Scoring,
@@ -155,8 +156,13 @@ impl Session {
     ) -> Result<Encoded> {
         let data = task.read()?;
         let length = self.length;
-        let encode =
-            |examples: &[Example], rows: usize| Rows::encode(&self.tokenizer, first(examples, rows), length);
+        let target = |label: u32| match data.values.get(label as usize) {
+            Some(number) => Target::Number(*number as f32),
+            None => Target::Label(label),
+        };
+        let encode = |examples: &[Example], rows: usize| {
+            Rows::encode_as(&self.tokenizer, first(examples, rows), length, target)
+        };
         let train = encode(&data.train, train_rows)?;
         let validation = encode(&data.validation, validation_rows)?;
         let tests = (data.tests.iter())
@@ -175,7 +181,7 @@ impl Session {
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
         self.requests = requests.iter().take(200).map(|example| example.text.clone()).collect();
         self.data_identity.sha256 = data.sha256;
-        self.labels = data.labels;
+        self.labels = if data.values.is_empty() { data.labels } else { vec![NUMBER.into()] };
         self.train_examples = data.train.into_iter().take(train.len()).collect();
         self.notes = data.notes;
         Ok(Encoded { train, validation, tests })
@@ -254,6 +260,9 @@ impl Session {
         Tuning::new(method, settings, &context, self.labels.len())
     }
 }
+
+/// The one output of a head that foretells numbers.
+const NUMBER: &str = "a number";
 
 /// The backend of a trial or a study.
 pub(super) fn backend() -> Arc<dyn Backend> {

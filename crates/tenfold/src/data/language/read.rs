@@ -1,7 +1,8 @@
 //! From a file's records to examples: which columns mean what, and what a row must hold.
 
 use super::{LanguageExample, Message, Template};
-use crate::data::records::{self, Column, Encoding, Format, Record, Records, kind};
+use crate::data::faulty::Faulty;
+use crate::data::records::{self, Column, Place, Reading, Record, Records, kind};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -33,19 +34,16 @@ const ROLES: [(&str, &[&str]); 5] = [
     ("tool", &["tool"]),
 ];
 
-/// The examples of the file at `path`; a table's first row names its columns if `header`.
-pub(crate) fn read(
-    path: &Path,
-    format: Option<Format>,
-    encoding: Encoding,
-    header: bool,
-    shape: &Shape,
-) -> Result<Vec<LanguageExample>> {
-    let records = records::read(path, format, encoding, header)?;
-    if records.records.is_empty() {
-        return Err(Error::malformed(path, "after the header", "one row or more", "none"));
+/// The examples of the file at `path`, and the rows that make none.
+pub(crate) fn read(path: &Path, reading: &Reading, shape: &Shape) -> Result<(Vec<LanguageExample>, Faulty)> {
+    let mut records = records::read(path, reading)?;
+    let found: Vec<(Place, Result<LanguageExample>)> =
+        records.records.iter().map(|record| (record.place, example(&records, record, shape))).collect();
+    let (mut examples, mut faulty) = (Vec::with_capacity(found.len()), std::mem::take(&mut records.faulty));
+    for (place, example) in found {
+        examples.extend(faulty.keep(place, example)?);
     }
-    records.records.iter().map(|record| example(&records, record, shape)).collect()
+    Ok((examples, faulty))
 }
 
 fn example(records: &Records, record: &Record, shape: &Shape) -> Result<LanguageExample> {
@@ -81,7 +79,8 @@ fn example(records: &Records, record: &Record, shape: &Shape) -> Result<Language
     }
 }
 
-fn rendered(
+/// A template over all columns of a record; never blank.
+pub(crate) fn rendered(
     records: &Records,
     record: &Record,
     what: &str,
