@@ -1,5 +1,6 @@
 //! Rows: what a task's files are read into, how they are split, and which rows a small draw takes.
 
+pub(crate) mod faulty;
 pub mod language;
 mod parquet;
 pub(crate) mod records;
@@ -35,10 +36,12 @@ pub struct Domain {
 }
 
 /// All rows of a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// The labels' names, in the order of their numbers.
     pub labels: Vec<String>,
+    /// The number that each label stands for, where numbers are foretold; else none.
+    pub values: Vec<f64>,
     /// What is trained on.
     pub train: Vec<Example>,
     /// What learning rates and steps are chosen by; never trained or tested on.
@@ -62,7 +65,12 @@ impl Dataset {
     ) -> Dataset {
         notes.extend(shared(&train, &tests));
         let sha256 = fingerprint(&labels, &train, &validation, &tests);
-        Dataset { labels, train, validation, tests, sha256, notes }
+        Dataset { labels, values: Vec::new(), train, validation, tests, sha256, notes }
+    }
+
+    /// The same, whose labels stand for these numbers.
+    pub(crate) fn with_values(self, values: Vec<f64>) -> Dataset {
+        Dataset { values, ..self }
     }
 }
 

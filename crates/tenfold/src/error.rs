@@ -34,6 +34,22 @@ pub enum Error {
         found: String,
     },
 
+    /// A file of which some rows do not fit.
+    #[error(
+        "{}: {count} of {rows} rows are malformed:\n  {}{}\nTo go on without them, say malformed = \"skip\" in the task's file",
+        file.display(), shown.join("\n  "), more(*count, shown.len())
+    )]
+    MalformedRows {
+        /// The file.
+        file: PathBuf,
+        /// How many of its rows do not.
+        count: usize,
+        /// How many it has.
+        rows: usize,
+        /// The first of them, a line each: place, what was expected, what came.
+        shown: Vec<String>,
+    },
+
     /// A configuration file with one or more faults, all of them listed.
     #[error("{}: {} to mend:\n  {}", file.display(), count(faults.len(), "fault"), faults.join("\n  "))]
     Faults {
@@ -203,6 +219,10 @@ fn places(looked: &[PathBuf]) -> String {
     let heading = if looked.is_empty() { "" } else { ". Looked for" };
     let paths: String = looked.iter().map(|path| format!("\n  {}", path.display())).collect();
     format!("{heading}{paths}")
+}
+
+fn more(all: usize, shown: usize) -> String {
+    if all > shown { format!("\n  and {} more", all - shown) } else { String::new() }
 }
 
 fn count(n: usize, noun: &str) -> String {

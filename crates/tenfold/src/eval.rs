@@ -14,6 +14,7 @@ use crate::adapter::Tuning;
 use crate::error::Result;
 use crate::model::{self, Forward, TaskType};
 use crate::record::{Answers, Score};
+use crate::score::Kind;
 use crate::task::QuestionSet;
 use crate::train::{Asked, EVALUATION_BATCH, Source};
 use tenfold_tensor::without_gradients;
@@ -51,20 +52,28 @@ fn ask(tuning: &Tuning, source: &Source, asked: &Asked, go_on: &dyn Fn() -> Resu
     tally::answers(&asked.questions, &set.questions, &said)
 }
 
-/// The label with the highest logit for every row, the lowest such label where logits tie; and the mean loss.
+/// The label with the highest logit for every row, the lowest such label where logits tie, or of a head with one output
+/// the number as it comes, as GLUE's own baseline leaves it; and the mean loss.
 fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<(Answers, f64)> {
     let forward = Forward::evaluation(tuning);
     let rows: Vec<usize> = (0..source.rows().len()).collect();
     let labels = source.rows().labels();
-    let (mut predictions, mut loss) = (Vec::with_capacity(rows.len()), 0.0);
+    let (mut predictions, mut numbers, mut loss) = (Vec::new(), Vec::new(), 0.0);
     for picks in rows.chunks(EVALUATION_BATCH) {
         go_on()?;
         let logits = without_gradients(|| source.logits(&forward, picks))?;
-        let labels = &labels[picks[0]..picks[0] + picks.len()];
-        loss += f64::from(logits.cross_entropy(labels, 0.0)?.numbers()?[0]) * picks.len() as f64;
-        predictions.extend(logits.numbers()?.chunks_exact(logits.cols()).map(model::likeliest));
+        let labels = source.rows().batch(picks).labels;
+        loss += f64::from(model::class_loss(&logits, &labels, 0.0)?.mean.numbers()?[0]) * picks.len() as f64;
+        match logits.cols() {
+            1 => numbers.extend(logits.numbers()?.into_iter().map(f64::from)),
+            labels => predictions.extend(logits.numbers()?.chunks_exact(labels).map(model::likeliest)),
+        }
     }
-    Ok((Answers::Labels { labels, predictions }, share(loss, rows.len())))
+    let answers = match source.rows().scoring().of {
+        Kind::Numbers => Answers::Numbers { targets: source.rows().numbers(), predictions: numbers },
+        _ => Answers::Labels { labels, predictions },
+    };
+    Ok((answers, share(loss, rows.len())))
 }
 
 /// Cross-entropy of every row's labels, and its mean over all labels of all rows. Of tasks other than language models

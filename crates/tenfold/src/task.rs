@@ -3,12 +3,14 @@
 //! ```toml
 //! name = "support"                       # and title, source, licence
 //! output_type = "classification"
-//! metric = "accuracy"
+//! metric = "accuracy"                    # f1, f1_macro, matthews, accuracy_f1, accuracy_f1_macro
 //! labels = ["question", "complaint"]     # in the order of their numbers; left out: those of the training file, sorted
+//! malformed = "skip"                     # goes on without rows that do not fit, and says so; else they are refused
 //!
 //! [columns]                              # by the header's name, or by number from 0 (then no header is expected)
-//! text = "message"                       # and text_pair for tasks on pairs
-//! label = "kind"                         # a label's name or number
+//! text = "message"                       # and text_pair for tasks on pairs; "{{a}}: {{b}}" puts columns together
+//! label = ["kind", 3]                    # a label's name or number; of several columns the first that a file has
+//! extra_columns = true                   # lines may be longer than the first one
 //!
 //! [[domains]]                            # the first one is trained on, the others are tests, and may have a train file
 //!                                        # for a study's [mixture]
@@ -21,6 +23,8 @@
 //! test = ["chat/test.tsv", "chat.tsv"]   # of several paths the first that is there
 //! encoding = "latin-1"
 //! ```
+//!
+//! With `output_type = "regression"` the label is a number and the metric pearson, spearman or pearson_spearman.
 //!
 //! A task for language models says what its rows are, instead of labels:
 //!
@@ -51,8 +55,10 @@ mod read;
 pub use questions::{OutputType, QuestionMetric, Questions};
 pub use read::QuestionSet;
 
+use crate::data::faulty::Malformed;
 use crate::data::language::read::Shape;
-use crate::data::records::{Column, Encoding, Format};
+use crate::data::records::{Column, Encoding, Format, Header};
+use crate::data::rows::Field;
 use crate::score::{Scoring, scoring};
 use crate::{Error, Result};
 use std::fs;
@@ -69,12 +75,13 @@ pub struct Task {
     pub source: String,
     /// The rows' licence.
     pub licence: String,
-    /// What the model puts out: "classification"; of language models "generate_until" or "loglikelihood_rolling".
+    /// What the model puts out: "classification", "regression"; of language models "generate_until" or "loglikelihood_rolling".
     pub output_type: String,
     /// How it is scored: a name in [`crate::score::SCORINGS`].
     pub metric: String,
     /// The labels in the order of their numbers; without them, those of the training file, sorted.
     pub labels: Option<Vec<String>>,
+    malformed: Malformed,
     file: PathBuf,
     folder: Option<PathBuf>,
     columns: Option<Columns>,
@@ -82,6 +89,9 @@ pub struct Task {
     questions: Option<Questions>,
     domains: Vec<Source>,
 }
+
+/// The output type of tasks whose labels are numbers.
+const REGRESSION: &str = "regression";
 
 /// The files that make up the built-in tasks, each by the name it is shown under in errors.
 const BUILTIN: &[(&str, &str)] = &[
@@ -98,6 +108,19 @@ const BUILTIN: &[(&str, &str)] = &[
     ("tasks/wic.toml", include_str!("../../../tasks/wic.toml")),
     ("tasks/wsc.toml", include_str!("../../../tasks/wsc.toml")),
     ("tasks/mmlu.toml", include_str!("../../../tasks/mmlu.toml")),
+    ("tasks/glue_cola.toml", include_str!("../../../tasks/glue_cola.toml")),
+    ("tasks/glue_mrpc.toml", include_str!("../../../tasks/glue_mrpc.toml")),
+    ("tasks/glue_stsb.toml", include_str!("../../../tasks/glue_stsb.toml")),
+    ("tasks/glue_qqp.toml", include_str!("../../../tasks/glue_qqp.toml")),
+    ("tasks/glue_mnli.toml", include_str!("../../../tasks/glue_mnli.toml")),
+    ("tasks/glue_qnli.toml", include_str!("../../../tasks/glue_qnli.toml")),
+    ("tasks/glue_rte.toml", include_str!("../../../tasks/glue_rte.toml")),
+    ("tasks/glue_wnli.toml", include_str!("../../../tasks/glue_wnli.toml")),
+    ("tasks/superglue_boolq.toml", include_str!("../../../tasks/superglue_boolq.toml")),
+    ("tasks/superglue_cb.toml", include_str!("../../../tasks/superglue_cb.toml")),
+    ("tasks/superglue_rte.toml", include_str!("../../../tasks/superglue_rte.toml")),
+    ("tasks/superglue_wic.toml", include_str!("../../../tasks/superglue_wic.toml")),
+    ("tasks/superglue_wsc.toml", include_str!("../../../tasks/superglue_wsc.toml")),
     ("tasks/gsm8k.toml", include_str!("../../../tasks/gsm8k.toml")),
     ("tasks/arc_easy.toml", include_str!("../../../tasks/arc_easy.toml")),
     ("tasks/arc_challenge.toml", include_str!("../../../tasks/arc_challenge.toml")),
@@ -155,6 +178,11 @@ impl Task {
         Ok(self)
     }
 
+    /// Whether its labels are numbers, of which one is foretold.
+    pub fn is_regression(&self) -> bool {
+        self.output_type == REGRESSION
+    }
+
     /// How its answers are scored in a study.
     pub fn scoring(&self) -> Result<&'static Scoring> {
         match &self.questions {
@@ -177,17 +205,18 @@ impl Task {
 
 #[derive(Debug, Clone)]
 struct Columns {
-    text: Column,
-    text_pair: Option<Column>,
-    label: Column,
-    header: bool,
+    text: Field,
+    text_pair: Option<Field>,
+    label: Vec<Column>,
+    header: Header,
+    extra_columns: bool,
 }
 
 /// What the rows of a language task are.
 #[derive(Debug, Clone)]
 struct Language {
     shape: Shape,
-    header: bool,
+    header: Header,
 }
 
 #[derive(Debug, Clone)]

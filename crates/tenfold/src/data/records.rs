@@ -1,8 +1,9 @@
 //! Records of TSV, CSV, JSON, plain-text and Parquet files: bytes in, named values out, each with its place.
 //!
-//! TSV fields are never quoted, CSV fields may be. A record that does not fit is an error with its place; none is
-//! skipped.
+//! TSV fields are never quoted, CSV fields may be. A record that does not fit is kept among the faulty ones with its
+//! place; none is lost.
 
+use super::faulty::Faulty;
 use super::parquet;
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// How a file's records are written.
@@ -50,8 +52,27 @@ pub(crate) enum Column {
     Name(String),
 }
 
+/// Whether the first row of a table names its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Header {
+    Given(bool),
+    /// It does if one of these stands in it.
+    IfNamed(Vec<String>),
+}
+
+/// How a file is to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// None: as its name's ending says. A Parquet file is known by its first bytes.
+    pub(crate) format: Option<Format>,
+    pub(crate) encoding: Encoding,
+    pub(crate) header: Header,
+    /// Whether lines of a table may be longer than the first.
+    pub(crate) extra_columns: bool,
+}
+
 /// Where a record stands in its file; all count from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     Line(usize),
     Element(usize),
@@ -75,6 +96,8 @@ pub(crate) struct Records {
     /// The names of a table's columns; none without a header, and none for files that name them in each record.
     header: Vec<String>,
     pub(crate) records: Vec<Record>,
+    /// Those that do not fit.
+    pub(crate) faulty: Faulty,
 }
 
 /// One record: values by number or by name.
@@ -90,35 +113,77 @@ pub(crate) enum Fields {
     Object(Map<String, Value>),
 }
 
-/// The records of the file at `path`; a table's first row names its columns if `header`.
-pub(crate) fn read(path: &Path, format: Option<Format>, encoding: Encoding, header: bool) -> Result<Records> {
-    let format = match format {
+/// The records of the file at `path`.
+pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Records> {
+    let mut records =
+        Records { file: path.to_owned(), header: Vec::new(), records: Vec::new(), faulty: Faulty::default() };
+    let format = match reading.format {
+        _ if is_parquet(path)? => Format::Parquet,
         Some(format) => format,
         None => format_of(path)?,
     };
     if format == Format::Parquet {
-        return Ok(Records { file: path.to_owned(), header: Vec::new(), records: parquet::read(path)? });
+        records.records = parquet::read(path)?;
+        return Ok(records);
     }
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let content = decode(path, &bytes, encoding)?;
+    let content = decode(path, &bytes, reading.encoding)?;
     if content.trim().is_empty() {
         return Err(Error::malformed(path, "line 1", "rows", "an empty file"));
     }
-    let mut records = Records { file: path.to_owned(), header: Vec::new(), records: Vec::new() };
     match format {
-        Format::Csv => records.fill(header, csv_lines(path, &content)?)?,
-        Format::Tsv => records.fill(header, tsv_lines(&content))?,
+        Format::Csv => records.fill(reading, csv_lines(path, &content)?)?,
+        Format::Tsv => records.fill(reading, tsv_lines(&content))?,
         Format::Text => {
             let fields = Map::from_iter([("text".to_owned(), Value::String(content.into_owned()))]);
             records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
         }
-        _ if content.trim_start().starts_with('[') => records.records = json_array(path, &content)?,
-        _ => records.records = json_lines(path, &content)?,
+        _ if content.trim_start().starts_with('[') => records.take(json_array(path, &content)?)?,
+        _ => records.take(json_lines(path, &content))?,
     }
     Ok(records)
 }
 
+/// Whether the file begins as Parquet files do, whatever its name.
+fn is_parquet(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    let file = fs::File::open(path).map_err(Error::io("read", path))?;
+    file.take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    Ok(start == b"PAR1")
+}
+
 impl Records {
+    /// The first of `columns` that a record has, as the same rows are published in several layouts; by number only where
+    /// columns have no names, or none was asked for. Without any the first, for an error to name.
+    pub(crate) fn column<'c>(&self, record: &Record, columns: &'c [Column]) -> &'c Column {
+        let names = columns.iter().any(|column| matches!(column, Column::Name(_)));
+        let has = |column: &&Column| match (column, &record.fields) {
+            (Column::Name(name), fields) => self.find(fields, name).is_some(),
+            (Column::Number(_), Fields::Table(_)) => self.header.is_empty() || !names,
+            (Column::Number(_), Fields::Object(_)) => false,
+        };
+        columns.iter().find(has).unwrap_or(&columns[0])
+    }
+
+    /// Refuses a table whose first row names none of `columns`.
+    pub(crate) fn check_header(&self, columns: &[Column], what: &str) -> Result<()> {
+        let names: Vec<&str> = (columns.iter())
+            .filter_map(|column| match column {
+                Column::Name(name) => Some(name.as_str()),
+                Column::Number(_) => None,
+            })
+            .collect();
+        let known = |name: &&str| self.header.iter().any(|heading| heading == name);
+        if self.header.is_empty() || names.is_empty() || names.iter().any(known) {
+            return Ok(());
+        }
+        let hint = nearest(names[0], self.header.iter().map(String::as_str));
+        let hint = hint.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+        let expected = format!("a column named \"{}\"", names.join("\" or \""));
+        let found = format!("the columns {}{hint}", self.header.join(", "));
+        Err(Error::malformed(&self.file, format!("first row, {what}"), expected, found))
+    }
+
     /// The value of `column`, which the task calls `what`.
     pub(crate) fn value<'a>(&self, record: &'a Record, column: &Column, what: &str) -> Result<&'a Value> {
         let fault = |expected: String, found: String| {
@@ -200,25 +265,42 @@ impl Records {
         }
     }
 
+    /// Takes records, and the faults of those that are none.
+    fn take(&mut self, records: Vec<(Place, Result<Fields>)>) -> Result<()> {
+        for (place, fields) in records {
+            let record = self.faulty.keep(place, fields)?.map(|fields| Record { place, fields });
+            self.records.extend(record);
+        }
+        Ok(())
+    }
+
     /// Takes the lines of a table, all as wide as the first.
-    fn fill(&mut self, header: bool, mut lines: Vec<(usize, Vec<String>)>) -> Result<()> {
+    fn fill(&mut self, reading: &Reading, mut lines: Vec<(usize, Vec<String>)>) -> Result<()> {
         let width = lines.first().map_or(0, |(_, fields)| fields.len());
-        if header && !lines.is_empty() {
+        let header = match (&reading.header, lines.first()) {
+            (Header::Given(header), Some(_)) => *header,
+            (Header::IfNamed(names), Some((_, first))) => {
+                first.iter().any(|heading| names.iter().any(|name| heading.trim() == name))
+            }
+            (_, None) => false,
+        };
+        if header {
             self.header = lines.remove(0).1.iter().map(|heading| heading.trim().to_owned()).collect();
         }
-        for (line, fields) in lines {
-            if fields.len() != width {
+        let table = lines.into_iter().map(|(line, fields)| {
+            let place = Place::Line(line);
+            if fields.len() != width && !(reading.extra_columns && fields.len() > width) {
                 let expected = format!("{width} columns as in the first line");
                 let found = match fields.as_slice() {
                     [only] if only.trim().is_empty() => "an empty line".into(),
                     _ => format!("{} columns", fields.len()),
                 };
-                return Err(Error::malformed(&self.file, format!("line {line}"), expected, found));
+                return (place, Err(Error::malformed(&self.file, place.to_string(), expected, found)));
             }
-            let fields = Fields::Table(fields.into_iter().map(Value::String).collect());
-            self.records.push(Record { place: Place::Line(line), fields });
-        }
-        Ok(())
+            (place, Ok(Fields::Table(fields.into_iter().map(Value::String).collect())))
+        });
+        let table = table.collect();
+        self.take(table)
     }
 }
 
@@ -299,30 +381,31 @@ fn csv_lines(path: &Path, content: &str) -> Result<Vec<(usize, Vec<String>)>> {
     Ok(lines)
 }
 
-fn json_lines(path: &Path, content: &str) -> Result<Vec<Record>> {
+fn json_lines(path: &Path, content: &str) -> Vec<(Place, Result<Fields>)> {
     let lines = content.trim_end_matches(['\r', '\n']).split('\n').enumerate();
     lines
         .map(|(index, line)| {
             let place = Place::Line(index + 1);
-            let fields = serde_json::from_str(line).map_err(|error| {
+            let fields = serde_json::from_str(line).map(Fields::Object).map_err(|error| {
                 Error::malformed(path, place.to_string(), "a JSON object", error.to_string())
-            })?;
-            Ok(Record { place, fields: Fields::Object(fields) })
+            });
+            (place, fields)
         })
         .collect()
 }
 
-fn json_array(path: &Path, content: &str) -> Result<Vec<Record>> {
+fn json_array(path: &Path, content: &str) -> Result<Vec<(Place, Result<Fields>)>> {
     let elements: Vec<Value> = serde_json::from_str(content).map_err(|error| {
         let place = format!("line {}", error.line());
         Error::malformed(path, place, "one JSON array of objects", error.to_string())
     })?;
     let record = |(index, element): (usize, Value)| {
         let place = Place::Element(index + 1);
-        match element {
-            Value::Object(fields) => Ok(Record { place, fields: Fields::Object(fields) }),
+        let fields = match element {
+            Value::Object(fields) => Ok(Fields::Object(fields)),
             other => Err(Error::malformed(path, place.to_string(), "a JSON object", kind(&other))),
-        }
+        };
+        (place, fields)
     };
-    elements.into_iter().enumerate().map(record).collect()
+    Ok(elements.into_iter().enumerate().map(record).collect())
 }

@@ -1,20 +1,29 @@
 //! Labelled rows out of a file's records: text, perhaps a second text, and a label, each with its place.
 
-use super::records::{self, Column, Encoding, Format, Place, Record, Records, kind};
+use super::faulty::Faulty;
+use super::language::Template;
+use super::language::read::rendered;
+use super::records::{self, Column, Place, Reading, Record, Records, kind};
 use crate::{Error, Result};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where in a file the fields of a row are.
 #[derive(Debug, Clone)]
 pub(crate) struct Layout {
-    pub(crate) text: Column,
-    pub(crate) text_pair: Option<Column>,
-    pub(crate) label: Column,
-    /// Whether the first row names the columns.
-    pub(crate) header: bool,
-    pub(crate) format: Option<Format>,
-    pub(crate) encoding: Encoding,
+    pub(crate) text: Field,
+    pub(crate) text_pair: Option<Field>,
+    pub(crate) label: Vec<Column>,
+    pub(crate) reading: Reading,
+}
+
+/// Where a text is.
+#[derive(Debug, Clone)]
+pub(crate) enum Field {
+    /// In the first of these columns that there is.
+    Columns(Vec<Column>),
+    /// In several columns, put together so.
+    Template(Template),
 }
 
 /// One row as the file gives it, white space around the fields removed.
@@ -26,21 +35,50 @@ pub(crate) struct Row {
     pub(crate) label: String,
 }
 
+/// A file's rows, and those that do not fit.
+#[derive(Debug)]
+pub(crate) struct FileRows {
+    pub(crate) file: PathBuf,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) faulty: Faulty,
+}
+
 /// The rows of the file at `path`.
-pub(crate) fn read(path: &Path, layout: &Layout) -> Result<Vec<Row>> {
-    let records = records::read(path, layout.format, layout.encoding, layout.header)?;
+pub(crate) fn read(path: &Path, layout: &Layout) -> Result<FileRows> {
+    let mut records = records::read(path, &layout.reading)?;
+    for (field, what) in [(Some(&layout.text), "text"), (layout.text_pair.as_ref(), "text_pair")] {
+        if let Some(Field::Columns(columns)) = field {
+            records.check_header(columns, what)?;
+        }
+    }
+    records.check_header(&layout.label, "label")?;
     let pair = |record: &Record| {
-        layout.text_pair.as_ref().map(|column| records.text(record, column, "text_pair")).transpose()
+        layout.text_pair.as_ref().map(|field| text(&records, record, field, "text_pair")).transpose()
     };
     let row = |record: &Record| {
         Ok(Row {
             place: record.place,
-            text: records.text(record, &layout.text, "text")?,
+            text: text(&records, record, &layout.text, "text")?,
             text_pair: pair(record)?,
-            label: label(&records, record, &layout.label)?,
+            label: label(&records, record, records.column(record, &layout.label))?,
         })
     };
-    records.records.iter().map(row).collect()
+    let found: Vec<(Place, Result<Row>)> =
+        records.records.iter().map(|record| (record.place, row(record))).collect();
+    let (mut rows, mut faulty) = (Vec::with_capacity(found.len()), std::mem::take(&mut records.faulty));
+    for (place, row) in found {
+        rows.extend(faulty.keep(place, row)?);
+    }
+    Ok(FileRows { file: path.to_owned(), rows, faulty })
+}
+
+fn text(records: &Records, record: &Record, field: &Field, what: &str) -> Result<String> {
+    match field {
+        Field::Columns(columns) => records.text(record, records.column(record, columns), what),
+        Field::Template(template) => {
+            Ok(rendered(records, record, what, template, &records.named(record))?.trim().to_owned())
+        }
+    }
 }
 
 /// A label is a name, a number or a truth value.
@@ -59,13 +97,20 @@ fn label(records: &Records, record: &Record, column: &Column) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::faulty::Malformed;
+    use crate::data::records::{Encoding, Header};
     use std::fs;
 
     fn layout(header: bool) -> Layout {
         let name = |name: &str| Column::Name(name.into());
         let (text, label) =
             if header { (name("sentence"), name("label")) } else { (Column::Number(1), Column::Number(0)) };
-        Layout { text, text_pair: None, label, header, format: None, encoding: Encoding::Utf8 }
+        layout_of(vec![text], vec![label], Header::Given(header))
+    }
+
+    fn layout_of(text: Vec<Column>, label: Vec<Column>, header: Header) -> Layout {
+        let reading = Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false };
+        Layout { text: Field::Columns(text), text_pair: None, label, reading }
     }
 
     fn rows_of(name: &str, content: &[u8], layout: &Layout) -> Result<Vec<(Place, String, String)>> {
@@ -73,7 +118,9 @@ mod tests {
         let path = folder.path().join(name);
         fs::write(&path, content).unwrap();
         let flat = |row: Row| (row.place, row.text, row.label);
-        Ok(read(&path, layout)?.into_iter().map(flat).collect())
+        let found = read(&path, layout)?;
+        found.faulty.settle(&path, found.rows.len(), Malformed::Refuse)?;
+        Ok(found.rows.into_iter().map(flat).collect())
     }
 
     fn fault(name: &str, content: &[u8], layout: &Layout) -> String {
@@ -110,7 +157,8 @@ mod tests {
 
     #[test]
     fn parquet_and_json_arrays_give_labelled_rows_too() {
-        let layout = Layout { text: Column::Name("text".into()), ..layout(true) };
+        let text = Field::Columns(vec![Column::Name("text".into())]);
+        let layout = Layout { text, ..layout(true) };
         let parquet = include_bytes!("../../tests/parquet/flat.gzip.parquet");
         let rows = rows_of("a.parquet", parquet, &layout).unwrap();
         let place = Place::Row { group: 2, row: 2 };
@@ -121,7 +169,8 @@ mod tests {
 
     #[test]
     fn latin_1_is_read_when_said_and_named_when_not() {
-        let latin = Layout { encoding: Encoding::Latin1, ..layout(false) };
+        let mut latin = layout(false);
+        latin.reading.encoding = Encoding::Latin1;
         assert_eq!(rows_of("a.tsv", b"1\tcaf\xe9", &latin).unwrap(), [row(1, "caf\u{e9}", "1")]);
         let error = fault("a.tsv", b"1\tgood\n1\tcaf\xe9", &layout(false));
         assert!(error.contains("line 2") && error.contains("latin-1") && error.contains("0xe9"), "{error}");
@@ -165,5 +214,50 @@ mod tests {
             let error = fault(name, content.as_bytes(), layout);
             assert!(error.contains(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn one_layout_reads_what_is_published_in_several() {
+        let name = |name: &str| Column::Name(name.into());
+        let header = Header::IfNamed(vec!["sentence".into(), "score".into(), "label".into()]);
+        let layout = layout_of(
+            vec![name("sentence"), Column::Number(3)],
+            vec![name("score"), name("label"), Column::Number(1)],
+            header,
+        );
+        let bare = rows_of("a.tsv", b"gj04\t1\t\tGood.\ngj04\t0\t*\tBad.\n", &layout).unwrap();
+        assert_eq!(bare, [row(1, "Good.", "1"), row(2, "Bad.", "0")]);
+        let named = rows_of("a.tsv", b"index\tlabel\tsentence\n7\t1\tGood.\n", &layout).unwrap();
+        assert_eq!(named, [row(2, "Good.", "1")]);
+        let lines = rows_of("a.jsonl", b"{\"sentence\": \"Good.\", \"label\": 1}", &layout).unwrap();
+        assert_eq!(lines, [row(1, "Good.", "1")]);
+        // A number is no way out where columns have names.
+        let error = fault("a.tsv", b"a\tlabel\tb\tc\n7\t1\t2\t3\n", &layout);
+        assert!(error.contains("a column named \"sentence\""), "{error}");
+        let mut wide = layout.clone();
+        let lines = b"a\t1\tb\tx\na\t0\tb\ty\tmore\n";
+        assert!(rows_of("a.tsv", lines, &wide).is_err());
+        wide.reading.extra_columns = true;
+        assert_eq!(rows_of("a.tsv", lines, &wide).unwrap()[1], row(2, "y", "0"));
+    }
+
+    #[test]
+    fn texts_are_put_together_by_templates_and_parquet_is_known_by_its_bytes() {
+        let mut layout = layout(true);
+        layout.text = Field::Template(Template::parse("{{word}}: {{sentence}} ").unwrap());
+        let rows = rows_of("a.jsonl", b"{\"word\": \"bank\", \"sentence\": \"x\", \"label\": true}", &layout);
+        assert_eq!(rows.unwrap(), [row(1, "bank: x", "true")]);
+        layout.text = Field::Columns(vec![Column::Name("text".into())]);
+        layout.reading.format = Some(records::Format::Tsv);
+        let parquet = include_bytes!("../../tests/parquet/flat.gzip.parquet");
+        assert_eq!(rows_of("a.tsv", parquet, &layout).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn all_faulty_rows_come_at_once_in_their_order() {
+        let error = fault("a.tsv", b"1\tgood\n0\tbad\textra\n1\t \n\n", &layout(false));
+        let places = ["line 2: expected 2 columns", "line 3, text: expected some text"];
+        let found: Vec<usize> = places.iter().map(|place| error.find(place).unwrap()).collect();
+        assert!(error.contains("2 of 3 rows") && found[0] < found[1], "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Batch, Forward, IGNORE, Model, TaskType, Wanted};
 use crate::error::{Error, Result};
-use tenfold_tensor::{Ragged, Tensor};
+use tenfold_tensor::{Class, Ragged, Tensor};
 
 /// A mean over labels.
 pub struct Loss {
@@ -102,9 +102,24 @@ pub fn likeliest(logits: &[f32]) -> u32 {
     best as u32
 }
 
-/// The mean cross-entropy of rows of logits.
+/// The mean cross-entropy of rows of logits, \[rows, labels\]. A head with one output foretells a number, as in
+/// Transformers: the loss is then the mean squared error, and the labels are the bits of the true numbers.
 pub fn class_loss(logits: &Tensor, labels: &[u32], smoothing: f32) -> Result<Loss> {
+    if logits.cols() == 1 {
+        let numbers = labels.iter().map(|label| f32::from_bits(*label)).collect();
+        return Ok(Loss { mean: squared_error(logits, numbers)?, labels: labels.len() });
+    }
     Ok(Loss { mean: logits.cross_entropy(labels, smoothing)?, labels: labels.len() })
+}
+
+/// The mean squared distance of \[rows, 1\] from as many numbers.
+fn squared_error(outputs: &Tensor, numbers: Vec<f32>) -> Result<Tensor> {
+    let count = numbers.len();
+    let against = numbers.into_iter().map(|number| -number).collect();
+    let against = Tensor::new(outputs.backend(), Class::Activations, &[count, 1], against)?;
+    // The distances times themselves: [1, rows] by [1, rows].
+    let distances = outputs.add(&against)?.reshape(&[1, count])?;
+    Ok(distances.linear(&distances, None)?.scale(1.0 / count as f32)?)
 }
 
 /// Hidden states of the places that have a label, and these. No sequence's last layer is computed further back than

@@ -17,6 +17,8 @@ pub(super) struct Further {
 /// Rows of several domains to train on.
 #[derive(Default)]
 pub(super) struct Mixed {
+    /// What was left out of its rows.
+    pub notes: Vec<String>,
     pub examples: Vec<Example>,
     /// SHA-256 of the rows, hexadecimal.
     pub sha256: String,
@@ -81,7 +83,7 @@ impl Further {
                 Some(rows) => rows.as_slice(),
                 None if data.tests.first().is_some_and(|first| first.name == *name) => home,
                 None => {
-                    own = task.training(name, &data.labels)?;
+                    own = task.training(name, &data.labels, &mut mixed.notes)?;
                     own.as_deref().ok_or_else(|| {
                         let known = task.domains().chain(self.train.keys().map(String::as_str));
                         Error::unknown("domain with training rows", name, known)

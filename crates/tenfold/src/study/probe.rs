@@ -12,6 +12,7 @@ use crate::meter::{machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
 use crate::record::{Energy, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
+use crate::score::Kind;
 use crate::train::{
     EVALUATION_BATCH, Features, Order, Rows, Source, Target, TrainSettings, Trainer, Training,
 };
@@ -132,7 +133,11 @@ impl Bench<'_> {
             self.go_on()?;
             let start = Instant::now();
             let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
-            let rows = Rows::of(vec![encoding], vec![Target::Label(0)]);
+            let target = match self.session.scoring.of {
+                Kind::Numbers => Target::Number(0.0),
+                _ => Target::Label(0),
+            };
+            let rows = Rows::of(vec![encoding], vec![target]);
             let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
             std::hint::black_box(scored.answers);
             Ok(start.elapsed().as_secs_f64())

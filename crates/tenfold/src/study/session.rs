@@ -15,7 +15,7 @@ use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, Forgetting, ModelIdentity};
 use crate::score::Scoring;
 use crate::task::{OutputType, Questions, Task};
-use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
+use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, Target, TrainSettings, fit};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,7 @@ pub(super) struct Session {
     located: (PathBuf, Option<Dtype>),
     pub model_identity: ModelIdentity,
     pub data_identity: DataIdentity,
+    /// The labels' names, one for each output of the head.
     pub labels: Vec<String>,
     /// What answers are worth.
     pub scoring: &'static Scoring,
@@ -184,8 +185,14 @@ impl Session {
         }
         let further = if is_main { Further::read(&data, &study.domains)? } else { Further::default() };
         let length = self.length;
-        let encode =
-            |examples: &[Example], rows: usize| Rows::encode(&self.tokenizer, first(examples, rows), length);
+        let values = data.values.clone();
+        let target = |label: u32| match values.get(label as usize) {
+            Some(number) => Target::Number(*number as f32),
+            None => Target::Label(label),
+        };
+        let encode = |examples: &[Example], rows: usize| {
+            Rows::encode_as(&self.tokenizer, first(examples, rows), length, target)
+        };
         let train = encode(&data.train, train_rows)?;
         let validation = encode(&data.validation, validation_rows)?;
         let mixed = match is_main && !study.mixture.is_empty() {
@@ -195,6 +202,7 @@ impl Session {
         self.mixture = encode(&mixed.examples, 0)?;
         self.mixture_sha256 = mixed.sha256;
         further.join(&mut data);
+        data.notes.extend(mixed.notes.iter().cloned());
         data.notes.extend(shared(&mixed.examples, &data.tests).iter().map(|note| format!("mixture: {note}")));
         let tests = (data.tests.iter())
             .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?)))
@@ -212,7 +220,7 @@ impl Session {
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
         self.requests = requests.iter().take(200).map(|example| example.text.clone()).collect();
         self.data_identity.sha256 = data.sha256;
-        self.labels = data.labels;
+        self.labels = if data.values.is_empty() { data.labels } else { vec![NUMBER.into()] };
         self.train_examples = data.train.into_iter().take(train.len()).collect();
         self.notes = data.notes;
         Ok(Encoded { train, validation, tests })
@@ -374,6 +382,9 @@ fn drawn(examples: &[LanguageExample]) -> Vec<Example> {
     };
     examples.iter().map(example).collect()
 }
+
+/// The one output of a head that foretells numbers.
+const NUMBER: &str = "a number";
 
 /// The backend of a trial or a study.
 pub(super) fn backend() -> Arc<dyn Backend> {

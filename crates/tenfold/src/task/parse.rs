@@ -4,9 +4,12 @@ mod language;
 mod questions;
 
 use super::questions::OutputType;
-use super::{Columns, Files, Language, Rows, Source, Task};
+use super::{Columns, Files, Language, REGRESSION, Rows, Source, Task};
+use crate::data::faulty::Malformed;
+use crate::data::language::Template;
 use crate::data::language::read::Shape;
-use crate::data::records::{Column, Encoding, Format};
+use crate::data::records::{Column, Encoding, Format, Header};
+use crate::data::rows::Field;
 use crate::data::vader;
 use crate::error::nearest;
 use crate::score::{Kind, SCORINGS};
@@ -15,13 +18,32 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-const KEYS: [&str; 9] =
-    ["name", "title", "source", "licence", "output_type", "metric", "labels", "columns", "domains"];
-const OUTPUT_TYPES: [&str; 5] =
-    ["classification", "generate_until", "loglikelihood_rolling", "multiple_choice", "loglikelihood"];
-const COLUMN_KEYS: [&str; 4] = ["text", "text_pair", "label", "header"];
+const KEYS: [&str; 10] = [
+    "name",
+    "title",
+    "source",
+    "licence",
+    "output_type",
+    "metric",
+    "labels",
+    "malformed",
+    "columns",
+    "domains",
+];
+const OUTPUT_TYPES: [&str; 6] = [
+    "classification",
+    REGRESSION,
+    "generate_until",
+    "loglikelihood_rolling",
+    "multiple_choice",
+    "loglikelihood",
+];
+const COLUMN_KEYS: [&str; 5] = ["text", "text_pair", "label", "header", "extra_columns"];
 const DOMAIN_KEYS: [&str; 9] =
     ["name", "names", "builtin", "train", "validation", "test", "fewshot", "format", "encoding"];
+
+/// Scores of the label 1 against the label 0.
+pub(super) const F1_OF_TWO: [&str; 2] = ["f1", "accuracy_f1"];
 
 /// Parses the task file `file` whose paths are relative to `folder`.
 pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result<Task> {
@@ -35,7 +57,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     let mut text = |key: &str| faults.text("", &table, key).unwrap_or_default();
     let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
     let output_type = faults.choice("", &table, "output_type", &OUTPUT_TYPES).unwrap_or_default();
-    let is_language = OUTPUT_TYPES[1..].contains(&output_type.as_str());
+    let is_language = OUTPUT_TYPES[2..].contains(&output_type.as_str());
     // Rows of which no more than the loss is looked at have no questions.
     let rows_alone = table.get("metric").and_then(Value::as_str).is_none_or(|metric| metric == "perplexity");
     let asked = OutputType::named(&output_type).filter(|asked| {
@@ -44,7 +66,11 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     let metric = match asked {
         Some(_) => faults.text("", &table, "metric"),
         None => {
-            let kind = if is_language { Kind::Nats } else { Kind::Labels };
+            let kind = match output_type.as_str() {
+                REGRESSION => Kind::Numbers,
+                _ if is_language => Kind::Nats,
+                _ => Kind::Labels,
+            };
             let metrics: Vec<&str> =
                 SCORINGS.iter().filter(|scoring| scoring.of == kind).map(|scoring| scoring.name).collect();
             faults.choice("", &table, "metric", &metrics)
@@ -57,7 +83,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
             questions = questions::questions(output_type, &metric, &table, &mut faults);
             let language = questions.as_ref().map(|questions| Language {
                 shape: Shape::Questions { form: questions.form.clone(), unnest: questions.unnest.clone() },
-                header: table.get("header").and_then(Value::as_bool).unwrap_or(true),
+                header: Header::Given(table.get("header").and_then(Value::as_bool).unwrap_or(true)),
             });
             (None, None, language)
         }
@@ -67,6 +93,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     if !is_language {
         language::refuse_keys(&table, &mut faults);
     }
+    let malformed = faults.choice_or_none("", &table, "malformed", &Malformed::NAMES);
     let domains = domains(&table, &mut faults);
     let task = Task {
         name,
@@ -76,6 +103,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         output_type,
         metric,
         labels,
+        malformed: malformed.map(|name| Malformed::named(&name)).unwrap_or_default(),
         file: file.to_owned(),
         folder: folder.map(Path::to_owned),
         columns,
@@ -84,6 +112,16 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         domains,
     };
     fit_together(&task, is_language || table.contains_key("columns"), &mut faults);
+    if task.is_regression() && task.labels.is_some() {
+        faults.add("labels", "none, since numbers are foretold", "labels");
+    }
+    if let Some(labels) = task.labels.as_ref().filter(|labels| labels.len() != 2)
+        && F1_OF_TWO.contains(&task.metric.as_str())
+    {
+        let expected =
+            format!("two for metric = \"{}\", the second of which is the positive one", task.metric);
+        faults.add("labels", &expected, &labels.len().to_string());
+    }
     if is_language && task.domains.iter().any(|domain| matches!(domain.rows, Rows::Builtin(_))) {
         faults.add("output_type", "classification, as the built-in rows are for", &task.output_type);
     }
@@ -154,13 +192,45 @@ fn columns(table: &Table, faults: &mut Faults) -> Option<Columns> {
         return None;
     };
     faults.unknown_keys("columns.", columns, &COLUMN_KEYS);
-    let text = faults.column(columns, "text", true);
-    let text_pair = faults.column(columns, "text_pair", false);
-    let label = faults.column(columns, "label", true);
-    let named = |column: &Option<Column>| matches!(column, Some(Column::Name(_)));
-    let any_named = [&text, &text_pair, &label].into_iter().any(named);
-    let header = faults.header(columns, any_named);
-    Some(Columns { text: text?, text_pair, label: label?, header })
+    let text = faults.field(columns, "text", true);
+    let text_pair = faults.field(columns, "text_pair", false);
+    let label = faults.columns(columns, "label", true);
+    let fields = [&text, &text_pair].into_iter().flatten();
+    let choices: Vec<&[Column]> = fields
+        .filter_map(|field| match field {
+            Field::Columns(columns) => Some(columns.as_slice()),
+            Field::Template(_) => None,
+        })
+        .chain(label.as_deref())
+        .collect();
+    let templates = [&text, &text_pair].into_iter().any(|field| matches!(field, Some(Field::Template(_))));
+    let header = header(columns, &choices, templates, faults);
+    let extra_columns = match columns.get("extra_columns") {
+        None => false,
+        Some(Value::Boolean(extra)) => *extra,
+        Some(other) => {
+            faults.add("columns.extra_columns", "true or false", &other.to_string());
+            false
+        }
+    };
+    Some(Columns { text: text?, text_pair, label: label?, header, extra_columns })
+}
+
+/// Where columns go by name in one layout and by number in another, the first row tells which one a file has.
+fn header(table: &Table, choices: &[&[Column]], templates: bool, faults: &mut Faults) -> Header {
+    let name = |column: &Column| match column {
+        Column::Name(name) => Some(name.clone()),
+        Column::Number(_) => None,
+    };
+    let both = |columns: &&[Column]| {
+        columns.iter().any(|column| name(column).is_some())
+            && columns.iter().any(|column| name(column).is_none())
+    };
+    let names: Vec<String> = choices.iter().flat_map(|columns| columns.iter().filter_map(name)).collect();
+    match !table.contains_key("header") && choices.iter().any(both) {
+        true => Header::IfNamed(names),
+        false => Header::Given(faults.header(table, templates || !names.is_empty())),
+    }
 }
 
 fn domains(table: &Table, faults: &mut Faults) -> Vec<Source> {
@@ -287,9 +357,36 @@ impl Faults {
         table.contains_key(key).then(|| self.choice(place, table, key, known)).flatten()
     }
 
-    fn column(&mut self, table: &Table, key: &str, required: bool) -> Option<Column> {
-        let found = match table.get(key) {
-            None if !required => return None,
+    /// Columns, or a template over all of them.
+    fn field(&mut self, table: &Table, key: &str, required: bool) -> Option<Field> {
+        match table.get(key) {
+            Some(Value::String(source)) if source.contains("{{") => {
+                let template = Template::parse(source).map_err(|error| {
+                    self.add(&format!("columns.{key}"), "a Jinja template", &error);
+                });
+                template.ok().map(Field::Template)
+            }
+            _ => self.columns(table, key, required).map(Field::Columns),
+        }
+    }
+
+    /// One column, or several to look for in order.
+    fn columns(&mut self, table: &Table, key: &str, required: bool) -> Option<Vec<Column>> {
+        match table.get(key) {
+            Some(Value::Array(list)) if !list.is_empty() => {
+                list.iter().map(|value| self.column_of(key, Some(value))).collect()
+            }
+            None if !required => None,
+            value => Some(vec![self.column_of(key, value)?]),
+        }
+    }
+
+    fn column(&mut self, table: &Table, key: &str) -> Option<Column> {
+        self.column_of(key, table.get(key))
+    }
+
+    fn column_of(&mut self, key: &str, value: Option<&Value>) -> Option<Column> {
+        let found = match value {
             None => "nothing".into(),
             Some(Value::String(name)) if !name.trim().is_empty() => {
                 return Some(Column::Name(name.trim().into()));

@@ -5,11 +5,14 @@ mod questions;
 
 pub use questions::QuestionSet;
 
+use super::parse::F1_OF_TWO;
 use super::{Columns, Files, Rows, Source, Task};
-use crate::data::rows::{self, Layout, Row};
+use crate::data::faulty::Malformed;
+use crate::data::records::Reading;
+use crate::data::rows::{self, FileRows, Layout, Row};
 use crate::data::{Dataset, Domain, Example, classes, hold_out, vader};
 use crate::{Error, Result};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// With fewer training rows and no validation file there is nothing to hold out.
@@ -30,31 +33,83 @@ impl Task {
             });
         }
         let reader = Reader { task: self, data };
-        let Some((first, others)) = self.domains.split_first() else {
+        let found = self.domains.iter().map(|domain| reader.found(domain)).collect::<Result<Vec<_>>>()?;
+        let labels = self.labels_of(&found)?;
+        let mut notes = Vec::new();
+        let mut splits = Vec::new();
+        for found in found {
+            splits.push(self.splits(found, &labels, &mut notes)?);
+        }
+        let mut splits = splits.into_iter().zip(self.domains());
+        let Some((mut first, name)) = splits.next() else {
             return Err(self.fault("domains", "one or more", "none"));
         };
-        let mut notes = Vec::new();
-        let (labels, mut splits) = reader.trained(first, &mut notes)?;
-        if splits.validation.is_empty() {
-            self.check_hold_out(splits.train.len())?;
-            (splits.train, splits.validation) = hold_out(splits.train);
-            notes.push(format!(
-                "{}: {} validation rows are held out of train",
-                first.name,
-                splits.validation.len()
-            ));
+        if first.validation.is_empty() {
+            self.check_hold_out(first.train.len())?;
+            (first.train, first.validation) = hold_out(first.train);
+            notes.push(format!("{name}: {} validation rows are held out of train", first.validation.len()));
         }
-        self.check(&labels, &splits, &mut notes)?;
-        let mut tests = vec![Domain { name: first.name.clone(), examples: splits.test }];
-        for domain in others {
-            let examples = reader.test(domain, &labels, &mut notes)?;
-            tests.push(Domain { name: domain.name.clone(), examples });
+        self.check(&labels, &first, &mut notes)?;
+        let domain = |(splits, name): (Splits, &str)| Domain { name: name.to_owned(), examples: splits.test };
+        let tests =
+            [Domain { name: name.to_owned(), examples: first.test }].into_iter().chain(splits.map(domain));
+        let dataset = Dataset::new(labels.clone(), first.train, first.validation, tests.collect(), notes);
+        match self.is_regression() {
+            true => Ok(dataset.with_values(labels.iter().filter_map(|label| label.parse().ok()).collect())),
+            false => Ok(dataset),
         }
-        Ok(Dataset::new(labels, splits.train, splits.validation, tests, notes))
     }
 
-    /// The training rows of a further domain, whose labels are numbered as in `labels`; `None` if it has none.
-    pub fn training(&self, domain: &str, labels: &[String]) -> Result<Option<Vec<Example>>> {
+    /// The labels: those listed, or those of the built-in rows, or those that occur; of numbers all, of names those that
+    /// can be learnt.
+    fn labels_of(&self, found: &[Found]) -> Result<Vec<String>> {
+        if found.iter().any(|found| matches!(found, Found::Builtin(_))) {
+            let own = vader::LABELS.map(str::to_owned).to_vec();
+            return Ok(own);
+        }
+        let labels = match &self.labels {
+            Some(labels) => labels.clone(),
+            None => {
+                let splits = found.iter().flat_map(|found| match found {
+                    Found::Files(files) => files.as_slice(),
+                    Found::Builtin(_) => &[],
+                });
+                let learnt = splits.take(if self.is_regression() { usize::MAX } else { 1 });
+                collect_labels(learnt.flatten().flat_map(|file| &file.rows))
+            }
+        };
+        if F1_OF_TWO.contains(&self.metric.as_str()) && labels.len() != 2 {
+            let expected = format!("two for metric = \"{}\"", self.metric);
+            return Err(self.fault("labels", &expected, &labels.join(", ")));
+        }
+        Ok(labels)
+    }
+
+    /// The rows of a domain with their labels' numbers.
+    fn splits(&self, found: Found, labels: &[String], notes: &mut Vec<String>) -> Result<Splits> {
+        let mut number = |file: Option<FileRows>| match file {
+            Some(file) => examples(labels, file, self.malformed, notes),
+            None => Ok(Vec::new()),
+        };
+        match found {
+            Found::Builtin(splits) => {
+                notes.push(splits.note);
+                Ok(Splits { train: splits.train, validation: splits.validation, test: splits.test })
+            }
+            Found::Files([train, validation, test]) => {
+                Ok(Splits { train: number(train)?, validation: number(validation)?, test: number(test)? })
+            }
+        }
+    }
+
+    /// The training rows of a further domain, whose labels are numbered as in `labels`; `None` if it has none. What was left
+    /// out of them is added to `notes`.
+    pub fn training(
+        &self,
+        domain: &str,
+        labels: &[String],
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Vec<Example>>> {
         let data = std::env::var_os("TENFOLD_DATA").map(PathBuf::from);
         let reader = Reader { task: self, data: data.as_deref() };
         let Some(source) = self.domains.iter().skip(1).find(|source| source.name == domain) else {
@@ -62,8 +117,10 @@ impl Task {
         };
         match &source.rows {
             Rows::Builtin(name) => Ok(Some(vader::read(name)?.train)),
-            Rows::Files(files) if files.train.is_empty() => Ok(None),
-            Rows::Files(files) => Ok(Some(examples(labels, reader.rows(files, &files.train)?)?)),
+            Rows::Files(files) => match reader.rows(files, &files.train)? {
+                None => Ok(None),
+                Some(rows) => examples(labels, rows, self.malformed, notes).map(Some),
+            },
         }
     }
 
@@ -84,7 +141,7 @@ impl Task {
             };
             return Err(self.fault("domains[0].train", "rows of two labels or more", &found));
         }
-        for (number, label) in labels.iter().enumerate() {
+        for (number, label) in labels.iter().enumerate().filter(|_| !self.is_regression()) {
             if !trained.contains(&(number as u32)) {
                 notes.push(format!("no training row is labelled \"{label}\": it cannot be learnt"));
             }
@@ -108,56 +165,43 @@ struct Reader<'a> {
     data: Option<&'a Path>,
 }
 
-impl Reader<'_> {
-    /// The domain that is trained on, and with it the labels.
-    fn trained(&self, domain: &Source, notes: &mut Vec<String>) -> Result<(Vec<String>, Splits)> {
-        let files = match &domain.rows {
-            Rows::Builtin(name) => {
-                let splits = vader::read(name)?;
-                notes.push(splits.note);
-                let (train, validation, test) = (splits.train, splits.validation, splits.test);
-                return Ok((vader::LABELS.map(str::to_owned).to_vec(), Splits { train, validation, test }));
-            }
-            Rows::Files(files) => files,
-        };
-        let train = self.rows(files, &files.train)?;
-        let labels = match &self.task.labels {
-            Some(labels) => labels.clone(),
-            None => collect_labels(&train.1),
-        };
-        let validation = match files.validation.as_slice() {
-            [] => Vec::new(),
-            paths => examples(&labels, self.rows(files, paths)?)?,
-        };
-        let test = examples(&labels, self.rows(files, &files.test)?)?;
-        Ok((labels.clone(), Splits { train: examples(&labels, train)?, validation, test }))
-    }
+/// The rows of a domain as its files have them: train, validation, test.
+enum Found {
+    Builtin(vader::Splits),
+    Files([Option<FileRows>; 3]),
+}
 
-    fn test(&self, domain: &Source, labels: &[String], notes: &mut Vec<String>) -> Result<Vec<Example>> {
+impl Reader<'_> {
+    fn found(&self, domain: &Source) -> Result<Found> {
         match &domain.rows {
-            Rows::Files(files) => examples(labels, self.rows(files, &files.test)?),
-            Rows::Builtin(name) => {
-                if labels != vader::LABELS {
-                    let expected = format!("{:?}, the labels of the built-in rows", vader::LABELS);
-                    return Err(self.task.fault("labels", &expected, &format!("{labels:?}")));
-                }
-                let splits = vader::read(name)?;
-                notes.push(splits.note);
-                Ok(splits.test)
-            }
+            Rows::Builtin(name) => Ok(Found::Builtin(vader::read(name)?)),
+            Rows::Files(files) => Ok(Found::Files([
+                self.rows(files, &files.train)?,
+                self.rows(files, &files.validation)?,
+                self.rows(files, &files.test)?,
+            ])),
         }
     }
 
-    fn rows(&self, files: &Files, paths: &[PathBuf]) -> Result<(PathBuf, Vec<Row>)> {
+    /// The rows of the first of `paths` that is there; none if there are none.
+    fn rows(&self, files: &Files, paths: &[PathBuf]) -> Result<Option<FileRows>> {
+        if paths.is_empty() {
+            return Ok(None);
+        }
         let path = self.find(paths)?;
         let Some(columns) = &self.task.columns else {
             return Err(self.task.fault("columns", "[columns] with text and label", "nothing"));
         };
-        let rows = rows::read(&path, &layout(columns, files))?;
-        if rows.is_empty() {
-            return Err(Error::malformed(&path, "after the header", "one row or more", "none"));
+        let mut found = rows::read(&path, &layout(columns, files))?;
+        if self.task.is_regression() {
+            let mut numbered = Vec::with_capacity(found.rows.len());
+            for row in found.rows {
+                let (place, row) = (row.place, numeric(&path, row));
+                numbered.extend(found.faulty.keep(place, row)?);
+            }
+            found.rows = numbered;
         }
-        Ok((path, rows))
+        Ok(Some(found))
     }
 
     /// The first of `paths` that is there, in the data folder or beside the task file.
@@ -183,42 +227,74 @@ fn layout(columns: &Columns, files: &Files) -> Layout {
         text: columns.text.clone(),
         text_pair: columns.text_pair.clone(),
         label: columns.label.clone(),
-        header: columns.header,
-        format: files.format,
-        encoding: files.encoding,
+        reading: Reading {
+            format: files.format,
+            encoding: files.encoding,
+            header: columns.header.clone(),
+            extra_columns: columns.extra_columns,
+        },
+    }
+}
+
+/// A row whose label is a number, written so that equal numbers are equal labels.
+fn numeric(file: &Path, row: Row) -> Result<Row> {
+    match row.label.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(Row { label: (number + 0.0).to_string(), ..row }),
+        _ => {
+            let place = format!("{}, label", row.place);
+            Err(Error::malformed(file, place, "a number", format!("\"{}\"", row.label)))
+        }
     }
 }
 
 /// The labels that occur: by number if all are numbers, by name otherwise.
-fn collect_labels(rows: &[Row]) -> Vec<String> {
-    let distinct: BTreeSet<&str> = rows.iter().map(|row| row.label.as_str()).collect();
+fn collect_labels<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
+    let distinct: BTreeSet<&str> = rows.map(|row| row.label.as_str()).collect();
     let mut labels: Vec<String> = distinct.into_iter().map(str::to_owned).collect();
-    if labels.iter().all(|label| label.parse::<i64>().is_ok()) {
-        labels.sort_by_key(|label| label.parse::<i64>().unwrap_or_default());
+    let number = |label: &String| label.parse::<f64>().ok().filter(|number| number.is_finite());
+    if labels.iter().all(|label| number(label).is_some()) {
+        labels.sort_by(|a, b| number(a).partial_cmp(&number(b)).unwrap_or(std::cmp::Ordering::Equal));
     }
     labels
 }
 
-fn examples(labels: &[String], (path, rows): (PathBuf, Vec<Row>)) -> Result<Vec<Example>> {
-    let numbered = |row: Row| match number(labels, &row.label) {
+/// A file's rows with their labels' numbers; those that do not fit are refused, or left out and noted.
+fn examples(
+    labels: &[String],
+    file: FileRows,
+    malformed: Malformed,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Example>> {
+    let FileRows { file, rows, mut faulty } = file;
+    let numbers: HashMap<&str, u32> = labels.iter().map(String::as_str).zip(0..).collect();
+    let numbered = |row: Row| match number(labels, &numbers, &row.label) {
         Some(label) => Ok(Example { text: row.text, pair: row.text_pair, label }),
         None => {
             let known = labels.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ");
             let expected = format!("one of the {} labels {known}, or its number from 0", labels.len());
-            Err(Error::malformed(&path, row.place.to_string(), expected, format!("\"{}\"", row.label)))
+            Err(Error::malformed(&file, row.place.to_string(), expected, format!("\"{}\"", row.label)))
         }
     };
-    rows.into_iter().map(numbered).collect()
+    let mut examples = Vec::with_capacity(rows.len());
+    for row in rows {
+        let place = row.place;
+        examples.extend(faulty.keep(place, numbered(row))?);
+    }
+    notes.extend(faulty.settle(&file, examples.len(), malformed)?);
+    match examples.is_empty() {
+        true => Err(Error::malformed(&file, "after the header", "one row or more", "none")),
+        false => Ok(examples),
+    }
 }
 
 /// A label by its name; or by its number, unless names themselves are numbers.
-fn number(labels: &[String], label: &str) -> Option<u32> {
+fn number(labels: &[String], numbers: &HashMap<&str, u32>, label: &str) -> Option<u32> {
     let is_number = |name: &String| name.parse::<i64>().is_ok();
-    let index = labels.iter().position(|name| name == label).or_else(|| {
-        let index: usize = label.parse().ok()?;
-        (index < labels.len() && !labels.iter().any(is_number)).then_some(index)
-    })?;
-    u32::try_from(index).ok()
+    let by_number = || {
+        let index: u32 = label.parse().ok()?;
+        ((index as usize) < labels.len() && !labels.iter().any(is_number)).then_some(index)
+    };
+    numbers.get(label).copied().or_else(by_number)
 }
 
 #[cfg(test)]
@@ -233,12 +309,16 @@ mod tests {
 
     /// Writes the task and its files into a folder of its own and reads it.
     fn read(task: &str, files: &[(&str, &str)]) -> Result<Dataset> {
+        read_whole(&format!("{HEAD}{task}"), files)
+    }
+
+    fn read_whole(task: &str, files: &[(&str, &str)]) -> Result<Dataset> {
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in files {
             fs::write(folder.path().join(name), content).unwrap();
         }
         let path = folder.path().join("task.toml");
-        fs::write(&path, format!("{HEAD}{task}")).unwrap();
+        fs::write(&path, task).unwrap();
         Task::load(path.to_str().unwrap()).unwrap().read_from(None)
     }
 
@@ -318,5 +398,47 @@ mod tests {
         }
         let dataset = Task::load("sst2").unwrap().read_from(Some(data.path())).unwrap();
         assert_eq!((dataset.train.len(), dataset.tests[0].examples[0].text.as_str()), (36, "fine"));
+    }
+
+    #[test]
+    fn numbers_are_foretold_as_numbers_and_what_is_none_is_malformed() {
+        let task = format!("{COLUMNS}{DOMAIN}")
+            .replace("[columns]", "output_type = \"regression\"\nmetric = \"pearson\"\n[columns]");
+        let head = HEAD.replace("output_type = \"classification\"\nmetric = \"accuracy\"\n", "");
+        let test = ("test.tsv", "sentence\tlabel\nfine\t1\nbad\t-0.0\n");
+        let train = many(&["3.25", "10", "0", "1.0"]);
+        let dataset = read_whole(&format!("{head}{task}"), &[("train.tsv", &train), test]).unwrap();
+        assert_eq!(dataset.values, [0.0, 1.0, 3.25, 10.0]);
+        let of =
+            |rows: &[Example]| rows.iter().map(|row| dataset.values[row.label as usize]).collect::<Vec<_>>();
+        assert_eq!(of(&dataset.tests[0].examples), [1.0, 0.0]);
+        let train = train + "x\tNaN\ny\tmuch\n";
+        let error =
+            read_whole(&format!("{head}{task}"), &[("train.tsv", &train), test]).unwrap_err().to_string();
+        assert!(error.contains("2 of 42 rows") && error.contains("a number, found \"NaN\""), "{error}");
+    }
+
+    #[test]
+    fn malformed_rows_are_skipped_on_demand_and_noted() {
+        let train = many(&["no", "yes"]) + "x\tmaybe\nshort\n";
+        let files = [("train.tsv", train.as_str()), ("test.tsv", "sentence\tlabel\nfine\tyes\n")];
+        let task = format!("labels = [\"no\", \"yes\"]\n{COLUMNS}{DOMAIN}");
+        let error = read(&task, &files).unwrap_err().to_string();
+        assert!(
+            error.contains("2 of 42 rows are malformed:\n  line 42: expected one of the 2 labels"),
+            "{error}"
+        );
+        let dataset = read(&format!("malformed = \"skip\"\n{task}"), &files).unwrap();
+        assert_eq!(dataset.train.len() + dataset.validation.len(), 40);
+        let note = dataset.notes.iter().find(|note| note.contains("malformed")).unwrap();
+        assert!(note.contains("2 of 42 rows are malformed and left out: line 42, line 43"), "{note}");
+    }
+
+    #[test]
+    fn f1_needs_two_labels() {
+        let head = HEAD.replace("accuracy", "f1");
+        let files = [("train.tsv", &*many(&["0", "1", "2"])), ("test.tsv", "sentence\tlabel\nfine\t1\n")];
+        let error = read_whole(&format!("{head}{COLUMNS}{DOMAIN}"), &files).unwrap_err().to_string();
+        assert!(error.contains("two for metric = \"f1\", found 0, 1, 2"), "{error}");
     }
 }

@@ -39,10 +39,12 @@ impl Default for Rows {
 }
 
 /// What is to be said of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Target {
     /// Its label.
     Label(u32),
+    /// Its number.
+    Number(f32),
     /// A label for each of its tokens, [`IGNORE`] where none counts.
     Tokens(Vec<u32>),
     /// First and last token of the answer in it.
@@ -63,6 +65,7 @@ impl Target {
     fn kind(&self) -> Kind {
         match self {
             Target::Label(_) => Kind::Labels,
+            Target::Number(_) => Kind::Numbers,
             Target::Tokens(_) | Target::Span(_) | Target::Next(_) | Target::Answer { .. } => Kind::Nats,
         }
     }
@@ -70,7 +73,7 @@ impl Target {
     /// How many labels the loss is over.
     fn labels(&self) -> usize {
         match self {
-            Target::Label(_) | Target::Span(_) => 1,
+            Target::Label(_) | Target::Number(_) | Target::Span(_) => 1,
             Target::Tokens(labels) => labels.iter().filter(|label| **label != IGNORE).count(),
             Target::Next(labelled) => labelled.iter().skip(1).filter(|labelled| **labelled).count(),
             Target::Answer { ids, .. } => ids.len(),
@@ -81,6 +84,7 @@ impl Target {
     fn write(&self, ids: &[u32], labels: &mut Vec<u32>) {
         match self {
             Target::Label(label) => labels.push(*label),
+            Target::Number(number) => labels.push(number.to_bits()),
             Target::Tokens(own) => labels.extend(own),
             Target::Span(span) => labels.extend(span),
             Target::Next(labelled) => {
@@ -96,10 +100,20 @@ impl Target {
 impl Rows {
     /// Encodes examples, each cut to `max_length` tokens.
     pub fn encode(tokenizer: &Tokenizer, examples: &[Example], max_length: usize) -> Result<Rows> {
+        Rows::encode_as(tokenizer, examples, max_length, Target::Label)
+    }
+
+    /// The same where a label stands for something else.
+    pub fn encode_as(
+        tokenizer: &Tokenizer,
+        examples: &[Example],
+        max_length: usize,
+        target: impl Fn(u32) -> Target,
+    ) -> Result<Rows> {
         let encodings = (examples.par_iter())
             .map(|example| tokenizer.encode(&example.text, example.pair.as_deref(), max_length))
             .collect::<Result<_>>()?;
-        Ok(Rows::of(encodings, examples.iter().map(|example| Target::Label(example.label)).collect()))
+        Ok(Rows::of(encodings, examples.iter().map(|example| target(example.label)).collect()))
     }
 
     /// Sequences of a decoder, or of an encoder-decoder whose answers start from the token `start`: its encoder reads
@@ -166,6 +180,15 @@ impl Rows {
         self.targets.iter().filter_map(label).collect()
     }
 
+    /// The number of every row that has one.
+    pub fn numbers(&self) -> Vec<f64> {
+        let number = |target: &Target| match target {
+            Target::Number(number) => Some(f64::from(*number)),
+            _ => None,
+        };
+        self.targets.iter().filter_map(number).collect()
+    }
+
     /// How many labels the loss over the rows `picks` is over.
     pub fn label_count(&self, picks: &[usize]) -> usize {
         picks.iter().map(|row| self.targets[*row].labels()).sum()
@@ -229,7 +252,7 @@ impl Rows {
                 Target::Tokens(labels) => labels.truncate(length),
                 Target::Next(labelled) => labelled.truncate(length),
                 Target::Span(span) => *span = span.map(|place| place.min(length.saturating_sub(1) as u32)),
-                Target::Label(_) | Target::Answer { .. } => {}
+                Target::Label(_) | Target::Number(_) | Target::Answer { .. } => {}
             }
             (encoding, target)
         };

@@ -2,6 +2,7 @@
 //! `doc_to_choice` and `doc_to_target` over a row's columns.
 
 use super::Template;
+use crate::Error;
 use crate::data::records::{Record, Records, kind};
 use crate::data::{put_count, put_text};
 use serde_json::{Map, Value};
@@ -66,8 +67,11 @@ pub(crate) enum Choices {
     List(Template),
 }
 
+/// A row's columns, or why there are none.
+type Unnested = Result<Map<String, Value>, Fault>;
+
 /// The key that a fault is about, what was expected, what came.
-pub(crate) type Fault = (&'static str, String, String);
+type Fault = (&'static str, String, String);
 
 impl Question {
     /// What is given, and the right thing to say: what is trained on, and what an example of a prompt shows.
@@ -114,6 +118,24 @@ impl Question {
 }
 
 impl Form {
+    /// The questions about a record's rows, each with its place.
+    pub(crate) fn questions(
+        &self,
+        records: &Records,
+        record: &Record,
+        unnest: &[(String, String)],
+    ) -> Vec<(String, crate::Result<Question>)> {
+        let asked = |(place, columns): (String, Unnested)| {
+            let asked = columns.and_then(|columns| self.question(columns));
+            let fault = |(key, expected, found): Fault| {
+                Error::malformed(&records.file, format!("{place}, {key}"), expected, found)
+            };
+            let asked = asked.map_err(fault);
+            (place, asked)
+        };
+        unnested(records, record, unnest).into_iter().map(asked).collect()
+    }
+
     /// The question about a row with these columns.
     pub(crate) fn question(&self, mut columns: Map<String, Value>) -> Result<Question, Fault> {
         for (name, template) in &self.derive {
@@ -241,11 +263,7 @@ fn some(text: String, key: &'static str) -> Result<String, Fault> {
 }
 
 /// A record's rows: itself, or one for each element of the lists within it.
-pub(crate) fn unnested(
-    records: &Records,
-    record: &Record,
-    steps: &[(String, String)],
-) -> Vec<(String, Result<Map<String, Value>, Fault>)> {
+fn unnested(records: &Records, record: &Record, steps: &[(String, String)]) -> Vec<(String, Unnested)> {
     let mut rows = vec![(record.place.to_string(), Ok(records.named(record)))];
     for (name, path) in steps {
         let mut next = Vec::new();

@@ -1,8 +1,9 @@
 //! From a file's records to examples: which columns mean what, and what a row must hold.
 
-use super::question::{Form, unnested};
-use super::{LanguageExample, Message, Template};
-use crate::data::records::{self, Column, Encoding, Format, Record, Records, kind};
+use super::question::Form;
+use super::{LanguageExample, Message, Question, Template};
+use crate::data::faulty::Faulty;
+use crate::data::records::{self, Column, Place, Reading, Record, Records, kind};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -37,30 +38,33 @@ const ROLES: [(&str, &[&str]); 5] = [
     ("tool", &["tool"]),
 ];
 
-/// The examples of the file at `path`; a table's first row names its columns if `header`.
-pub(crate) fn read(
-    path: &Path,
-    format: Option<Format>,
-    encoding: Encoding,
-    header: bool,
-    shape: &Shape,
-) -> Result<Vec<LanguageExample>> {
-    let records = records::read(path, format, encoding, header)?;
-    if records.records.is_empty() {
-        return Err(Error::malformed(path, "after the header", "one row or more", "none"));
+/// The examples of the file at `path`, and the rows that make none.
+pub(crate) fn read(path: &Path, reading: &Reading, shape: &Shape) -> Result<(Vec<LanguageExample>, Faulty)> {
+    let mut records = records::read(path, reading)?;
+    let of = |record| match shape {
+        Shape::Questions { form, unnest } => asked(&records, record, form, unnest),
+        _ => vec![(record.place, example(&records, record, shape))],
+    };
+    let found: Vec<(Place, Result<LanguageExample>)> = records.records.iter().flat_map(of).collect();
+    let (mut examples, mut faulty) = (Vec::with_capacity(found.len()), std::mem::take(&mut records.faulty));
+    for (place, example) in found {
+        examples.extend(faulty.keep(place, example)?);
     }
-    if let Shape::Questions { form, unnest } = shape {
-        let rows = records.records.iter().flat_map(|record| unnested(&records, record, unnest));
-        return rows
-            .map(|(place, columns)| match columns.and_then(|columns| form.question(columns)) {
-                Ok(question) => Ok(LanguageExample::Asked { question, delimiter: form.delimiter.clone() }),
-                Err((key, expected, found)) => {
-                    Err(Error::malformed(&records.file, format!("{place}, {key}"), expected, found))
-                }
-            })
-            .collect();
-    }
-    records.records.iter().map(|record| example(&records, record, shape)).collect()
+    Ok((examples, faulty))
+}
+
+/// The rows of a record that are asked about.
+fn asked(
+    records: &Records,
+    record: &Record,
+    form: &Form,
+    unnest: &[(String, String)],
+) -> Vec<(Place, Result<LanguageExample>)> {
+    let example = |asked: Result<Question>| {
+        asked.map(|question| LanguageExample::Asked { question, delimiter: form.delimiter.clone() })
+    };
+    let questions = form.questions(records, record, unnest).into_iter();
+    questions.map(|(_, asked)| (record.place, example(asked))).collect()
 }
 
 fn example(records: &Records, record: &Record, shape: &Shape) -> Result<LanguageExample> {
@@ -97,7 +101,8 @@ fn example(records: &Records, record: &Record, shape: &Shape) -> Result<Language
     }
 }
 
-fn rendered(
+/// A template over all columns of a record; never blank.
+pub(crate) fn rendered(
     records: &Records,
     record: &Record,
     what: &str,

@@ -3,7 +3,7 @@
 use super::{Faults, Language};
 use crate::data::language::Template;
 use crate::data::language::read::Shape;
-use crate::data::records::Column;
+use crate::data::records::{Column, Header};
 use toml::{Table, Value};
 
 /// The keys that only such a task has.
@@ -50,11 +50,11 @@ pub(super) fn language(output_type: &str, table: &Table, faults: &mut Faults) ->
     let mut chosen = Vec::new();
     for name in names {
         let given = columns.contains_key(*name);
-        chosen.push(if given { Some(faults.column(columns, name, true)?) } else { None });
+        chosen.push(if given { Some(faults.column(columns, name)?) } else { None });
     }
     let numbered = chosen.iter().flatten().any(|column| matches!(column, Column::Number(_)));
     let named = chosen.iter().flatten().any(|column| matches!(column, Column::Name(_)));
-    let header = faults.header(columns, named || !numbered);
+    let header = Header::Given(faults.header(columns, named || !numbered));
     Some(Language { shape: shape(&kind, chosen, names, table, faults)?, header })
 }
 
@@ -160,7 +160,7 @@ mod tests {
         assert!(generate("kind = \"chat\"\n").unwrap().contains("messages: None"));
         let shape =
             generate("kind = \"prompt_completion\"\n[columns]\nprompt = 0\ncompletion = 1\n").unwrap();
-        assert!(shape.contains("Number(0)") && shape.contains("header: false"), "{shape}");
+        assert!(shape.contains("Number(0)") && shape.contains("header: Given(false)"), "{shape}");
         let rolling = "output_type = \"loglikelihood_rolling\"\nmetric = \"perplexity\"\nkind = \"text\"\n";
         assert!(task(rolling).unwrap().contains("Name(\"text\")"));
     }

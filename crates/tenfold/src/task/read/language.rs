@@ -3,6 +3,7 @@
 use super::{Reader, Rows, Source};
 use crate::data::hold_out_language;
 use crate::data::language::{LanguageDataset, LanguageDomain, LanguageExample, read};
+use crate::data::records::Reading;
 use crate::task::{Files, Task};
 use crate::{Error, Result};
 use std::collections::HashSet;
@@ -24,8 +25,8 @@ impl Task {
             let why = "it has no training file: a language model can only be asked about its rows".into();
             return Err(Error::Unsupported { what: format!("training on task \"{}\"", self.name), why });
         }
-        let mut train = reader.language_rows(files, &files.train)?;
         let mut notes = Vec::new();
+        let mut train = reader.language_rows(files, &files.train, &mut notes)?;
         let validation = match files.validation.as_slice() {
             [] => {
                 self.check_hold_out(train.len())?;
@@ -35,12 +36,12 @@ impl Task {
                 notes.push(format!("{}: {rows} validation rows are held out of train", first.name));
                 validation
             }
-            paths => reader.language_rows(files, paths)?,
+            paths => reader.language_rows(files, paths, &mut notes)?,
         };
         let mut tests = Vec::new();
         for domain in std::iter::once(first).chain(others) {
             let files = self.files(domain)?;
-            let examples = reader.language_rows(files, &files.test)?;
+            let examples = reader.language_rows(files, &files.test, &mut notes)?;
             tests.push(LanguageDomain { name: domain.name.clone(), examples });
         }
         note_shared(&train, &tests, &mut notes);
@@ -56,14 +57,30 @@ impl Task {
 }
 
 impl Reader<'_> {
-    fn language_rows(&self, files: &Files, paths: &[PathBuf]) -> Result<Vec<LanguageExample>> {
+    fn language_rows(
+        &self,
+        files: &Files,
+        paths: &[PathBuf],
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<LanguageExample>> {
         let Some(language) = &self.task.language else {
             let why = format!("its rows are for output_type = \"{}\"", self.task.output_type);
             let what = format!("a language model on task \"{}\"", self.task.name);
             return Err(Error::Unsupported { what, why });
         };
         let path = self.find(paths)?;
-        read::read(&path, files.format, files.encoding, language.header, &language.shape)
+        let reading = Reading {
+            format: files.format,
+            encoding: files.encoding,
+            header: language.header.clone(),
+            extra_columns: false,
+        };
+        let (examples, faulty) = read::read(&path, &reading, &language.shape)?;
+        notes.extend(faulty.settle(&path, examples.len(), self.task.malformed)?);
+        match examples.is_empty() {
+            true => Err(Error::malformed(path, "after the header", "one row or more", "none")),
+            false => Ok(examples),
+        }
     }
 }
 

@@ -1,18 +1,15 @@
 //! From a task's test rows to questions, with the examples that may stand before them.
 
 use super::Reader;
-use crate::data::language::question::unnested;
+use crate::data::faulty::Malformed;
 use crate::data::language::{Question, Sampler, Shots};
-use crate::data::records;
+use crate::data::records::{self, Header, Reading};
 use crate::data::{hexadecimal, put_count, put_text};
 use crate::task::{Files, Questions, Rows, Source, Task};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-
-/// Faults of a file that are shown; the others are counted.
-const SHOWN: usize = 20;
 
 /// The questions of one domain.
 #[derive(Debug, Clone)]
@@ -33,8 +30,8 @@ pub struct QuestionSet {
 
 impl Task {
     /// Reads the test rows of all domains: at most `limit` of each, each with `num_fewshot` examples before it (the task's
-    /// own number if none). A row that makes no question is an error that lists all of them, or is left out and told
-    /// of if `skip_malformed`.
+    /// own number if none). Rows that make no question are refused together, or left out and
+    /// told of if `skip_malformed` or if the task says so.
     pub fn read_questions(
         &self,
         num_fewshot: Option<usize>,
@@ -63,7 +60,7 @@ impl Task {
             questions,
             num_fewshot: num_fewshot.unwrap_or(questions.num_fewshot),
             limit,
-            skip_malformed,
+            malformed: if skip_malformed { Malformed::Skip } else { self.malformed },
         };
         self.domains.iter().map(|domain| wanted.set(domain)).collect()
     }
@@ -99,7 +96,7 @@ struct Wanted<'a> {
     questions: &'a Questions,
     num_fewshot: usize,
     limit: Option<usize>,
-    skip_malformed: bool,
+    malformed: Malformed,
 }
 
 /// Questions, their places, and what could not be read.
@@ -169,33 +166,29 @@ impl Wanted<'_> {
 
     fn read(&self, files: &Files, paths: &[PathBuf]) -> Result<Found> {
         let path = self.reader.find(paths)?;
-        let header = self.reader.task.language.as_ref().is_none_or(|language| language.header);
-        let records = records::read(&path, files.format, files.encoding, header)?;
-        let mut found = Found::default();
+        let header = self.reader.task.language.as_ref().map(|language| language.header.clone());
+        let reading = Reading {
+            format: files.format,
+            encoding: files.encoding,
+            header: header.unwrap_or(Header::Given(true)),
+            extra_columns: false,
+        };
+        let mut records = records::read(&path, &reading)?;
+        let (mut found, mut faulty) = (Found::default(), std::mem::take(&mut records.faulty));
         for record in &records.records {
-            for (place, columns) in unnested(&records, record, &self.questions.unnest) {
-                let asked = columns.and_then(|columns| self.questions.form.question(columns));
-                match asked {
-                    Ok(question) => {
-                        found.questions.push(question);
-                        found.places.push(place);
-                    }
-                    Err((key, expected, came)) => found.malformed.push(format!(
-                        "{}: {place}, {key}: expected {expected}, found {came}",
-                        path.display()
-                    )),
+            let asked = self.questions.form.questions(&records, record, &self.questions.unnest);
+            for (place, asked) in asked {
+                if let Some(question) = faulty.keep(record.place, asked)? {
+                    found.questions.push(question);
+                    found.places.push(place);
                 }
             }
         }
-        if !(found.malformed.is_empty() || self.skip_malformed) {
-            let count = found.malformed.len();
-            let mut faults: Vec<String> = found.malformed.iter().take(SHOWN).cloned().collect();
-            if count > SHOWN {
-                faults.push(format!("and {} more", count - SHOWN));
+        match self.malformed {
+            Malformed::Skip => found.malformed = faulty.lines(&path),
+            Malformed::Refuse => {
+                faulty.settle(&path, found.questions.len(), Malformed::Refuse)?;
             }
-            let of = found.questions.len() + count;
-            faults.push(format!("{count} of {of} rows are malformed; --skip-malformed goes on without them"));
-            return Err(Error::Faults { file: path, faults });
         }
         if found.questions.is_empty() {
             return Err(Error::malformed(&path, "whole file", "a row or more", "none that makes a question"));

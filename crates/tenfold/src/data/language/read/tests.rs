@@ -1,4 +1,6 @@
 use super::*;
+use crate::data::faulty::Malformed;
+use crate::data::records::{Encoding, Header};
 use std::fs;
 
 fn name(name: &str) -> Column {
@@ -9,7 +11,14 @@ fn examples(file: &str, content: &[u8], shape: &Shape) -> Result<Vec<LanguageExa
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(file);
     fs::write(&path, content).unwrap();
-    read(&path, None, Encoding::Utf8, true, shape)
+    let header = Header::Given(true);
+    let reading = Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false };
+    let (examples, faulty) = read(&path, &reading, shape)?;
+    faulty.settle(&path, examples.len(), Malformed::Refuse)?;
+    match examples.is_empty() {
+        true => Err(Error::malformed(path, "after the header", "one row or more", "none")),
+        false => Ok(examples),
+    }
 }
 
 fn message(role: &str, content: &str) -> Message {
