@@ -2,11 +2,12 @@
 //!
 //! A record holds evidence, not conclusions: every metric is a pure function of records.
 
+use crate::histogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of this schema; a record of another version is not read but trained anew.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// One finished or failed trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -211,14 +212,18 @@ pub struct Probed {
     pub inference_memory: Memory,
     /// Peak bytes of training (engine's own account) by batch size.
     pub memory_by_batch: BTreeMap<usize, u64>,
-    /// Seconds of each whole request (text in, label out, one at a time), adapter not merged.
-    pub latency_seconds: Vec<f64>,
-    /// The same with the adapter merged into the base, where the method can.
-    pub merged_latency_seconds: Option<Vec<f64>>,
+    /// Whole requests (text in, label out) under one load after the other, the adapter not merged and then, where the
+    /// method can, merged into the base. One client, one request at a time, comes first of each form.
+    pub loads: Vec<Load>,
     /// Energy of training, over `training.examples`.
     pub training_energy: Energy,
     /// Energy of inference, over `inference.examples`.
     pub inference_energy: Energy,
+    /// Energy of the idle machine, measured before anything was read. `None` where no counter can be read, or none was
+    /// asked for.
+    pub idle_energy: Option<Energy>,
+    /// The machine's GPUs over the whole probe, where there are any.
+    pub gpu: Option<Gpu>,
     /// Outcome of repeating the first steps of the trial with the same seed.
     pub repeat: Repeat,
 }
@@ -246,6 +251,45 @@ pub struct Memory {
     pub process_peak_bytes: Option<u64>,
 }
 
+/// How requests come.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Arrivals {
+    /// From so many clients, each of which sends its next request when the last is answered.
+    Closed {
+        /// The clients.
+        clients: usize,
+    },
+    /// By a timetable, whether or not earlier ones are answered (Poisson arrivals).
+    Open {
+        /// Requests a second, on average.
+        rate: f64,
+        /// The share of the measured capacity that the rate was derived from, where it was.
+        share: Option<f64>,
+    },
+}
+
+/// Requests under one load. Warm-up is left out everywhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// How they came.
+    pub arrivals: Arrivals,
+    /// Requests that were worked on side by side.
+    pub servers: usize,
+    /// Whether the adapter was merged into the base.
+    pub merged: bool,
+    /// Seconds from the first request to the last answer.
+    pub seconds: f64,
+    /// From the moment at which a request was to be sent, also while all servers were busy, to its answer.
+    pub latency: Histogram,
+    /// From the moment at which a server took a request up to its answer.
+    pub service: Histogram,
+    /// From the moment at which a request was to be sent to the first token of its answer; empty where answers have none.
+    pub first_token: Histogram,
+    /// Between one token of an answer and the next.
+    pub next_token: Histogram,
+}
+
 /// Joules, and how they were come by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
@@ -257,19 +301,100 @@ pub struct Energy {
     pub processor_seconds: f64,
     /// Where the joules come from.
     pub source: EnergySource,
+    /// Equal parts of the stretch, such as its steps, where it has such; they may leave out its beginning and its end.
+    pub laps: Vec<Lap>,
+}
+
+/// Joules of one step or batch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lap {
+    /// Its joules.
+    pub joules: f64,
+    /// Its seconds.
+    pub seconds: f64,
+}
+
+/// GPUs, over a stretch of time. The engine computes on processors: what they draw is in no joules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// What they call themselves.
+    pub names: Vec<String>,
+    /// Mean power of all together, where they tell.
+    pub watts: Option<f64>,
+    /// The share of the time in which they were busy, on average over them, where they tell.
+    pub utilisation: Option<f64>,
 }
 
 /// Where joules come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum EnergySource {
-    /// The processor's own counters (Intel RAPL through powercap): package and memory, idle included.
-    Rapl,
+    /// The processor's own counters (RAPL through powercap, Intel's or AMD's): packages and memory, idle included.
+    Rapl {
+        /// Names of what was counted: "package-0", "dram".
+        zones: Vec<String>,
+    },
     /// No counter here: processor seconds times an assumed power for each busy core.
     Estimate {
         /// The assumption.
         watts_per_core: f64,
+        /// Why no counter was read, for people.
+        because: String,
     },
+}
+
+impl Load {
+    /// Nothing yet under such a load.
+    pub fn empty(arrivals: Arrivals, servers: usize) -> Load {
+        Load {
+            arrivals,
+            servers,
+            merged: false,
+            seconds: 0.0,
+            latency: Histogram::default(),
+            service: Histogram::default(),
+            first_token: Histogram::default(),
+            next_token: Histogram::default(),
+        }
+    }
+
+    /// Requests that were answered in a second; 0 without any.
+    pub fn rate(&self) -> f64 {
+        if self.seconds > 0.0 { self.latency.count() as f64 / self.seconds } else { 0.0 }
+    }
+
+    /// Requests a second that the servers could answer at the most: servers over the mean seconds of service. `None`
+    /// without any.
+    pub fn capacity(&self) -> Option<f64> {
+        self.service.mean().map(|seconds| self.servers as f64 / seconds)
+    }
+
+    /// The share of the servers' time that the stated rate asks for, above 1 if it is more than they have. `None` of
+    /// clients, who wait.
+    pub fn utilisation(&self) -> Option<f64> {
+        match self.arrivals {
+            Arrivals::Open { rate, .. } => self.capacity().map(|capacity| rate / capacity),
+            Arrivals::Closed { .. } => None,
+        }
+    }
+
+    /// Whether it can go on for ever. If not, the queue grows as long as requests come, and their times say how long that
+    /// was, nothing else: a queue is stable if and only if its utilisation is below 1.
+    pub fn sustained(&self) -> bool {
+        self.utilisation().is_none_or(|share| share < 1.0)
+    }
+
+    /// The load in words: "1 client", "98.0/s (50 % of capacity)".
+    pub fn words(&self) -> String {
+        match self.arrivals {
+            Arrivals::Closed { clients: 1 } => "1 client".to_owned(),
+            Arrivals::Closed { clients } => format!("{clients} clients"),
+            Arrivals::Open { rate, share: None } => format!("{rate:.1}/s"),
+            Arrivals::Open { rate, share: Some(share) } => {
+                format!("{rate:.1}/s ({:.0} % of capacity)", share * 100.0)
+            }
+        }
+    }
 }
 
 /// Whether a second run with the same seed gave the same bits.
@@ -293,8 +418,11 @@ mod tests {
             peak_bytes: 7,
             process_peak_bytes: None,
         };
-        let source = EnergySource::Estimate { watts_per_core: 8.0 };
-        let energy = Energy { joules: 1.5, seconds: 0.2, processor_seconds: 0.3, source };
+        let source = EnergySource::Estimate { watts_per_core: 8.0, because: "no counters".into() };
+        let laps = vec![Lap { joules: 0.7, seconds: 0.1 }];
+        let energy = Energy { joules: 1.5, seconds: 0.2, processor_seconds: 0.3, source, laps };
+        let mut load = Load::empty(Arrivals::Open { rate: 12.5, share: Some(0.5) }, 2);
+        load.latency.record(0.012);
         let probed = Probed {
             threads: 2,
             training: speed.clone(),
@@ -302,9 +430,10 @@ mod tests {
             training_memory: memory.clone(),
             inference_memory: memory,
             memory_by_batch: BTreeMap::from([(8, 100), (16, 200)]),
-            latency_seconds: vec![0.1],
-            merged_latency_seconds: None,
+            loads: vec![load],
             training_energy: energy.clone(),
+            idle_energy: Some(energy.clone()),
+            gpu: Some(Gpu { names: vec!["A100".into()], watts: Some(58.0), utilisation: None }),
             inference_energy: energy,
             repeat: Repeat { steps: 2, first_difference: None },
         };

@@ -1,5 +1,6 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
+use super::{Accounting, Application};
 use crate::record::{Outcome, Probed, Record, Role, Test, Trained};
 use crate::statistics::Runs;
 
@@ -27,6 +28,10 @@ pub struct StudyFacts {
     pub small_data: Vec<usize>,
     /// Rows in a training batch.
     pub batch_size: usize,
+    /// Applications that response times are held against.
+    pub applications: Vec<Application>,
+    /// How energy is accounted for.
+    pub energy: Accounting,
     /// Where the learning rates come from, in a sentence.
     pub learning_rates: String,
     /// The data: task, source, rows in each split, label shares, hash; a few sentences.

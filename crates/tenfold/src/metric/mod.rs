@@ -3,6 +3,7 @@
 //! To add a metric: one file here and its line in [`METRICS`].
 
 mod accuracy;
+mod application;
 mod benchmarks;
 mod consistency;
 mod cross_domain;
@@ -18,10 +19,12 @@ mod speed;
 pub(crate) mod synthetic;
 mod unit;
 
+pub use application::{Application, application_faults, applications};
+pub use energy::Accounting;
 pub(crate) use evidence::role_name;
 pub use evidence::{Evidence, Failure, MethodFacts, StudyFacts};
 pub use findings::{Findings, Standing};
-pub use response_time::{APPLICATIONS, Application};
+pub(crate) use response_time::better_form;
 pub(crate) use small_data::curve as small_data_curve;
 pub use unit::Unit;
 pub(crate) use unit::digits;

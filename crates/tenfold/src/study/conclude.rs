@@ -7,7 +7,7 @@ use crate::adapter;
 use crate::atomic;
 use crate::error::Result;
 use crate::meter::machine;
-use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts};
+use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
 use crate::record::Record;
 use crate::report::{self, Purpose, Recommendation};
 use std::collections::BTreeMap;
@@ -71,6 +71,8 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
         seeds: study.seeds.clone(),
         small_data: study.small_data.examples.clone(),
         batch_size: study.train.batch_size,
+        applications: applications().into_iter().chain(study.applications.clone()).collect(),
+        energy: study.energy.clone(),
         learning_rates: learning_rates(study),
         data: data(session),
         model: model(session),

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The version of the code in every trial's name: raise it when a change alters results.
-pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 4");
+pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 5");
 
 /// A trial and the name of its folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -174,6 +174,7 @@ impl Plan<'_> {
         if trial.role == Role::Probe {
             // What is probed decides the probe's name too.
             trial.train["probe"] = serde_json::to_value(&self.study.probe).unwrap_or(Value::Null);
+            trial.train["probe"]["idle_seconds"] = self.study.energy.idle_seconds.into();
         }
         Ok(Job { hash: hash(&trial), trial, fit })
     }

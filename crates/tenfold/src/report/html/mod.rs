@@ -1,6 +1,7 @@
 //! The report: one HTML file that needs nothing else, for desktop, phone, dark mode and paper.
 
 mod heat_map;
+mod loads;
 mod overview;
 mod provenance;
 mod section;

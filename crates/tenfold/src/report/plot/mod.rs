@@ -7,7 +7,7 @@ mod latency;
 mod scatter;
 mod sheet;
 
-pub(super) use curves::{learning_curves, loss_curves, memory_curves, small_data_curves};
+pub(super) use curves::{learning_curves, load_curves, loss_curves, memory_curves, small_data_curves};
 pub(super) use latency::latency;
 pub(super) use scatter::{accuracy_against_memory, accuracy_against_parameters};
 
