@@ -13,7 +13,7 @@ pub use train::{TrainReport, TrainRequest, train};
 
 use crate::adapter::{self, Context, Method, Tuning};
 use crate::error::{Error, Result};
-use crate::load::{self, Answer, Length, Plan, Summary, Wall};
+use crate::load::{self, Answer, Length, MOST_SIDE_BY_SIDE, Plan, RATES, Summary, Wall};
 use crate::model::tokenizer::Encoding;
 use crate::model::{self, Extents, Model, TaskType};
 use crate::record::Arrivals;
@@ -26,8 +26,6 @@ use tenfold_tensor::{Backend, Dtype, random};
 
 /// Labels of a task that has labels.
 const LABELS: usize = 2;
-/// Clients or servers of a load at the most.
-const MOST_SIDE_BY_SIDE: usize = 1024;
 /// Token id of the texts that methods start from.
 const WORD: u32 = 5;
 
@@ -120,7 +118,7 @@ impl Loads {
         within("servers", self.servers, MOST_SIDE_BY_SIDE)?;
         within("requests", self.requests, usize::MAX)?;
         self.clients.iter().try_for_each(|clients| within("clients", *clients, MOST_SIDE_BY_SIDE))?;
-        if let Some(rate) = self.rates.iter().find(|rate| !(0.001..=1e6).contains(*rate)) {
+        if let Some(rate) = self.rates.iter().find(|rate| !RATES.contains(*rate)) {
             return wrong("rate", "0.001 to 1,000,000 requests a second", rate.to_string());
         }
         match self.seconds.filter(|seconds| !(0.001..=3600.0).contains(seconds)) {

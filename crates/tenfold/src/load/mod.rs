@@ -20,11 +20,17 @@ pub use table::table;
 use crate::error::{Error, Result};
 use crate::record::{Arrivals, Load};
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tenfold_tensor::random;
 
 /// What answers the request of a number; it calls its second argument whenever a token of the answer is there.
 pub type Answer<'a> = dyn Fn(usize, &mut dyn FnMut()) -> Result<()> + Sync + 'a;
+
+/// Clients or servers of a load at the most.
+pub const MOST_SIDE_BY_SIDE: usize = 1024;
+/// Requests a second of an open load.
+pub const RATES: RangeInclusive<f64> = 0.001..=1e6;
 
 /// How much is sent, and to whom.
 #[derive(Debug, Clone, Copy, PartialEq)]

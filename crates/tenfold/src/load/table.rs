@@ -29,9 +29,8 @@ pub fn table(loads: &[Load]) -> String {
         }
         if !load.sustained() {
             let share = 100.0 * load.utilisation().unwrap_or(f64::NAN);
-            text += &format!(
-                "  not sustained: {share:.0} % of what the servers can do is asked for; the queue grows\n"
-            );
+            text +=
+                &format!("  not sustained: asks for {share:.0} % of the servers' time, so the queue grows\n");
         }
     }
     for load in loads {
@@ -105,7 +104,7 @@ mod tests {
         let text = table(&loads);
         assert!(text.lines().all(|line| line.width() <= 80), "{text}");
         assert!(text.contains("4 clients") && text.contains("12345.6/s") && text.contains("next token"));
-        assert_eq!(text.matches("not sustained: 988 %").count(), 1, "{text}");
+        assert_eq!(text.matches("not sustained: asks for 988 %").count(), 1, "{text}");
         // Equal factors of time hold equally many of these.
         assert_eq!(text.matches(&"█".repeat(BAR - 3)).count(), 2 * LINES, "{text}");
         assert!(text.contains("1111.1"), "{text}");

@@ -152,10 +152,15 @@ mod tests {
     fn nothing_wraps_around_twice_unseen() {
         let tree = Tree::new(1000, &[(PACKAGE, "package-0", 0)]);
         let meter = Meter::start(tree.path());
-        // Four times round; whoever reads at the end alone sees 600.
+        // Four times round; whoever reads at the end alone sees 600. The thread alone reads here.
+        let seen = || meter.counters.as_ref().unwrap().lock().joules().unwrap() * 1e6;
+        let began = Instant::now();
         for turn in 1..=8 {
             tree.set(PACKAGE, turn * 575 % 1000);
-            std::thread::sleep(Duration::from_millis(80));
+            while (seen() - 575.0 * turn as f64).abs() > 1e-6 {
+                assert!(began.elapsed() < Duration::from_secs(60), "{turn}: {}", seen());
+                std::thread::sleep(Duration::from_millis(1));
+            }
         }
         assert!((meter.stop().joules * 1e6 - 4600.0).abs() < 1e-6);
     }

@@ -20,8 +20,9 @@ pub(super) static METRIC: Metric = Metric {
              timetable for every method) at a stated rate, or at a share of the capacity that the closed loads found, and wait \
              in one queue. Times count from the moment at which a request was to be sent, also while the server was busy \
              (no coordinated omission), in HDR histograms of three digits. A load that asks for more than the servers can do is \
-             not sustained: its queue grows for ever. Interval: order statistics (binomial), no distribution assumed. Merged: the \
-             adapter folded into the base first. Verdicts are of the better form, and name the heaviest load that keeps to the \
+             not sustained: its queue grows for ever. Interval: order statistics (binomial), no distribution assumed, but that \
+             requests do not hang together: in a queue they do, and the interval is too narrow. Merged: the adapter folded into \
+             the base first. Verdicts are of the better form, and name the heaviest load that keeps to the \
              target: p95 within 2 s for customer support (good: 1 s), 500 ms for real-time decisions (200 ms), 5 s for \
              documents (3 s), and the study's own.",
     compute,

@@ -3,6 +3,7 @@
 use super::overlay;
 use crate::adapter;
 use crate::error::{Error, Result};
+use crate::load::{MOST_SIDE_BY_SIDE, RATES};
 use crate::metric::{self, Accounting, Application};
 use crate::train::{MOST, TrainSettings};
 use serde::{Deserialize, Serialize};
@@ -126,9 +127,6 @@ pub struct MethodSettings {
     #[serde(flatten)]
     pub settings: Map<String, Value>,
 }
-
-/// Clients or servers of a load at the most.
-const MOST_SIDE_BY_SIDE: usize = 1024;
 
 /// The weights' format that leaves each as the file has it.
 pub(super) const STORED: &str = "stored";
@@ -324,7 +322,7 @@ impl Probing {
         let seconds = "0 to 3,600 seconds";
         each("seconds", seconds, vec![within(0.0, 3600.0)(&self.seconds)]);
         let rates = "requests a second, 0.001 to 1,000,000";
-        each("rates", rates, self.rates.iter().map(within(0.001, 1e6)).collect());
+        each("rates", rates, self.rates.iter().map(within(*RATES.start(), *RATES.end())).collect());
         let shares = "shares of the capacity, 0.01 to 10";
         each("utilisations", shares, self.utilisations.iter().map(within(0.01, 10.0)).collect());
         faults
