@@ -237,6 +237,8 @@ pub struct BenchInfer {
     /// Timed passes
     #[arg(long, default_value_t = 10)]
     pub passes: usize,
+    #[command(flatten)]
+    pub load: BenchLoad,
 }
 
 #[derive(Debug, clap::Args)]
@@ -257,6 +259,31 @@ pub struct BenchGenerate {
     /// How often all of it is done
     #[arg(long, default_value_t = 3)]
     pub repetitions: usize,
+    #[command(flatten)]
+    pub load: BenchLoad,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Load")]
+pub struct BenchLoad {
+    /// Closed loads as well: so many clients, each of which sends its next request when the last is answered
+    #[arg(long, value_name = "COUNT", value_delimiter = ',')]
+    pub clients: Vec<usize>,
+    /// Open loads as well: so many requests a second at random moments, timed from when they were to be sent
+    #[arg(long, value_name = "PER_SECOND", value_delimiter = ',')]
+    pub rate: Vec<f64>,
+    /// Requests that are worked on side by side; they share out the threads
+    #[arg(long, default_value_t = 1)]
+    pub servers: usize,
+    /// Requests that are timed under each load
+    #[arg(long, default_value_t = 100)]
+    pub requests: usize,
+    /// Requests before them that are not
+    #[arg(long, default_value_t = 5)]
+    pub warm_up: usize,
+    /// Seconds of each load, instead of a number of requests
+    #[arg(long, conflicts_with = "requests")]
+    pub seconds: Option<f64>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -98,3 +98,33 @@ fn what_cannot_be_is_said() {
     let (code, _, words) = run(&["--chat"]);
     assert!(code == Some(1) && words.contains("no chat template"), "{words}");
 }
+
+#[test]
+fn bench_generate_shows_the_first_token_and_the_next_ones_and_a_load() {
+    let folder = model();
+    let bench = [
+        "bench",
+        "generate",
+        "--model",
+        ".",
+        "--prompt-tokens",
+        "4",
+        "--new-tokens",
+        "3",
+        "--repetitions",
+        "2",
+    ];
+    let run = |more: &[&str]| tenfold(folder.path(), &[&bench[..], more].concat(), "");
+    let (code, text, words) = run(&["--rate", "200", "--requests", "5", "--warm-up", "1"]);
+    assert_eq!(code, Some(0), "{words}");
+    for words in
+        ["first token  ms: p50", "next token   ms: p50", "(n = 4)", "200.0/s", "  first token", "done/s"]
+    {
+        assert!(text.contains(words), "\"{words}\" is not in\n{text}");
+    }
+    let (_, text, _) = run(&["--json"]);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&report["next_token"]["count"], &report["whole"]["count"]), (&json!(4), &json!(2)));
+    let (code, _, words) = run(&["--requests", "5", "--seconds", "1"]);
+    assert!(code == Some(2) && words.contains("--requests"), "{words}");
+}

@@ -11,6 +11,7 @@ mod atomic;
 pub mod bytes;
 pub mod error;
 mod guard;
+pub mod histogram;
 pub mod progress;
 pub mod record;
 mod unit;
@@ -27,6 +28,8 @@ pub mod model;
 pub mod adapter;
 
 pub mod meter;
+
+pub mod load;
 
 pub mod train;
 

@@ -2,6 +2,10 @@
 //!
 //! A record holds evidence, not conclusions: every metric is a pure function of records.
 
+mod load;
+
+pub use load::{Arrivals, Load};
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -320,14 +324,18 @@ pub struct Probed {
     pub inference_memory: Memory,
     /// Training at several sizes of the batch.
     pub points: Vec<Point>,
-    /// Seconds of each whole request (text in, label out, one at a time), adapter not merged.
-    pub latency_seconds: Vec<f64>,
-    /// The same with the adapter merged into the base, where the method can.
-    pub merged_latency_seconds: Option<Vec<f64>>,
+    /// Whole requests (text in, label out) under one load after the other, the adapter not merged and then, where the
+    /// method can, merged into the base. One client, one request at a time, comes first of each form.
+    pub loads: Vec<Load>,
     /// Energy of training, over `training.examples`.
     pub training_energy: Energy,
     /// Energy of inference, over `inference.examples`.
     pub inference_energy: Energy,
+    /// Energy of the idle machine, measured before anything was read. `None` where no counter can be read, or none was
+    /// asked for.
+    pub idle_energy: Option<Energy>,
+    /// The machine's GPUs over the whole probe, where there are any.
+    pub gpu: Option<Gpu>,
     /// Outcome of repeating the first steps of the trial with the same seed.
     pub repeat: Repeat,
 }
@@ -386,18 +394,45 @@ pub struct Energy {
     pub processor_seconds: f64,
     /// Where the joules come from.
     pub source: EnergySource,
+    /// Equal parts of the stretch, such as its steps, where it has such; they may leave out its beginning and its end.
+    pub laps: Vec<Lap>,
+}
+
+/// Joules of one step or batch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lap {
+    /// Its joules.
+    pub joules: f64,
+    /// Its seconds.
+    pub seconds: f64,
+}
+
+/// GPUs, over a stretch of time. The engine computes on processors: what they draw is in no joules.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// What they call themselves.
+    pub names: Vec<String>,
+    /// Mean power of all together, where they tell.
+    pub watts: Option<f64>,
+    /// The share of the time in which they were busy, on average over them, where they tell.
+    pub utilisation: Option<f64>,
 }
 
 /// Where joules come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "source", rename_all = "snake_case")]
 pub enum EnergySource {
-    /// The processor's own counters (Intel RAPL through powercap): package and memory, idle included.
-    Rapl,
+    /// The processor's own counters (RAPL through powercap, Intel's or AMD's): packages and memory, idle included.
+    Rapl {
+        /// Names of what was counted: "package-0", "dram".
+        zones: Vec<String>,
+    },
     /// No counter here: processor seconds times an assumed power for each busy core.
     Estimate {
         /// The assumption.
         watts_per_core: f64,
+        /// Why no counter was read, for people.
+        because: String,
     },
 }
 
@@ -422,8 +457,11 @@ mod tests {
             peak_bytes: 7,
             process_peak_bytes: None,
         };
-        let source = EnergySource::Estimate { watts_per_core: 8.0 };
-        let energy = Energy { joules: 1.5, seconds: 0.2, processor_seconds: 0.3, source };
+        let source = EnergySource::Estimate { watts_per_core: 8.0, because: "no counters".into() };
+        let laps = vec![Lap { joules: 0.7, seconds: 0.1 }];
+        let energy = Energy { joules: 1.5, seconds: 0.2, processor_seconds: 0.3, source, laps };
+        let mut load = Load::empty(Arrivals::Open { rate: 12.5, share: Some(0.5) }, 2);
+        load.latency.record(0.012);
         let probed = Probed {
             threads: 2,
             training: speed.clone(),
@@ -431,9 +469,10 @@ mod tests {
             training_memory: memory.clone(),
             inference_memory: memory,
             points: vec![Point { batch_size: 8, length: 32, peak_bytes: 100, seconds: vec![0.1] }],
-            latency_seconds: vec![0.1],
-            merged_latency_seconds: None,
+            loads: vec![load],
             training_energy: energy.clone(),
+            idle_energy: Some(energy.clone()),
+            gpu: Some(Gpu { names: vec!["A100".into()], watts: Some(58.0), utilisation: None }),
             inference_energy: energy,
             repeat: Repeat { steps: 2, first_difference: None },
         };

@@ -20,6 +20,8 @@ pub enum Unit {
     TokensPerSecond,
     /// Rows per second.
     ExamplesPerSecond,
+    /// Requests per second.
+    RequestsPerSecond,
     /// Numbers that are trained.
     Parameters,
     /// Rows.
@@ -30,6 +32,8 @@ pub enum Unit {
     Joules,
     /// Watts.
     Watts,
+    /// Grams of carbon dioxide, or of other gases that warm as much.
+    Grams,
     /// Pieces, such as adapters.
     Count,
     /// Nats squared: the variance of a loss.
@@ -53,11 +57,13 @@ impl Unit {
             Unit::Seconds => "seconds",
             Unit::TokensPerSecond => "tokens/s",
             Unit::ExamplesPerSecond => "examples/s",
+            Unit::RequestsPerSecond => "requests/s",
             Unit::Parameters => "parameters",
             Unit::Examples => "examples",
             Unit::Steps => "steps",
             Unit::Joules => "J",
             Unit::Watts => "W",
+            Unit::Grams => "g CO2e",
             Unit::Count => "pieces",
             Unit::SquareNats => "nats²",
             Unit::Number | Unit::Correlation => "",
@@ -69,6 +75,7 @@ impl Unit {
         match self {
             Unit::TokensPerSecond
             | Unit::ExamplesPerSecond
+            | Unit::RequestsPerSecond
             | Unit::Examples
             | Unit::Steps
             | Unit::Watts
@@ -100,13 +107,14 @@ impl Unit {
                 format!("{} %", minus(small(value * 100.0)))
             }
             Unit::Share => format!("{:.1} %", value * 100.0),
-            Unit::Bytes | Unit::Seconds | Unit::Joules if value == 0.0 => "0".to_owned(),
+            Unit::Bytes | Unit::Seconds | Unit::Joules | Unit::Grams if value == 0.0 => "0".to_owned(),
             Unit::Points => format!("{} points", minus(format!("{:.1}", value * 100.0))),
             Unit::Bytes => scaled(&[(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")]),
             Unit::Seconds => scaled(&[(1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h")]),
             Unit::Parameters | Unit::Count => short_count(value),
             Unit::Joules => scaled(&[(1e-3, "mJ"), (1.0, "J"), (1e3, "kJ"), (1e6, "MJ")]),
             Unit::Correlation => minus(format!("{value:.3}")),
+            Unit::Grams => scaled(&[(1e-3, "mg CO2e"), (1.0, "g CO2e"), (1e3, "kg CO2e")]),
             Unit::Number => digits(value),
             Unit::SquareNats => format!("{} nats²", small(value)),
             other => format!("{} {}", digits(value), other.name()),
@@ -182,6 +190,8 @@ mod tests {
             (Unit::Parameters, 22_713_216.0, "22.7 M"),
             (Unit::Parameters, 770.0, "770"),
             (Unit::Joules, 1500.0, "1.50 kJ"),
+            (Unit::RequestsPerSecond, 41.26, "41.3 requests/s"),
+            (Unit::Grams, 0.0123, "12.3 mg CO2e"),
             (Unit::Number, 0.0, "0"),
             (Unit::Bytes, 999_999.0, "1.00 MB"),
             (Unit::Share, f64::NAN, "–"),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold::adapter::{Context, METHODS, Method, Tuning};
-use tenfold::bench::{self, GenerateRequest, InferRequest, RowShape, TrainRequest, Tuned};
+use tenfold::bench::{self, GenerateRequest, InferRequest, Loads, RowShape, TrainRequest, Tuned};
 use tenfold::bytes::Bytes;
 use tenfold::error::Error;
 use tenfold::model::tokenizer::Encoding;
@@ -257,9 +257,17 @@ fn the_products_of_a_step_are_those_that_its_arithmetic_asks_for() {
 fn passes_and_answers_are_timed_with_a_method_on() {
     let (bert, qwen2) = (place("bert"), place("qwen2"));
     let rows = RowShape { rows: 3, sequence: 8, target_sequence: 1 };
-    let request = InferRequest { tuned: tuned(&bert.config, "lora"), merged: true, rows, passes: 2 };
+    let loads = Loads { clients: vec![3], rates: vec![1000.0], servers: 2, requests: 20, ..Loads::default() };
+    let tuned_bert = tuned(&bert.config, "lora");
+    let request = InferRequest { tuned: tuned_bert, merged: true, rows, passes: 2, loads: loads.clone() };
     let report = bench::infer(&request).unwrap();
     assert_eq!((report.pass_seconds.len(), report.tokens_per_pass), (2, 24));
+    let counts: Vec<u64> = report.loads.iter().map(|load| load.latency_seconds.unwrap().count).collect();
+    assert_eq!(counts, [20, 20]);
+    assert!(report.loads.iter().all(|load| load.next_token_seconds.is_none() && load.achieved_rate > 0.0));
+    let none = Loads { rates: vec![0.0], ..loads.clone() };
+    let error = bench::infer(&InferRequest { loads: none, ..request.clone() }).unwrap_err().to_string();
+    assert!(error.contains("rate: expected 0.001 to 1,000,000 requests a second, found 0"), "{error}");
     assert!(bench::infer(&InferRequest { tuned: tuned(&bert.config, "prompt_tuning"), ..request }).is_err());
     let request = GenerateRequest {
         tuned: tuned(&qwen2.config, "lora"),
@@ -268,9 +276,20 @@ fn passes_and_answers_are_timed_with_a_method_on() {
         prompt_tokens: 5,
         new_tokens: 3,
         repetitions: 2,
+        loads: Loads { clients: vec![1], rates: Vec::new(), servers: 1, ..loads },
     };
     let report = bench::generate(&request).unwrap();
     assert_eq!((report.first_token_seconds.len(), report.rest_seconds.len()), (2, 2));
+    let counts = [report.first_token, report.next_token, report.whole].map(|times| times.unwrap().count);
+    assert_eq!(counts, [2, 4, 2]);
+    let [first, next, whole] = [
+        report.loads[0].first_token_seconds,
+        report.loads[0].next_token_seconds,
+        report.loads[0].latency_seconds,
+    ]
+    .map(Option::unwrap);
+    assert_eq!((first.count, next.count, whole.count), (20, 40, 20));
+    assert!(first.mean < whole.mean && (first.mean + 2.0 * next.mean) / whole.mean < 1.01);
     assert!(report.new_tokens_per_second.best > 0.0);
     assert!(bench::generate(&GenerateRequest { tuned: tuned(&bert.config, "lora"), ..request }).is_err());
 }

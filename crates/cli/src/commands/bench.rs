@@ -1,17 +1,18 @@
 //! bench: how fast, and in how much memory.
 
 use super::{print_json, say};
-use crate::arguments::{BenchCommand, BenchGenerate, BenchInfer, BenchModel, BenchTrain};
+use crate::arguments::{BenchCommand, BenchGenerate, BenchInfer, BenchLoad, BenchModel, BenchTrain};
 use crate::dashboard::Dashboard;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use tenfold::bench::{
-    self, GenerateReport, GenerateRequest, InferReport, InferRequest, MatmulReport, Rate, RowShape, Setting,
-    Timed, TrainReport, TrainRequest, Tuned,
+    self, GenerateReport, GenerateRequest, InferReport, InferRequest, Loads, MatmulReport, Rate, RowShape,
+    Setting, Timed, TrainReport, TrainRequest, Tuned,
 };
 use tenfold::bytes::Bytes;
+use tenfold::load::{self, Quantiles, Summary};
 use tenfold::model::{TaskType, store};
 use tenfold::study::format_of_weights;
 use tenfold::train::TrainSettings;
@@ -85,6 +86,7 @@ fn infer_request(options: &BenchInfer, dashboard: &Dashboard) -> Result<InferReq
         merged: options.method.merged,
         rows: RowShape { rows: options.batch, sequence: options.seq, target_sequence: options.target_seq },
         passes: options.passes,
+        loads: loads(&options.load),
     })
 }
 
@@ -96,7 +98,19 @@ fn generate_request(options: &BenchGenerate, dashboard: &Dashboard) -> Result<Ge
         prompt_tokens: options.prompt_tokens,
         new_tokens: options.new_tokens,
         repetitions: options.repetitions,
+        loads: loads(&options.load),
     })
+}
+
+fn loads(options: &BenchLoad) -> Loads {
+    Loads {
+        clients: options.clients.clone(),
+        rates: options.rate.clone(),
+        servers: options.servers,
+        requests: options.requests,
+        warm_up: options.warm_up,
+        seconds: options.seconds,
+    }
 }
 
 /// The method's settings of `key=value` words: values are JSON, or else strings.
@@ -159,7 +173,8 @@ fn show_infer(report: &InferReport) -> Result<()> {
     say!("  {} rows a pass of {:.1} ms", report.batch_size, 1e3 * report.seconds)?;
     show_rate("tokens", &report.tokens_per_second)?;
     show_rate("examples", &report.examples_per_second)?;
-    show_peak(report.peak_memory_bytes, "")
+    show_peak(report.peak_memory_bytes, "")?;
+    show_loads(&report.loads)
 }
 
 fn show_generate(report: &GenerateReport) -> Result<()> {
@@ -168,7 +183,24 @@ fn show_generate(report: &GenerateReport) -> Result<()> {
     say!("  {batch_size} prompts of {prompt_tokens} tokens, answers of {new_tokens}")?;
     show_rate("tokens of prompts", &report.prompt_tokens_per_second)?;
     show_rate("new tokens", &report.new_tokens_per_second)?;
-    show_peak(report.peak_memory_bytes, "")
+    for (what, times) in
+        [("first token", &report.first_token), ("next token", &report.next_token), ("whole", &report.whole)]
+    {
+        if let Some(Quantiles { count, p50, p95, p99, max, .. }) = times {
+            let [p50, p95, p99, max] = [p50, p95, p99, max].map(|seconds| 1e3 * seconds);
+            say!("  {what:12} ms: p50 {p50:.2}, p95 {p95:.2}, p99 {p99:.2}, max {max:.2} (n = {count})")?;
+        }
+    }
+    show_peak(report.peak_memory_bytes, "")?;
+    show_loads(&report.loads)
+}
+
+fn show_loads(loads: &[Summary]) -> Result<()> {
+    if loads.is_empty() {
+        return Ok(());
+    }
+    let loads: Vec<_> = loads.iter().map(|summary| summary.load.clone()).collect();
+    say!("\n{}", load::table(&loads).trim_end())
 }
 
 fn show_setting(setting: &Setting, merged: bool) -> Result<()> {

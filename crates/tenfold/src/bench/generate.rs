@@ -1,9 +1,11 @@
 //! Generation: how fast prompts are read, and how fast answers are written.
 
 use super::infer::fold;
-use super::{Rate, Setting, Tuned, rate, within};
+use super::{Loads, Rate, Setting, Tuned, rate, within};
 use crate::error::{Error, Result};
 use crate::generate::{Generator, Sampling, Watch};
+use crate::histogram::Histogram;
+use crate::load::{Quantiles, Summary};
 use crate::meter::memory;
 use serde::Serialize;
 use std::cell::RefCell;
@@ -28,6 +30,8 @@ pub struct GenerateRequest {
     pub new_tokens: usize,
     /// How often all of it is done.
     pub repetitions: usize,
+    /// Loads under which to measure it besides; a request is all prompts with their answers.
+    pub loads: Loads,
 }
 
 /// What came of it.
@@ -52,17 +56,27 @@ pub struct GenerateReport {
     pub first_token_seconds: Vec<f64>,
     /// Seconds for the rest.
     pub rest_seconds: Vec<f64>,
+    /// Seconds until the first token.
+    pub first_token: Option<Quantiles>,
+    /// Seconds from each token to the next, of all repetitions.
+    pub next_token: Option<Quantiles>,
+    /// Seconds of a whole answer.
+    pub whole: Option<Quantiles>,
+    /// What came of each load; none if none was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loads: Vec<Summary>,
     /// Peak of the process, as the operating system counts it.
     pub peak_memory_bytes: Option<u64>,
 }
 
 /// Answers random prompts with the likeliest tokens.
 pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
-    let GenerateRequest { tuned, merged, prompts, prompt_tokens, new_tokens, repetitions } = request;
+    let GenerateRequest { tuned, merged, prompts, prompt_tokens, new_tokens, repetitions, loads } = request;
     within("batch", *prompts, usize::MAX)?;
     within("prompt-tokens", *prompt_tokens, usize::MAX)?;
     within("new-tokens", *new_tokens, usize::MAX)?;
     within("repetitions", *repetitions, usize::MAX)?;
+    loads.check()?;
     let backend = Cpu::new();
     let model = tuned.load(&backend)?;
     if *new_tokens < 2 {
@@ -74,38 +88,72 @@ pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
         (0..*prompts).map(|row| tuned.ids("prompt", row, *prompt_tokens, &extents)).collect();
     // No token ends an answer, and none becomes text.
     let decode = |_: &[u32]| Ok(String::new());
-    let answer = |new_tokens: usize| -> Result<[f64; 2]> {
+    let answer = |new_tokens: usize, token: &mut dyn FnMut()| -> Result<()> {
         let sampling = Sampling { max_new_tokens: new_tokens, ..Sampling::default() };
-        let mut clock = Clock(RefCell::new(Vec::new()));
-        Generator::new(&*model, &tuning, &sampling, &[], &decode)?.generate(&ids, &mut clock)?;
-        let (passes, end) = (clock.0.into_inner(), Instant::now());
-        let [began, first] = [passes[0], *passes.get(1).unwrap_or(&end)];
-        Ok([(first - began).as_secs_f64(), (end - first).as_secs_f64()])
+        let mut passes = Passes(RefCell::new((false, token)));
+        Generator::new(&*model, &tuning, &sampling, &[], &decode)?.generate(&ids, &mut passes)?;
+        token();
+        Ok(())
     };
-    answer(WARM_UP.min(*new_tokens))?;
+    answer(WARM_UP.min(*new_tokens), &mut || {})?;
     memory::reset_process_peak();
-    let times = (0..*repetitions).map(|_| answer(*new_tokens)).collect::<Result<Vec<_>>>()?;
-    let [first, rest] = [0, 1].map(|which| times.iter().map(|times| times[which]).collect::<Vec<f64>>());
+    let mut times = Times::default();
+    for _ in 0..*repetitions {
+        let began = Instant::now();
+        let mut seconds = Vec::with_capacity(*new_tokens);
+        answer(*new_tokens, &mut || seconds.push(began.elapsed().as_secs_f64()))?;
+        times.take(&seconds);
+    }
+    let peak_memory_bytes = memory::process_peak_bytes();
     Ok(GenerateReport {
+        loads: loads.run(tuned.seed, &|_, token| answer(*new_tokens, token))?,
         setting: tuned.setting(&*model),
         merged: *merged,
         batch_size: *prompts,
         prompt_tokens: *prompt_tokens,
         new_tokens: *new_tokens,
-        prompt_tokens_per_second: rate((prompts * prompt_tokens) as u64, &first),
-        new_tokens_per_second: rate((prompts * (new_tokens - 1)) as u64, &rest),
-        first_token_seconds: first,
-        rest_seconds: rest,
-        peak_memory_bytes: memory::process_peak_bytes(),
+        prompt_tokens_per_second: rate((prompts * prompt_tokens) as u64, &times.first),
+        new_tokens_per_second: rate((prompts * (new_tokens - 1)) as u64, &times.rest),
+        first_token: Quantiles::of(&times.first_token),
+        next_token: Quantiles::of(&times.next_token),
+        whole: Quantiles::of(&times.whole),
+        first_token_seconds: times.first,
+        rest_seconds: times.rest,
+        peak_memory_bytes,
     })
 }
 
-/// Notes when each pass begins.
-struct Clock(RefCell<Vec<Instant>>);
+/// Seconds of answers that came one after the other.
+#[derive(Default)]
+struct Times {
+    first: Vec<f64>,
+    rest: Vec<f64>,
+    first_token: Histogram,
+    next_token: Histogram,
+    whole: Histogram,
+}
 
-impl Watch for Clock {
+impl Times {
+    /// Takes the seconds of each token of an answer since it was asked for.
+    fn take(&mut self, seconds: &[f64]) {
+        let [Some(first), Some(last)] = [seconds.first(), seconds.last()] else { return };
+        self.first.push(*first);
+        self.rest.push(last - first);
+        self.first_token.record(*first);
+        self.whole.record(*last);
+        seconds.windows(2).for_each(|pair| self.next_token.record(pair[1] - pair[0]));
+    }
+}
+
+/// Calls whenever a pass is over, but for the last one: a token is there. Whether one was begun, and whom to call.
+struct Passes<'a>(RefCell<(bool, &'a mut dyn FnMut())>);
+
+impl Watch for Passes<'_> {
     fn go_on(&self) -> bool {
-        self.0.borrow_mut().push(Instant::now());
+        let (begun, token) = &mut *self.0.borrow_mut();
+        if std::mem::replace(begun, true) {
+            token();
+        }
         true
     }
 }

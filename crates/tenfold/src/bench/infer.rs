@@ -1,8 +1,9 @@
 //! Passes without gradients: a batch of rows to its logits, or of language models to the likelihood of its words.
 
-use super::{Rate, RowShape, Setting, Tuned, median, rate, within};
+use super::{Loads, Rate, RowShape, Setting, Tuned, median, rate, within};
 use crate::adapter::Tuning;
 use crate::error::{Error, Result};
+use crate::load::Summary;
 use crate::meter::memory;
 use crate::model::{self, Forward};
 use crate::train::Source;
@@ -24,6 +25,8 @@ pub struct InferRequest {
     pub rows: RowShape,
     /// Timed passes.
     pub passes: usize,
+    /// Loads under which to measure it besides; a request is a pass.
+    pub loads: Loads,
 }
 
 /// What came of it.
@@ -46,24 +49,31 @@ pub struct InferReport {
     pub seconds: f64,
     /// Seconds of each timed pass.
     pub pass_seconds: Vec<f64>,
+    /// What came of each load; none if none was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loads: Vec<Summary>,
     /// Peak of the process, as the operating system counts it.
     pub peak_memory_bytes: Option<u64>,
 }
 
 /// Times passes over one batch of random tokens.
 pub fn infer(request: &InferRequest) -> Result<InferReport> {
-    let InferRequest { tuned, merged, rows: shape, passes } = request;
+    let InferRequest { tuned, merged, rows: shape, passes, loads } = request;
     within("batch", shape.rows, usize::MAX)?;
     within("passes", *passes, usize::MAX)?;
+    loads.check()?;
     let backend = Cpu::new();
     let model = tuned.load(&backend)?;
     let tuning = fold(tuned.tuning(&*model, &backend)?, *merged, &*model)?;
     let rows = tuned.rows(&*model, *shape)?;
-    let (source, forward) = (Source::new(&*model, &rows), Forward::evaluation(&tuning));
+    let source = Source::new(&*model, &rows);
     let picks: Vec<usize> = (0..rows.len()).collect();
-    let pass = || match model.task().is_language_modelling() {
-        true => model::foretell(&*model, &forward, &rows.batch(&picks)).map(drop),
-        false => source.logits(&forward, &picks).map(drop),
+    let pass = || {
+        let forward = Forward::evaluation(&tuning);
+        match model.task().is_language_modelling() {
+            true => model::foretell(&*model, &forward, &rows.batch(&picks)).map(drop),
+            false => source.logits(&forward, &picks).map(drop),
+        }
     };
     memory::reset_process_peak();
     let mut seconds = Vec::with_capacity(*passes);
@@ -75,7 +85,9 @@ pub fn infer(request: &InferRequest) -> Result<InferReport> {
         }
     }
     let tokens = picks.iter().map(|row| rows.tokens(*row) as u64).sum();
+    let peak_memory_bytes = memory::process_peak_bytes();
     Ok(InferReport {
+        loads: loads.run(tuned.seed, &|_, _| without_gradients(pass))?,
         setting: tuned.setting(&*model),
         merged: *merged,
         batch_size: rows.len(),
@@ -84,7 +96,7 @@ pub fn infer(request: &InferRequest) -> Result<InferReport> {
         examples_per_second: rate(rows.len() as u64, &seconds),
         seconds: median(&seconds),
         pass_seconds: seconds,
-        peak_memory_bytes: memory::process_peak_bytes(),
+        peak_memory_bytes,
     })
 }
 

@@ -13,8 +13,10 @@ pub use train::{TrainReport, TrainRequest, train};
 
 use crate::adapter::{self, Context, Method, Tuning};
 use crate::error::{Error, Result};
+use crate::load::{self, Answer, Length, MOST_SIDE_BY_SIDE, Plan, RATES, Summary, Wall};
 use crate::model::tokenizer::Encoding;
 use crate::model::{self, Extents, Model, TaskType};
+use crate::record::Arrivals;
 use crate::train::{Rows, Target};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -57,6 +59,23 @@ pub struct RowShape {
     pub target_sequence: usize,
 }
 
+/// Loads under which requests are measured: none, unless clients or rates are given.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Loads {
+    /// Closed loads of so many clients.
+    pub clients: Vec<usize>,
+    /// Open loads of so many requests a second.
+    pub rates: Vec<f64>,
+    /// Requests that are worked on side by side.
+    pub servers: usize,
+    /// Requests that are counted under each.
+    pub requests: usize,
+    /// Requests before them that are not.
+    pub warm_up: usize,
+    /// Seconds of each load instead of a number of requests.
+    pub seconds: Option<f64>,
+}
+
 /// A rate over repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Rate {
@@ -85,6 +104,38 @@ pub struct Setting {
     pub simd: &'static str,
     /// Version of this program.
     pub version: &'static str,
+}
+
+impl Loads {
+    /// Refuses loads that cannot be made.
+    fn check(&self) -> Result<()> {
+        let wrong = |name, expected: &str, found: String| {
+            Err(Error::malformed("the request", name, expected.to_owned(), found))
+        };
+        if self.clients.is_empty() && self.rates.is_empty() {
+            return Ok(());
+        }
+        within("servers", self.servers, MOST_SIDE_BY_SIDE)?;
+        within("requests", self.requests, usize::MAX)?;
+        self.clients.iter().try_for_each(|clients| within("clients", *clients, MOST_SIDE_BY_SIDE))?;
+        if let Some(rate) = self.rates.iter().find(|rate| !RATES.contains(*rate)) {
+            return wrong("rate", "0.001 to 1,000,000 requests a second", rate.to_string());
+        }
+        match self.seconds.filter(|seconds| !(0.001..=3600.0).contains(seconds)) {
+            Some(seconds) => wrong("seconds", "0.001 to 3,600", seconds.to_string()),
+            None => Ok(()),
+        }
+    }
+
+    /// Measures all of them, one after the other.
+    fn run(&self, seed: u64, answer: &Answer) -> Result<Vec<Summary>> {
+        let closed = self.clients.iter().map(|clients| Arrivals::Closed { clients: *clients });
+        let open = self.rates.iter().map(|rate| Arrivals::Open { rate: *rate, share: None });
+        let length = self.seconds.map_or(Length::Requests(self.requests), Length::Seconds);
+        let Loads { servers, warm_up, .. } = *self;
+        let plans = closed.chain(open).map(|arrivals| Plan { arrivals, servers, warm_up, length, seed });
+        plans.map(|plan| Ok(Summary::of(load::run(&plan, answer, &Wall::start())?))).collect()
+    }
 }
 
 impl Tuned {

@@ -1,94 +1,117 @@
 //! Joules: from the processor's own counters where they can be read, else an estimate that says so.
-//!
-//! Intel's Running Average Power Limit counters through the kernel's powercap tree
-//! (Documentation/power/powercap): each zone counts microjoules and wraps around at
-//! `max_energy_range_uj`. Packages hold their cores; memory is a subzone named "dram" beside them.
 
-use crate::record::{Energy, EnergySource};
+use super::powercap::Counters;
+use crate::record::{Energy, EnergySource, Lap};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::Instant;
-
-/// Where Linux shows the counters.
-pub const POWERCAP: &str = "/sys/class/powercap";
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Power assumed for a busy core where nothing can be read: a server core's share of its package's
 /// thermal design power is commonly 4 to 10 W (Lannelongue et al. 2021, doi:10.1002/advs.202100707).
 pub const WATTS_PER_CORE: f64 = 8.0;
+/// Laps of an idle stretch.
+const IDLE_LAPS: u32 = 10;
 
 /// A measurement under way.
 pub struct Meter {
-    zones: Vec<Zone>,
+    /// Counters, or why there are none.
+    counters: Result<Ticking, String>,
     start: Instant,
     processor_seconds: f64,
+    /// Joules and seconds up to the end of the last lap.
+    lap: Lap,
+    laps: Vec<Lap>,
 }
 
-struct Zone {
-    path: PathBuf,
-    range: u64,
-    last: u64,
-    sum: u64,
+/// Counters that a thread reads often enough.
+struct Ticking {
+    counters: Arc<Mutex<Counters>>,
+    /// The thread ends when this does.
+    _until: Sender<()>,
 }
 
 impl Meter {
-    /// Starts measuring with the counters below `powercap`, or for an estimate if none can be read.
-    pub fn start(powercap: &Path) -> Meter {
+    /// Starts measuring with the counters below `tree`, or for an estimate if there are none to read.
+    pub fn start(tree: &Path) -> Meter {
         Meter {
-            zones: zones(powercap),
+            counters: Counters::open(tree).and_then(Ticking::start),
             start: Instant::now(),
             processor_seconds: processor_seconds().unwrap_or(0.0),
+            lap: Lap { joules: 0.0, seconds: 0.0 },
+            laps: Vec::new(),
         }
     }
 
-    /// Reads the counters on the way, so that none wraps around twice unseen.
-    /// A package at 300 W wraps after about 15 minutes.
-    pub fn tick(&mut self) {
-        for zone in &mut self.zones {
-            if let Some(now) = counter(&zone.path.join("energy_uj")) {
-                zone.sum += if now >= zone.last { now - zone.last } else { zone.range - zone.last + now };
-                zone.last = now;
-            }
-        }
+    /// Ends a part of the stretch that is as long as the others, such as a step. An estimate has none: its parts would say
+    /// how steady the processor was, not how sure the estimate is.
+    pub fn lap(&mut self) {
+        let Ok(Ok(joules)) = self.counters.as_ref().map(Ticking::joules) else { return };
+        let now = Lap { joules, seconds: self.start.elapsed().as_secs_f64() };
+        self.laps.push(Lap { joules: now.joules - self.lap.joules, seconds: now.seconds - self.lap.seconds });
+        self.lap = now;
     }
 
     /// Ends the measurement.
-    pub fn stop(mut self) -> Energy {
-        self.tick();
+    pub fn stop(self) -> Energy {
+        let measured = self.counters.and_then(|ticking| Ok((ticking.joules()?, ticking.lock().names())));
         let seconds = self.start.elapsed().as_secs_f64();
         let processor_seconds = processor_seconds().map_or(0.0, |now| now - self.processor_seconds);
-        if self.zones.is_empty() {
-            let joules = processor_seconds * WATTS_PER_CORE;
-            let source = EnergySource::Estimate { watts_per_core: WATTS_PER_CORE };
-            return Energy { joules, seconds, processor_seconds, source };
-        }
-        let joules = self.zones.iter().map(|zone| zone.sum as f64 / 1e6).sum();
-        Energy { joules, seconds, processor_seconds, source: EnergySource::Rapl }
+        let (joules, source, laps) = match measured {
+            Ok((joules, zones)) => (joules, EnergySource::Rapl { zones }, self.laps),
+            Err(because) => {
+                let source = EnergySource::Estimate { watts_per_core: WATTS_PER_CORE, because };
+                (processor_seconds * WATTS_PER_CORE, source, Vec::new())
+            }
+        };
+        Energy { joules, seconds, processor_seconds, source, laps }
     }
 }
 
-/// The packages, and the memory zones below them; not the cores, which the packages include.
-fn zones(powercap: &Path) -> Vec<Zone> {
-    let Ok(entries) = fs::read_dir(powercap) else { return Vec::new() };
-    let mut zones: Vec<Zone> = entries.flatten().filter_map(|entry| zone(entry.path())).collect();
-    zones.sort_by(|a, b| a.path.cmp(&b.path));
-    zones
-}
-
-fn zone(path: PathBuf) -> Option<Zone> {
-    let file = path.file_name()?.to_str()?;
-    let name = fs::read_to_string(path.join("name")).ok()?;
-    let depth = file.strip_prefix("intel-rapl:")?.matches(':').count();
-    let counted = (depth == 0 && name.starts_with("package")) || (depth == 1 && name.trim() == "dram");
-    if !counted {
-        return None;
+impl Ticking {
+    fn start(counters: Counters) -> Result<Ticking, String> {
+        let interval = counters.interval();
+        let counters = Arc::new(Mutex::new(counters));
+        let (until, ended) = mpsc::channel::<()>();
+        let shared = counters.clone();
+        let tick = move || {
+            while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                lock(&shared).tick();
+            }
+        };
+        let thread = std::thread::Builder::new().name("energy".into()).spawn(tick);
+        thread.map_err(|error| format!("no thread could be started to read the counters: {error}"))?;
+        Ok(Ticking { counters, _until: until })
     }
-    let last = counter(&path.join("energy_uj"))?;
-    let range = counter(&path.join("max_energy_range_uj"))?;
-    Some(Zone { path, range: range.max(last), last, sum: 0 })
+
+    /// Joules until now.
+    fn joules(&self) -> Result<f64, String> {
+        let mut counters = self.lock();
+        counters.tick();
+        counters.joules()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counters> {
+        lock(&self.counters)
+    }
 }
 
-fn counter(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
+fn lock(counters: &Mutex<Counters>) -> MutexGuard<'_, Counters> {
+    counters.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Energy of doing nothing for so many seconds; `None` for 0 of them, and where there is no counter to read.
+pub fn idle(tree: &Path, seconds: f64) -> Option<Energy> {
+    let lap =
+        Duration::try_from_secs_f64(seconds / f64::from(IDLE_LAPS)).ok().filter(|lap| !lap.is_zero())?;
+    let mut meter = Meter::start(tree);
+    meter.counters.as_ref().ok()?;
+    for _ in 0..IDLE_LAPS {
+        std::thread::sleep(lap);
+        meter.lap();
+    }
+    Some(meter.stop()).filter(|energy| matches!(energy.source, EnergySource::Rapl { .. }))
 }
 
 /// Processor time of all threads of this process, in seconds (proc_pid_stat(5), fields 14 and 15,
@@ -102,50 +125,72 @@ pub fn processor_seconds() -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::powercap::tests::Tree;
     use super::*;
 
-    fn tree() -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        for (zone, name, energy) in [
-            ("intel-rapl:0", "package-0", 900u64),
-            ("intel-rapl:0:0", "core", 500),
-            ("intel-rapl:0:1", "dram", 100),
-            ("intel-rapl:1", "psys", 5000),
-        ] {
-            fs::create_dir(dir.path().join(zone)).unwrap();
-            for (file, value) in [
-                ("name", name.to_owned()),
-                ("energy_uj", energy.to_string()),
-                ("max_energy_range_uj", "1000".into()),
-            ] {
-                fs::write(dir.path().join(zone).join(file), value + "\n").unwrap();
+    const PACKAGE: &str = "intel-rapl:0";
+
+    #[test]
+    fn laps_add_up_to_the_whole() {
+        let tree = Tree::new(1_000_000, &[(PACKAGE, "package-0", 999_900)]);
+        let mut meter = Meter::start(tree.path());
+        for energy in [100, 400, 900] {
+            tree.set(PACKAGE, energy);
+            meter.lap();
+        }
+        tree.set(PACKAGE, 1000);
+        let energy = meter.stop();
+        assert_eq!(energy.source, EnergySource::Rapl { zones: vec!["package-0 (intel-rapl:0)".into()] });
+        let microjoules = |joules: f64| (joules * 1e6).round() as u64;
+        assert_eq!(microjoules(energy.joules), 1100);
+        let laps: Vec<u64> = energy.laps.iter().map(|lap| microjoules(lap.joules)).collect();
+        assert_eq!(laps, [200, 300, 500]);
+        assert!(energy.laps.iter().map(|lap| lap.seconds).sum::<f64>() <= energy.seconds);
+    }
+
+    #[test]
+    fn nothing_wraps_around_twice_unseen() {
+        let tree = Tree::new(1000, &[(PACKAGE, "package-0", 0)]);
+        let meter = Meter::start(tree.path());
+        // Four times round; whoever reads at the end alone sees 600. The thread alone reads here.
+        let seen = || meter.counters.as_ref().unwrap().lock().joules().unwrap() * 1e6;
+        let began = Instant::now();
+        for turn in 1..=8 {
+            tree.set(PACKAGE, turn * 575 % 1000);
+            while (seen() - 575.0 * turn as f64).abs() > 1e-6 {
+                assert!(began.elapsed() < Duration::from_secs(60), "{turn}: {}", seen());
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
-        dir
+        assert!((meter.stop().joules * 1e6 - 4600.0).abs() < 1e-6);
     }
 
     #[test]
-    fn counters_wrap_around_and_cores_are_not_counted_twice() {
-        let dir = tree();
-        let mut meter = Meter::start(dir.path());
-        let set = |zone: &str, value: u64| {
-            fs::write(dir.path().join(zone).join("energy_uj"), value.to_string()).unwrap()
-        };
-        set("intel-rapl:0", 50);
-        set("intel-rapl:0:0", 999);
-        meter.tick();
-        set("intel-rapl:0", 70);
-        set("intel-rapl:0:1", 130);
-        let energy = meter.stop();
-        assert_eq!(energy.source, EnergySource::Rapl);
-        assert!((energy.joules - (150.0 + 20.0 + 30.0) / 1e6).abs() < 1e-12, "{energy:?}");
+    fn an_idle_machine_is_measured_where_that_can_be() {
+        let tree = Tree::new(1_000_000, &[(PACKAGE, "package-0", 0)]);
+        let energy = idle(tree.path(), 0.05).unwrap();
+        assert_eq!((energy.joules, energy.laps.len()), (0.0, IDLE_LAPS as usize));
+        assert!(energy.seconds >= 0.05 && energy.seconds < 5.0);
+        assert!(idle(tree.path(), 0.0).is_none() && idle(&tree.path().join("nowhere"), 1e9).is_none());
     }
 
     #[test]
-    fn without_counters_the_estimate_says_so() {
+    fn without_counters_the_estimate_says_so_and_why() {
         let dir = tempfile::tempdir().unwrap();
-        let energy = Meter::start(dir.path()).stop();
-        assert_eq!(energy.source, EnergySource::Estimate { watts_per_core: WATTS_PER_CORE });
-        assert!((energy.joules - energy.processor_seconds * WATTS_PER_CORE).abs() < 1e-9);
+        let mut meter = Meter::start(dir.path());
+        meter.lap();
+        let energy = meter.stop();
+        let EnergySource::Estimate { watts_per_core, because } = &energy.source else { panic!("{energy:?}") };
+        assert!(because.contains("shows no counter"), "{because}");
+        assert!((energy.joules - energy.processor_seconds * watts_per_core).abs() < 1e-9);
+        assert!(energy.laps.is_empty());
+        // A counter that fails on the way is not believed either.
+        let tree = Tree::new(u64::MAX, &[(PACKAGE, "package-0", 5000)]);
+        let meter = Meter::start(tree.path());
+        tree.set(PACKAGE, 1);
+        let energy = meter.stop();
+        assert!(
+            matches!(energy.source, EnergySource::Estimate { because, .. } if because.contains("no counting"))
+        );
     }
 }

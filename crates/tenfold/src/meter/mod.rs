@@ -1,5 +1,9 @@
 //! What the machine tells about itself: memory, energy, processor time.
 
 pub mod energy;
+pub mod gpu;
 pub mod machine;
 pub mod memory;
+mod powercap;
+
+pub use powercap::POWERCAP;

@@ -1,6 +1,6 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
-use super::{Outcomes, Standing};
+use super::{Accounting, Application, Outcomes, Standing};
 use crate::record::{Candidate, Outcome, Probed, Record, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
 use std::collections::BTreeMap;
@@ -54,6 +54,10 @@ pub struct StudyFacts {
     pub wanted_half_width: f64,
     /// Rows in a training batch.
     pub batch_size: usize,
+    /// Applications that response times are held against.
+    pub applications: Vec<Application>,
+    /// How energy is accounted for.
+    pub energy: Accounting,
     /// Where the learning rates come from, in a sentence.
     pub learning_rates: String,
     /// The data: task, source, rows in each split, label shares, hash; a few sentences.

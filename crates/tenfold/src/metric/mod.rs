@@ -3,6 +3,7 @@
 //! To add a metric: one file here and its line in [`METRICS`].
 
 mod accuracy;
+mod application;
 mod benchmarks;
 mod consistency;
 mod contrast;
@@ -23,12 +24,14 @@ pub(crate) mod synthetic;
 pub use crate::score::Direction;
 pub use crate::unit::Unit;
 pub(crate) use crate::unit::digits;
+pub use application::{Application, application_faults, applications};
 pub use contrast::Contrast;
+pub use energy::Accounting;
 pub(crate) use evidence::role_name;
 pub use evidence::{Evidence, Failure, MethodFacts, StudyFacts};
 pub use findings::{Findings, Standing};
 pub use outcomes::Outcomes;
-pub use response_time::{APPLICATIONS, Application};
+pub(crate) use response_time::better_form;
 pub use search::{Searched, Tried, searched};
 pub(crate) use small_data::curve as small_data_curve;
 

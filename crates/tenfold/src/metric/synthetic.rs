@@ -1,6 +1,6 @@
 //! A made-up study for tests: eight methods, three seeds, four domains, one failure, one missing probe.
 
-use super::{Evidence, Findings, MethodFacts, StudyFacts};
+use super::{Accounting, Evidence, Findings, MethodFacts, StudyFacts, applications};
 use crate::record::*;
 use crate::statistics::SplitMix;
 use std::collections::BTreeMap;
@@ -103,6 +103,8 @@ impl World {
             mixture: String::new(),
             forgetting: "it is an encoder".to_owned(),
             batch_size: 16,
+            applications: applications().to_vec(),
+            energy: Accounting::default(),
             learning_rates: "Each method tried 4 learning rates on the validation split with the same number of steps; the best one was kept.".to_owned(),
             data: "Sentiment (two labels): 2,400 training rows of movie reviews, 400 validation rows, 800 test rows in each of four domains. The most frequent label makes 51 % of the test rows.".to_owned(),
             model: "all-MiniLM-L6-v2, 22.7 M parameters, weights in f32.".to_owned(),
@@ -220,17 +222,14 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
         Speed { examples: 16 * 24, tokens: 16 * 24 * 24, batch_seconds: batches(16.0 / row.6, 24) };
     let inference =
         Speed { examples: 32 * 20, tokens: 32 * 20 * 24, batch_seconds: batches(32.0 / 410.0, 20) };
-    let mut requests = |ms: f64| -> Vec<f64> {
-        (0..400)
-            .map(|_| ms * 1e-3 * (1.0 + 0.09 * random.normal().abs() + 0.6 * random.uniform().powi(40)))
-            .collect()
-    };
     let energy = |seconds: f64| Energy {
         joules: seconds * 11.4,
         seconds,
         processor_seconds: seconds * 1.9,
-        source: EnergySource::Estimate { watts_per_core: 6.0 },
+        source: EnergySource::Estimate { watts_per_core: 6.0, because: "there is no powercap".into() },
+        laps: Vec::new(),
     };
+    let merged = if row.2 { loads(random, 7.9, true) } else { Vec::new() };
     let per_row = (row.5 - 91.0).max(4.0) / 16.0;
     Probed {
         threads: 2,
@@ -248,8 +247,35 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
                 Point { batch_size, length, peak_bytes, seconds }
             })
             .to_vec(),
-        latency_seconds: requests(row.7),
-        merged_latency_seconds: row.2.then(|| requests(7.9)),
+        loads: loads(random, row.7, false).into_iter().chain(merged).collect(),
+        idle_energy: None,
+        gpu: None,
         repeat: Repeat { steps: 8, first_difference: None },
     }
+}
+
+/// One client, four, and Poisson arrivals at half and four fifths of the capacity, waiting as in M/M/1.
+fn loads(random: &mut SplitMix, ms: f64, merged: bool) -> Vec<Load> {
+    let open = |share: f64| (Arrivals::Open { rate: share / (ms * 1.08e-3), share: Some(share) }, share);
+    let closed = |clients: usize| (Arrivals::Closed { clients }, 0.0);
+    [closed(1), closed(4), open(0.5), open(0.8)]
+        .into_iter()
+        .map(|(arrivals, share)| {
+            let mut load = Load { merged, ..Load::empty(arrivals, 1) };
+            for _ in 0..400 {
+                let slow = 0.09 * random.normal().abs() + 0.6 * random.uniform().powi(40);
+                let service = ms * 1e-3 * (1.0 + slow);
+                let before = if matches!(arrivals, Arrivals::Closed { clients: 4 }) { 3.0 } else { 0.0 };
+                let waits = -(1.0 - random.uniform()).ln() / (1.0 - share) - 1.0;
+                let waited = if share > 0.0 { waits.max(0.0) } else { before };
+                load.service.record(service);
+                load.latency.record(service + waited * ms * 1e-3);
+                load.seconds += match arrivals {
+                    Arrivals::Closed { .. } => service,
+                    Arrivals::Open { rate, .. } => 1.0 / rate,
+                };
+            }
+            load
+        })
+        .collect()
 }

@@ -9,7 +9,7 @@ use crate::adapter;
 use crate::atomic;
 use crate::error::Result;
 use crate::meter::machine;
-use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts};
+use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
 use crate::record::Record;
 use crate::report::{self, Purpose, Recommendation};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -75,6 +75,8 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
         margin: study.margin,
         wanted_half_width: study.wanted_half_width,
         batch_size: study.train.batch_size,
+        applications: applications().into_iter().chain(study.applications.clone()).collect(),
+        energy: study.energy.clone(),
         learning_rates: learning_rates(study),
         data: data(session),
         model: model(session),

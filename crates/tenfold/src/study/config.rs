@@ -3,6 +3,8 @@
 use super::overlay;
 use crate::adapter;
 use crate::error::{Error, Result};
+use crate::load::{MOST_SIDE_BY_SIDE, RATES};
+use crate::metric::{self, Accounting, Application};
 use crate::train::{MOST, TrainSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -52,6 +54,8 @@ pub struct Study {
     pub wanted_half_width: f64,
     /// Where the learning rates come from, for the report; empty: from this study's own search.
     pub learning_rate_note: String,
+    /// Applications that response times are held against, beside those that stand in `metric::applications`.
+    pub applications: Vec<Application>,
     /// How to train.
     pub train: TrainSettings,
     /// Domains with training rows and their weights: every method is trained once more on as many rows of this mixture.
@@ -62,6 +66,8 @@ pub struct Study {
     pub small_data: SmallData,
     /// The probes.
     pub probe: Probing,
+    /// How energy is accounted for.
+    pub energy: Accounting,
     /// The methods by their names in this study.
     pub methods: BTreeMap<String, MethodSettings>,
 }
@@ -129,8 +135,21 @@ pub struct Probing {
     pub enabled: bool,
     /// Training steps that are timed, after two that are not.
     pub steps: usize,
-    /// Requests whose time is taken, one after the other.
+    /// Requests whose time is taken under each load.
     pub requests: usize,
+    /// Seconds of each load instead of a number of requests; 0: the number.
+    pub seconds: f64,
+    /// Requests at the beginning of each load that are answered and not counted.
+    pub warm_up: usize,
+    /// Requests that are worked on side by side; they share out the threads.
+    pub servers: usize,
+    /// Closed loads: so many clients, each of which sends its next request when the last is answered. One client, whose
+    /// requests are answered one at a time, is always measured.
+    pub clients: Vec<usize>,
+    /// Open loads: requests a second, at random moments (Poisson arrivals), whether or not earlier ones are answered.
+    pub rates: Vec<f64>,
+    /// Open loads whose rates are these shares of the method's own capacity, as the closed loads found it.
+    pub utilisations: Vec<f64>,
     /// Batch sizes at which memory and speed of training are measured, each with every one of `lengths`.
     pub batch_sizes: Vec<usize>,
     /// Tokens of every row of such a batch; those above what the study's rows may have become that.
@@ -187,11 +206,13 @@ impl Default for Study {
             margin: 0.01,
             wanted_half_width: 0.01,
             learning_rate_note: String::new(),
+            applications: Vec::new(),
             train: TrainSettings::default(),
             mixture: BTreeMap::new(),
             search: Search::default(),
             small_data: SmallData::default(),
             probe: Probing::default(),
+            energy: Accounting::default(),
             methods: BTreeMap::new(),
         }
     }
@@ -223,6 +244,12 @@ impl Default for Probing {
             enabled: true,
             steps: 10,
             requests: 100,
+            seconds: 0.0,
+            warm_up: 5,
+            servers: 1,
+            clients: vec![1, 4],
+            rates: Vec::new(),
+            utilisations: vec![0.5, 0.8],
             batch_sizes: vec![8, 16, 32],
             lengths: vec![32, 64, 128],
         }
@@ -328,10 +355,14 @@ impl Study {
             ("small_data.draws", small.draws, 0),
             ("probe.steps", self.probe.steps, 1),
             ("probe.requests", self.probe.requests, 1),
+            ("probe.warm_up", self.probe.warm_up, 0),
         ] {
             let fits = (least..=MOST).contains(&count);
             require(fits, format!("{key}: expected {least} to 1,000,000,000, found {count}"));
         }
+        faults.extend(self.probe.faults());
+        faults.extend(self.energy.faults());
+        faults.extend(metric::application_faults(&self.applications));
         if let Err(error) = self.dtype() {
             faults.push(format!("weights: {error}"));
         }
@@ -360,6 +391,29 @@ pub fn format_of_weights(name: &str) -> Result<Option<Dtype>> {
     let dtype = known.clone().find(|dtype| dtype.name() == name);
     let names = known.map(Dtype::name).chain([STORED]);
     dtype.map(Some).ok_or_else(|| Error::unknown("format of weights", name, names))
+}
+
+impl Probing {
+    /// One line for each load that cannot be made.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut each = |key: &str, expected: &str, found: Vec<(bool, String)>| {
+            let wrong = found.into_iter().filter(|(fine, _)| !fine);
+            faults.extend(wrong.map(|(_, found)| format!("probe.{key}: expected {expected}, found {found}")));
+        };
+        let count = |count: &usize| ((1..=MOST_SIDE_BY_SIDE).contains(count), count.to_string());
+        let within =
+            |least: f64, most: f64| move |number: &f64| ((least..=most).contains(number), number.to_string());
+        each("servers", "1 to 1,024", vec![count(&self.servers)]);
+        each("clients", "numbers from 1 to 1,024", self.clients.iter().map(count).collect());
+        let seconds = "0 to 3,600 seconds";
+        each("seconds", seconds, vec![within(0.0, 3600.0)(&self.seconds)]);
+        let rates = "requests a second, 0.001 to 1,000,000";
+        each("rates", rates, self.rates.iter().map(within(*RATES.start(), *RATES.end())).collect());
+        let shares = "shares of the capacity, 0.01 to 10";
+        each("utilisations", shares, self.utilisations.iter().map(within(0.01, 10.0)).collect());
+        faults
+    }
 }
 
 impl MethodSettings {
@@ -457,6 +511,53 @@ mod tests {
         assert!(message.contains("methods.lora.learning_rates: expected 2"), "{message}");
         assert!(parse(SMALL, &["search.candidates=5"]).is_err(), "LoRA has four of its own");
         assert!(parse(SMALL, &["search.candidates=5", "methods.lora.learning_rate=1e-3"]).is_ok());
+    }
+
+    #[test]
+    fn loads_applications_and_energy_are_checked_all_at_once() {
+        let own = "[[applications]]\nname = 'chat'\ntarget_seconds = 1.5\nquantile = 0.99\n";
+        let study =
+            parse(&(SMALL.to_owned() + own), &["probe.rates=[2, 50.5]", "energy.grid_grams_per_kwh=30"]);
+        let study = study.unwrap();
+        let chat = &study.applications[0];
+        assert_eq!((chat.name.as_str(), chat.target_seconds, chat.good_seconds), ("chat", 1.5, None));
+        assert_eq!((chat.quantile, &study.probe.rates[..]), (0.99, &[2.0, 50.5][..]));
+        assert_eq!(parse(&study.to_toml(), &[]).unwrap(), study);
+
+        let changes = [
+            "probe.clients=[4, 0]",
+            "probe.servers=0",
+            "probe.rates=[-1.0, 3]",
+            "probe.utilisations=[0.5, 70]",
+            "probe.seconds=1e9",
+            "probe.warm_up=99999999999",
+            "energy.idle_seconds=-2",
+            "energy.grid_grams_per_kwh=-400",
+            "energy.subtract_idel=true",
+        ];
+        let own =
+            "[[applications]]\nname = 'real_time'\ntarget_seconds = 0\ngood_seconds = 3\nquantile = 95\n";
+        let message = parse(&(SMALL.to_owned() + own), &changes).unwrap_err().to_string();
+        for expected in [
+            "probe.clients: expected numbers from 1 to 1,024, found 0",
+            "probe.servers: expected 1 to 1,024, found 0",
+            "probe.rates: expected requests a second, 0.001 to 1,000,000, found -1",
+            "probe.utilisations: expected shares of the capacity, 0.01 to 10, found 70",
+            "probe.seconds: expected 0 to 3,600 seconds, found 1000000000",
+            "probe.warm_up: expected 0 to 1,000,000,000",
+            "did you mean \"energy.subtract_idle\"?",
+            "energy.idle_seconds: expected 0 to 3,600 seconds, found -2",
+            "energy.grid_grams_per_kwh: expected grams of CO2e for a kilowatt-hour, 0 to 10,000, found -400",
+            "applications.real_time: there is one of that name already",
+            "applications.real_time.target_seconds: expected seconds above 0, found 0",
+            "applications.real_time.good_seconds: expected seconds above 0, at most target_seconds, found 3",
+            "applications.real_time.quantile: expected a share between 0 and 1, such as 0.95, found 95",
+        ] {
+            assert!(message.contains(expected), "{expected} not in:\n{message}");
+        }
+        let unknown = SMALL.to_owned() + "[[applications]]\nname = 'x'\ntarget = 3\n";
+        let message = parse(&unknown, &[]).unwrap_err().to_string();
+        assert!(message.contains("applications: unknown field `target`"), "{message}");
     }
 
     #[test]

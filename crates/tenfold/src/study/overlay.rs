@@ -37,13 +37,14 @@ fn lay_over_defaults(mut given: Map<String, Value>, faults: &mut Vec<String>) ->
             Map::new()
         }
     };
-    let [train, search, small_data, probe, methods] =
-        ["train", "search", "small_data", "probe", "methods"].map(&mut table);
+    let [train, search, small_data, probe, energy, methods] =
+        ["train", "search", "small_data", "probe", "energy", "methods"].map(&mut table);
     let mut study: Study = overlay("", given, faults);
     study.train = overlay("train.", train, faults);
     study.search = overlay("search.", search, faults);
     study.small_data = overlay("small_data.", small_data, faults);
     study.probe = overlay("probe.", probe, faults);
+    study.energy = overlay("energy.", energy, faults);
     for (name, settings) in methods {
         let Value::Object(mut settings) = settings else {
             faults.push(format!("methods.{name}: expected a table, found {settings}"));

@@ -239,6 +239,7 @@ impl Plan<'_> {
         if trial.role == Role::Probe {
             // What is probed decides the probe's name too.
             trial.train["probe"] = serde_json::to_value(&self.study.probe).unwrap_or(Value::Null);
+            trial.train["probe"]["idle_seconds"] = self.study.energy.idle_seconds.into();
         }
         Ok(Job { hash: hash(&trial), trial, fit })
     }

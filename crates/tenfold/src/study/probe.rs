@@ -7,11 +7,14 @@ use super::store::RunFolder;
 use crate::adapter::{Method, Tuning};
 use crate::error::{Error, Result};
 use crate::eval;
-use crate::meter::energy::{Meter, POWERCAP};
-use crate::meter::{machine, memory};
+use crate::load::{self, Length, Plan, Wall};
+use crate::meter::energy::{self, Meter};
+use crate::meter::{POWERCAP, gpu, machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
-use crate::record::{Energy, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial};
+use crate::record::{
+    Arrivals, Energy, Load, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial,
+};
 use crate::score::Kind;
 use crate::train::{
     EVALUATION_BATCH, Features, Order, Rows, Source, Target, TrainSettings, Trainer, Training,
@@ -20,11 +23,11 @@ use serde_json::Value;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tenfold_tensor::{Backend, Class, without_gradients};
 
-/// Steps and requests that are not timed: caches and branch predictors settle.
+/// Steps and batches that are not timed: caches and branch predictors settle.
 const WARM_UP: usize = 2;
 /// Steps that are timed at each size of the batch, after one that is not.
 const TIMED_STEPS: usize = 2;
@@ -36,12 +39,15 @@ pub fn probe(run_folder: &Path, name: &str, progress: &dyn Progress) -> Result<(
     let folder = RunFolder::new(run_folder);
     let study = Study::read(&folder.file("study.toml"), &[])?;
     let job = folder.job(name)?;
+    let idle_energy = energy::idle(Path::new(POWERCAP), study.energy.idle_seconds);
+    let gpus = gpu::Watch::start(Path::new(gpu::NVIDIA_SMI));
     let backend = backend();
     let session = Session::open(&study, &backend, progress)?;
     let (method, settings, how) = parts(&job.trial)?;
     let bench = Bench { session: &session, backend, method, settings, how, seed: job.trial.seed, progress };
     let probed = bench.measure(&study.probe, reference(&folder, &job)?)?;
-    let outcome = Outcome::Probed(Box::new(probed));
+    let gpu = gpus.and_then(gpu::Watch::stop);
+    let outcome = Outcome::Probed(Box::new(Probed { idle_energy, gpu, ..probed }));
     let record = Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
     folder.keep(&job, &record)
 }
@@ -73,10 +79,12 @@ impl Bench<'_> {
     fn measure(&self, probing: &Probing, reference: Vec<f32>) -> Result<Probed> {
         let tuning = self.tuning()?;
         let (inference, inference_memory, inference_energy) = self.inference(&tuning)?;
-        let latency_seconds = self.latency(&tuning, probing.requests)?;
+        let mut loads = self.loads(&tuning, probing)?;
         let merged = without_gradients(|| tuning.merged(&*self.session.model, &self.backend))?;
-        let merged_latency_seconds =
-            merged.as_ref().map(|merged| self.latency(merged, probing.requests)).transpose()?;
+        if let Some(merged) = &merged {
+            let under = self.loads(merged, probing)?;
+            loads.extend(under.into_iter().map(|load| Load { merged: true, ..load }));
+        }
         drop((merged, tuning));
         let (training, training_memory, training_energy, losses) = self.training(probing.steps)?;
         let points = self.points(probing)?;
@@ -87,10 +95,11 @@ impl Bench<'_> {
             training_memory,
             inference_memory,
             points,
-            latency_seconds,
-            merged_latency_seconds,
+            loads,
             training_energy,
             inference_energy,
+            idle_energy: None,
+            gpu: None,
             repeat: repeat(&losses, &reference),
         })
     }
@@ -114,39 +123,59 @@ impl Bench<'_> {
             score(rows)?;
         }
         self.start_peak();
-        let meter = Meter::start(Path::new(POWERCAP));
+        let mut meter = Meter::start(Path::new(POWERCAP));
         let mut speed = Speed { examples: 0, tokens: 0, batch_seconds: Vec::new() };
         for rows in &batches {
             let start = Instant::now();
             score(rows)?;
             speed.batch_seconds.push(start.elapsed().as_secs_f64());
+            meter.lap();
             speed.examples += rows.len() as u64;
             speed.tokens += tokens(rows);
         }
         Ok((speed, self.peak(), meter.stop()))
     }
 
-    /// Whole requests, one after the other: text in, label out.
-    fn latency(&self, tuning: &Tuning, requests: usize) -> Result<Vec<f64>> {
-        let texts = &self.session.requests;
-        let request = |text: &str| -> Result<f64> {
-            self.go_on()?;
-            let start = Instant::now();
-            let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
-            let target = match self.session.scoring.of {
-                Kind::Numbers => Target::Number(0.0),
-                _ => Target::Label(0),
-            };
-            let rows = Rows::of(vec![encoding], vec![target]);
-            let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
-            std::hint::black_box(scored.answers);
-            Ok(start.elapsed().as_secs_f64())
+    /// Whole requests under every load, the lightest first: clients, and then rates.
+    fn loads(&self, tuning: &Tuning, probing: &Probing) -> Result<Vec<Load>> {
+        let answer = |number: usize, _: &mut dyn FnMut()| self.answer(tuning, number);
+        let seconds = (probing.seconds > 0.0).then_some(Length::Seconds(probing.seconds));
+        let length = seconds.unwrap_or(Length::Requests(probing.requests));
+        let measure = |arrivals: Arrivals| {
+            let Probing { servers, warm_up, .. } = *probing;
+            let plan = Plan { arrivals, servers, warm_up, length, seed: self.seed };
+            load::run(&plan, &answer, &Wall::start())
         };
-        let mut texts = texts.iter().cycle();
-        for text in texts.by_ref().take(WARM_UP) {
-            request(text)?;
+        // As many clients as servers find the capacity.
+        let clients: BTreeSet<usize> =
+            [1, probing.servers].into_iter().chain(probing.clients.clone()).collect();
+        let closed = clients.into_iter().map(|clients| measure(Arrivals::Closed { clients }));
+        let mut loads = closed.collect::<Result<Vec<Load>>>()?;
+        let capacity = loads.iter().map(Load::rate).fold(0.0, f64::max);
+        let mut open: Vec<(f64, Option<f64>)> = probing.rates.iter().map(|rate| (*rate, None)).collect();
+        open.extend(probing.utilisations.iter().map(|share| (share * capacity, Some(*share))));
+        open.sort_by(|a, b| a.0.total_cmp(&b.0));
+        open.dedup();
+        for (rate, share) in open {
+            loads.push(measure(Arrivals::Open { rate, share })?);
         }
-        texts.take(requests).map(|text| request(text)).collect()
+        Ok(loads)
+    }
+
+    /// One whole request: text in, label out.
+    fn answer(&self, tuning: &Tuning, number: usize) -> Result<()> {
+        self.go_on()?;
+        let texts = &self.session.requests;
+        let text = texts.get(number % texts.len().max(1)).map_or("", String::as_str);
+        let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
+        let target = match self.session.scoring.of {
+            Kind::Numbers => Target::Number(0.0),
+            _ => Target::Label(0),
+        };
+        let rows = Rows::of(vec![encoding], vec![target]);
+        let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
+        std::hint::black_box(scored.answers);
+        Ok(())
     }
 
     /// The first steps of the trial. A method with cached features is run to its end, and the time
@@ -159,7 +188,7 @@ impl Bench<'_> {
         let count = if cached { planned } else { planned.min(warm_up + steps) };
         let meter: Mutex<Option<Meter>> = Mutex::new(None);
         let begin = || {
-            *meter.lock().unwrap_or_else(PoisonError::into_inner) = Some(Meter::start(Path::new(POWERCAP)))
+            *lock(&meter) = Some(Meter::start(Path::new(POWERCAP)));
         };
         let seconds = Mutex::new(Vec::new());
         self.start_peak();
@@ -174,18 +203,15 @@ impl Bench<'_> {
             &self.how.train,
             count,
             &|| {
-                before_steps
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert_with(|| start.elapsed());
+                lock(&before_steps).get_or_insert_with(|| start.elapsed());
             },
             &|progressed| {
-                seconds
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((progressed.seconds, progressed.tokens));
+                lock(&seconds).push((progressed.seconds, progressed.tokens));
                 if progressed.step == warm_up {
                     begin();
+                } else if !cached && let Some(meter) = &mut *lock(&meter) {
+                    // Features that were computed ahead are in no step.
+                    meter.lap();
                 }
             },
         )?;
@@ -286,6 +312,10 @@ impl Bench<'_> {
             usage.by_class().map(|(class, bytes): (Class, u64)| (class.name().to_owned(), bytes)).collect();
         Memory { by_class, peak_bytes: usage.total(), process_peak_bytes: memory::process_peak_bytes() }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn tokens(rows: &Rows) -> u64 {

@@ -2,6 +2,7 @@
 
 mod comparison;
 mod heat_map;
+mod loads;
 mod overview;
 mod provenance;
 mod search;

@@ -1,7 +1,7 @@
 //! One metric: what it is, its figures for every method, its plots, and what is missing and why.
 
 use super::overview::reading;
-use super::{figure, heat_map, plot};
+use super::{figure, heat_map, loads, plot};
 use crate::metric::{Figure, Findings, MethodFacts, Metric, Reading, Unit};
 use maud::{Markup, html};
 
@@ -62,10 +62,13 @@ fn plots(findings: &Findings, metric: &Metric) -> Markup {
                 p.small { strong { "Mixture: " } (findings.evidence.study.mixture) ", the same number of rows, seeds and settings." }
             }
         },
-        "response_time" => one(
-            plot::latency(findings),
-            "One request at a time. Pale boxes: the adapter merged into the base. One request in a hundred takes longer than the mark.",
-        ),
+        "response_time" => html! {
+            div.plots {
+                (figure(plot::latency(findings), "One request at a time. Pale boxes: the adapter merged into the base. One request in a hundred takes longer than the mark."))
+                (figure(plot::load_curves(findings), "Requests at random moments, timed from when they were to be sent; merged where that is quicker. A method's line ends where its capacity nears."))
+            }
+            (loads::loads(findings))
+        },
         "consistency" => html! {
             div.plots {
                 (figure(plot::learning_curves(findings), "Line: mean over seeds. Band: from the lowest to the highest seed."))

@@ -5,8 +5,8 @@ use super::axis::{Axis, tidy};
 use super::label::{short, spread, width};
 use super::scatter::score_axis;
 use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
-use crate::metric::{Findings, searched, small_data_curve};
-use crate::record::{Point as ProbePoint, Trained};
+use crate::metric::{Findings, better_form, searched, small_data_curve};
+use crate::record::{Arrivals, Load, Point as ProbePoint, Trained};
 use plotters::style::text_anchor::{HPos, VPos};
 use std::collections::BTreeMap;
 
@@ -104,6 +104,25 @@ pub(in super::super) fn search_curves(findings: &Findings) -> Drawing {
     let x = Axis::log("Learning rate (log scale)", &xs(&curves), |v| format!("{v:e}"))?;
     let y = score_axis(findings, "Validation", "", &heights(&curves))?;
     lines("Validation score by learning rate, a line for each method", &curves, &x, &y, Spread::Bars)
+}
+
+/// p95 of the response time by the rate at which requests come, with the range from p50 to p99, in the form that is
+/// quicker one at a time; loads that cannot be sustained are left out.
+pub(in super::super) fn load_curves(findings: &Findings) -> Drawing {
+    let curves = by_method(findings, |name| {
+        let loads = findings.evidence.probe(name).map_or(&[][..], |probe| &probe.loads);
+        better_form(loads).filter_map(by_rate).collect()
+    });
+    let x = Axis::linear("Requests a second (Poisson arrivals)", &xs(&curves), 5, tidy)?;
+    let y = Axis::log("Response time (ms, log scale): p95, bars: p50 to p99", &heights(&curves), tidy)?;
+    lines("Response time by the rate of requests, a line for each method", &curves, &x, &y, Spread::Bars)
+}
+
+/// An open load's rate and p95, p50 and p99 in milliseconds.
+fn by_rate(load: &Load) -> Option<Point> {
+    let Arrivals::Open { rate, .. } = load.arrivals else { return None };
+    let ms = |q: f64| Some(load.latency.quantile(q)? * 1e3);
+    Some((rate, ms(0.95)?, Some((ms(0.5)?, ms(0.99)?)))).filter(|_| load.sustained())
 }
 
 fn by_method(findings: &Findings, points: impl Fn(&str) -> Vec<Point>) -> Vec<Curve> {

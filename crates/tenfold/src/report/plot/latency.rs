@@ -1,11 +1,11 @@
-//! Response times: for each method the middle half, p5 to p95, and p99; unmerged and merged.
+//! Response times of requests one at a time: for each method the middle half, p5 to p95, and p99; unmerged and merged.
 
 use super::Drawing;
 use super::axis::{Axis, tidy};
 use super::label::{short, width};
 use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
+use crate::histogram::Histogram;
 use crate::metric::Findings;
-use crate::statistics::quantile_of_sorted;
 use plotters::style::text_anchor::{HPos, VPos};
 
 /// One box: p5, p25, p50, p75, p95, p99 in milliseconds.
@@ -42,9 +42,9 @@ fn rows(findings: &Findings) -> Vec<Spread> {
     let mut rows = Vec::new();
     for (index, method) in findings.methods().iter().enumerate() {
         let Some(probe) = findings.evidence.probe(&method.name) else { continue };
-        let forms = [(Some(&probe.latency_seconds), false), (probe.merged_latency_seconds.as_ref(), true)];
-        for (seconds, merged) in forms {
-            if let Some(at) = seconds.and_then(|s| quantiles(s)) {
+        for merged in [false, true] {
+            let alone = probe.loads.iter().find(|load| load.merged == merged);
+            if let Some(at) = alone.and_then(|load| quantiles(&load.latency)) {
                 let name = short(&method.name);
                 let label = if merged { "merged".to_owned() } else { name };
                 rows.push(Spread { series: Series(index), label, merged, at });
@@ -54,12 +54,10 @@ fn rows(findings: &Findings) -> Vec<Spread> {
     rows
 }
 
-fn quantiles(seconds: &[f64]) -> Option<[f64; 6]> {
-    let mut sorted: Vec<f64> = seconds.iter().map(|s| s * 1000.0).collect();
-    sorted.sort_by(f64::total_cmp);
+fn quantiles(times: &Histogram) -> Option<[f64; 6]> {
     let mut at = [0.0; 6];
     for (place, q) in at.iter_mut().zip([0.05, 0.25, 0.5, 0.75, 0.95, 0.99]) {
-        *place = quantile_of_sorted(&sorted, q)?;
+        *place = times.quantile(q)? * 1000.0;
     }
     Some(at)
 }

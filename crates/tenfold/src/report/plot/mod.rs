@@ -8,7 +8,7 @@ mod scatter;
 mod sheet;
 
 pub(super) use curves::{
-    learning_curves, loss_curves, memory_curves, search_curves, small_data_curves, speed_curves,
+    learning_curves, load_curves, loss_curves, memory_curves, search_curves, small_data_curves, speed_curves,
 };
 pub(super) use latency::latency;
 pub(super) use scatter::{accuracy_against_memory, accuracy_against_parameters};
