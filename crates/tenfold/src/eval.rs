@@ -44,7 +44,12 @@ pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -
     Ok(Scored { score: Score { examples: source.rows().len(), loss, value }, answers })
 }
 
-/// Answers to what a language model is asked about the rows, with nothing before the questions.
+/// Answers to what a language model is asked about the rows; none where it is asked nothing.
+pub fn answers(tuning: &Tuning, source: &Source, go_on: &dyn Fn() -> Result<()>) -> Result<Option<Answers>> {
+    source.rows().asked().map(|asked| ask(tuning, source, asked, go_on)).transpose()
+}
+
+/// The same, with nothing before the questions.
 fn ask(tuning: &Tuning, source: &Source, asked: &Asked, go_on: &dyn Fn() -> Result<()>) -> Result<Answers> {
     let asker = Asker { model: source.model(), tuning, tokenizer: &asked.tokenizer };
     let set = QuestionSet::bare("", asked.rows.clone());

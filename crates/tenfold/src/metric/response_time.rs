@@ -154,7 +154,7 @@ fn saturated(prefix: &str, suffix: &str, loads: &[&Load], why: &str) -> Figure {
 /// The first token of an answer and every further one, one request at a time.
 fn tokens(loads: &[&Load], why: &str) -> [Figure; 4] {
     let one = loads.first();
-    let why = if one.is_some() { "a classifier answers with one label, not token by token" } else { why };
+    let why = if one.is_some() { "a request is answered at once, not token by token" } else { why };
     let figure = |key: &str, label: &str, estimate: Option<Estimate>| {
         Figure::new(key, label, Unit::Seconds, Direction::Lower, Reading::measured(estimate, why))
     };

@@ -136,8 +136,12 @@ impl Bench<'_> {
         Ok((speed, self.peak(), meter.stop()))
     }
 
-    /// Whole requests under every load, the lightest first: clients, and then rates.
+    /// Whole requests under every load, the lightest first: clients, and then rates. A language model that is asked nothing
+    /// answers nothing.
     fn loads(&self, tuning: &Tuning, probing: &Probing) -> Result<Vec<Load>> {
+        if self.session.requests.is_empty() && self.asked().is_none() {
+            return Ok(Vec::new());
+        }
         let answer = |number: usize, _: &mut dyn FnMut()| self.answer(tuning, number);
         let seconds = (probing.seconds > 0.0).then_some(Length::Seconds(probing.seconds));
         let length = seconds.unwrap_or(Length::Requests(probing.requests));
@@ -162,9 +166,24 @@ impl Bench<'_> {
         Ok(loads)
     }
 
-    /// One whole request: text in, label out.
+    /// Test rows that a language model is asked about.
+    fn asked(&self) -> Option<&Rows> {
+        self.session
+            .tests
+            .first()
+            .map(|(_, rows)| rows)
+            .filter(|rows| rows.asked().is_some() && !rows.is_empty())
+    }
+
+    /// One whole request: text in, label out; or a question in, and which choice out, or what the model writes.
     fn answer(&self, tuning: &Tuning, number: usize) -> Result<()> {
         self.go_on()?;
+        if let Some(rows) = self.asked() {
+            let row = rows.select(&[number % rows.len()]);
+            let source = Source::new(&*self.session.model, &row);
+            std::hint::black_box(eval::answers(tuning, &source, &|| self.go_on())?);
+            return Ok(());
+        }
         let texts = &self.session.requests;
         let text = texts.get(number % texts.len().max(1)).map_or("", String::as_str);
         let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
