@@ -2,7 +2,9 @@
 
 use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
 use crate::record::{Test, Trained};
-use crate::score::{Kind, Scoring, scoring, usual};
+use crate::score::{Kind, Scoring, average, scoring, usual};
+use crate::statistics::mean;
+use std::collections::BTreeMap;
 
 pub(super) static METRIC: Metric = Metric {
     number: 8,
@@ -11,7 +13,7 @@ pub(super) static METRIC: Metric = Metric {
     unit: "each benchmark's own score on its own evaluation split",
     direction: Direction::Higher,
     source: "Each benchmark trained and scored as its publisher does. Mean over seeds, bootstrap interval over seeds and \
-             rows.",
+             rows. GLUE and SuperGLUE: mean of the tasks, each the mean of its scores and splits; Student's t over seeds.",
     compute,
 };
 
@@ -23,7 +25,79 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         let reading = Reading::unavailable(reason);
         return vec![Figure::new("none", "Benchmarks", Unit::Share, Direction::Higher, reading)];
     }
-    splits.iter().flat_map(|split| split.figures(evidence, method)).collect()
+    let mut figures: Vec<Figure> = splits.iter().flat_map(|split| split.figures(evidence, method)).collect();
+    figures.extend(SUITES.iter().filter_map(|suite| suite.figure(evidence, &splits, method)));
+    figures
+}
+
+/// Benchmarks whose publisher adds them up: the mean of the tasks, of which each is the mean of its scores and splits.
+struct Suite {
+    key: &'static str,
+    title: &'static str,
+    tasks: &'static [&'static str],
+}
+
+const SUITES: [Suite; 2] = [
+    Suite {
+        key: "glue",
+        title: "GLUE",
+        tasks: &[
+            "glue_cola",
+            "sst2",
+            "glue_mrpc",
+            "glue_stsb",
+            "glue_qqp",
+            "glue_mnli",
+            "glue_qnli",
+            "glue_rte",
+            "glue_wnli",
+        ],
+    },
+    Suite {
+        key: "superglue",
+        title: "SuperGLUE",
+        tasks: &["boolq", "cb", "copa", "multirc", "record", "sglue_rte", "wic", "wsc"],
+    },
+];
+
+impl Suite {
+    /// Its score where all of its tasks were run, or which are missing; nothing where hardly any was.
+    fn figure(&self, evidence: &Evidence, splits: &[Split], method: &str) -> Option<Figure> {
+        let run = |task: &&&str| splits.iter().any(|split| split.benchmark == **task);
+        if self.tasks.iter().filter(run).count() < 2 {
+            return None;
+        }
+        let missing: Vec<&str> = self.tasks.iter().filter(|task| !run(task)).copied().collect();
+        let reading = match missing.as_slice() {
+            [] => {
+                Reading::measured(mean(&self.of_seeds(evidence, method)), "not every task has a finished run")
+            }
+            missing => Reading::unavailable(format!("not all of it was run: {} missing", missing.join(", "))),
+        };
+        Some(Figure::new(
+            self.key,
+            format!("{}, mean of tasks", self.title),
+            Unit::Share,
+            Direction::Higher,
+            reading,
+        ))
+    }
+
+    /// The score of every seed that all tasks were run with.
+    fn of_seeds(&self, evidence: &Evidence, method: &str) -> Vec<f64> {
+        let mut tasks: BTreeMap<u64, BTreeMap<&str, f64>> = BTreeMap::new();
+        for (name, seed, run) in evidence.benchmarks(method) {
+            let values: Option<Vec<f64>> = run.tests.iter().map(|test| test.score.value).collect();
+            if let Some(value) = values.and_then(|values| average(&values)) {
+                tasks.entry(seed).or_default().insert(name, value);
+            }
+        }
+        let of = |scores: BTreeMap<&str, f64>| {
+            let own: Option<Vec<f64>> = self.tasks.iter().map(|task| scores.get(task).copied()).collect();
+            average(&own?)
+        };
+        tasks.into_values().filter_map(of).collect()
+    }
 }
 
 /// One test split of a benchmark.
@@ -113,5 +187,43 @@ mod tests {
         let value = |place: usize| figures[place].reading.estimate().unwrap().value;
         assert!((value(1) - (value(2) + value(3)) / 2.0).abs() < 1e-12);
         assert!(compute(&evidence, "full").iter().all(|figure| figure.reading.estimate().is_none()));
+    }
+
+    /// Every main run of LoRA as one run of each of these tasks.
+    fn with_tasks(tasks: &[&str]) -> Vec<Figure> {
+        let world = World::new();
+        let evidence = world.evidence();
+        let mains = evidence.records.iter();
+        let mains = mains.filter(|record| record.trial.method == "lora" && record.trial.role == Role::Main);
+        let run = |task: &str| Role::Benchmark { name: task.into() };
+        let records: Vec<_> = mains
+            .flat_map(|main| {
+                tasks.iter().map(|task| {
+                    let mut record = main.clone();
+                    record.trial.role = run(task);
+                    if let Outcome::Trained(run) = &mut record.outcome {
+                        run.tests.truncate(1);
+                        run.tests[0].score.value = Some(if *task == "glue_cola" { 0.4 } else { 0.85 });
+                    }
+                    record
+                })
+            })
+            .collect();
+        compute(&Evidence::new(evidence.study.clone(), &records), "lora")
+    }
+
+    #[test]
+    fn a_suite_is_the_mean_of_its_tasks_or_says_which_are_missing() {
+        let figures = with_tasks(SUITES[0].tasks);
+        let suite = figures.iter().find(|figure| figure.key == "glue").unwrap();
+        assert!((suite.reading.estimate().unwrap().value - (0.4 + 8.0 * 0.85) / 9.0).abs() < 1e-12);
+        let figures = with_tasks(&SUITES[0].tasks[1..]);
+        let Some(Reading::Unavailable { reason }) =
+            figures.iter().find(|figure| figure.key == "glue").map(|figure| &figure.reading)
+        else {
+            panic!("{figures:?}")
+        };
+        assert_eq!(reason, "not all of it was run: glue_cola missing");
+        assert!(with_tasks(&["sst2"]).iter().all(|figure| figure.key != "glue"));
     }
 }
