@@ -179,3 +179,25 @@ fn answer_loss(logits: &Tensor, ragged: &Ragged, labels: &[u32]) -> Result<Loss>
         _ => Err(Error::malformed("batch", "labels", "an answer or more", "none")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tenfold_tensor::{Backend, Cpu, Param};
+
+    #[test]
+    fn one_output_foretells_numbers_by_the_squared_error_and_its_gradient() {
+        let backend: Arc<dyn Backend> = Cpu::new();
+        let outputs = Param::new(&backend, "outputs", &[3, 1], vec![1.0, 2.5, -1.0]).unwrap();
+        let labels = [0.0f32, 2.0, 1.0].map(f32::to_bits);
+        let loss = class_loss(&outputs.tensor(), &labels, 0.0).unwrap();
+        // Distances 1, 0.5 and −2: the mean of their squares, and 2/3 of each.
+        assert_eq!((loss.labels, loss.mean.numbers().unwrap()), (3, vec![1.75]));
+        loss.mean.backward(1.0).unwrap();
+        let gradient = outputs.gradient().unwrap().unwrap();
+        for (found, expected) in gradient.iter().zip([2.0 / 3.0, 1.0 / 3.0, -4.0 / 3.0]) {
+            assert!((found - expected).abs() < 1e-6, "{gradient:?}");
+        }
+    }
+}
