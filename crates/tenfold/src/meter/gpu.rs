@@ -108,7 +108,8 @@ fn read(output: impl Read) -> Seen {
     seen
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::fs;
