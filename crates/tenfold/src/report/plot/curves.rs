@@ -75,18 +75,19 @@ pub(in super::super) fn speed_curves(findings: &Findings) -> Drawing {
         let mean = point.seconds.iter().sum::<f64>() / point.seconds.len() as f64;
         Some(point.tokens() as f64 / mean).filter(|rate| rate.is_finite())
     });
-    let y = Axis::linear("Training, tokens/s", &heights(&curves), 5, |v| format!("{v:.0}"))?;
+    let y = Axis::linear("Training, 1,000 tokens/s", &heights(&curves), 5, |v| tidy(v / 1e3))?;
     of_tokens("Training speed by tokens of the batch, a line for each method", &curves, &y)
 }
 
-/// One point for each size that was probed, by rising tokens.
+/// One point for each number of tokens that was probed, by rising tokens: of several batches of as many, their mean.
 fn by_tokens(findings: &Findings, value: impl Fn(&ProbePoint) -> Option<f64>) -> Vec<Curve> {
     by_method(findings, |name| {
         let points = findings.evidence.probe(name).map_or(&[][..], |probe| &probe.points);
         let mut drawn: Vec<Point> =
             points.iter().filter_map(|point| Some((point.tokens() as f64, value(point)?, None))).collect();
         drawn.sort_by(|a, b| a.0.total_cmp(&b.0));
-        drawn
+        let mean = |alike: &[Point]| alike.iter().map(|point| point.1).sum::<f64>() / alike.len() as f64;
+        drawn.chunk_by(|a, b| a.0 == b.0).map(|alike| (alike[0].0, mean(alike), None)).collect()
     })
 }
 
