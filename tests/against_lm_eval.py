@@ -45,6 +45,7 @@ def super_glue(data, folder, split):
         return [dict(paragraph=row["passage"]["text"], question=q["question"], answer=a["text"], label=a["label"])
                 for row in rows for q in row["passage"]["questions"] for a in q["answers"]]
     for row in rows:
+        row.update(row.pop("target", {}))
         row["label"] = labels.index(row["label"]) if labels else int(row["label"])
     return rows
 
@@ -69,7 +70,8 @@ def prepare(data, work):
 
     for folder, name, include in [("BoolQ", "boolq", "super_glue/boolq/default.yaml"), ("CB", "cb", "super_glue/cb/default.yaml"),
                                   ("COPA", "copa", "super_glue/copa/default.yaml"), ("RTE", "sglue_rte", "super_glue/rte/default.yaml"),
-                                  ("MultiRC", "multirc", "super_glue/multirc/default.yaml"), ("WiC", "wic", "super_glue/wic/default.yaml")]:
+                                  ("MultiRC", "multirc", "super_glue/multirc/default.yaml"), ("WiC", "wic", "super_glue/wic/default.yaml"),
+                                  ("WSC", "wsc", "super_glue/wsc/default.yaml")]:
         files = {long: lines(work / "rows" / f"{name}_{short}.jsonl", super_glue(data, folder, short))
                  for long, short in [("train", "train"), ("validation", "val")]}
         task(name, include, files)
@@ -160,7 +162,7 @@ def main():
     p.add_argument("work", type=pathlib.Path); p.add_argument("--limit", type=int, default=100); p.add_argument("--only", nargs="*")
     a = p.parse_args()
     tasks, data = prepare(a.data, a.work)
-    jobs = [("boolq", 0), ("copa", 0), ("wic", 0), ("cb", 0), ("sglue_rte", 0), ("multirc", 0), ("boolq", 2), ("mmlu", 0), ("mmlu", 5),
+    jobs = [("boolq", 0), ("copa", 0), ("wic", 0), ("wsc", 0), ("cb", 0), ("sglue_rte", 0), ("multirc", 0), ("boolq", 2), ("mmlu", 0), ("mmlu", 5),
             ("wikitext", 0), ("gsm8k", 5)]
     for task, shots in jobs:
         if a.only and task not in a.only:

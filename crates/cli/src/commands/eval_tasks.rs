@@ -26,6 +26,10 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
             task.metric
         );
     }
+    // What one of them is missing is better known before the first has taken its time.
+    for task in &tasks {
+        task.read_questions(request.num_fewshot, request.limit, request.skip_malformed)?;
+    }
     let located = store::locate(&request.model, dashboard)?;
     let usual = model::usual_task(&located.dir)?;
     if !usual.is_language_modelling() {
@@ -73,13 +77,14 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
             out: Some(&out),
             identity: identity.clone(),
         };
-        results.push(evaluation.run(&asker, dashboard)?);
+        let result = evaluation.run(&asker, dashboard)?;
+        if !request.json {
+            show(&result)?;
+        }
+        results.push(result);
     }
     if request.json {
         return print_json(&results);
-    }
-    for result in &results {
-        show(result)?;
     }
     say!("\nSamples and results are in {}.", out.display())
 }
