@@ -127,9 +127,10 @@ def ours(program, model, data, task, limit, shots, out, domains=()):
     command += [word for domain in domains for word in ("--domain", domain)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(os.environ, TENFOLD_DATA=str(data)))
     [result] = json.loads(printed.stdout)
+    folder = pathlib.Path(result["folder"])
     domains = {}
     for domain in result["domains"]:
-        rows = load(out / task / "samples" / f"{domain['domain']}.jsonl")[1:]
+        rows = load(folder / "samples" / f"{domain['domain']}.jsonl")[1:]
         domains[domain["domain"]] = (rows, {m["metric"] + "," + m.get("filter", "none"): m["estimate"]["value"] for m in domain["metrics"]})
     return domains
 

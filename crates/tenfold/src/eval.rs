@@ -30,15 +30,13 @@ pub struct Scored {
 
 /// Scores all rows, without dropout. `go_on` is asked before each batch.
 pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
-    let (answers, loss) = match tuning.task() {
-        TaskType::SequenceClassification => classify(tuning, source, go_on)?,
-        _ => match source.rows().asked() {
-            None => weigh(tuning, source, go_on)?,
-            Some(asked) => {
-                let (_, loss) = weigh(tuning, source, &go_on)?;
-                (ask(tuning, source, asked, &go_on)?, loss)
-            }
-        },
+    let (answers, loss) = match (tuning.task(), source.rows().asked()) {
+        (TaskType::SequenceClassification, _) => classify(tuning, source, go_on)?,
+        (_, None) => weigh(tuning, source, go_on)?,
+        (_, Some(asked)) => {
+            let (_, loss) = weigh(tuning, source, &go_on)?;
+            (ask(tuning, source, asked, &go_on)?, loss)
+        }
     };
     let value = source.rows().scoring().score(&answers);
     Ok(Scored { score: Score { examples: source.rows().len(), loss, value }, answers })

@@ -12,6 +12,7 @@ pub mod bytes;
 pub mod error;
 mod guard;
 pub mod histogram;
+mod lock;
 pub mod progress;
 pub mod record;
 mod unit;

@@ -190,8 +190,9 @@ fn evaluate(
     evaluation.run(&Asker { model: &*model, tuning: &tuning, tokenizer: &tokenizer }, progress)
 }
 
-fn written(out: &Path, task: &str) -> [Vec<u8>; 2] {
-    ["samples/one.jsonl", "results.json"].map(|name| std::fs::read(out.join(task).join(name)).unwrap())
+fn written(result: &TaskResult) -> [Vec<u8>; 2] {
+    let folder = result.folder.as_ref().unwrap();
+    ["samples/one.jsonl", "results.json"].map(|name| std::fs::read(folder.join(name)).unwrap())
 }
 
 #[test]
@@ -209,24 +210,33 @@ fn an_evaluation_that_was_stopped_goes_on_to_the_same_bits() {
                 other => drop(other.unwrap()),
             }
             // A line that was being written when the machine went down.
-            let samples = stopped.join(&task.name).join("samples/one.jsonl");
+            let hash = result.folder.as_ref().unwrap().file_name().unwrap();
+            let samples = stopped.join(&task.name).join(hash).join("samples/one.jsonl");
             let mut half = std::fs::read(&samples).unwrap();
             half.truncate(half.len().saturating_sub(9));
             std::fs::write(&samples, half).unwrap();
         }
         assert!(stops > 0, "{}", task.name);
         let again = evaluate(&task, folder.path(), &stopped, &Silent, false).unwrap();
-        assert_eq!(again, result);
-        assert!(written(&stopped, &task.name) == written(&whole, &task.name), "{}", task.name);
+        assert!(written(&again) == written(&result), "{}", task.name);
     }
 }
 
 #[test]
-fn other_questions_are_asked_anew_and_malformed_rows_are_told_of_and_counted() {
+fn other_questions_have_a_folder_of_their_own_and_malformed_rows_are_told_of_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let task = &tasks(folder.path())[0];
     let out = folder.path().join("out");
     let before = evaluate(task, folder.path(), &out, &Silent, false).unwrap();
+    let answers = written(&before);
+    // The same rows, put to the model in another way.
+    std::fs::write(
+        folder.path().join("task.toml"),
+        CHOICES.replace("num_fewshot", "target_delimiter = \"\"\nnum_fewshot"),
+    )
+    .unwrap();
+    let apart = Task::load(folder.path().join("task.toml").to_str().unwrap()).unwrap();
+    assert_ne!(evaluate(&apart, folder.path(), &out, &Silent, false).unwrap().folder, before.folder);
     let mut rows = std::fs::read_to_string(folder.path().join("test.jsonl")).unwrap();
     rows.push_str("{\"q\": \"w3\", \"gold\": 9}\n");
     std::fs::write(folder.path().join("test.jsonl"), rows.replacen("w0 w0", "w1 w0", 1)).unwrap();
@@ -236,8 +246,9 @@ fn other_questions_are_asked_anew_and_malformed_rows_are_told_of_and_counted() {
     let after = evaluate(task, folder.path(), &out, &told, true).unwrap();
     assert_eq!((after.domains[0].rows, after.domains[0].malformed.len()), (150, 1));
     assert!(told.0.lock().unwrap()[0].contains("line 151"));
-    assert_ne!(before.domains[0].metrics[0].rows, None);
-    let [samples, results] = written(&out, "words");
+    assert_ne!(after.folder, before.folder);
+    assert!(written(&before) == answers);
+    let [samples, results] = written(&after);
     assert!(String::from_utf8(results).unwrap().contains("line 151"));
     assert_eq!(samples.iter().filter(|byte| **byte == b'\n').count(), 151);
 }

@@ -65,7 +65,7 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
         adapter_sha256: request.adapter.as_deref().map(file::sha256).transpose()?,
         merged: request.merged,
     };
-    let out = request.out.clone().unwrap_or_else(|| usual_folder(&request.model, request.adapter.as_deref()));
+    let out = request.out.clone().unwrap_or_else(|| usual_folder(&request.model));
     let asker = Asker { model: &*model, tuning: &tuning, tokenizer: &tokenizer };
     let mut results = Vec::new();
     for task in &tasks {
@@ -84,18 +84,20 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
         results.push(result);
     }
     if request.json {
-        return print_json(&results);
+        let with_folder = |result: &TaskResult| {
+            let mut line = serde_json::to_value(result)?;
+            line["folder"] = serde_json::to_value(&result.folder)?;
+            Ok(line)
+        };
+        print_json(&results.iter().map(with_folder).collect::<Result<Vec<_>>>()?)?;
     }
-    say!("\nSamples and results are in {}.", out.display())
+    Ok(())
 }
 
-fn usual_folder(model: &str, adapter: Option<&Path>) -> PathBuf {
-    let name = |path: &Path| path.file_stem().map(|name| name.to_string_lossy().into_owned());
-    let mut folder = format!("eval-{}", name(Path::new(model)).unwrap_or_default());
-    if let Some(adapter) = adapter.and_then(name) {
-        folder = format!("{folder}-{adapter}");
-    }
-    Path::new("runs").join(folder)
+fn usual_folder(model: &str) -> PathBuf {
+    let name =
+        Path::new(model).file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Path::new("runs").join(format!("eval-{name}"))
 }
 
 /// One line for each figure, at most 80 columns wide with names as the tasks here have them.
@@ -132,6 +134,9 @@ fn show(result: &TaskResult) -> Result<()> {
             say!("{category:32} {value:>10.4}")?;
         }
         say!("{:32} {:>10.4}", "mean of subjects", mmlu.mean_of_subjects)?;
+    }
+    if let Some(folder) = &result.folder {
+        say!("{}", folder.display())?;
     }
     Ok(())
 }

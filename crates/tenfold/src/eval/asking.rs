@@ -201,7 +201,7 @@ impl Asker<'_> {
                     Ok(ids)
                 })
                 .collect::<Result<Vec<_>>>()?;
-            let said = generator.generate(&ids, &mut Asked(go_on))?;
+            let said = generator.generate(&ids, &mut Stops(go_on))?;
             if said.iter().any(|said| said.finish_reason == FinishReason::Interrupted) {
                 go_on()?;
             }
@@ -214,9 +214,9 @@ impl Asker<'_> {
 /// Prompts that are answered side by side.
 const SIDE_BY_SIDE: usize = 8;
 
-struct Asked<'a>(&'a dyn Fn() -> Result<()>);
+struct Stops<'a>(&'a dyn Fn() -> Result<()>);
 
-impl Watch for Asked<'_> {
+impl Watch for Stops<'_> {
     fn go_on(&self) -> bool {
         self.0().is_ok()
     }

@@ -1,11 +1,8 @@
 //! An evaluation: a language model asked all questions of a task, block by block, each kept when it is done.
 //!
-//! ```text
-//! OUT/<task>/samples/<domain>.jsonl    a line that says what was asked of whom, then one for each row
-//! OUT/<task>/results.json              scores, made of the samples alone
-//! ```
-//!
 //! Blocks of rows are computed by themselves, so that an evaluation that was stopped and goes on gives the same bits.
+
+mod kept;
 
 use super::asking::{Answer, Asker};
 use super::tally::{Tallied, tally};
@@ -15,17 +12,12 @@ use crate::progress::{Event, Job, Progress};
 use crate::score::{Mmlu, mmlu};
 use crate::statistics::pooled_error;
 use crate::task::{QuestionMetric, QuestionSet, Questions, Task};
+use kept::{BLOCK, Header, Kept, Place};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Version of what is written; samples of another one are asked anew.
+/// Version of `results.json`.
 const SCHEMA: u32 = 1;
-/// Version of the code that asks; it changes when answers do.
-const CODE: &str = "eval 1";
-/// Rows of a block.
-const BLOCK: usize = 64;
 
 /// Who is asked, and how: with the questions it decides every answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,26 +34,6 @@ pub struct Identity {
     pub adapter_sha256: Option<String>,
     /// Whether it was folded into the base model's weights.
     pub merged: bool,
-}
-
-/// The first line of a file of samples.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Header {
-    schema: u32,
-    code: String,
-    identity: Identity,
-    task: String,
-    domain: String,
-    questions_sha256: String,
-    rows: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Sample {
-    row: usize,
-    place: String,
-    #[serde(flatten)]
-    answer: Answer,
 }
 
 /// Scores of one domain.
@@ -97,6 +69,9 @@ pub struct TaskResult {
     /// MMLU's categories, where it is that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mmlu: Option<Mmlu>,
+    /// Where its answers are kept.
+    #[serde(skip)]
+    pub folder: Option<PathBuf>,
 }
 
 /// A metric over all domains, each row as heavy as the others.
@@ -139,11 +114,8 @@ impl Evaluation<'_> {
             return Err(Error::Unsupported { what, why: "it is no task with questions".into() });
         };
         let sets = self.task.read_questions(self.num_fewshot, self.limit, self.skip_malformed)?;
-        let folder = self.out.map(|out| out.join(&self.task.name));
-        if let Some(folder) = &folder {
-            let samples = folder.join("samples");
-            fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
-        }
+        let headers: Vec<Header> = sets.iter().map(|set| self.header(questions, set)).collect();
+        let place = self.out.map(|out| Place::open(out, &self.task.name, &headers)).transpose()?;
         let total = sets.iter().map(|set| set.questions.len() as u64).sum();
         let bar = Job::new();
         progress.event(Event::Started {
@@ -154,13 +126,12 @@ impl Evaluation<'_> {
         });
         let mut done = 0;
         let mut domains = Vec::new();
-        for set in &sets {
+        for (set, header) in sets.iter().zip(&headers) {
             for fault in &set.malformed {
                 progress.event(Event::Note(format!("left out: {fault}")));
             }
-            let path =
-                folder.as_ref().map(|folder| folder.join("samples").join(format!("{}.jsonl", set.domain)));
-            let answers = self.answers(asker, questions, set, path.as_deref(), progress, &mut |rows| {
+            let kept = place.as_ref().map(|place| place.domain(header)).transpose()?;
+            let answers = self.answers(asker, questions, set, kept, progress, &mut |rows| {
                 let note = set.domain.clone();
                 progress.event(Event::Advanced { job: bar, done: done + rows as u64, note });
             });
@@ -190,12 +161,24 @@ impl Evaluation<'_> {
             all: whole(&domains),
             mmlu: categories(&domains)?,
             domains,
+            folder: place.as_ref().map(|place| place.folder().to_owned()),
         };
-        if let Some(folder) = &folder {
+        if let Some(place) = &place {
             let json = serde_json::to_vec_pretty(&result).unwrap_or_default();
-            atomic::write(&folder.join("results.json"), &json)?;
+            atomic::write(&place.folder().join("results.json"), &json)?;
         }
         Ok(result)
+    }
+
+    /// All that decides the answers of a domain.
+    fn header(&self, questions: &Questions, set: &QuestionSet) -> Header {
+        Header::new(
+            self.identity.clone(),
+            &self.task.name,
+            &set.domain,
+            format!("{} {}", set.sha256(), questions.way_of_asking()),
+            set.questions.len(),
+        )
     }
 
     /// All answers of a domain: those kept, then the others.
@@ -204,26 +187,11 @@ impl Evaluation<'_> {
         asker: &Asker,
         questions: &Questions,
         set: &QuestionSet,
-        path: Option<&Path>,
+        mut kept: Option<Kept>,
         progress: &dyn Progress,
         advanced: &mut dyn FnMut(usize),
     ) -> Result<Vec<Answer>> {
-        let header = Header {
-            schema: SCHEMA,
-            code: CODE.into(),
-            identity: self.identity.clone(),
-            task: self.task.name.clone(),
-            domain: set.domain.clone(),
-            questions_sha256: set.sha256(),
-            rows: set.questions.len(),
-        };
-        let (mut answers, mut file) = match path {
-            Some(path) => {
-                let (kept, file) = resume(path, &header)?;
-                (kept, Some((path, file)))
-            }
-            None => (Vec::new(), None),
-        };
+        let mut answers = kept.as_mut().map_or_else(Vec::new, Kept::take);
         let go_on = || if progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) };
         advanced(answers.len());
         while answers.len() < set.questions.len() {
@@ -231,59 +199,14 @@ impl Evaluation<'_> {
             let first = answers.len();
             let block = first..(first + BLOCK).min(set.questions.len());
             let said = asker.ask(questions, set, block, &go_on)?;
-            if let Some((path, file)) = &mut file {
-                keep(file, path, first, set, &said)?;
+            if let Some(kept) = &mut kept {
+                kept.keep(first, &set.places, &said)?;
             }
             answers.extend(said);
             advanced(answers.len());
         }
         Ok(answers)
     }
-}
-
-/// The answers of whole blocks that a file holds to the same questions, and the file open behind them.
-fn resume(path: &Path, header: &Header) -> Result<(Vec<Answer>, File)> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Error::io("read", path)(error)),
-    };
-    let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let known = lines.next().and_then(|line| serde_json::from_str::<Header>(line).ok());
-    let first = serde_json::to_string(header).unwrap_or_default() + "\n";
-    let mut kept = Vec::new();
-    let mut length = first.len() as u64;
-    if known.as_ref() == Some(header) {
-        let (mut samples, mut end) = (Vec::new(), length);
-        for line in lines {
-            let Ok(sample) = serde_json::from_str::<Sample>(line) else { break };
-            if sample.row != samples.len() {
-                break;
-            }
-            samples.push(sample.answer);
-            end += line.len() as u64;
-            if samples.len() % BLOCK == 0 || samples.len() == header.rows {
-                (kept, length) = (samples.clone(), end);
-            }
-        }
-    } else {
-        atomic::write(path, first.as_bytes())?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).open(path).map_err(Error::io("write", path))?;
-    let cut = file.set_len(length).and_then(|()| std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)));
-    cut.map_err(Error::io("write", path))?;
-    Ok((kept, file))
-}
-
-fn keep(file: &mut File, path: &Path, first: usize, set: &QuestionSet, said: &[Answer]) -> Result<()> {
-    let mut lines = String::new();
-    for (i, answer) in said.iter().enumerate() {
-        let place = set.places.get(first + i).cloned().unwrap_or_default();
-        let sample = Sample { row: first + i, place, answer: answer.clone() };
-        lines.push_str(&serde_json::to_string(&sample).unwrap_or_default());
-        lines.push('\n');
-    }
-    file.write_all(lines.as_bytes()).and_then(|()| file.sync_data()).map_err(Error::io("write", path))
 }
 
 fn whole(domains: &[DomainResult]) -> Vec<Whole> {

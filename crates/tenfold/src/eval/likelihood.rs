@@ -116,35 +116,35 @@ impl<'a> Weigher<'a> {
         let mut known: Vec<&[u32]> = vec![&[]; runs.len()];
         for step in 0..runs.iter().map(|run| run.len()).max().unwrap_or(0) {
             go_on()?;
-            let now: Vec<Option<&Sequence>> = runs.iter().map(|run| run.get(step)).collect();
-            let shared: Vec<usize> = (known.iter().zip(&now))
+            let current: Vec<Option<&Sequence>> = runs.iter().map(|run| run.get(step)).collect();
+            let shared: Vec<usize> = (known.iter().zip(&current))
                 .map(|(known, now)| now.map_or(known.len(), |now| now.shared(known)))
                 .collect();
             let by: Vec<usize> =
                 known.iter().zip(&shared).map(|(known, shared)| known.len() - shared).collect();
             lock(&cache).forget(&by);
-            let feed: Vec<&[u32]> = now
+            let feed: Vec<&[u32]> = current
                 .iter()
                 .zip(&shared)
                 .map(|(now, shared)| now.map_or(&[][..], |now| &now.input[*shared..]))
                 .collect();
-            let reach: Vec<usize> = now.iter().map(|now| now.map_or(0, |now| now.reach)).collect();
+            let reach: Vec<usize> = current.iter().map(|now| now.map_or(0, |now| now.reach)).collect();
             let batch = batch(feed.concat(), Ragged::from_lengths(feed.iter().map(|ids| ids.len())), None);
             let rows = Wanted::Last(reach.clone());
             let hidden = without_gradients(|| self.model.hidden_states(&forward, &batch, &rows))?;
             lock(&cache).advance();
-            for (known, now) in known.iter_mut().zip(&now) {
+            for (known, now) in known.iter_mut().zip(&current) {
                 *known = now.map_or(*known, |now| now.input);
             }
             let mut row = 0;
             let mut wanted = Vec::new();
-            for now in now.into_iter().flatten() {
-                for place in &now.asked {
+            for sequence in current.into_iter().flatten() {
+                for place in &sequence.asked {
                     let tokens = &texts[*place].tokens;
-                    let first = row + now.reach - tokens.len();
+                    let first = row + sequence.reach - tokens.len();
                     wanted.extend(tokens.iter().enumerate().map(|(i, token)| (first + i, *token, *place)));
                 }
-                row += now.reach;
+                row += sequence.reach;
             }
             self.look(&forward, &hidden, wanted, &mut found)?;
         }

@@ -4,9 +4,9 @@ use super::plan::{Fit, Job, RUNGS};
 use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
+use crate::lock::{self, Lock};
 use crate::record::{Outcome, Record, SCHEMA};
-use std::fs::{self, File, TryLockError};
-use std::io::{Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What a trial came to, in its folder.
@@ -37,22 +37,9 @@ impl RunFolder {
     /// Makes the folder, and makes sure that no other process works in it while the lock lives.
     pub(super) fn lock(&self) -> Result<Lock> {
         fs::create_dir_all(self.0.join("trials")).map_err(Error::io("create", &self.0))?;
-        let path = self.file("lock");
-        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut file = options.map_err(Error::io("lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let _ = file.read_to_string(&mut text);
-                return Err(Error::Busy { folder: self.0.clone(), process: text.trim().parse().ok() });
-            }
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
-        }
-        let written = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        written.map_err(Error::io("write", &path))?;
+        let lock = lock::take(&self.0)?;
         self.sweep();
-        Ok(Lock { _file: file })
+        Ok(lock)
     }
 
     /// Only the lock's holder may: what lies half-written in a run that nobody works on stays so.
@@ -131,11 +118,6 @@ impl RunFolder {
 /// Whether another rung of the search may take a trial further.
 fn goes_on(job: &Job) -> bool {
     job.trial.train.get(RUNGS).is_some()
-}
-
-/// Held for as long as this process works in a run's folder. The system lets it go with the process.
-pub(super) struct Lock {
-    _file: File,
 }
 
 #[cfg(test)]

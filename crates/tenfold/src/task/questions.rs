@@ -83,49 +83,42 @@ pub struct Questions {
     pub(crate) form: Arc<Form>,
 }
 
+impl Questions {
+    /// What decides answers beside the questions themselves, as a text to be compared.
+    pub(crate) fn way_of_asking(&self) -> String {
+        let alone = self.metrics.contains(&QuestionMetric::AccMutualInfo);
+        let generates = (&self.until, self.max_gen_toks);
+        format!("{:?}", (self.output_type, &self.form.delimiter, &self.fewshot_delimiter, generates, alone))
+    }
+}
+
 impl QuestionMetric {
-    /// All of them.
-    pub const ALL: [QuestionMetric; 15] = {
+    /// All of them, each with its name in task files and results.
+    pub const ALL: [(QuestionMetric, &str); 15] = {
         use QuestionMetric::*;
         [
-            Acc,
-            AccNorm,
-            AccBytes,
-            AccMutualInfo,
-            F1Macro,
-            Mc2,
-            Em,
-            F1,
-            ExactMatch,
-            Bleu,
-            RougeL,
-            Perplexity,
-            WordPerplexity,
-            BytePerplexity,
-            BitsPerByte,
+            (Acc, "acc"),
+            (AccNorm, "acc_norm"),
+            (AccBytes, "acc_bytes"),
+            (AccMutualInfo, "acc_mutual_info"),
+            (F1Macro, "f1_macro"),
+            (Mc2, "mc2"),
+            (Em, "em"),
+            (F1, "f1"),
+            (ExactMatch, "exact_match"),
+            (Bleu, "bleu"),
+            (RougeL, "rouge_l"),
+            (Perplexity, "perplexity"),
+            (WordPerplexity, "word_perplexity"),
+            (BytePerplexity, "byte_perplexity"),
+            (BitsPerByte, "bits_per_byte"),
         ]
     };
 
     /// Its name in task files and results.
     pub fn name(self) -> &'static str {
-        use QuestionMetric::*;
-        match self {
-            Acc => "acc",
-            AccNorm => "acc_norm",
-            AccBytes => "acc_bytes",
-            AccMutualInfo => "acc_mutual_info",
-            F1Macro => "f1_macro",
-            Mc2 => "mc2",
-            Em => "em",
-            F1 => "f1",
-            ExactMatch => "exact_match",
-            Bleu => "bleu",
-            RougeL => "rouge_l",
-            Perplexity => "perplexity",
-            WordPerplexity => "word_perplexity",
-            BytePerplexity => "byte_perplexity",
-            BitsPerByte => "bits_per_byte",
-        }
+        let known = QuestionMetric::ALL.into_iter().find(|(metric, _)| *metric == self);
+        known.map_or("", |(_, name)| name)
     }
 
     /// The name of what a study compares by it, in [`crate::score::SCORINGS`]; none where it is no score of rows.
@@ -177,5 +170,25 @@ impl OutputType {
             OutputType::LoglikelihoodRolling => "loglikelihood_rolling",
             OutputType::GenerateUntil => "generate_until",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_goes_by_the_name_that_results_have_and_suits_some_output() {
+        use OutputType::*;
+        for (metric, name) in QuestionMetric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), name);
+            assert_eq!(metric.name(), name);
+            let outputs = [MultipleChoice, Loglikelihood, LoglikelihoodRolling, GenerateUntil];
+            assert!(outputs.into_iter().any(|output| metric.suits(output)), "{name}");
+            if let Some(scoring) = metric.scoring() {
+                assert!(crate::score::scoring(scoring).is_ok(), "{name}");
+            }
+        }
+        assert_eq!(QuestionMetric::ALL.len(), 1 + QuestionMetric::BitsPerByte as usize);
     }
 }

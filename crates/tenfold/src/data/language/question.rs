@@ -48,13 +48,13 @@ pub(crate) struct Form {
     /// `doc_to_text`: one, or one for each choice.
     pub texts: Vec<Template>,
     /// What is asked.
-    pub asked: Asked,
+    pub asks: Asks,
     /// `target_delimiter`.
     pub delimiter: String,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum Asked {
+pub(crate) enum Asks {
     Choice { choices: Choices, target: Template, answers: Option<Template>, references: Option<Template> },
     Answer { target: Template },
     Text { target: Template, counted: Option<Template> },
@@ -150,14 +150,14 @@ impl Form {
         let texts = |templates: &[Template], key| -> Result<Vec<String>, Fault> {
             templates.iter().map(|template| render(key, template, columns)).collect()
         };
-        match &self.asked {
-            Asked::Text { target, counted } => {
+        match &self.asks {
+            Asks::Text { target, counted } => {
                 let text = some(render("doc_to_target", target, columns)?, "doc_to_target")?;
                 let counted = counted.as_ref().map(|counted| render("doc_to_words", counted, columns));
                 let counted = counted.transpose()?.unwrap_or_else(|| text.clone());
                 Ok(Question::Text { text, counted })
             }
-            Asked::Answer { target } => {
+            Asks::Answer { target } => {
                 let context = some(texts(&self.texts, "doc_to_text")?.concat(), "doc_to_text")?;
                 let target = render("doc_to_target", target, columns)?;
                 let references = match serde_json::from_str(&target) {
@@ -166,7 +166,7 @@ impl Form {
                 };
                 Ok(Question::Answer { context, references })
             }
-            Asked::Choice { choices, target, answers, references } => {
+            Asks::Choice { choices, target, answers, references } => {
                 let contexts = texts(&self.texts, "doc_to_text")?;
                 let choices = match choices {
                     Choices::Each(templates) => texts(templates, "doc_to_choice")?,
@@ -308,7 +308,7 @@ mod tests {
         Form {
             derive: Vec::new(),
             texts: texts.iter().map(|text| template(text)).collect(),
-            asked: Asked::Choice { choices, target: template(target), answers: None, references: None },
+            asks: Asks::Choice { choices, target: template(target), answers: None, references: None },
             delimiter: " ".into(),
         }
     }

@@ -1,7 +1,7 @@
 //! The keys of a task that asks a language model: what is asked, how often it is shown, how answers are scored.
 
 use super::Faults;
-use crate::data::language::question::{Asked, Choices, Form};
+use crate::data::language::question::{Asks, Choices, Form};
 use crate::data::language::{Sampler, Template};
 use crate::score::{ExactMatch, Filter};
 use crate::task::questions::{OutputType, QuestionMetric, Questions};
@@ -126,9 +126,9 @@ fn form(output_type: OutputType, keys: &mut Keys) -> Option<Form> {
     }
     let target = target?;
     let (answers, references) = (keys.template("doc_to_answer"), keys.template("doc_to_reference"));
-    let asked = match output_type {
-        OutputType::LoglikelihoodRolling => Asked::Text { target, counted: keys.template("doc_to_words") },
-        OutputType::GenerateUntil | OutputType::Loglikelihood => Asked::Answer { target },
+    let asks = match output_type {
+        OutputType::LoglikelihoodRolling => Asks::Text { target, counted: keys.template("doc_to_words") },
+        OutputType::GenerateUntil | OutputType::Loglikelihood => Asks::Answer { target },
         OutputType::MultipleChoice => {
             let choices = match keys.table.get("doc_to_choice") {
                 Some(Value::Array(_)) => Choices::Each(keys.templates("doc_to_choice")?),
@@ -142,22 +142,22 @@ fn form(output_type: OutputType, keys: &mut Keys) -> Option<Form> {
                     return None;
                 }
             };
-            Asked::Choice { choices, target, answers, references }
+            Asks::Choice { choices, target, answers, references }
         }
     };
     let delimiter = keys.value("target_delimiter", "text").unwrap_or_else(|| " ".to_owned());
-    Some(Form { derive, texts, asked, delimiter })
+    Some(Form { derive, texts, asks, delimiter })
 }
 
 fn metrics(output_type: OutputType, metric: &str, keys: &mut Keys) -> Vec<QuestionMetric> {
     let further: Vec<String> = keys.value("further_metrics", "a list of metrics").unwrap_or_default();
     let mut metrics = Vec::new();
     for name in std::iter::once(metric).chain(further.iter().map(String::as_str)) {
-        match QuestionMetric::ALL.into_iter().find(|known| known.name() == name) {
-            Some(known) if known.suits(output_type) => metrics.push(known),
-            _ => {
-                let suiting = QuestionMetric::ALL.into_iter().filter(|known| known.suits(output_type));
-                let names: Vec<&str> = suiting.map(QuestionMetric::name).collect();
+        let suiting = || QuestionMetric::ALL.into_iter().filter(|(known, _)| known.suits(output_type));
+        match suiting().find(|(_, known)| *known == name) {
+            Some((known, _)) => metrics.push(known),
+            None => {
+                let names: Vec<&str> = suiting().map(|(_, name)| name).collect();
                 let key = if name == metric { "metric" } else { "further_metrics" };
                 keys.faults.add(key, &names.join(" or "), &format!("\"{name}\""));
             }

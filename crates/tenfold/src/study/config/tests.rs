@@ -1,0 +1,123 @@
+use super::*;
+
+const SMALL: &str = "name = 'a'\nmodel = 'm'\ntask = 'vader'\n[methods.lora]\nr = 4\n";
+
+fn parse(text: &str, set: &[&str]) -> Result<Study> {
+    let set: Vec<String> = set.iter().map(|change| (*change).to_owned()).collect();
+    Study::parse(Path::new("study.toml"), text, &set)
+}
+
+#[test]
+fn a_resolved_study_reads_back_as_itself() {
+    let study = parse(
+        SMALL,
+        &[
+            "train.batch_size=16",
+            "train.pass_tokens=256",
+            "train.memory_limit=2GiB",
+            "seeds=[7]",
+            "methods.lora.r=2",
+            "methods.full.learning_rate=1e-5",
+        ],
+    )
+    .unwrap();
+    assert_eq!((study.train.batch_size, study.train.pass_tokens), (16, Some(256)));
+    assert_eq!(study.train.memory_limit.unwrap().0, 2 << 30);
+    assert_eq!(parse(SMALL, &["rows=spread"]).unwrap().rows, Picked::Spread);
+    assert_eq!(study.seeds, [7]);
+    assert_eq!(study.methods["lora"].settings["r"], 2);
+    assert_eq!(study.methods["full"].kind, "full");
+    assert_eq!(parse(&study.to_toml(), &[]).unwrap(), study);
+}
+
+#[test]
+fn all_faults_come_at_once_each_with_its_key() {
+    let text = "nam = 'a'\nmodel = 'm'\nseeds = 'x'\n[train]\nbatch_sise = 4\nnum_train_epochs = 0\n[methods.lroa]\n[methods.lora]\nrr = 1\n";
+    let message = parse(text, &["train=3"]).unwrap_err().to_string();
+    for expected in [
+        "nam: there is no such key: did you mean \"name\"?",
+        "seeds:",
+        "task:",
+        "lroa",
+        "did you mean \"lora\"?",
+        "\"rr\"",
+    ] {
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+    }
+    let message = parse(text, &[]).unwrap_err().to_string();
+    for expected in ["train.batch_sise", "train.batch_size", "train.num_train_epochs"] {
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+    }
+}
+
+#[test]
+fn weights_are_a_format_that_is_written() {
+    for known in ["f32", "bf16", "q8_0", "q4_0", "nf4"] {
+        let study = parse(SMALL, &[&format!("weights='{known}'")]).unwrap();
+        assert_eq!(study.dtype().unwrap().unwrap().name(), known);
+    }
+    for unknown in ["q4_k", "fp8", ""] {
+        let message = parse(SMALL, &[&format!("weights='{unknown}'")]).unwrap_err().to_string();
+        assert!(message.contains("weights: there is no format of weights"), "{message}");
+    }
+}
+
+#[test]
+fn every_method_gets_as_many_candidates() {
+    let message =
+        parse(SMALL, &["methods.lora.learning_rates=[1e-3]", "search.candidates=2"]).unwrap_err().to_string();
+    assert!(message.contains("methods.lora.learning_rates: expected 2"), "{message}");
+    assert!(parse(SMALL, &["search.candidates=5"]).is_err(), "LoRA has four of its own");
+    assert!(parse(SMALL, &["search.candidates=5", "methods.lora.learning_rate=1e-3"]).is_ok());
+}
+
+#[test]
+fn loads_applications_and_energy_are_checked_all_at_once() {
+    let own = "[[applications]]\nname = 'chat'\ntarget_seconds = 1.5\nquantile = 0.99\n";
+    let study = parse(&(SMALL.to_owned() + own), &["probe.rates=[2, 50.5]", "energy.grid_grams_per_kwh=30"]);
+    let study = study.unwrap();
+    let chat = &study.applications[0];
+    assert_eq!((chat.name.as_str(), chat.target_seconds, chat.good_seconds), ("chat", 1.5, None));
+    assert_eq!((chat.quantile, &study.probe.rates[..]), (0.99, &[2.0, 50.5][..]));
+    assert_eq!(parse(&study.to_toml(), &[]).unwrap(), study);
+
+    let changes = [
+        "probe.clients=[4, 0]",
+        "probe.servers=0",
+        "probe.rates=[-1.0, 3]",
+        "probe.utilisations=[0.5, 70]",
+        "probe.seconds=1e9",
+        "probe.warm_up=99999999999",
+        "energy.idle_seconds=-2",
+        "energy.grid_grams_per_kwh=-400",
+        "energy.subtract_idel=true",
+    ];
+    let own = "[[applications]]\nname = 'real_time'\ntarget_seconds = 0\ngood_seconds = 3\nquantile = 95\n";
+    let message = parse(&(SMALL.to_owned() + own), &changes).unwrap_err().to_string();
+    for expected in [
+        "probe.clients: expected numbers from 1 to 1,024, found 0",
+        "probe.servers: expected 1 to 1,024, found 0",
+        "probe.rates: expected requests a second, 0.001 to 1,000,000, found -1",
+        "probe.utilisations: expected shares of the capacity, 0.01 to 10, found 70",
+        "probe.seconds: expected 0 to 3,600 seconds, found 1000000000",
+        "probe.warm_up: expected 0 to 1,000,000,000",
+        "did you mean \"energy.subtract_idle\"?",
+        "energy.idle_seconds: expected 0 to 3,600 seconds, found -2",
+        "energy.grid_grams_per_kwh: expected grams of CO2e for a kilowatt-hour, 0 to 10,000, found -400",
+        "applications.real_time: there is one of that name already",
+        "applications.real_time.target_seconds: expected seconds above 0, found 0",
+        "applications.real_time.good_seconds: expected seconds above 0, at most target_seconds, found 3",
+        "applications.real_time.quantile: expected a share between 0 and 1, such as 0.95, found 95",
+    ] {
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+    }
+    let unknown = SMALL.to_owned() + "[[applications]]\nname = 'x'\ntarget = 3\n";
+    let message = parse(&unknown, &[]).unwrap_err().to_string();
+    assert!(message.contains("applications: unknown field `target`"), "{message}");
+}
+
+#[test]
+fn broken_toml_names_its_line() {
+    let message = parse("name = 'a'\nmodel = \n", &[]).unwrap_err().to_string();
+    assert!(message.contains("line 2"), "{message}");
+}
