@@ -1,5 +1,6 @@
 //! eval --task: a language model, with or without an adapter, asked a task's questions.
 
+use super::run::quoted;
 use super::{print_json, say};
 use crate::arguments::EvalOptions;
 use crate::dashboard::Dashboard;
@@ -66,6 +67,8 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
         merged: request.merged,
     };
     let out = request.out.clone().unwrap_or_else(|| usual_folder(&request.model));
+    let typed: Vec<String> = std::env::args().skip(1).map(|word| quoted(&word)).collect();
+    dashboard.goes_on_with(format!("tenfold {}", typed.join(" ")));
     let asker = Asker { model: &*model, tuning: &tuning, tokenizer: &tokenizer };
     let mut results = Vec::new();
     for task in &tasks {

@@ -111,7 +111,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         questions,
         domains,
     };
-    fit_together(&task, is_language || table.contains_key("columns"), &mut faults);
+    fit_together(&task, is_language || table.contains_key("columns"), asked.is_some(), &mut faults);
     if task.is_regression() && task.labels.is_some() {
         faults.add("labels", "none, since numbers are foretold", "labels");
     }
@@ -133,7 +133,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
 }
 
 /// What no single key can tell.
-fn fit_together(task: &Task, has_columns: bool, faults: &mut Faults) {
+fn fit_together(task: &Task, has_columns: bool, is_asked: bool, faults: &mut Faults) {
     let builtin = task.domains.iter().any(|domain| matches!(domain.rows, Rows::Builtin(_)));
     let from_files = task.domains.iter().any(|domain| matches!(domain.rows, Rows::Files(_)));
     if from_files && !has_columns {
@@ -153,7 +153,7 @@ fn fit_together(task: &Task, has_columns: bool, faults: &mut Faults) {
             Rows::Builtin(name) if index == 0 && name != "vader/movie" => {
                 faults.add(&format!("{place}.builtin"), "\"vader/movie\" (the others are tests alone)", name);
             }
-            Rows::Files(files) if index == 0 && files.train.is_empty() && task.questions.is_none() => {
+            Rows::Files(files) if index == 0 && files.train.is_empty() && !is_asked => {
                 faults.add(
                     &format!("{place}.train"),
                     "a file, since the first domain is trained on",

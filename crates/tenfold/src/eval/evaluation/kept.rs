@@ -25,7 +25,7 @@ const SCHEMA: u32 = 1;
 /// Version of the code that asks; it changes when answers do.
 const CODE: &str = "eval 1";
 /// Rows of a block: what is kept and gone on from.
-pub(super) const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 32;
 /// Digits of a folder's hash.
 const DIGITS: usize = 16;
 

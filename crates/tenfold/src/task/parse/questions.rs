@@ -288,6 +288,7 @@ mod tests {
         for expected in ["doc_to_text: expected a Jinja template", "kind: expected none"] {
             assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected}: {faults:#?}");
         }
+        assert!(faults.iter().all(|fault| !fault.starts_with("domains")), "{faults:#?}");
         let keys = "output_type = \"generate_until\"\nmetric = \"acc\"\ndoc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n\
             [[filters]]\nname = \"f\"\nsteps = [{ function = \"regexp\" }]\n[exact_match]\nregexes_to_ignore = [\"(\"]\n";
         let Err(Error::Faults { faults, .. }) = task(keys) else { panic!() };
