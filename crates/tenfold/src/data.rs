@@ -3,17 +3,19 @@
 pub(crate) mod faulty;
 pub mod language;
 mod parquet;
+pub(crate) mod passages;
 pub(crate) mod records;
 pub(crate) mod rows;
 mod split;
 pub(crate) mod vader;
 
+pub use passages::{PassageDataset, PassageQuestion};
 pub use split::subset;
 
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashSet};
 
-pub(crate) use split::{hold_out, hold_out_language};
+pub(crate) use split::{hold_out, hold_out_language, hold_out_passages};
 
 /// One labelled row.
 #[derive(Debug, Clone, PartialEq, Eq)]

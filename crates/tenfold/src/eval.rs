@@ -2,6 +2,7 @@
 
 mod asking;
 mod evaluation;
+mod joined;
 mod likelihood;
 mod tally;
 
@@ -31,6 +32,7 @@ pub struct Scored {
 /// Scores all rows, without dropout. `go_on` is asked before each batch.
 pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
     let (answers, loss) = match (tuning.task(), source.rows().asked()) {
+        _ if let Some(joined) = source.rows().joined() => joined::answer(tuning, source, joined, go_on)?,
         (TaskType::SequenceClassification, _) => classify(tuning, source, go_on)?,
         (_, None) => weigh(tuning, source, go_on)?,
         (_, Some(asked)) => {
@@ -39,7 +41,7 @@ pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -
         }
     };
     let value = source.rows().scoring().score(&answers);
-    Ok(Scored { score: Score { examples: source.rows().len(), loss, value }, answers })
+    Ok(Scored { score: Score { examples: answers.len(), loss, value }, answers })
 }
 
 /// Answers to what a language model is asked about the rows; none where it is asked nothing.

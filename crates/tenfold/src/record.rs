@@ -264,6 +264,22 @@ pub enum Answers {
     },
     /// What each row is worth, 0 to 1: exact match, F1 of words.
     Worths(Vec<f64>),
+    /// How an answer in words meets the true ones, for each question.
+    Matches {
+        /// 1 where it is one of them, once normalized, else 0.
+        exact: Vec<f64>,
+        /// F1 of its words with those of the nearest true one.
+        f1: Vec<f64>,
+        /// Whether there is a true one: else saying nothing is right.
+        answerable: Vec<bool>,
+    },
+    /// Each choice of each question judged by itself, 1 for right.
+    Judged {
+        /// The true labels, one list for each question.
+        labels: Vec<Vec<u32>>,
+        /// The predicted ones.
+        predictions: Vec<Vec<u32>>,
+    },
     /// The likelihood of each row's labels.
     Nats {
         /// Their cross-entropy summed over the row, in nats.
@@ -280,6 +296,8 @@ impl Answers {
             Answers::Labels { predictions, .. } => predictions.len(),
             Answers::Numbers { predictions, .. } => predictions.len(),
             Answers::Worths(worths) => worths.len(),
+            Answers::Matches { f1, .. } => f1.len(),
+            Answers::Judged { predictions, .. } => predictions.len(),
             Answers::Nats { nats, .. } => nats.len(),
         }
     }
@@ -291,8 +309,8 @@ impl Answers {
 
     /// The answers to the rows `picks`, which may repeat and must exist.
     pub fn select(&self, picks: &[u32]) -> Answers {
-        fn of<T: Copy>(values: &[T], picks: &[u32]) -> Vec<T> {
-            picks.iter().map(|row| values[*row as usize]).collect()
+        fn of<T: Clone>(values: &[T], picks: &[u32]) -> Vec<T> {
+            picks.iter().map(|row| values[*row as usize].clone()).collect()
         }
         match self {
             Answers::Labels { labels, predictions } => {
@@ -302,6 +320,14 @@ impl Answers {
                 Answers::Numbers { targets: of(targets, picks), predictions: of(predictions, picks) }
             }
             Answers::Worths(worths) => Answers::Worths(of(worths, picks)),
+            Answers::Matches { exact, f1, answerable } => Answers::Matches {
+                exact: of(exact, picks),
+                f1: of(f1, picks),
+                answerable: of(answerable, picks),
+            },
+            Answers::Judged { labels, predictions } => {
+                Answers::Judged { labels: of(labels, picks), predictions: of(predictions, picks) }
+            }
             Answers::Nats { nats, counts } => {
                 Answers::Nats { nats: of(nats, picks), counts: of(counts, picks) }
             }

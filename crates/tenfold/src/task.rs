@@ -26,6 +26,10 @@
 //!
 //! With `output_type = "regression"` the label is a number and the metric pearson, spearman or pearson_spearman.
 //!
+//! With `output_type = "extractive"` rows are questions about passages in SQuAD's form, as published or as on the Hub, without
+//! `[columns]`; the metric is squad_f1, or squad2_f1 where passages may hold no answer. `doc_stride`, `n_best_size`,
+//! `max_answer_length` and `null_score_diff_threshold` are those of Transformers' scripts.
+//!
 //! A task for language models says what its rows are, instead of labels:
 //!
 //! ```toml
@@ -48,10 +52,12 @@
 //!
 //! Paths are relative to the folder that `TENFOLD_DATA` names, or else to the task file's own.
 
+mod extraction;
 mod parse;
 mod questions;
 mod read;
 
+pub use extraction::Extraction;
 pub use questions::{OutputType, QuestionMetric, Questions};
 pub use read::QuestionSet;
 
@@ -75,7 +81,7 @@ pub struct Task {
     pub source: String,
     /// The rows' licence.
     pub licence: String,
-    /// What the model puts out: "classification", "regression"; of language models "generate_until" or "loglikelihood_rolling".
+    /// What the model puts out: "classification", "regression", "extractive"; of language models "generate_until" or "loglikelihood_rolling".
     pub output_type: String,
     /// How it is scored: a name in [`crate::score::SCORINGS`].
     pub metric: String,
@@ -87,11 +93,14 @@ pub struct Task {
     columns: Option<Columns>,
     language: Option<Language>,
     questions: Option<Questions>,
+    extraction: Option<Extraction>,
     domains: Vec<Source>,
 }
 
 /// The output type of tasks whose labels are numbers.
 const REGRESSION: &str = "regression";
+/// The output type of tasks whose answers are parts of passages.
+const EXTRACTIVE: &str = "extractive";
 
 /// The files that make up the built-in tasks, each by the name it is shown under in errors.
 const BUILTIN: &[(&str, &str)] = &[
@@ -121,6 +130,13 @@ const BUILTIN: &[(&str, &str)] = &[
     ("tasks/superglue_rte.toml", include_str!("../../../tasks/superglue_rte.toml")),
     ("tasks/superglue_wic.toml", include_str!("../../../tasks/superglue_wic.toml")),
     ("tasks/superglue_wsc.toml", include_str!("../../../tasks/superglue_wsc.toml")),
+    ("tasks/superglue_copa.toml", include_str!("../../../tasks/superglue_copa.toml")),
+    ("tasks/superglue_multirc.toml", include_str!("../../../tasks/superglue_multirc.toml")),
+    ("tasks/superglue_record.toml", include_str!("../../../tasks/superglue_record.toml")),
+    ("tasks/squad.toml", include_str!("../../../tasks/squad.toml")),
+    ("tasks/squad2.toml", include_str!("../../../tasks/squad2.toml")),
+    ("tasks/squad_lm.toml", include_str!("../../../tasks/squad_lm.toml")),
+    ("tasks/squad2_lm.toml", include_str!("../../../tasks/squad2_lm.toml")),
     ("tasks/gsm8k.toml", include_str!("../../../tasks/gsm8k.toml")),
     ("tasks/arc_easy.toml", include_str!("../../../tasks/arc_easy.toml")),
     ("tasks/arc_challenge.toml", include_str!("../../../tasks/arc_challenge.toml")),
@@ -167,6 +183,11 @@ impl Task {
         self.questions.as_ref()
     }
 
+    /// How answers are found in passages, where its rows are such: then [`Task::read_passages`] reads them.
+    pub fn extraction(&self) -> Option<&Extraction> {
+        self.extraction.as_ref()
+    }
+
     /// The same task with these domains alone, in the task's order.
     pub fn only(mut self, domains: &[String]) -> Result<Task> {
         for name in domains {
@@ -185,7 +206,16 @@ impl Task {
 
     /// How its answers are scored in a study.
     pub fn scoring(&self) -> Result<&'static Scoring> {
-        match &self.questions {
+        self.scoring_as(self.questions.as_ref())
+    }
+
+    /// The same where a head judges each choice.
+    pub(crate) fn judged_scoring(&self) -> Result<&'static Scoring> {
+        self.scoring_as(self.questions.as_ref().map(Questions::judged).as_ref())
+    }
+
+    fn scoring_as(&self, questions: Option<&Questions>) -> Result<&'static Scoring> {
+        match questions {
             None => scoring(&self.metric),
             Some(questions) => match questions.metrics.first().and_then(|metric| metric.scoring()) {
                 Some(name) => scoring(name),

@@ -63,7 +63,9 @@ impl Faulty {
                 Err(Error::MalformedRows { file: file.to_owned(), count, rows, shown })
             }
             Malformed::Skip => {
-                let places: Vec<String> = shown.map(|(place, _)| place.to_string()).collect();
+                let mut places: Vec<String> = shown.map(|(place, _)| place.to_string()).collect();
+                // A record may hold several rows.
+                places.dedup();
                 let more = if count > SHOWN { format!(" and {} more", count - SHOWN) } else { String::new() };
                 let (name, first) = (file.display(), &self.0[0].1);
                 Ok(Some(format!(

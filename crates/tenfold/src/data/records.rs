@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Format {
     Tsv,
     Csv,
-    /// JSON lines; or, as in a file that ends in .json, one array of objects.
+    /// JSON lines; or, as in a file that ends in .json, one array of objects, or one object over several lines.
     #[serde(alias = "json")]
     Jsonl,
     /// The whole file is one text, in the column "text".
@@ -139,7 +139,12 @@ pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Records> {
             records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
         }
         _ if content.trim_start().starts_with('[') => records.take(json_array(path, &content)?)?,
-        _ => records.take(json_lines(path, &content))?,
+        _ => match whole_object(&content) {
+            Some(fields) => {
+                records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) })
+            }
+            None => records.take(json_lines(path, &content))?,
+        },
     }
     Ok(records)
 }
@@ -392,6 +397,15 @@ fn json_lines(path: &Path, content: &str) -> Vec<(Place, Result<Fields>)> {
             (place, fields)
         })
         .collect()
+}
+
+/// One object that does not end on its first line.
+fn whole_object(content: &str) -> Option<Map<String, Value>> {
+    let first = content.lines().next()?;
+    match serde_json::from_str::<Map<String, Value>>(first) {
+        Ok(_) => None,
+        Err(_) => serde_json::from_str(content).ok(),
+    }
 }
 
 fn json_array(path: &Path, content: &str) -> Result<Vec<(Place, Result<Fields>)>> {

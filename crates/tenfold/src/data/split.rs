@@ -3,8 +3,8 @@
 //! Both follow from hashes of the rows' own words, so neither the order of a file nor a random generator's version
 //! decides anything.
 
-use super::Example;
 use super::language::LanguageExample;
+use super::{Example, PassageQuestion};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -37,6 +37,11 @@ pub(crate) fn hold_out(train: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
 /// The same for language models: rows of which the same is given stay together.
 pub(crate) fn hold_out_language(train: Vec<LanguageExample>) -> (Vec<LanguageExample>, Vec<LanguageExample>) {
     hold_out_by(train, |example| Sha256::digest(format!("validation\0{}", example.given())).into())
+}
+
+/// The same for questions about passages: those about the same one stay together.
+pub(crate) fn hold_out_passages(train: Vec<PassageQuestion>) -> (Vec<PassageQuestion>, Vec<PassageQuestion>) {
+    hold_out_by(train, |row| Sha256::digest(format!("validation\0{}", row.passage)).into())
 }
 
 fn hold_out_by<T>(train: Vec<T>, hash: impl Fn(&T) -> [u8; 32]) -> (Vec<T>, Vec<T>) {

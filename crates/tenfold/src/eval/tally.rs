@@ -59,20 +59,50 @@ pub(super) fn answers(asked: &Questions, questions: &[Question], said: &[Answer]
         let (labels, predictions) = picks.into_iter().unzip();
         return Ok(Answers::Labels { labels, predictions });
     }
+    let rows = |metric| -> Result<Vec<f64>> {
+        let alone = Questions { metrics: vec![metric], ..asked.clone() };
+        let tallied = tally(&alone, questions, said)?.into_iter().next();
+        tallied.and_then(|tallied| tallied.rows).ok_or_else(|| undefined(metric))
+    };
+    match asked.metrics.first() {
+        Some(QuestionMetric::EmF1) => {
+            let (exact, f1) = (rows(QuestionMetric::Em)?, rows(QuestionMetric::F1)?);
+            return Ok(Answers::Matches { answerable: vec![true; f1.len()], exact, f1 });
+        }
+        Some(QuestionMetric::Multirc) => return Ok(judged(said)),
+        _ => {}
+    }
     let first = tally(asked, questions, said)?.into_iter().next();
     match first.and_then(|tallied| tallied.rows) {
         Some(worths) => Ok(Answers::Worths(worths)),
-        None => {
-            let what =
-                format!("a study by {}", asked.metrics.first().map_or("no metric", |metric| metric.name()));
-            Err(Error::Unsupported { what, why: "its score is not defined on every row".into() })
-        }
+        None => Err(undefined(asked.metrics.first().copied().unwrap_or(QuestionMetric::Acc))),
     }
+}
+
+fn undefined(metric: QuestionMetric) -> Error {
+    let what = format!("a study by {}", metric.name());
+    Error::Unsupported { what, why: "its score is not defined on every row".into() }
+}
+
+/// Each choice by itself: right if that is likelier than not.
+fn judged(said: &[Answer]) -> Answers {
+    let even = 0.5f64.ln();
+    let (labels, predictions) = (said.iter())
+        .filter_map(|answer| match answer {
+            Answer::Choice { log_likelihoods, golds, .. } => {
+                let right = (0..log_likelihoods.len()).map(|choice| u32::from(golds.contains(&choice)));
+                Some((right.collect(), log_likelihoods.iter().map(|log| u32::from(*log > even)).collect()))
+            }
+            _ => None,
+        })
+        .unzip();
+    Answers::Judged { labels, predictions }
 }
 
 /// What a row is worth by a metric of log-likelihoods whose score is the mean of its rows.
 fn worth(asked: &Questions, metric: QuestionMetric, question: &Question, answer: &Answer) -> Option<f64> {
     use QuestionMetric::*;
+    let of = |metric| worth(asked, metric, question, answer);
     match (question, answer) {
         (
             Question::Choice { contexts, choices, answers, references, .. },
@@ -99,6 +129,7 @@ fn worth(asked: &Questions, metric: QuestionMetric, question: &Question, answer:
                 Mc2 => mass(log_likelihoods, golds),
                 Em => best(&score::exact),
                 F1 => best(&|said, reference| score::f1_of_words(said, reference, 1.0)),
+                EmF1 => Some((of(Em)? + of(F1)?) / 2.0),
                 _ => None,
             }
         }
@@ -207,6 +238,11 @@ fn of_texts(
         }
         Em => best(&score::exact),
         F1 => best(&|said, reference| score::f1_of_words(said, reference, 1.0)),
+        EmF1 => {
+            let f1 = best(&|said, reference| score::f1_of_words(said, reference, 1.0));
+            let both = best(&score::exact).zip(f1).map(|(exact, f1)| exact.into_iter().zip(f1));
+            both.map(|both| both.map(|(exact, f1)| (exact + f1) / 2.0).collect())
+        }
         RougeL => best(&|said, reference| score::rouge_l(said, reference).f1),
         _ => None,
     };

@@ -37,7 +37,7 @@ struct Suite {
     tasks: &'static [&'static str],
 }
 
-const SUITES: [Suite; 2] = [
+const SUITES: [Suite; 3] = [
     Suite {
         key: "glue",
         title: "GLUE",
@@ -57,6 +57,21 @@ const SUITES: [Suite; 2] = [
         key: "superglue",
         title: "SuperGLUE",
         tasks: &["boolq", "cb", "copa", "multirc", "record", "sglue_rte", "wic", "wsc"],
+    },
+    // The same of models with a head.
+    Suite {
+        key: "superglue",
+        title: "SuperGLUE",
+        tasks: &[
+            "superglue_boolq",
+            "superglue_cb",
+            "superglue_copa",
+            "superglue_multirc",
+            "superglue_record",
+            "superglue_rte",
+            "superglue_wic",
+            "superglue_wsc",
+        ],
     },
 ];
 

@@ -8,9 +8,11 @@ mod ggml;
 mod parts;
 mod protobuf;
 mod sentencepiece;
+mod windows;
 mod wordpiece;
 
 pub(super) use ggml::describe as describe_gguf;
+pub use windows::{Window, Windows};
 
 pub(super) use ggml::SPECIAL;
 

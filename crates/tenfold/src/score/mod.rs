@@ -30,7 +30,7 @@ pub use likelihood::{bits_per_byte, count_bytes, count_words, perplexity, weight
 pub use mmlu::{Mmlu, mmlu, mmlu_category};
 pub use rouge::{Rouge, rouge_l, rouge_lsum, rouge_n};
 pub use scoring::{Direction, Kind, SCORINGS, Scoring, scoring, usual};
-pub use squad::{ExactF1, Squad2, Squad2Row, squad1, squad2};
+pub use squad::{ExactF1, Squad2, Squad2Row, squad1, squad2, squad2_row};
 pub use super_glue::{MultiRc, average, multirc, record};
 
 /// Mean of what each row is worth; `None` for no rows.

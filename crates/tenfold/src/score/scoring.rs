@@ -2,7 +2,7 @@
 //!
 //! Everything that has to know which way a score is better, or how far two are apart, asks here.
 
-use super::{accuracy, f1, f1_macro, matthews, mean, pearson, spearman};
+use super::{MultiRc, accuracy, f1, f1_macro, matthews, mean, multirc, pearson, spearman};
 use crate::error::{Error, Result};
 use crate::record::Answers;
 use crate::unit::Unit;
@@ -29,6 +29,10 @@ pub enum Kind {
     Numbers,
     /// [`Answers::Worths`].
     Worths,
+    /// [`Answers::Matches`].
+    Matches,
+    /// [`Answers::Judged`].
+    Judged,
     /// [`Answers::Nats`].
     Nats,
 }
@@ -170,6 +174,86 @@ pub static SCORINGS: &[Scoring] = &[
     plain("mc2", "Mass on right choices", "mass on right choices", Kind::Worths, SHARE, Over::Rows(worths)),
     plain("rouge_l", "ROUGE-L", "ROUGE-L", Kind::Worths, SHARE, Over::Rows(worths)),
     Scoring {
+        parts: &["squad_em"],
+        ..plain("squad_f1", "SQuAD's F1", "SQuAD's F1", Kind::Matches, SHARE, Over::Rows(f1_of_matches))
+    },
+    Scoring {
+        parts: &["squad_em", "has_answer_f1", "no_answer_f1"],
+        ..plain(
+            "squad2_f1",
+            "SQuAD 2.0's F1",
+            "SQuAD 2.0's F1",
+            Kind::Matches,
+            SHARE,
+            Over::Rows(f1_of_matches),
+        )
+    },
+    plain(
+        "squad_em",
+        "SQuAD's exact match",
+        "SQuAD's exact match",
+        Kind::Matches,
+        SHARE,
+        Over::Rows(exact_matches),
+    ),
+    plain(
+        "has_answer_f1",
+        "F1 where there is an answer",
+        "F1 where there is an answer",
+        Kind::Matches,
+        SHARE,
+        Over::All(|answers| f1_where(answers, true)),
+    ),
+    plain(
+        "no_answer_f1",
+        "Rightly unanswered",
+        "share rightly left unanswered",
+        Kind::Matches,
+        SHARE,
+        Over::All(|answers| f1_where(answers, false)),
+    ),
+    Scoring {
+        parts: &["squad_em", "squad_f1"],
+        ..plain(
+            "em_f1",
+            "Mean of exact match and F1",
+            "mean of exact match and F1",
+            Kind::Matches,
+            SHARE,
+            Over::Rows(|answers| {
+                let both = exact_matches(answers)?.into_iter().zip(f1_of_matches(answers)?);
+                Some(both.map(|(exact, f1)| (exact + f1) / 2.0).collect())
+            }),
+        )
+    },
+    Scoring {
+        parts: &["multirc_em", "multirc_f1a"],
+        ..plain(
+            "multirc",
+            "Mean of exact match and F1 of answers",
+            "mean of exact match and F1 of answers",
+            Kind::Judged,
+            SHARE,
+            Over::All(|answers| judged(answers, |scores| (scores.exact_match + scores.f1_a) / 2.0)),
+        )
+    },
+    plain(
+        "multirc_em",
+        "Questions all of whose answers are judged rightly",
+        "share of questions all of whose answers are judged rightly",
+        Kind::Judged,
+        SHARE,
+        Over::All(|answers| judged(answers, |scores| scores.exact_match)),
+    ),
+    plain(
+        "multirc_f1a",
+        "F1 of answers",
+        "F1 of answers",
+        Kind::Judged,
+        SHARE,
+        Over::All(|answers| judged(answers, |scores| scores.f1_a)),
+    ),
+    Scoring {
         unit: Unit::Number,
         direction: Direction::Lower,
         ..plain(
@@ -305,6 +389,42 @@ fn worths(answers: &Answers) -> Option<Vec<f64>> {
     }
 }
 
+fn f1_of_matches(answers: &Answers) -> Option<Vec<f64>> {
+    match answers {
+        Answers::Matches { f1, .. } => Some(f1.clone()),
+        _ => None,
+    }
+}
+
+fn exact_matches(answers: &Answers) -> Option<Vec<f64>> {
+    match answers {
+        Answers::Matches { exact, .. } => Some(exact.clone()),
+        _ => None,
+    }
+}
+
+fn f1_where(answers: &Answers, there_is_one: bool) -> Option<f64> {
+    match answers {
+        Answers::Matches { f1, answerable, .. } => {
+            let chosen = f1.iter().zip(answerable).filter(|(_, answerable)| **answerable == there_is_one);
+            mean(chosen.map(|(f1, _)| *f1))
+        }
+        _ => None,
+    }
+}
+
+/// MultiRC's scores over all questions.
+fn judged(answers: &Answers, of: fn(&MultiRc) -> f64) -> Option<f64> {
+    let Answers::Judged { labels, predictions } = answers else { return None };
+    let questions = labels.iter().zip(predictions).zip(0..);
+    let each: Vec<((u64, u64), u32, u32)> = questions
+        .flat_map(|((labels, predictions), question)| {
+            labels.iter().zip(predictions).map(move |(label, said)| ((question, 0), *said, *label))
+        })
+        .collect();
+    multirc(&each).as_ref().map(of)
+}
+
 /// exp of the mean cross-entropy of all labels together.
 fn perplexity(answers: &Answers) -> Option<f64> {
     match answers {
@@ -330,6 +450,8 @@ mod tests {
             labelled(&[1, 0, 1], &[1, 0, 0]),
             Answers::Numbers { targets: vec![1.0, 2.0, 4.0], predictions: vec![1.0, 3.0, 3.5] },
             Answers::Worths(vec![1.0, 0.5]),
+            Answers::Matches { exact: vec![0.0, 1.0], f1: vec![0.5, 1.0], answerable: vec![true, false] },
+            Answers::Judged { labels: vec![vec![1, 0], vec![1]], predictions: vec![vec![1, 1], vec![1]] },
             Answers::Nats { nats: vec![2.0, 1.0], counts: vec![2, 4] },
         ];
         for known in SCORINGS {
@@ -347,10 +469,19 @@ mod tests {
     #[test]
     fn a_mean_of_two_scores_is_the_mean_of_its_parts() {
         let answers = labelled(&[1, 1, 0, 0, 2], &[1, 0, 0, 1, 2]);
-        for name in ["accuracy_f1", "accuracy_f1_macro"] {
+        let judged =
+            Answers::Judged { labels: vec![vec![1, 0], vec![1]], predictions: vec![vec![1, 1], vec![1]] };
+        let matches =
+            Answers::Matches { exact: vec![0.0, 1.0], f1: vec![0.5, 1.0], answerable: vec![true, false] };
+        for (name, answers) in [
+            ("accuracy_f1", &answers),
+            ("accuracy_f1_macro", &answers),
+            ("multirc", &judged),
+            ("em_f1", &matches),
+        ] {
             let whole = scoring(name).unwrap();
-            let parts = whole.parts.iter().map(|part| scoring(part).unwrap().score(&answers).unwrap());
-            assert_eq!(whole.score(&answers), mean(parts));
+            let parts = whole.parts.iter().map(|part| scoring(part).unwrap().score(answers).unwrap());
+            assert_eq!(whole.score(answers), mean(parts));
         }
     }
 

@@ -83,15 +83,20 @@ pub fn squad2(rows: &[Squad2Row], threshold: f64) -> Option<Squad2> {
 }
 
 fn of_row(row: &Squad2Row) -> ExactF1 {
+    squad2_row(row.prediction, row.answers)
+}
+
+/// One question of SQuAD 2.0, as it is answered: by nothing where `prediction` is empty.
+pub fn squad2_row(prediction: &str, answers: &[&str]) -> ExactF1 {
     let mut answers: Vec<&str> =
-        row.answers.iter().copied().filter(|answer| !normalized(answer).is_empty()).collect();
+        answers.iter().copied().filter(|answer| !normalized(answer).is_empty()).collect();
     if answers.is_empty() {
         answers.push("");
     }
     let over = |score: &dyn Fn(&str) -> f64| best(&answers, score).unwrap_or(0.0);
     ExactF1 {
-        exact: over(&|answer| exact(row.prediction, answer)),
-        f1: over(&|answer| f1_of_words(row.prediction, answer, 1.0)),
+        exact: over(&|answer| exact(prediction, answer)),
+        f1: over(&|answer| f1_of_words(prediction, answer, 1.0)),
     }
 }
 

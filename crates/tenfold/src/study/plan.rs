@@ -139,7 +139,7 @@ impl Plan<'_> {
     /// The small-data curves. Every draw has rows and a seed of its own.
     pub(super) fn small_data(&self, chosen: &Chosen) -> Result<Vec<Job>> {
         let small = &self.study.small_data;
-        let available = self.session.train.len();
+        let available = self.session.train_examples.len();
         self.for_each(chosen, |name, candidate| {
             let mut jobs = Vec::new();
             for examples in small.examples.iter().copied().filter(|examples| *examples < available) {

@@ -15,10 +15,7 @@ use crate::progress::Progress;
 use crate::record::{
     Arrivals, Energy, Load, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial,
 };
-use crate::score::Kind;
-use crate::train::{
-    EVALUATION_BATCH, Features, Order, Rows, Source, Target, TrainSettings, Trainer, Training,
-};
+use crate::train::{EVALUATION_BATCH, Features, Order, Rows, Source, TrainSettings, Trainer, Training};
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,16 +181,10 @@ impl Bench<'_> {
             std::hint::black_box(eval::answers(tuning, &source, &|| self.go_on())?);
             return Ok(());
         }
-        let texts = &self.session.requests;
-        let text = texts.get(number % texts.len().max(1)).map_or("", String::as_str);
-        let encoding = self.session.tokenizer.encode(text, None, self.session.length)?;
-        let target = match self.session.scoring.of {
-            Kind::Numbers => Target::Number(0.0),
-            _ => Target::Label(0),
-        };
-        let rows = Rows::of(vec![encoding], vec![target]);
-        let scored = eval::score(tuning, &Source::new(&*self.session.model, &rows), || Ok(()))?;
-        std::hint::black_box(scored.answers);
+        if let Some(rows) = self.session.requests.rows(self.session, number)? {
+            let source = Source::new(&*self.session.model, &rows);
+            std::hint::black_box(eval::score(tuning, &source, || Ok(()))?.answers);
+        }
         Ok(())
     }
 

@@ -1,11 +1,13 @@
 //! What all trials of a study share: the frozen base, the tokenizer and the encoded rows.
 
+mod joined;
+
 use super::config::{Picked, Study};
 use super::domains::{Further, Mixed};
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
 use crate::data::language::{self, LanguageExample, LengthReport, Question, SequenceSettings};
-use crate::data::{Example, hexadecimal, shared, subset};
+use crate::data::{Example, PassageQuestion, hexadecimal, shared, subset};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::tokenizer::Tokenizer;
@@ -14,7 +16,7 @@ use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, Forgetting, ModelIdentity};
 use crate::score::Scoring;
-use crate::task::{OutputType, Questions, Task};
+use crate::task::{Extraction, OutputType, Questions, Task};
 use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, Target, TrainSettings, fit};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -52,10 +54,22 @@ pub(super) struct Session {
     pub features: Features,
     /// Tokens of a row at the most.
     pub length: usize,
-    /// Texts as users would send them, for latency.
-    pub requests: Vec<String>,
+    /// The number that each label stands for, where numbers are foretold.
+    values: Vec<f64>,
+    /// What users would send, for latency.
+    pub requests: Requests,
     /// What a reader of the results should know about the rows.
     pub notes: Vec<String>,
+}
+
+/// Rows as users would send them.
+pub(super) enum Requests {
+    /// Texts, or pairs of them, to be labelled.
+    Texts(Vec<Example>),
+    /// Questions with choices to be judged.
+    Choices(Arc<Questions>, Vec<Question>),
+    /// Questions about passages.
+    Passages(Extraction, Vec<PassageQuestion>),
 }
 
 /// A text that is not of the task, and what the base model makes of it.
@@ -114,12 +128,15 @@ impl Session {
     /// The same model with a standard benchmark's rows: as many to train on, all of its test rows.
     pub(super) fn benchmark(&self, study: &Study, task: &str, progress: &dyn Progress) -> Result<Session> {
         let task = Task::load(task)?;
-        if task.is_language() != self.model.task().is_language_modelling() {
-            let why = "its rows are not of the kind that this study's model is made for".into();
-            return Err(Error::Unsupported { what: format!("the benchmark {}", task.name), why });
-        }
+        let (dir, dtype) = &self.located;
+        let wanted = task_type(&task, dir)?;
+        let model = match wanted == self.model.task() {
+            true => self.model.clone(),
+            // The same base under another head, read once more.
+            false => model::load(dir, wanted, self.model.word_embeddings().tensor.backend(), *dtype)?,
+        };
         let base = Base {
-            model: self.model.clone(),
+            model,
             tokenizer: self.tokenizer.clone(),
             located: self.located.clone(),
             identity: self.model_identity.clone(),
@@ -136,9 +153,10 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<Session> {
         let length = room(study, &base)?;
+        let has_head = !base.model.task().is_language_modelling();
         let mut session = Session {
             labels: Vec::new(),
-            scoring: task.scoring()?,
+            scoring: if has_head { task.judged_scoring()? } else { task.scoring()? },
             task_source: format!("{}; {}", task.source, task.licence),
             data_identity: DataIdentity { task: task.name.clone(), sha256: String::new() },
             train_examples: Vec::new(),
@@ -151,16 +169,23 @@ impl Session {
             lengths: None,
             features: Features::default(),
             length,
-            requests: Vec::new(),
+            values: Vec::new(),
+            requests: Requests::Texts(Vec::new()),
             notes: Vec::new(),
             model: base.model.clone(),
             tokenizer: base.tokenizer.clone(),
             located: base.located.clone(),
             model_identity: base.identity.clone(),
         };
-        let encoded = match task.is_language() {
-            true => session.language(study, &base, task, counts, is_main, progress)?,
-            false => session.labelled(study, task, counts, is_main, progress)?,
+        let joined = (has_head && task.is_language()) || task.extraction().is_some();
+        if joined && is_main && !(study.domains.is_empty() && study.mixture.is_empty()) {
+            return Err(without_labels());
+        }
+        let encoded = match (task.is_language(), joined) {
+            (true, true) => session.choices(study, task, counts, progress)?,
+            (false, true) => session.passages(study, task, counts)?,
+            (true, false) => session.language(study, &base, task, counts, is_main, progress)?,
+            (false, false) => session.labelled(study, task, counts, is_main, progress)?,
         };
         let scored = |rows: Rows| rows.scored_by(session.scoring);
         let tests = encoded.tests.into_iter().map(|(name, rows)| (name, scored(rows))).collect();
@@ -185,13 +210,9 @@ impl Session {
         }
         let further = if is_main { Further::read(&data, &study.domains)? } else { Further::default() };
         let length = self.length;
-        let values = data.values.clone();
-        let target = |label: u32| match values.get(label as usize) {
-            Some(number) => Target::Number(*number as f32),
-            None => Target::Label(label),
-        };
+        self.values = data.values.clone();
         let encode = |examples: &[Example], rows: usize| {
-            Rows::encode_as(&self.tokenizer, first(examples, rows), length, target)
+            Rows::encode_as(&self.tokenizer, first(examples, rows), length, |label| self.target(label))
         };
         let train = encode(&data.train, train_rows)?;
         let validation = encode(&data.validation, validation_rows)?;
@@ -199,14 +220,14 @@ impl Session {
             true => further.mix(task, &data, first(&data.train, train_rows), &study.mixture, train.len())?,
             false => Mixed::default(),
         };
-        self.mixture = encode(&mixed.examples, 0)?;
-        self.mixture_sha256 = mixed.sha256;
+        let mixture = encode(&mixed.examples, 0)?;
         further.join(&mut data);
         data.notes.extend(mixed.notes.iter().cloned());
         data.notes.extend(shared(&mixed.examples, &data.tests).iter().map(|note| format!("mixture: {note}")));
         let tests = (data.tests.iter())
             .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?)))
             .collect::<Result<Vec<_>>>()?;
+        (self.mixture, self.mixture_sha256) = (mixture, mixed.sha256);
         let truncated = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
         if truncated > 0 {
             let why = if length < study.train.max_length {
@@ -218,12 +239,20 @@ impl Session {
             progress.event(Event::Note(note));
         }
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
-        self.requests = requests.iter().take(200).map(|example| example.text.clone()).collect();
+        self.requests = Requests::Texts(requests.iter().take(200).cloned().collect());
         self.data_identity.sha256 = data.sha256;
         self.labels = if data.values.is_empty() { data.labels } else { vec![NUMBER.into()] };
         self.train_examples = data.train.into_iter().take(train.len()).collect();
         self.notes = data.notes;
         Ok(Encoded { train, validation, tests })
+    }
+
+    /// What is to be said of a row with that label.
+    fn target(&self, label: u32) -> Target {
+        match self.values.get(label as usize) {
+            Some(number) => Target::Number(*number as f32),
+            None => Target::Label(label),
+        }
     }
 
     /// Reads and encodes rows for a language model.
@@ -237,17 +266,10 @@ impl Session {
         progress: &dyn Progress,
     ) -> Result<Encoded> {
         if is_main && !(study.domains.is_empty() && study.mixture.is_empty()) {
-            let what = "domains and mixture of the study".into();
-            let why = "rows of other tasks are matched by their labels, and a language task has none".into();
-            return Err(Error::Unsupported { what, why });
+            return Err(without_labels());
         }
         let mut data = task.read_language()?;
-        if study.rows == Picked::Spread {
-            spread(&mut data.train, train_rows, drawn);
-            spread(&mut data.validation, validation_rows, drawn);
-            data.tests.iter_mut().for_each(|test| spread(&mut test.examples, test_rows, drawn));
-            data.sha256 = spread_of(&data.sha256, [train_rows, validation_rows, test_rows]);
-        }
+        joined::pick(study, &mut data, [train_rows, validation_rows, test_rows]);
         let template = model::chat_template(&base.located.0)?;
         let wording = Wording::new(&self.tokenizer, template.as_ref());
         let settings = SequenceSettings {
@@ -345,6 +367,12 @@ impl Session {
     }
 }
 
+fn without_labels() -> Error {
+    let what = "domains and mixture of the study".into();
+    let why = "rows of other tasks are matched by their labels, and this task's have none".into();
+    Error::Unsupported { what, why }
+}
+
 /// Rows with what is asked about them, where that is more than how likely they are.
 fn asked(
     rows: Rows,
@@ -393,17 +421,11 @@ pub(super) fn backend() -> Arc<dyn Backend> {
 
 /// What the rows of a task ask of the model in a folder.
 fn task_type(task: &Task, dir: &Path) -> Result<TaskType> {
-    if !task.is_language() {
-        return Ok(TaskType::SequenceClassification);
+    if task.extraction().is_some() {
+        return Ok(TaskType::QuestionAnswering);
     }
-    let usual = model::usual_task(dir)?;
-    match usual.is_language_modelling() {
-        true => Ok(usual),
-        false => Err(Error::Unsupported {
-            what: format!("the language task {}", task.name),
-            why: "the model is an encoder, which classifies; take a decoder such as smollm2-135m".into(),
-        }),
-    }
+    // An encoder's head judges the choices that a language model is asked for.
+    if task.is_language() { model::usual_task(dir) } else { Ok(TaskType::SequenceClassification) }
 }
 
 /// Tokens of a row at the most. The same rows for every method, so what one of them needs is taken from all. One that

@@ -110,9 +110,11 @@ impl Work<'_> {
         let first = |rows: &Rows, count: usize| rows.select(&(0..count.min(rows.len())).collect::<Vec<_>>());
         let validation = first(&self.session.validation, how.validation_rows);
         let train = match self.job.trial.role {
-            Role::SmallData { examples, draw } => {
-                self.session.train.select(&subset(&self.session.train_examples, examples, draw as u64))
-            }
+            Role::SmallData { examples, draw } => self.session.train.select_questions(&subset(
+                &self.session.train_examples,
+                examples,
+                draw as u64,
+            )),
             Role::Mixture => self.session.mixture.clone(),
             _ => first(&self.session.train, how.train_rows),
         };

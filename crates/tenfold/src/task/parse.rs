@@ -4,7 +4,7 @@ mod language;
 mod questions;
 
 use super::questions::OutputType;
-use super::{Columns, Files, Language, REGRESSION, Rows, Source, Task};
+use super::{Columns, EXTRACTIVE, Extraction, Files, Language, REGRESSION, Rows, Source, Task};
 use crate::data::faulty::Malformed;
 use crate::data::language::Template;
 use crate::data::language::read::Shape;
@@ -30,9 +30,10 @@ const KEYS: [&str; 10] = [
     "columns",
     "domains",
 ];
-const OUTPUT_TYPES: [&str; 6] = [
+const OUTPUT_TYPES: [&str; 7] = [
     "classification",
     REGRESSION,
+    EXTRACTIVE,
     "generate_until",
     "loglikelihood_rolling",
     "multiple_choice",
@@ -53,11 +54,15 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         Error::malformed(file, format!("line {line}"), "TOML", error.message().to_owned())
     })?;
     let mut faults = Faults(Vec::new());
-    faults.unknown_keys("", &table, &[&KEYS[..], &language::KEYS[..], &questions::KEYS[..]].concat());
+    faults.unknown_keys(
+        "",
+        &table,
+        &[&KEYS[..], &language::KEYS[..], &questions::KEYS[..], &Extraction::KEYS[..]].concat(),
+    );
     let mut text = |key: &str| faults.text("", &table, key).unwrap_or_default();
     let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
     let output_type = faults.choice("", &table, "output_type", &OUTPUT_TYPES).unwrap_or_default();
-    let is_language = OUTPUT_TYPES[2..].contains(&output_type.as_str());
+    let is_language = OUTPUT_TYPES[3..].contains(&output_type.as_str());
     // Rows of which no more than the loss is looked at have no questions.
     let rows_alone = table.get("metric").and_then(Value::as_str).is_none_or(|metric| metric == "perplexity");
     let asked = OutputType::named(&output_type).filter(|asked| {
@@ -68,6 +73,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         None => {
             let kind = match output_type.as_str() {
                 REGRESSION => Kind::Numbers,
+                EXTRACTIVE => Kind::Matches,
                 _ if is_language => Kind::Nats,
                 _ => Kind::Labels,
             };
@@ -88,11 +94,13 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
             (None, None, language)
         }
         (true, None) => (None, None, language::language(&output_type, &table, &mut faults)),
+        (false, None) if output_type == EXTRACTIVE => (None, None, None),
         (false, None) => (labels(&table, &mut faults), columns(&table, &mut faults), None),
     };
     if !is_language {
         language::refuse_keys(&table, &mut faults);
     }
+    let extraction = extraction(&output_type, &metric, &table, &mut faults);
     let malformed = faults.choice_or_none("", &table, "malformed", &Malformed::NAMES);
     let domains = domains(&table, &mut faults);
     let task = Task {
@@ -109,9 +117,11 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         columns,
         language,
         questions,
+        extraction,
         domains,
     };
-    fit_together(&task, is_language || table.contains_key("columns"), asked.is_some(), &mut faults);
+    let needs_none = is_language || task.extraction.is_some();
+    fit_together(&task, needs_none || table.contains_key("columns"), asked.is_some(), &mut faults);
     if task.is_regression() && task.labels.is_some() {
         faults.add("labels", "none, since numbers are foretold", "labels");
     }
@@ -122,13 +132,41 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
             format!("two for metric = \"{}\", the second of which is the positive one", task.metric);
         faults.add("labels", &expected, &labels.len().to_string());
     }
-    if is_language && task.domains.iter().any(|domain| matches!(domain.rows, Rows::Builtin(_))) {
+    if needs_none && task.domains.iter().any(|domain| matches!(domain.rows, Rows::Builtin(_))) {
         faults.add("output_type", "classification, as the built-in rows are for", &task.output_type);
     }
     if faults.0.is_empty() {
         Ok(task)
     } else {
         Err(Error::Faults { file: file.to_owned(), faults: faults.0 })
+    }
+}
+
+/// How answers are found in passages, where they are.
+fn extraction(output_type: &str, metric: &str, table: &Table, faults: &mut Faults) -> Option<Extraction> {
+    let own = Extraction::KEYS.iter().filter(|key| table.contains_key(**key));
+    if output_type != EXTRACTIVE {
+        own.for_each(|key| faults.add(key, &format!("output_type = \"{EXTRACTIVE}\" with it"), output_type));
+        return None;
+    }
+    for key in ["labels", "columns"] {
+        if table.contains_key(key) {
+            faults.add(key, "none, since passages, questions and answers are in SQuAD's own columns", key);
+        }
+    }
+    let keys: Table = own.map(|key| ((*key).to_owned(), table[*key].clone())).collect();
+    match Value::Table(keys).try_into::<Extraction>() {
+        Ok(read) if read.n_best_size > 0 && read.max_answer_length > 0 => {
+            Some(Extraction { unanswerable: metric == "squad2_f1", ..read })
+        }
+        Ok(_) => {
+            faults.add("n_best_size, max_answer_length", "numbers above 0", "0");
+            None
+        }
+        Err(error) => {
+            faults.add(&Extraction::KEYS.join(", "), "numbers, 0 or more", error.message());
+            None
+        }
     }
 }
 

@@ -40,6 +40,11 @@ pub enum QuestionMetric {
     Em,
     /// SQuAD's F1 of words.
     F1,
+    /// Mean of these two.
+    EmF1,
+    /// MultiRC's own, of choices judged one by one: mean of the share of rows judged rightly throughout and the F1 of all
+    /// choices. For models with a head.
+    Multirc,
     /// Share of rows whose text is one of the references.
     ExactMatch,
     /// BLEU of all rows, as sacreBLEU has it.
@@ -84,6 +89,17 @@ pub struct Questions {
 }
 
 impl Questions {
+    /// The same asked of a model with a head, which says of each choice by itself how sure it is: lengths of texts and
+    /// likelihoods behind nothing mean nothing there.
+    pub(crate) fn judged(&self) -> Questions {
+        use QuestionMetric::*;
+        let of = |metric: &QuestionMetric| match metric {
+            AccNorm | AccBytes | AccMutualInfo | Mc2 => Acc,
+            other => *other,
+        };
+        Questions { metrics: self.metrics.iter().map(of).collect(), ..self.clone() }
+    }
+
     /// What decides answers beside the questions themselves, as a text to be compared.
     pub(crate) fn way_of_asking(&self) -> String {
         let alone = self.metrics.contains(&QuestionMetric::AccMutualInfo);
@@ -94,7 +110,7 @@ impl Questions {
 
 impl QuestionMetric {
     /// All of them, each with its name in task files and results.
-    pub const ALL: [(QuestionMetric, &str); 15] = {
+    pub const ALL: [(QuestionMetric, &str); 17] = {
         use QuestionMetric::*;
         [
             (Acc, "acc"),
@@ -105,6 +121,8 @@ impl QuestionMetric {
             (Mc2, "mc2"),
             (Em, "em"),
             (F1, "f1"),
+            (EmF1, "em_f1"),
+            (Multirc, "multirc"),
             (ExactMatch, "exact_match"),
             (Bleu, "bleu"),
             (RougeL, "rouge_l"),
@@ -145,11 +163,14 @@ impl QuestionMetric {
         use QuestionMetric::*;
         match output_type {
             OutputType::MultipleChoice => {
-                matches!(self, Acc | AccNorm | AccBytes | AccMutualInfo | F1Macro | Mc2 | Em | F1)
+                matches!(
+                    self,
+                    Acc | AccNorm | AccBytes | AccMutualInfo | F1Macro | Mc2 | Em | F1 | EmF1 | Multirc
+                )
             }
             OutputType::Loglikelihood => matches!(self, Acc | Perplexity),
             OutputType::LoglikelihoodRolling => matches!(self, WordPerplexity | BytePerplexity | BitsPerByte),
-            OutputType::GenerateUntil => matches!(self, ExactMatch | Em | F1 | Bleu | RougeL),
+            OutputType::GenerateUntil => matches!(self, ExactMatch | Em | F1 | EmF1 | Bleu | RougeL),
         }
     }
 }

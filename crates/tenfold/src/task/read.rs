@@ -1,7 +1,9 @@
 //! From a [`Task`] to its rows: finding the files, numbering the labels, checking that it can be trained.
 
 mod language;
+mod passages;
 mod questions;
+mod split;
 
 pub use questions::QuestionSet;
 
@@ -25,8 +27,9 @@ impl Task {
     }
 
     fn read_from(&self, data: Option<&Path>) -> Result<Dataset> {
-        if self.is_language() {
-            let why = format!("its rows are for language models (output_type = \"{}\")", self.output_type);
+        if self.is_language() || self.extraction.is_some() {
+            let of = if self.is_language() { "language models" } else { "answers in passages" };
+            let why = format!("its rows are for {of} (output_type = \"{}\")", self.output_type);
             return Err(Error::Unsupported {
                 what: format!("classification on task \"{}\"", self.name),
                 why,

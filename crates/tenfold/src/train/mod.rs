@@ -2,6 +2,7 @@
 
 mod features;
 mod foresee;
+mod joined;
 mod optimizer;
 mod order;
 mod rows;
@@ -12,6 +13,7 @@ mod trainer;
 
 pub use features::Features;
 pub use foresee::{Fitted, PROCESS_BYTES, SMALL_ACTIVATIONS, Subject, fit, foresee, products, total};
+pub use joined::{Joined, Part, Whole};
 pub use optimizer::Optimizer;
 pub use order::Order;
 pub use rows::{Asked, EVALUATION_BATCH, Rows, Source, Target};

@@ -1,5 +1,6 @@
 //! Rows of text as a model reads them, and batches of them.
 
+use super::Joined;
 use super::features::Features;
 use crate::data::Example;
 use crate::data::language::{Question, Sequence};
@@ -19,6 +20,7 @@ pub struct Rows {
     targets: Vec<Target>,
     scoring: &'static Scoring,
     asked: Option<Asked>,
+    joined: Option<Joined>,
 }
 
 /// What a language model is asked about rows, besides the loss of what is right.
@@ -66,7 +68,8 @@ impl Target {
         match self {
             Target::Label(_) => Kind::Labels,
             Target::Number(_) => Kind::Numbers,
-            Target::Tokens(_) | Target::Span(_) | Target::Next(_) | Target::Answer { .. } => Kind::Nats,
+            Target::Span(_) => Kind::Matches,
+            Target::Tokens(_) | Target::Next(_) | Target::Answer { .. } => Kind::Nats,
         }
     }
 
@@ -137,7 +140,7 @@ impl Rows {
     pub fn of(encodings: Vec<Encoding>, targets: Vec<Target>) -> Rows {
         assert_eq!(encodings.len(), targets.len(), "a target for each row");
         let kind = targets.first().map_or(Kind::Labels, Target::kind);
-        Rows { encodings, targets, scoring: usual(kind), asked: None }
+        Rows { encodings, targets, scoring: usual(kind), asked: None, joined: None }
     }
 
     /// The same rows, scored so.
@@ -154,6 +157,30 @@ impl Rows {
     /// What a language model is asked about them.
     pub fn asked(&self) -> Option<&Asked> {
         self.asked.as_ref()
+    }
+
+    /// The same rows, of which several make up an answer.
+    pub(super) fn joined_as(self, joined: Joined) -> Rows {
+        assert_eq!(joined.of.len(), self.len(), "a part for each row");
+        Rows { joined: Some(joined), ..self }
+    }
+
+    /// What several of them make up; `None` where each is answered by itself.
+    pub fn joined(&self) -> Option<&Joined> {
+        self.joined.as_ref()
+    }
+
+    /// The rows of the questions `picks`, by their places among all; of rows that are answered each by itself these.
+    pub fn select_questions(&self, picks: &[usize]) -> Rows {
+        match &self.joined {
+            None => self.select(picks),
+            Some(joined) => {
+                let all = joined.questions();
+                self.select(
+                    &picks.iter().flat_map(|question| all[*question].1.iter().copied()).collect::<Vec<_>>(),
+                )
+            }
+        }
     }
 
     /// How answers to them are scored.
@@ -218,6 +245,7 @@ impl Rows {
                 rows: picks.iter().map(|row| asked.rows[*row].clone()).collect(),
                 ..asked.clone()
             }),
+            joined: self.joined.as_ref().map(|joined| joined.select(picks)),
         }
     }
 

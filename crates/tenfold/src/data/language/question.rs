@@ -55,9 +55,21 @@ pub(crate) struct Form {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Asks {
-    Choice { choices: Choices, target: Template, answers: Option<Template>, references: Option<Template> },
-    Answer { target: Template },
-    Text { target: Template, counted: Option<Template> },
+    Choice {
+        choices: Choices,
+        target: Template,
+        answers: Option<Template>,
+        references: Option<Template>,
+        /// Whether no choice at all may be right.
+        none_right: bool,
+    },
+    Answer {
+        target: Template,
+    },
+    Text {
+        target: Template,
+        counted: Option<Template>,
+    },
 }
 
 /// `doc_to_choice`: a template for each choice, or one that writes a JSON list.
@@ -166,7 +178,7 @@ impl Form {
                 };
                 Ok(Question::Answer { context, references })
             }
-            Asks::Choice { choices, target, answers, references } => {
+            Asks::Choice { choices, target, answers, references, none_right } => {
                 let contexts = texts(&self.texts, "doc_to_text")?;
                 let choices = match choices {
                     Choices::Each(templates) => texts(templates, "doc_to_choice")?,
@@ -187,7 +199,7 @@ impl Form {
                         found,
                     ));
                 }
-                let golds = golds(&render("doc_to_target", target, columns)?, &choices, count)?;
+                let golds = golds(&render("doc_to_target", target, columns)?, &choices, count, *none_right)?;
                 let more = |key, template: &Option<Template>| match template {
                     Some(template) => list(key, template, columns),
                     None => Ok(Vec::new()),
@@ -205,7 +217,7 @@ impl Form {
 }
 
 /// The right choices: by number, by text, or by a JSON list of one truth value for each.
-fn golds(target: &str, choices: &[String], count: usize) -> Result<Vec<usize>, Fault> {
+fn golds(target: &str, choices: &[String], count: usize, none_right: bool) -> Result<Vec<usize>, Fault> {
     let named = target.trim();
     if let Ok(number) = named.parse::<usize>()
         && number < count
@@ -220,7 +232,7 @@ fn golds(target: &str, choices: &[String], count: usize) -> Result<Vec<usize>, F
     if let Ok(Value::Array(truths)) = serde_json::from_str(named) {
         let is_true = |value: &Value| *value == Value::Bool(true) || value.as_f64() == Some(1.0);
         let golds: Vec<usize> = (0..truths.len()).filter(|place| is_true(&truths[*place])).collect();
-        if truths.len() == count && !golds.is_empty() {
+        if truths.len() == count && (none_right || !golds.is_empty()) {
             return Ok(golds);
         }
     }
@@ -262,9 +274,12 @@ fn some(text: String, key: &'static str) -> Result<String, Fault> {
     if text.trim().is_empty() { Err((key, "some text".into(), "nothing".into())) } else { Ok(text) }
 }
 
-/// A record's rows: itself, or one for each element of the lists within it.
+/// A record's rows: itself, or one for each element of the lists within it. A record that does not have the first list's
+/// column is a row: the Hub's files are flat where the publisher's are nested.
 fn unnested(records: &Records, record: &Record, steps: &[(String, String)]) -> Vec<(String, Unnested)> {
     let mut rows = vec![(record.place.to_string(), Ok(records.named(record)))];
+    let root = steps.first().and_then(|(_, path)| path.split('.').next());
+    let steps = if root.is_some_and(|root| !records.has(record, root)) { &[] } else { steps };
     for (name, path) in steps {
         let mut next = Vec::new();
         for (place, columns) in rows {
@@ -308,7 +323,13 @@ mod tests {
         Form {
             derive: Vec::new(),
             texts: texts.iter().map(|text| template(text)).collect(),
-            asks: Asks::Choice { choices, target: template(target), answers: None, references: None },
+            asks: Asks::Choice {
+                choices,
+                target: template(target),
+                answers: None,
+                references: None,
+                none_right: false,
+            },
             delimiter: " ".into(),
         }
     }

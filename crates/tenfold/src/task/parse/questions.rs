@@ -77,7 +77,7 @@ pub(super) fn questions(
             keys.faults.add(key, "none, since doc_to_text and doc_to_target read all columns", key);
         }
     }
-    let form = form(output_type, &mut keys)?;
+    let form = form(output_type, metric == QuestionMetric::Multirc.name(), &mut keys)?;
     let metrics = metrics(output_type, metric, &mut keys);
     let filters = filters(&mut keys);
     let exact_match = exact_match(&mut keys);
@@ -106,7 +106,7 @@ pub(super) fn questions(
     })
 }
 
-fn form(output_type: OutputType, keys: &mut Keys) -> Option<Form> {
+fn form(output_type: OutputType, none_right: bool, keys: &mut Keys) -> Option<Form> {
     let derive: Vec<(String, String)> =
         keys.value("derive", "a list of [\"name\", \"template\"]").unwrap_or_default();
     let derive = derive
@@ -142,7 +142,7 @@ fn form(output_type: OutputType, keys: &mut Keys) -> Option<Form> {
                     return None;
                 }
             };
-            Asks::Choice { choices, target, answers, references }
+            Asks::Choice { choices, target, answers, references, none_right }
         }
     };
     let delimiter = keys.value("target_delimiter", "text").unwrap_or_else(|| " ".to_owned());
@@ -293,7 +293,7 @@ mod tests {
             [[filters]]\nname = \"f\"\nsteps = [{ function = \"regexp\" }]\n[exact_match]\nregexes_to_ignore = [\"(\"]\n";
         let Err(Error::Faults { faults, .. }) = task(keys) else { panic!() };
         for expected in [
-            "metric: expected em or f1 or exact_match or bleu or rouge_l, found \"acc\"",
+            "metric: expected em or f1 or em_f1 or exact_match or bleu or rouge_l, found \"acc\"",
             "filters: expected regex, take_first",
             "exact_match.regexes_to_ignore: expected regular expressions",
         ] {

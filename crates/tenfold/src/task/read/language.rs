@@ -1,9 +1,9 @@
 //! From a task for language models to its rows.
 
-use super::{Reader, Rows, Source};
+use super::Reader;
+use super::split::{Split, reading};
 use crate::data::hold_out_language;
 use crate::data::language::{LanguageDataset, LanguageDomain, LanguageExample, read};
-use crate::data::records::Reading;
 use crate::task::{Files, Task};
 use crate::{Error, Result};
 use std::collections::HashSet;
@@ -17,42 +17,20 @@ impl Task {
 
     fn read_language_from(&self, data: Option<&Path>) -> Result<LanguageDataset> {
         let reader = Reader { task: self, data };
-        let Some((first, others)) = self.domains.split_first() else {
-            return Err(self.fault("domains", "one or more", "none"));
-        };
-        let files = self.files(first)?;
-        if files.train.is_empty() {
-            let why = "it has no training file: a language model can only be asked about its rows".into();
-            return Err(Error::Unsupported { what: format!("training on task \"{}\"", self.name), why });
+        if self.language.is_none() {
+            let why = format!("its rows are for output_type = \"{}\"", self.output_type);
+            let what = format!("a language model on task \"{}\"", self.name);
+            return Err(Error::Unsupported { what, why });
         }
         let mut notes = Vec::new();
-        let mut train = reader.language_rows(files, &files.train, &mut notes)?;
-        let validation = match files.validation.as_slice() {
-            [] => {
-                self.check_hold_out(train.len())?;
-                let (rest, validation) = hold_out_language(train);
-                train = rest;
-                let rows = validation.len();
-                notes.push(format!("{}: {rows} validation rows are held out of train", first.name));
-                validation
-            }
-            paths => reader.language_rows(files, paths, &mut notes)?,
+        let rows = |files: &Files, paths: &[PathBuf], notes: &mut Vec<String>| {
+            reader.language_rows(files, paths, notes)
         };
-        let mut tests = Vec::new();
-        for domain in std::iter::once(first).chain(others) {
-            let files = self.files(domain)?;
-            let examples = reader.language_rows(files, &files.test, &mut notes)?;
-            tests.push(LanguageDomain { name: domain.name.clone(), examples });
-        }
+        let Split { train, validation, tests } = reader.split(rows, hold_out_language, &mut notes)?;
+        let named = |(name, examples)| LanguageDomain { name, examples };
+        let tests: Vec<LanguageDomain> = tests.into_iter().map(named).collect();
         note_shared(&train, &tests, &mut notes);
         Ok(LanguageDataset::new(train, validation, tests, notes))
-    }
-
-    fn files<'a>(&self, domain: &'a Source) -> Result<&'a Files> {
-        match &domain.rows {
-            Rows::Files(files) => Ok(files),
-            Rows::Builtin(name) => Err(self.fault("domains", "files, for a language model", name)),
-        }
     }
 }
 
@@ -63,18 +41,9 @@ impl Reader<'_> {
         paths: &[PathBuf],
         notes: &mut Vec<String>,
     ) -> Result<Vec<LanguageExample>> {
-        let Some(language) = &self.task.language else {
-            let why = format!("its rows are for output_type = \"{}\"", self.task.output_type);
-            let what = format!("a language model on task \"{}\"", self.task.name);
-            return Err(Error::Unsupported { what, why });
-        };
+        let Some(language) = &self.task.language else { return Ok(Vec::new()) };
         let path = self.find(paths)?;
-        let reading = Reading {
-            format: files.format,
-            encoding: files.encoding,
-            header: language.header.clone(),
-            extra_columns: false,
-        };
+        let reading = reading(files, language.header.clone());
         let (examples, faulty) = read::read(&path, &reading, &language.shape)?;
         notes.extend(faulty.settle(&path, examples.len(), self.task.malformed)?);
         match examples.is_empty() {

@@ -1,0 +1,90 @@
+//! From a task of passages to its rows.
+
+use super::Reader;
+use super::split::{Split, reading};
+use crate::data::records::Header;
+use crate::data::{PassageDataset, PassageQuestion, hold_out_passages, passages};
+use crate::task::{Files, Task};
+use crate::{Error, Result};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+impl Task {
+    /// Reads all rows of a task whose answers are parts of passages. Rows that are not on this machine are
+    /// [`Error::MissingData`].
+    pub fn read_passages(&self) -> Result<PassageDataset> {
+        self.read_passages_from(std::env::var_os("TENFOLD_DATA").map(PathBuf::from).as_deref())
+    }
+
+    fn read_passages_from(&self, data: Option<&Path>) -> Result<PassageDataset> {
+        let Some(extraction) = &self.extraction else {
+            let why = format!("its rows are for output_type = \"{}\"", self.output_type);
+            let what = format!("answers in passages on task \"{}\"", self.name);
+            return Err(Error::Unsupported { what, why });
+        };
+        let reader = Reader { task: self, data };
+        let mut notes = Vec::new();
+        let rows = |files: &Files, paths: &[PathBuf], notes: &mut Vec<String>| {
+            let path = reader.find(paths)?;
+            let reading = reading(files, Header::Given(true));
+            let (questions, faulty) = passages::read(&path, &reading, extraction.unanswerable)?;
+            notes.extend(faulty.settle(&path, questions.len(), self.malformed)?);
+            match questions.is_empty() {
+                true => Err(Error::malformed(path, "whole file", "one question or more", "none")),
+                false => Ok(questions),
+            }
+        };
+        let Split { train, validation, tests } = reader.split(rows, hold_out_passages, &mut notes)?;
+        note_shared(&train, &tests, &mut notes);
+        Ok(PassageDataset::new(train, validation, tests, notes))
+    }
+}
+
+fn note_shared(train: &[PassageQuestion], tests: &[(String, Vec<PassageQuestion>)], notes: &mut Vec<String>) {
+    let seen: HashSet<&str> = train.iter().map(|row| &*row.passage).collect();
+    for (name, rows) in tests {
+        let shared = rows.iter().filter(|row| seen.contains(&*row.passage)).count();
+        if shared > 0 {
+            let all = rows.len();
+            notes.push(format!("{name}: {shared} of {all} test rows have a passage that is also trained on"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn squad_is_read_with_questions_on_one_passage_kept_together() {
+        let article = |i: usize| {
+            format!(
+                "{{\"title\": \"T\", \"paragraphs\": [{{\"context\": \"Passage {i} says x{i}.\", \"qas\": [\
+                 {{\"id\": \"a\", \"question\": \"What?\", \"answers\": [{{\"text\": \"x{i}\", \"answer_start\": {}}}]}},\
+                 {{\"id\": \"b\", \"question\": \"Which?\", \"answers\": [{{\"text\": \"says\", \"answer_start\": {}}}]}}]}}]}}",
+                14 + i.to_string().len(),
+                9 + i.to_string().len(),
+            )
+        };
+        let file = |all: std::ops::Range<usize>| {
+            format!("{{\"data\": [{}]}}", all.map(article).collect::<Vec<_>>().join(", "))
+        };
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("squad")).unwrap();
+        for (name, content) in [("train-v1.1.json", file(0..40)), ("dev-v1.1.json", file(39..44))] {
+            fs::write(folder.path().join("squad").join(name), content).unwrap();
+        }
+        let task = Task::load("squad").unwrap();
+        let data = task.read_passages_from(Some(folder.path())).unwrap();
+        assert_eq!((data.train.len() + data.validation.len(), data.tests[0].1.len()), (80, 10));
+        assert!(data.validation.len() >= 2 && data.validation.len() % 2 == 0, "{}", data.validation.len());
+        let held: HashSet<&str> = data.validation.iter().map(|row| &*row.passage).collect();
+        assert!(data.train.iter().all(|row| !held.contains(&*row.passage)));
+        let note = "squad: 2 of 10 test rows have a passage that is also trained on";
+        assert!(data.notes.iter().any(|told| told == note) || held.contains("Passage 39 says x39."));
+        assert_eq!(data.tests[0].1[0].texts(), ["x39"]);
+        assert!(matches!(task.read_passages_from(None), Err(Error::MissingData { .. })));
+        assert!(Task::load("sst2").unwrap().read_passages_from(None).is_err());
+    }
+}
