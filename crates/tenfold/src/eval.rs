@@ -37,23 +37,35 @@ pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -
         (_, None) => weigh(tuning, source, go_on)?,
         (_, Some(asked)) => {
             let (_, loss) = weigh(tuning, source, &go_on)?;
-            (ask(tuning, source, asked, &go_on)?, loss)
+            (ask(tuning, source, asked, &go_on, &mut || {})?, loss)
         }
     };
     let value = source.rows().scoring().score(&answers);
     Ok(Scored { score: Score { examples: answers.len(), loss, value }, answers })
 }
 
-/// Answers to what a language model is asked about the rows; none where it is asked nothing.
-pub fn answers(tuning: &Tuning, source: &Source, go_on: &dyn Fn() -> Result<()>) -> Result<Option<Answers>> {
-    source.rows().asked().map(|asked| ask(tuning, source, asked, go_on)).transpose()
+/// Answers to what a language model is asked about the rows; none where it is asked nothing. `token` is called for each
+/// token that it writes.
+pub fn answers(
+    tuning: &Tuning,
+    source: &Source,
+    go_on: &dyn Fn() -> Result<()>,
+    token: &mut dyn FnMut(),
+) -> Result<Option<Answers>> {
+    source.rows().asked().map(|asked| ask(tuning, source, asked, go_on, token)).transpose()
 }
 
 /// The same, with nothing before the questions.
-fn ask(tuning: &Tuning, source: &Source, asked: &Asked, go_on: &dyn Fn() -> Result<()>) -> Result<Answers> {
+fn ask(
+    tuning: &Tuning,
+    source: &Source,
+    asked: &Asked,
+    go_on: &dyn Fn() -> Result<()>,
+    token: &mut dyn FnMut(),
+) -> Result<Answers> {
     let asker = Asker { model: source.model(), tuning, tokenizer: &asked.tokenizer };
     let set = QuestionSet::bare("", asked.rows.clone());
-    let said = asker.ask(&asked.questions, &set, 0..set.questions.len(), go_on)?;
+    let said = asker.ask(&asked.questions, &set, 0..set.questions.len(), go_on, token)?;
     tally::answers(&asked.questions, &set.questions, &said)
 }
 

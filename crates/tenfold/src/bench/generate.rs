@@ -8,7 +8,6 @@ use crate::histogram::Histogram;
 use crate::load::{Quantiles, Summary};
 use crate::meter::memory;
 use serde::Serialize;
-use std::cell::RefCell;
 use std::time::Instant;
 use tenfold_tensor::Cpu;
 
@@ -90,9 +89,8 @@ pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
     let decode = |_: &[u32]| Ok(String::new());
     let answer = |new_tokens: usize, token: &mut dyn FnMut()| -> Result<()> {
         let sampling = Sampling { max_new_tokens: new_tokens, ..Sampling::default() };
-        let mut passes = Passes(RefCell::new((false, token)));
-        Generator::new(&*model, &tuning, &sampling, &[], &decode)?.generate(&ids, &mut passes)?;
-        token();
+        let generator = Generator::new(&*model, &tuning, &sampling, &[], &decode)?;
+        generator.generate(&ids, &mut Tokens(token))?;
         Ok(())
     };
     answer(WARM_UP.min(*new_tokens), &mut || {})?;
@@ -145,15 +143,11 @@ impl Times {
     }
 }
 
-/// Calls whenever a pass is over, but for the last one: a token is there. Whether one was begun, and whom to call.
-struct Passes<'a>(RefCell<(bool, &'a mut dyn FnMut())>);
+/// Calls for each token.
+struct Tokens<'a>(&'a mut dyn FnMut());
 
-impl Watch for Passes<'_> {
-    fn go_on(&self) -> bool {
-        let (begun, token) = &mut *self.0.borrow_mut();
-        if std::mem::replace(begun, true) {
-            token();
-        }
-        true
+impl Watch for Tokens<'_> {
+    fn token(&mut self) {
+        (self.0)();
     }
 }

@@ -59,19 +59,21 @@ pub struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// Asks some of the questions. `go_on` is asked before each pass through the model.
+    /// Asks some of the questions. `go_on` is asked before each pass through the model; `token` is called for each token
+    /// of texts of the model's own, those of answers side by side at once.
     pub fn ask(
         &self,
         asked: &Questions,
         set: &QuestionSet,
         range: Range<usize>,
         go_on: &dyn Fn() -> Result<()>,
+        token: &mut dyn FnMut(),
     ) -> Result<Vec<Answer>> {
         let prompts: Vec<Prompt> = range.map(|row| Prompt::new(asked, set, row)).collect();
         if prompts.iter().any(|prompt| matches!(prompt.question, Question::Answer { .. }))
             && asked.output_type == crate::task::OutputType::GenerateUntil
         {
-            return self.generated(asked, &prompts, go_on);
+            return self.generated(asked, &prompts, go_on, token);
         }
         if asked.metrics.contains(&QuestionMetric::Multirc) {
             return Err(Error::Unsupported {
@@ -174,6 +176,7 @@ impl Asker<'_> {
         asked: &Questions,
         prompts: &[Prompt],
         go_on: &dyn Fn() -> Result<()>,
+        token: &mut dyn FnMut(),
     ) -> Result<Vec<Answer>> {
         let end = self.tokenizer.eos_ids().first().copied();
         let end = end.map(|id| self.tokenizer.decode(&[id], false)).transpose()?;
@@ -207,7 +210,7 @@ impl Asker<'_> {
                     Ok(ids)
                 })
                 .collect::<Result<Vec<_>>>()?;
-            let said = generator.generate(&ids, &mut Stops(go_on))?;
+            let said = generator.generate(&ids, &mut Onlooker { go_on, token })?;
             if said.iter().any(|said| said.finish_reason == FinishReason::Interrupted) {
                 go_on()?;
             }
@@ -220,11 +223,18 @@ impl Asker<'_> {
 /// Prompts that are answered side by side.
 const SIDE_BY_SIDE: usize = 8;
 
-struct Stops<'a>(&'a dyn Fn() -> Result<()>);
+struct Onlooker<'a> {
+    go_on: &'a dyn Fn() -> Result<()>,
+    token: &'a mut dyn FnMut(),
+}
 
-impl Watch for Stops<'_> {
+impl Watch for Onlooker<'_> {
+    fn token(&mut self) {
+        (self.token)();
+    }
+
     fn go_on(&self) -> bool {
-        self.0().is_ok()
+        (self.go_on)().is_ok()
     }
 }
 

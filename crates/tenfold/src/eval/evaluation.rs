@@ -198,7 +198,7 @@ impl Evaluation<'_> {
             go_on()?;
             let first = answers.len();
             let block = first..(first + BLOCK).min(set.questions.len());
-            let said = asker.ask(questions, set, block, &go_on)?;
+            let said = asker.ask(questions, set, block, &go_on, &mut || {})?;
             if let Some(kept) = &mut kept {
                 kept.keep(first, &set.places, &said)?;
             }

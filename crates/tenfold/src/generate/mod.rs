@@ -51,6 +51,9 @@ pub trait Watch {
         Ok(())
     }
 
+    /// A pass is over: every answer that is not at its end has one token more.
+    fn token(&mut self) {}
+
     /// Asked before each pass; if not, all answers end where they are.
     fn go_on(&self) -> bool {
         true
@@ -153,6 +156,7 @@ impl<'a> Generator<'a> {
                 }
                 seconds[number] = began.elapsed().as_secs_f64();
             }
+            watch.token();
         }
         for (number, answer) in answers.iter_mut().enumerate().filter(|(_, answer)| answer.finished.is_none())
         {

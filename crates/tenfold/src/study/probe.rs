@@ -139,7 +139,7 @@ impl Bench<'_> {
         if self.session.requests.is_empty() && self.asked().is_none() {
             return Ok(Vec::new());
         }
-        let answer = |number: usize, _: &mut dyn FnMut()| self.answer(tuning, number);
+        let answer = |number: usize, token: &mut dyn FnMut()| self.answer(tuning, number, token);
         let seconds = (probing.seconds > 0.0).then_some(Length::Seconds(probing.seconds));
         let length = seconds.unwrap_or(Length::Requests(probing.requests));
         let measure = |arrivals: Arrivals| {
@@ -172,13 +172,14 @@ impl Bench<'_> {
             .filter(|rows| rows.asked().is_some() && !rows.is_empty())
     }
 
-    /// One whole request: text in, label out; or a question in, and which choice out, or what the model writes.
-    fn answer(&self, tuning: &Tuning, number: usize) -> Result<()> {
+    /// One whole request: text in, label out; or a question in, and which choice out, or what the model writes, `token` by
+    /// token.
+    fn answer(&self, tuning: &Tuning, number: usize, token: &mut dyn FnMut()) -> Result<()> {
         self.go_on()?;
         if let Some(rows) = self.asked() {
             let row = rows.select(&[number % rows.len()]);
             let source = Source::new(&*self.session.model, &row);
-            std::hint::black_box(eval::answers(tuning, &source, &|| self.go_on())?);
+            std::hint::black_box(eval::answers(tuning, &source, &|| self.go_on(), token)?);
             return Ok(());
         }
         if let Some(rows) = self.session.requests.rows(self.session, number)? {
