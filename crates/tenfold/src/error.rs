@@ -1,6 +1,7 @@
 //! Everything that can go wrong, said so that a person can mend it.
 
 use crate::bytes::Bytes;
+use crate::words::count;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -223,10 +224,6 @@ fn places(looked: &[PathBuf]) -> String {
 
 fn more(all: usize, shown: usize) -> String {
     if all > shown { format!("\n  and {} more", all - shown) } else { String::new() }
-}
-
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ fn search(findings: &Findings) -> String {
     };
     let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
     let headings = ["method", "took", "validation", "tried", "steps", "time"];
-    table("Search", &findings.evidence.study.learning_rates, &headings, rows)
+    let note = [vec![findings.evidence.study.learning_rates.clone()], findings.search_cautions()].concat();
+    table("Search", &note.join(" "), &headings, rows)
 }
 
 fn yardstick(findings: &Findings) -> String {

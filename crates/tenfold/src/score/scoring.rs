@@ -252,6 +252,12 @@ impl Scoring {
             _ => 0.0,
         }
     }
+
+    /// Whether so many rows cannot tell a value from the best one: it is within one standard error of it (Breiman et al.
+    /// 1984, "Classification and Regression Trees", 3.4.3).
+    pub fn is_alike(&self, best: f64, value: f64, rows: usize) -> bool {
+        self.shortfall(best, value) <= self.rough_error(best, rows)
+    }
 }
 
 impl Direction {

@@ -14,6 +14,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
         section id="search" {
             h2 { "Search" }
             p.small { (findings.evidence.study.learning_rates) " Test rows played no part in any choice." }
+            @for caution in findings.search_cautions() { p.small { strong { "Mind: " } (caution) } }
             @if any {
                 div.plots {
                     (figure(plot::search_curves(findings), "Score on the validation rows of every candidate, as far as it was trained."))
