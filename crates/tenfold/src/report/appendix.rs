@@ -70,8 +70,8 @@ fn pairs(findings: &Findings) -> String {
             shortened(&pair.second, NAME),
             unit.write_bare(pair.difference.value),
             probability(pair.p),
+            pair.permuted.map_or_else(|| "–".to_owned(), |both| probability(both.p)),
             number(pair.cohens_d.map(|d| d.value)),
-            number(pair.cohens_h),
             pair.discordance.map_or_else(
                 || "–".to_owned(),
                 |split| format!("{}:{}", split.first_only, split.second_only),
@@ -86,11 +86,12 @@ fn pairs(findings: &Findings) -> String {
         );
     }
     let note = format!(
-        "{} of {all} pairs, at 5 % after Holm's correction; d: Cohen's, over seeds; h: Cohen's, of the two shares; rows: \
-         right by the one alone and by the other alone, first seed. All pairs stand in recommendation.json.",
+        "{} of {all} pairs, at 5 % after Holm's correction (p: Student's t; perm.: the larger p of the permutation tests \
+         over rows and over seeds); d: Cohen's, over seeds; rows: right by the one alone and by the other alone, first \
+         seed. All pairs, with more figures, stand in recommendation.json.",
         rows.len()
     );
-    table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "d", "h", "rows"], rows)
+    table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "perm.", "d", "rows"], rows)
 }
 
 fn mixture(findings: &Findings) -> String {
