@@ -61,7 +61,7 @@ pub struct Tried {
     pub steps: usize,
     /// The task's score on the validation rows; none if it failed or the score is not defined.
     pub score: Option<f64>,
-    /// The loss on the validation rows, in nats.
+    /// The loss on the validation rows, in nats; of regressions the mean squared error.
     pub loss: Option<f64>,
     /// Whether the method took it.
     pub chosen: bool,

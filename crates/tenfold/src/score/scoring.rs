@@ -222,6 +222,11 @@ impl Scoring {
         }
     }
 
+    /// What the loss that is trained on is counted in.
+    pub fn loss_unit(&self) -> &'static str {
+        if self.of == Kind::Numbers { "squared error" } else { "nats" }
+    }
+
     /// By how much `value` is worse than `best`; below 0 if it is better.
     pub fn shortfall(&self, best: f64, value: f64) -> f64 {
         if self.direction == Direction::Lower { value - best } else { best - value }
