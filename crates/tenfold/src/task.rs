@@ -48,10 +48,12 @@
 //!
 //! Paths are relative to the folder that `TENFOLD_DATA` names, or else to the task file's own.
 
+mod group;
 mod parse;
 mod questions;
 mod read;
 
+pub use group::Group;
 pub use questions::{OutputType, QuestionMetric, Questions};
 pub use read::QuestionSet;
 
