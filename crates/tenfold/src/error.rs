@@ -1,7 +1,7 @@
 //! Everything that can go wrong, said so that a person can mend it.
 
 use crate::bytes::Bytes;
-use crate::words::count;
+use crate::words::{be, count};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -37,8 +37,8 @@ pub enum Error {
 
     /// A file of which some rows do not fit.
     #[error(
-        "{}: {count} of {rows} rows are malformed:\n  {}{}\nTo go on without them, say malformed = \"skip\" in the task's file",
-        file.display(), shown.join("\n  "), more(*count, shown.len())
+        "{}: {count} of {rows} rows {} malformed:\n  {}{}\nTo go on without them, say malformed = \"skip\" in the task's file",
+        file.display(), be(*count), shown.join("\n  "), more(*count, shown.len())
     )]
     MalformedRows {
         /// The file.

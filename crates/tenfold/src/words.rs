@@ -7,6 +7,11 @@ pub fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
+/// What so many things are or do: "is" of one, "are" of more.
+pub fn be(n: usize) -> &'static str {
+    if n == 1 { "is" } else { "are" }
+}
+
 /// "a", "a and b", "a, b and c"; with semicolons where the items have commas of their own.
 pub(crate) fn list(items: &[impl AsRef<str>]) -> String {
     let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use tenfold::bytes::Bytes;
 use tenfold::report::Recommendation;
 use tenfold::study::{self, Conclusion, Finished, Options, Study};
-use tenfold::words::{count, wrapped};
+use tenfold::words::{be, count, wrapped};
 
 const QUICKSTART: &str = include_str!("../../../../studies/quickstart.toml");
 
@@ -30,8 +30,8 @@ pub fn report(folder: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
     let study = read_back(folder)?;
     let (finished, conclusion) = conclude(&study, folder, false, dashboard)?;
     if finished.missing > 0 {
-        let are = if finished.missing == 1 { "is" } else { "are" };
-        dashboard.say(&format!("{} of this study {are} not finished", count(finished.missing, "trial")));
+        let (trials, are) = (count(finished.missing, "trial"), be(finished.missing));
+        dashboard.say(&format!("{trials} of this study {are} not finished"));
     }
     show(folder, &conclusion, json)
 }

@@ -3,6 +3,7 @@
 use super::format::{interval, probability, shortened};
 use crate::metric::{Findings, Unit, digits, searched};
 use crate::statistics::Verdict;
+use crate::words::count;
 
 /// A name's width in these tables.
 const NAME: usize = 16;
@@ -81,15 +82,15 @@ fn pairs(findings: &Findings) -> String {
     let told = findings.contrasts.iter().filter(|pair| pair.p < 0.05);
     let rows: Vec<Vec<String>> = told.map(row).collect();
     if rows.is_empty() && all > 0 {
-        return format!(
-            "\n## Pairs that differ\n\nNone of the {all} pairs, at 5 % after Holm's correction.\n"
-        );
+        let pairs = count(all, "pair");
+        return format!("\n## Pairs that differ\n\nNone of {pairs}, at 5 % after Holm's correction.\n");
     }
     let note = format!(
-        "{} of {all} pairs, at 5 % after Holm's correction (p: Student's t; perm.: the larger p of the permutation tests \
+        "{} of {}, at 5 % after Holm's correction (p: Student's t; perm.: the larger p of the permutation tests \
          over rows and over seeds); d: Cohen's, over seeds; rows: right by the one alone and by the other alone, first \
          seed. All pairs, with more figures, stand in recommendation.json.",
-        rows.len()
+        rows.len(),
+        count(all, "pair")
     );
     table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "perm.", "d", "rows"], rows)
 }

@@ -4,6 +4,7 @@ use super::super::format::{bare_interval, probability};
 use super::super::title;
 use crate::metric::{Contrast, Findings, MethodFacts, Unit, digits};
 use crate::statistics::{CONFIDENCE, NonInferiority, Verdict};
+use crate::words::count;
 use maud::{Markup, html};
 
 /// The section; nothing where there are no two methods with a score.
@@ -17,7 +18,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
             h2 { "Methods against one another" }
             p.small {
                 "All on the same test rows; above 0 the first is better. p: Student's t paired by row, after Holm's correction over "
-                "all " (pairs.len()) " pairs. Permuted: the same of permutation tests, which assume no distribution: the larger p "
+                "all of " (count(pairs.len(), "pair")) ". Permuted: the same of permutation tests, which assume no distribution: the larger p "
                 "of rows exchanged and of runs regrouped, each below it without correction. " (least(pairs)) "Cohen's d: differences of the seeds over their deviation, corrected for few. Cohen's h: of "
                 "the two shares (0.2 small, 0.5 medium, 0.8 large). Cliff's δ: of the seeds' scores, −1 to 1. Rows "
                 "told apart: right by the one alone and by the other alone in the first seed, with McNemar's exact p."
@@ -25,7 +26,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
             @for caution in findings.cautions() { p.small { strong { "Mind: " } (caution) } }
             (yardstick(findings))
             details {
-                summary { "All " (pairs.len()) " pairs" }
+                summary { "All of " (count(pairs.len(), "pair")) }
                 div.scroll tabindex="0" {
                     table {
                         thead { tr { @for heading in headings("Pair") { th scope="col" { (heading) } } } }
