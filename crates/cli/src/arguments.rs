@@ -296,7 +296,7 @@ pub struct BenchMethod {
     pub merged: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Listed {
     Methods,
     Models,

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tenfold::progress::{Event, Job, Progress};
+use tenfold::words::count;
 
 /// Draws the library's events.
 pub struct Dashboard {
@@ -181,7 +182,7 @@ fn bar(unit: &str, total: Option<u64>) -> ProgressBar {
 fn amount(number: u64, unit: &str) -> String {
     match unit {
         "bytes" => format!("{:.1} MB", number as f64 / 1e6),
-        _ => format!("{number} {unit}"),
+        _ => count(number as usize, unit.trim_end_matches('s')),
     }
 }
 

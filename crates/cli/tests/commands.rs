@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::{Fixture, SHORT};
+use fixture::{Fixture, SHORT, TASK};
 use serde_json::Value;
 
 #[test]
@@ -127,7 +127,7 @@ fn a_finished_run_is_not_run_again_and_a_changed_one_is() {
     assert_eq!(fixture.only_trial("a"), trial);
     let changed =
         fixture.run(&[&["run", "study.toml", "--out", "a", "--set=seeds=[1]"][..], &SHORT].concat());
-    assert!(changed.done().stderr.contains("comparison, 1 trials"));
+    assert!(changed.done().stderr.contains("comparison, 1 trial\n"));
     // `report` shows the study as it was asked for last.
     let report = fixture.run(&["report", "a"]).done();
     assert!(!report.stderr.contains("not finished"), "{report:?}");
@@ -149,6 +149,59 @@ fn what_does_not_fit_into_memory_is_refused_with_the_figures() {
         assert!(reason.contains("the process itself"), "{reason}");
         assert!(record["trial"]["train"]["memory_limit"].is_null(), "the limit is no part of a trial");
     }
+}
+
+#[test]
+fn a_list_of_tasks_has_headings_and_fits_a_terminal() {
+    let list = Fixture::new().run(&["list", "tasks"]).done().stdout;
+    for heading in ["Labels and numbers: GLUE", "Labels: SuperGLUE", "Language models: perplexity of a text"]
+    {
+        assert!(list.lines().any(|line| line == heading), "{heading}: {list}");
+    }
+    // Only a word that is longer than its column, an address, may pass the edge.
+    let fits = |line: &str| line.chars().count() <= 80 || line.split_whitespace().count() == 1;
+    assert!(list.lines().all(fits), "{list}");
+}
+
+#[test]
+fn training_tells_programs_of_rows_that_were_left_out_and_counts_a_regressions_loss_in_squares() {
+    let fixture = Fixture::new();
+    let train = |more: &[&str]| {
+        let short = ["--set", "train.max_steps=2", "--set", "train.num_train_epochs=1"];
+        fixture
+            .run(&[&["train", "--model", "model", "--task", "other.toml"][..], &short, more].concat())
+            .done()
+    };
+    let rows = String::from_utf8(fixture.read("train.tsv")).unwrap() + "good film\tstrange\n";
+    fixture.write("train.tsv", rows.as_bytes());
+    fixture.write("other.toml", format!("malformed = \"skip\"\n{TASK}").as_bytes());
+    let ended = train(&["--out", "labels", "--json"]);
+    let notes = serde_json::from_str::<Value>(&ended.stdout).unwrap()["notes"].clone();
+    let left_out = |note: &Value| note.as_str().unwrap().contains("malformed and left out");
+    assert!(notes.as_array().unwrap().iter().any(left_out), "{notes}");
+    assert!(ended.stderr.contains("training, 1 trial\n"), "{}", ended.stderr);
+    let numbers = TASK
+        .replace("classification", "regression")
+        .replace("\"accuracy\"", "\"pearson\"")
+        .replace("labels = [\"bad\", \"good\"]\n", "");
+    for file in ["train.tsv", "validation.tsv", "test.tsv", "there.tsv"] {
+        let text = String::from_utf8(fixture.read(file)).unwrap();
+        let text = text.replace("\tstrange", "\t0.5").replace("\tbad", "\t-0.5").replace("\tgood", "\t0.7");
+        fixture.write(file, text.as_bytes());
+    }
+    fixture.write("other.toml", numbers.as_bytes());
+    let words = train(&["--out", "numbers"]).stdout;
+    assert!(words.contains("(squared error)") && !words.contains("nats"), "{words}");
+}
+
+#[test]
+fn a_pass_of_no_tokens_is_refused_with_what_may_be_said() {
+    let fixture = Fixture::new();
+    let passes = ["bench", "train", "--model", "model", "--method", "lora", "--pass-tokens", "0"];
+    let ended = fixture.run(&passes);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("1 fault to mend"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("pass_tokens: 1 to 1,000,000,000, or left out"), "{}", ended.stderr);
 }
 
 #[test]

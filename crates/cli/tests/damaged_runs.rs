@@ -18,7 +18,7 @@ fn goes_on_after(fixture: &Fixture, small: &str) {
     assert_eq!(kept.len(), 1, "{small}");
     assert_eq!(kept[0].1["trial"]["method"], "a");
     let ended = Ended::of(fixture.shell(TWO).output().unwrap()).done();
-    assert!(ended.stderr.contains("comparison, 1 trials"), "{ended:#?}");
+    assert!(ended.stderr.contains("comparison, 1 trial\n"), "{ended:#?}");
     assert!(records(&fixture.path("a")).contains(&kept[0]), "a finished trial was run again");
     Ended::of(fixture.shell(&TWO.replace("--out a", "--out b")).output().unwrap()).done();
     assert!(Run::read(&fixture.path("a")) == Run::read(&fixture.path("b")));

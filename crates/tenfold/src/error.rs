@@ -1,6 +1,7 @@
 //! Everything that can go wrong, said so that a person can mend it.
 
 use crate::bytes::Bytes;
+use crate::words::{be, count};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -36,8 +37,8 @@ pub enum Error {
 
     /// A file of which some rows do not fit.
     #[error(
-        "{}: {count} of {rows} rows are malformed:\n  {}{}\nTo go on without them, say malformed = \"skip\" in the task's file",
-        file.display(), shown.join("\n  "), more(*count, shown.len())
+        "{}: {count} of {rows} rows {} malformed:\n  {}{}\nTo go on without them, say malformed = \"skip\" in the task's file",
+        file.display(), be(*count), shown.join("\n  "), more(*count, shown.len())
     )]
     MalformedRows {
         /// The file.
@@ -223,10 +224,6 @@ fn places(looked: &[PathBuf]) -> String {
 
 fn more(all: usize, shown: usize) -> String {
     if all > shown { format!("\n  and {} more", all - shown) } else { String::new() }
-}
-
-fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod lock;
 pub mod progress;
 pub mod record;
 mod unit;
+pub mod words;
 
 pub mod score;
 

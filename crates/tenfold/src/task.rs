@@ -53,11 +53,13 @@
 //! Paths are relative to the folder that `TENFOLD_DATA` names, or else to the task file's own.
 
 mod extraction;
+mod group;
 mod parse;
 mod questions;
 mod read;
 
 pub use extraction::Extraction;
+pub use group::Group;
 pub use questions::{OutputType, QuestionMetric, Questions};
 pub use read::QuestionSet;
 

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use tenfold::adapter::file;
 use tenfold::model::checkpoint::read_tensors;
+use tenfold::words;
 
 pub fn inspect(folder: &Path, json: bool) -> Result<()> {
     let path = folder.join(file::CONFIG);
@@ -20,7 +21,8 @@ pub fn inspect(folder: &Path, json: bool) -> Result<()> {
         return print_json(&json!({"config": config, "parameters": count, "tensors": shapes}));
     }
     let kind = config.get("peft_type").or(config.get("tenfold_method"));
-    say!("{}, {count} numbers in {} tensors", kind.and_then(Value::as_str).unwrap_or("?"), tensors.len())?;
+    let pieces = words::count(tensors.len(), "tensor");
+    say!("{}, {count} numbers in {pieces}", kind.and_then(Value::as_str).unwrap_or("?"))?;
     for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
         say!("  {key} = {value}")?;
     }

@@ -16,6 +16,7 @@ use tenfold::load::{self, Quantiles, Summary};
 use tenfold::model::{TaskType, store};
 use tenfold::study::format_of_weights;
 use tenfold::train::TrainSettings;
+use tenfold::words::count;
 
 pub fn bench(command: &BenchCommand, dashboard: &Dashboard) -> Result<()> {
     match command {
@@ -127,10 +128,12 @@ fn show_train(report: &TrainReport) -> Result<()> {
     let recomputed = if report.gradient_checkpointing { ", blocks recomputed" } else { "" };
     show_setting(&report.setting, false)?;
     let passes = match report.pass_tokens {
-        Some(tokens) if (tokens as u64) < report.tokens_per_step => format!("passes of {tokens} tokens"),
+        Some(tokens) if (tokens as u64) < report.tokens_per_step => {
+            format!("passes of {}", count(tokens, "token"))
+        }
         _ => "one pass".to_owned(),
     };
-    say!("  {} rows a step, {passes}{recomputed}", report.batch_size)?;
+    say!("  {} a step, {passes}{recomputed}", count(report.batch_size, "row"))?;
     if let Some(changed) = &report.changed {
         say!("  {changed}")?;
     }
@@ -157,7 +160,8 @@ fn show_train(report: &TrainReport) -> Result<()> {
 
 fn show_matmul(report: &MatmulReport) -> Result<()> {
     let rate = report.operations_per_second / 1e9;
-    say!("{rate:.1} GFLOP/s over the products of a step, {} threads, {}", report.threads, report.simd)?;
+    let threads = count(report.threads, "thread");
+    say!("{rate:.1} GFLOP/s over the products of a step, {threads}, {}", report.simd)?;
     say!("{:>6} {:>6} {:>6}  {:8} {:>6} {:>10} {:>9}", "m", "n", "k", "b in", "times", "ms", "GFLOP/s")?;
     report.f32.iter().chain(&report.stored).try_for_each(|timed| {
         let Timed { extents: [m, n, k], transposed, format, count, seconds, operations_per_second } = timed;
@@ -170,7 +174,7 @@ fn show_matmul(report: &MatmulReport) -> Result<()> {
 
 fn show_infer(report: &InferReport) -> Result<()> {
     show_setting(&report.setting, report.merged)?;
-    say!("  {} rows a pass of {:.1} ms", report.batch_size, 1e3 * report.seconds)?;
+    say!("  {} a pass of {:.1} ms", count(report.batch_size, "row"), 1e3 * report.seconds)?;
     show_rate("tokens", &report.tokens_per_second)?;
     show_rate("examples", &report.examples_per_second)?;
     show_peak(report.peak_memory_bytes, "")?;
@@ -179,8 +183,8 @@ fn show_infer(report: &InferReport) -> Result<()> {
 
 fn show_generate(report: &GenerateReport) -> Result<()> {
     show_setting(&report.setting, report.merged)?;
-    let GenerateReport { batch_size, prompt_tokens, new_tokens, .. } = report;
-    say!("  {batch_size} prompts of {prompt_tokens} tokens, answers of {new_tokens}")?;
+    let (prompts, tokens) = (count(report.batch_size, "prompt"), count(report.prompt_tokens, "token"));
+    say!("  {prompts} of {tokens}, answers of {}", report.new_tokens)?;
     show_rate("tokens of prompts", &report.prompt_tokens_per_second)?;
     show_rate("new tokens", &report.new_tokens_per_second)?;
     for (what, times) in
@@ -207,7 +211,8 @@ fn show_setting(setting: &Setting, merged: bool) -> Result<()> {
     let Setting { family, task, method, weights, threads, simd, .. } = setting;
     let method = method.as_deref().unwrap_or("no method");
     let merged = if merged { ", merged" } else { "" };
-    say!("{family} for {task}, {method}{merged} over weights in {weights}: {threads} threads, {simd}")
+    let threads = count(*threads, "thread");
+    say!("{family} for {task}, {method}{merged} over weights in {weights}: {threads}, {simd}")
 }
 
 fn show_rate(name: &str, Rate { median, best }: &Rate) -> Result<()> {

@@ -11,6 +11,7 @@ use tenfold::eval::{Asker, Evaluation, Identity, Tallied, TaskResult};
 use tenfold::model::{self, store};
 use tenfold::study::format_of_weights;
 use tenfold::task::Task;
+use tenfold::words::count;
 use tenfold_tensor::Cpu;
 
 pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
@@ -105,8 +106,10 @@ fn usual_folder(model: &str) -> PathBuf {
 
 /// One line for each figure, at most 80 columns wide with names as the tasks here have them.
 fn show(result: &TaskResult) -> Result<()> {
-    let limit = result.limit.map(|limit| format!(", at most {limit} rows each")).unwrap_or_default();
-    say!("\n{} · {} examples before each question{limit}", result.task, result.num_fewshot)?;
+    let limit =
+        result.limit.map(|limit| format!(", at most {} each", count(limit, "row"))).unwrap_or_default();
+    let shown = count(result.num_fewshot, "example");
+    say!("\n{} · {shown} before each question{limit}", result.task)?;
     say!("{:32} {:>10} {:>9} {:>18} {:>7}", "", "score", "± s. e.", "95 % of rows", "rows")?;
     for domain in &result.domains {
         for tallied in &domain.metrics {

@@ -4,7 +4,12 @@ use super::{print_json, say};
 use crate::arguments::Listed;
 use anyhow::Result;
 use serde_json::{Value, json};
-use tenfold::{adapter, metric, model, task};
+use tenfold::task::{self, Group};
+use tenfold::words::wrapped;
+use tenfold::{adapter, metric, model};
+
+const WIDTH: usize = 80;
+const GAP: usize = 2;
 
 pub fn list(what: Listed, json: bool) -> Result<()> {
     let rows = match what {
@@ -16,13 +21,32 @@ pub fn list(what: Listed, json: bool) -> Result<()> {
     if json {
         return print_json(&rows);
     }
-    let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
-    let width = rows.iter().map(|row| text(row, "name").chars().count()).max().unwrap_or(0);
-    for row in &rows {
-        say!("{:width$}  {}", text(row, "name"), text(row, "what"))?;
-        say!("{:width$}  {}", "", text(row, "source"))?;
+    let longest = rows.iter().map(|row| text(row, "name").chars().count()).max().unwrap_or(0);
+    if what != Listed::Tasks {
+        return rows.iter().try_for_each(|row| show(row, longest));
+    }
+    for (number, group) in Group::ALL.iter().enumerate() {
+        say!("{}{}", if number > 0 { "\n" } else { "" }, group.title())?;
+        rows.iter()
+            .filter(|row| text(row, "group") == group.name())
+            .try_for_each(|row| show(row, longest))?;
     }
     Ok(())
+}
+
+/// Its name, what it is and where it comes from, within 80 columns as far as its words allow.
+fn show(row: &Value, longest: usize) -> Result<()> {
+    let lines = |key: &str| wrapped(text(row, key), WIDTH - longest - GAP);
+    let lines: Vec<String> = lines("what").into_iter().chain(lines("source")).collect();
+    for (number, line) in lines.iter().enumerate() {
+        let name = if number == 0 { text(row, "name") } else { "" };
+        say!("{name:longest$}{:GAP$}{line}", "")?;
+    }
+    Ok(())
+}
+
+fn text<'a>(row: &'a Value, key: &str) -> &'a str {
+    row[key].as_str().unwrap_or_default()
 }
 
 fn methods() -> Vec<Value> {
@@ -53,7 +77,7 @@ fn tasks() -> Result<Vec<Value>> {
     let tasks = task::builtin()?;
     let row = |task: &task::Task| {
         let domains: Vec<&str> = task.domains().collect();
-        json!({"name": task.name, "what": task.title, "source": task.source, "licence": task.licence, "domains": domains})
+        json!({"name": task.name, "what": task.title, "source": task.source, "licence": task.licence, "group": task.group().name(), "domains": domains})
     };
     Ok(tasks.iter().map(row).collect())
 }

@@ -10,6 +10,7 @@ use tenfold::Error;
 use tenfold::bytes::Bytes;
 use tenfold::model::gguf::Gguf;
 use tenfold::model::{self, store};
+use tenfold::words::count;
 use tenfold_tensor::{Cpu, Dtype};
 
 pub fn pull(name: &str, dashboard: &Dashboard) -> Result<()> {
@@ -46,10 +47,10 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     say!("{} in {}", model.family(), located.dir.display())?;
     say!("{parameters} parameters without a head")?;
     say!(
-        "{} layers, {} wide, {} heads, {} words, {} positions",
-        extents.num_layers,
+        "{}, {} wide, {}, {} words, {} positions",
+        count(extents.num_layers, "layer"),
         extents.hidden_size,
-        extents.num_attention_heads,
+        count(extents.num_attention_heads, "head"),
         extents.vocab_size,
         extents.max_positions
     )?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tenfold::bytes::Bytes;
 use tenfold::report::Recommendation;
 use tenfold::study::{self, Conclusion, Finished, Options, Study};
+use tenfold::words::{be, count, wrapped};
 
 const QUICKSTART: &str = include_str!("../../../../studies/quickstart.toml");
 
@@ -29,7 +30,8 @@ pub fn report(folder: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
     let study = read_back(folder)?;
     let (finished, conclusion) = conclude(&study, folder, false, dashboard)?;
     if finished.missing > 0 {
-        dashboard.say(&format!("{} trials of this study are not finished", finished.missing));
+        let (trials, are) = (count(finished.missing, "trial"), be(finished.missing));
+        dashboard.say(&format!("{trials} of this study {are} not finished"));
     }
     show(folder, &conclusion, json)
 }
@@ -103,12 +105,11 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
 }
 
 fn explain(recommendation: &Recommendation) -> Result<()> {
-    say!("{}", recommendation.sentence)?;
-    for reason in &recommendation.reasons {
-        say!("  · {reason}")?;
-    }
-    for caveat in &recommendation.caveats {
-        say!("  ! {caveat}")?;
+    let width = terminal_width().map_or(80, |width| usize::from(width).clamp(40, 80));
+    say!("{}", wrapped(&recommendation.sentence, width).join("\n"))?;
+    let points = recommendation.reasons.iter().map(|reason| ('·', reason));
+    for (sign, words) in points.chain(recommendation.caveats.iter().map(|caveat| ('!', caveat))) {
+        say!("  {sign} {}", wrapped(words, width - 4).join("\n    "))?;
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use tenfold::adapter;
 use tenfold::record::{Outcome, Score, Trained};
 use tenfold::score::scoring;
 use tenfold::study::{self, Options, Single, Study};
+use tenfold::words::{count, wrapped};
 
 pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
     let study = study_of(request)?;
@@ -84,14 +85,15 @@ fn print(single: &Single, trained: &Trained) -> Result<()> {
         "train_score": trained.train_score,
         "validation": trained.validation,
         "tests": tests,
+        "notes": single.notes,
     }))
 }
 
 fn show(single: &Single, trained: &Trained) -> Result<()> {
     say!(
-        "{} rows in {} steps, {:.1} s, {:.0} tokens/s",
-        trained.examples,
-        trained.steps,
+        "{} in {}, {:.1} s, {:.0} tokens/s",
+        count(trained.examples as usize, "row"),
+        count(trained.steps, "step"),
         trained.seconds,
         trained.tokens as f64 / trained.seconds.max(1e-9)
     )?;
@@ -107,14 +109,22 @@ fn show(single: &Single, trained: &Trained) -> Result<()> {
     for test in &trained.tests {
         say!("{:16} {}", test.domain, words(&test.score, &test.metric))?;
     }
+    for note in &single.notes {
+        say!("{}", wrapped(note, 80).join("\n"))?;
+    }
     say!("Adapter: {}", single.adapter.display())
 }
 
-/// "matthews 0.523, loss 0.4123 nats, 1043 rows".
+/// "matthews 0.523, loss 0.4123 nats, 1043 rows"; "pearson 0.812, loss 0.4123 (squared error), 1500 rows".
 fn words(score: &Score, metric: &str) -> String {
-    let value = match (scoring(metric), score.value) {
-        (Ok(scoring), Some(value)) => scoring.unit.write(value),
+    let scoring = scoring(metric).ok();
+    let value = match (scoring, score.value) {
+        (Some(scoring), Some(value)) => scoring.unit.write(value),
         _ => "not defined".to_owned(),
     };
-    format!("{metric} {value}, loss {:.4} nats, {} rows", score.loss, score.examples)
+    let unit = match scoring.map_or("nats", |scoring| scoring.loss_unit()) {
+        "nats" => "nats".to_owned(),
+        other => format!("({other})"),
+    };
+    format!("{metric} {value}, loss {:.4} {unit}, {}", score.loss, count(score.examples, "row"))
 }

@@ -54,7 +54,7 @@ pub struct TrainReport {
     pub examples_per_second: Rate,
     /// Seconds of each timed step.
     pub step_seconds: Vec<f64>,
-    /// Mean loss of each step, in nats.
+    /// Mean loss of each step, in nats; of regressions the squared error.
     pub losses: Vec<f32>,
     /// Arithmetic of a step's matrix products, in operations (two for each multiplication with its addition).
     pub matmul_operations: f64,
@@ -146,8 +146,9 @@ pub(super) fn foresee(request: &TrainRequest) -> Result<Foreseen> {
         return Err(Error::malformed("the request", "method", "a method", "none"));
     };
     within("steps", *steps, usize::MAX)?;
-    if let Some(fault) = train.faults().first() {
-        return Err(Error::malformed("the request", "train", fault, "something else"));
+    let faults = train.faults();
+    if !faults.is_empty() {
+        return Err(Error::Faults { file: "the request".into(), faults });
     }
     let tally = Arc::new(Tally::default());
     let model = tuned.load(&Dry::tallying(&tally))?;

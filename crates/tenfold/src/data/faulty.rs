@@ -1,6 +1,7 @@
 //! Rows that do not fit: collected with their places, then refused together or, if the task says so, left out.
 
 use super::records::Place;
+use crate::words::be;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -69,7 +70,8 @@ impl Faulty {
                 let more = if count > SHOWN { format!(" and {} more", count - SHOWN) } else { String::new() };
                 let (name, first) = (file.display(), &self.0[0].1);
                 Ok(Some(format!(
-                    "{name}: {count} of {rows} rows are malformed and left out: {}{more} (the first: {first})",
+                    "{name}: {count} of {rows} rows {} malformed and left out: {}{more} (the first: {first})",
+                    be(count),
                     places.join(", ")
                 )))
             }

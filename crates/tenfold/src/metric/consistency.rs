@@ -14,7 +14,7 @@ pub(super) static METRIC: Metric = Metric {
     number: 9,
     name: "consistency",
     title: "Training consistency",
-    unit: "variance of the loss around its trend (nats²), spread and agreement over seeds",
+    unit: "variance of the loss around its trend (nats²; squared errors have no unit), spread and agreement over seeds",
     direction: Direction::Lower,
     source: "Trend: centred moving average over a tenth of the steps (at least 5, odd), only where the window is whole. \
              Spread: standard deviation of the score over seeds, chi-squared interval. Agreement: same label on the same \
@@ -50,7 +50,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         Figure::new(
             "loss_variance",
             "Loss variance around trend",
-            Unit::SquareNats,
+            if evidence.scoring().of == Kind::Numbers { Unit::Number } else { Unit::SquareNats },
             Lower,
             over(loss_variance, &short),
         ),

@@ -5,8 +5,8 @@ use super::findings::Standing;
 use crate::record::{Test, Trained};
 use crate::score::Scoring;
 use crate::statistics::{
-    Basis, Discordance, Estimate, NonInferiority, cliffs_delta, cohens_d, cohens_h, discordance,
-    non_inferiority,
+    Basis, Discordance, Estimate, NonInferiority, Permuted, cliffs_delta, cohens_d, cohens_h, discordance,
+    holm, non_inferiority, permuted,
 };
 use serde::Serialize;
 
@@ -21,6 +21,9 @@ pub struct Contrast {
     pub difference: Estimate,
     /// Probability of such a difference if there were none (paired by test row), after Holm's correction over all pairs.
     pub p: f64,
+    /// Permutation tests over rows and over seeds, which assume no distribution, where the score is a mean over rows; the
+    /// p of both is after Holm's correction over all pairs that have one.
+    pub permuted: Option<Permuted>,
     /// Cohen's d of the differences of the seeds that both have, corrected for few (Hedges' J).
     pub cohens_d: Option<Estimate>,
     /// Cohen's h of the two shares, where the score is one.
@@ -36,6 +39,10 @@ pub struct Contrast {
 /// Every pair of methods that have a score.
 pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contrast> {
     let scoring = evidence.scoring();
+    let both = |first: &str, second: &str| {
+        let (a, b) = (evidence.outcomes(first, None)?, evidence.outcomes(second, None)?);
+        permuted(a.worths()?, b.worths()?)
+    };
     let of = |pair: &crate::statistics::Pair| {
         let (first, second) = (&standing.methods[pair.first], &standing.methods[pair.second]);
         let shared = shared(evidence, first, second);
@@ -55,6 +62,7 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
             second: second.clone(),
             difference: pair.difference,
             p: pair.p,
+            permuted: both(first, second),
             cohens_d: cohens_d(&differences).filter(Estimate::is_finite),
             cohens_h: is_share.then(h).flatten(),
             cliffs_delta: cliffs_delta(&scores(first), &scores(second)),
@@ -62,7 +70,15 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
             basis: Basis::of(pair.difference.n),
         }
     };
-    standing.comparison.pairs.iter().map(of).collect()
+    let mut contrasts: Vec<Contrast> = standing.comparison.pairs.iter().map(of).collect();
+    let found = || contrasts.iter().filter_map(|pair| pair.permuted.map(|both| both.p));
+    let corrected = holm(&found().collect::<Vec<_>>());
+    contrasts
+        .iter_mut()
+        .filter_map(|pair| pair.permuted.as_mut())
+        .zip(corrected)
+        .for_each(|(both, p)| both.p = p);
+    contrasts
 }
 
 /// A method against full fine-tuning: is it worse by more than the study's margin? `None` for the yardstick itself, or
@@ -107,6 +123,10 @@ mod tests {
         let split = far.discordance.unwrap();
         assert!(split.first_only > split.second_only && split.p < 0.05, "{split:?}");
         assert_eq!(far.basis, Basis::Few(3));
+        // Three seeds of each are regrouped in 20 ways, and Holm takes the least p of so many pairs to 1.
+        let both = far.permuted.unwrap();
+        assert!(both.rows.p < 0.001 && both.seeds.exact && both.seeds.p == 0.1, "{both:?}");
+        assert_eq!((both.smallest(), both.p), (0.1, 1.0));
     }
 
     #[test]

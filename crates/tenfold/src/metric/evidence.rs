@@ -3,6 +3,7 @@
 use super::{Accounting, Application, Outcomes, Standing};
 use crate::record::{Candidate, Outcome, Probed, Record, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
+use crate::words::count;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -305,7 +306,9 @@ pub(crate) fn role_name(role: &Role) -> String {
         Role::Mixture => "mixture of domains".to_owned(),
         Role::Search { candidate, rung: 0 } => format!("search, learning rate {candidate}"),
         Role::Search { candidate, rung } => format!("search, learning rate {candidate}, rung {}", rung + 1),
-        Role::SmallData { examples, draw } => format!("small data, {examples} examples, draw {}", draw + 1),
+        Role::SmallData { examples, draw } => {
+            format!("small data, {}, draw {}", count(*examples, "example"), draw + 1)
+        }
         Role::Probe => "probe".to_owned(),
         Role::Benchmark { name } => format!("benchmark {name}"),
     }

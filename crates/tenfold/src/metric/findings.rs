@@ -1,9 +1,10 @@
 //! Every figure of every method, computed once and asked for by name.
 
 use super::contrast::{Contrast, against_full, contrasts};
-use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading};
+use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading, search};
 use crate::score::Scoring;
 use crate::statistics::{Basis, Comparison, Estimate, FEW, NonInferiority, compare};
+use crate::words::count;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,12 +61,18 @@ impl<'a> Findings<'a> {
             seeds.into_iter().map(|words| format!("Scores rest on {words}.")).collect();
         let draws = study.small_data_draws;
         if !study.small_data.is_empty() && draws < FEW {
-            let some = if draws == 1 { "one draw".to_owned() } else { format!("{draws} draws") };
             cautions.push(format!(
-                "The small-data curves rest on {some} of each size, fewer than {FEW}: their intervals are wide, or none."
+                "The small-data curves rest on {} of each size, fewer than {FEW}: their intervals are wide, or none.",
+                count(draws, "draw")
             ));
         }
+        cautions.extend(self.search_cautions());
         cautions
+    }
+
+    /// What to know of the searches before relying on what they took: sentences.
+    pub fn search_cautions(&self) -> Vec<String> {
+        search::cautions(self.evidence)
     }
 
     /// The study's methods.

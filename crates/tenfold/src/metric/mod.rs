@@ -32,7 +32,7 @@ pub use evidence::{Evidence, Failure, MethodFacts, StudyFacts};
 pub use findings::{Findings, Standing};
 pub use outcomes::Outcomes;
 pub(crate) use response_time::better_form;
-pub use search::{Searched, Tried, searched};
+pub use search::{Edge, End, Searched, Tried, searched};
 pub(crate) use small_data::curve as small_data_curve;
 
 use crate::statistics::Estimate;

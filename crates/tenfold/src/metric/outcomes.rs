@@ -74,6 +74,11 @@ impl Outcomes {
         paired.then(|| self.combined(best, Rows::Same, |own, best| self.scoring.kept(own, best))).flatten()
     }
 
+    /// What each row is worth, where the score is the mean of that: what may be exchanged between methods.
+    pub fn worths(&self) -> Option<&Runs> {
+        self.worths.as_ref()
+    }
+
     /// What each row adds to the score, for paired tests; more is better, whatever the score's direction.
     pub fn by_row(&self) -> Option<&Runs> {
         let sign = if self.scoring.direction == Direction::Lower { -1.0 } else { 1.0 };

@@ -3,6 +3,7 @@
 use super::format::{interval, probability, shortened};
 use crate::metric::{Findings, Unit, digits, searched};
 use crate::statistics::Verdict;
+use crate::words::count;
 
 /// A name's width in these tables.
 const NAME: usize = 16;
@@ -30,7 +31,8 @@ fn search(findings: &Findings) -> String {
     };
     let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
     let headings = ["method", "took", "validation", "tried", "steps", "time"];
-    table("Search", &findings.evidence.study.learning_rates, &headings, rows)
+    let note = [vec![findings.evidence.study.learning_rates.clone()], findings.search_cautions()].concat();
+    table("Search", &note.join(" "), &headings, rows)
 }
 
 fn yardstick(findings: &Findings) -> String {
@@ -69,8 +71,8 @@ fn pairs(findings: &Findings) -> String {
             shortened(&pair.second, NAME),
             unit.write_bare(pair.difference.value),
             probability(pair.p),
+            pair.permuted.map_or_else(|| "–".to_owned(), |both| probability(both.p)),
             number(pair.cohens_d.map(|d| d.value)),
-            number(pair.cohens_h),
             pair.discordance.map_or_else(
                 || "–".to_owned(),
                 |split| format!("{}:{}", split.first_only, split.second_only),
@@ -80,16 +82,17 @@ fn pairs(findings: &Findings) -> String {
     let told = findings.contrasts.iter().filter(|pair| pair.p < 0.05);
     let rows: Vec<Vec<String>> = told.map(row).collect();
     if rows.is_empty() && all > 0 {
-        return format!(
-            "\n## Pairs that differ\n\nNone of the {all} pairs, at 5 % after Holm's correction.\n"
-        );
+        let pairs = count(all, "pair");
+        return format!("\n## Pairs that differ\n\nNone of {pairs}, at 5 % after Holm's correction.\n");
     }
     let note = format!(
-        "{} of {all} pairs, at 5 % after Holm's correction; d: Cohen's, over seeds; h: Cohen's, of the two shares; rows: \
-         right by the one alone and by the other alone, first seed. All pairs stand in recommendation.json.",
-        rows.len()
+        "{} of {}, at 5 % after Holm's correction (p: Student's t; perm.: the larger p of the permutation tests \
+         over rows and over seeds); d: Cohen's, over seeds; rows: right by the one alone and by the other alone, first \
+         seed. All pairs, with more figures, stand in recommendation.json.",
+        rows.len(),
+        count(all, "pair")
     );
-    table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "d", "h", "rows"], rows)
+    table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "perm.", "d", "rows"], rows)
 }
 
 fn mixture(findings: &Findings) -> String {

@@ -5,6 +5,7 @@
 use super::account::Account;
 use super::purpose::{Cost, Purpose};
 use crate::metric::{Contrast, Findings, MethodFacts};
+use crate::words::list;
 use serde::Serialize;
 
 /// Version of `recommendation.json`.
@@ -305,17 +306,6 @@ fn specific_caveats(findings: &Findings, purpose: Purpose, facts: &MethodFacts) 
         }
     }
     caveats
-}
-
-/// "a", "a and b", "a, b and c"; with semicolons where the items have commas of their own.
-fn list(items: &[impl AsRef<str>]) -> String {
-    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
-    match items.split_last() {
-        None => String::new(),
-        Some((last, [])) => (*last).to_owned(),
-        Some(_) if items.len() > 2 && items.iter().any(|item| item.contains(", ")) => items.join("; "),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
-    }
 }
 
 #[cfg(test)]

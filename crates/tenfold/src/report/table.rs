@@ -4,11 +4,14 @@ use super::appendix::appendix;
 use super::format::{short, shortened};
 use super::recommendation::Recommendation;
 use crate::metric::{Findings, Unit};
+use crate::words::wrapped;
 use unicode_width::UnicodeWidthStr;
 
 /// The narrowest a method's column becomes before columns are dropped.
 const NARROWEST_NAME: usize = 12;
 const GAP: usize = 2;
+/// The widest that a line of a sentence is, in columns.
+const SENTENCE: usize = 80;
 
 /// A column: heading, metric, key; `drop` says which goes first where the width does not suffice.
 struct Column {
@@ -146,7 +149,7 @@ fn draw(
     }
     text.push('\n');
     for note in notes(findings).into_iter().chain(failures(findings)) {
-        text.push_str(&format!("{}\n", wrapped(&note, width)));
+        text.push_str(&format!("{}\n", sentences(&note, width)));
     }
     text
 }
@@ -177,20 +180,11 @@ fn failures(findings: &Findings) -> Vec<String> {
     lines.into_iter().map(line).collect()
 }
 
-fn wrapped(text: &str, width: usize) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let word = shortened(word, width);
-        let last = lines.len() - 1;
-        if lines[last].is_empty() {
-            lines[last] = word;
-        } else if lines[last].width() + 1 + word.width() <= width {
-            lines[last] = format!("{} {word}", lines[last]);
-        } else {
-            lines.push(word);
-        }
-    }
-    lines.join("\n")
+/// Sentences in lines that are read easily however wide the table is; a word that is too long is cut.
+fn sentences(text: &str, width: usize) -> String {
+    let width = width.min(SENTENCE);
+    let words: Vec<String> = text.split_whitespace().map(|word| shortened(word, width)).collect();
+    wrapped(&words.join(" "), width).join("\n")
 }
 
 /// Text that cannot break a Markdown table or be taken for HTML.

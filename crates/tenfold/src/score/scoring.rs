@@ -306,6 +306,11 @@ impl Scoring {
         }
     }
 
+    /// What the loss that is trained on is counted in.
+    pub fn loss_unit(&self) -> &'static str {
+        if self.of == Kind::Numbers { "squared error" } else { "nats" }
+    }
+
     /// By how much `value` is worse than `best`; below 0 if it is better.
     pub fn shortfall(&self, best: f64, value: f64) -> f64 {
         if self.direction == Direction::Lower { value - best } else { best - value }
@@ -335,6 +340,12 @@ impl Scoring {
             (CORRELATION, _) => (1.0 - value * value) / rows.sqrt(),
             _ => 0.0,
         }
+    }
+
+    /// Whether so many rows cannot tell a value from the best one: it is within one standard error of it (Breiman et al.
+    /// 1984, "Classification and Regression Trees", 3.4.3).
+    pub fn is_alike(&self, best: f64, value: f64, rows: usize) -> bool {
+        self.shortfall(best, value) <= self.rough_error(best, rows)
     }
 }
 

@@ -27,13 +27,13 @@ pub use effect::{cliffs_delta, cohens_d, cohens_h, superiority};
 pub use fit::{Line, line};
 pub use jackknife::contributions;
 pub use non_inferiority::{NonInferiority, Verdict, non_inferiority};
-pub use permutation::{Permutation, regroup_seeds, swap_rows};
+pub use permutation::{Permutation, Permuted, permuted, regroup_seeds, swap_rows};
 pub use random::SplitMix;
 pub use resampled::Resampled;
 pub use sample::{
     deviation, mean, pooled_error, quantile, quantile_of_sorted, standard_deviation, standard_error,
 };
-pub use seeds::{Basis, FEW, seeds_for, seeds_if_deviation};
+pub use seeds::{Basis, FEW, seeds_for};
 
 use serde::Serialize;
 

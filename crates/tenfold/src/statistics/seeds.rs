@@ -1,6 +1,6 @@
 //! How many seeds a figure rests on, and how many it would need.
 
-use super::{CONFIDENCE, Estimate, normal_quantile, sample, t_quantile};
+use super::{Estimate, sample, t_quantile};
 
 /// Fewer seeds than this are few: their interval is held by an assumption (that a method's scores over seeds are
 /// about normal) more than by what was seen, and can be twice as wide as that of five.
@@ -62,21 +62,6 @@ pub fn seeds_for(half_width: f64, pilot: &[f64]) -> Option<usize> {
     possible.then(|| pilot.len().max(needed.floor() as usize + 1))
 }
 
-/// The smallest number of seeds whose Student's t interval would have at most this half-width if the deviation were
-/// known to be this one: what to plan with before a pilot. Smaller than [`seeds_for`], which pays for not knowing.
-///
-/// `None` unless both are finite and above 0, or beyond a million.
-pub fn seeds_if_deviation(half_width: f64, deviation: f64) -> Option<usize> {
-    let ratio = deviation / half_width;
-    // The normal distribution's number is never too large: Student's t goes on from there.
-    let least = (normal_quantile(0.5 + CONFIDENCE / 2.0) * ratio).powi(2);
-    if !(half_width > 0.0 && deviation > 0.0 && least <= MOST) {
-        return None;
-    }
-    let holds = |n: &usize| t_quantile(*n as f64 - 1.0) * ratio <= (*n as f64).sqrt();
-    (least.ceil().max(2.0) as usize..).find(holds)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::SplitMix;
@@ -90,19 +75,6 @@ mod tests {
         );
         assert!(Estimate::exact(0.5).basis().words().unwrap().starts_with("one seed"));
         assert!(Basis::Few(3).words().unwrap().contains("3 seeds") && Basis::Enough(9).words().is_none());
-    }
-
-    #[test]
-    fn the_planned_number_is_the_smallest_that_holds() {
-        for (half_width, deviation) in [(0.01, 0.01), (0.005, 0.02), (1.0, 0.1)] {
-            let n = seeds_if_deviation(half_width, deviation).unwrap();
-            let margin = |n: usize| t_quantile(n as f64 - 1.0) * deviation / (n as f64).sqrt();
-            assert!(margin(n) <= half_width && (n == 2 || margin(n - 1) > half_width), "{n}");
-        }
-        assert_eq!(seeds_if_deviation(0.01, 0.01), Some(7));
-        for nonsense in [(0.0, 1.0), (1.0, 0.0), (f64::NAN, 1.0), (1e-9, 1.0), (-1.0, 1.0)] {
-            assert_eq!(seeds_if_deviation(nonsense.0, nonsense.1), None);
-        }
     }
 
     #[test]

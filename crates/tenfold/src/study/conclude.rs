@@ -12,6 +12,7 @@ use crate::meter::machine;
 use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
 use crate::record::Record;
 use crate::report::{self, Purpose, Recommendation};
+use crate::words::count;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a run came to, in words.
@@ -81,9 +82,9 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
         data: data(session),
         model: model(session),
         machine: format!(
-            "{}, {} cores, {:.0} GiB, {}, {}",
+            "{}, {}, {:.0} GiB, {}, {}",
             machine.processor,
-            machine.cores,
+            count(machine.cores, "core"),
             machine.memory_bytes as f64 / (1u64 << 30) as f64,
             machine.simd,
             machine.system
@@ -118,14 +119,14 @@ fn learning_rates(study: &Study) -> String {
         }
     };
     let mut words = format!(
-        "Searched on the validation rows alone, one seed: {} candidates for each method, {how}.",
-        search.candidates
+        "Searched on the validation rows alone, one seed: {} for each method, {how}.",
+        count(search.candidates, "candidate")
     );
     if search.budget > 0 {
-        words += &format!(" Each method had {} optimizer steps for it.", search.budget);
+        words += &format!(" Each method had {} for it.", count(search.budget, "optimizer step"));
     }
     if stated > 0 {
-        words += &format!(" The study states those of {stated} methods.");
+        words += &format!(" The study states those of {}.", count(stated, "method"));
     }
     words
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::meter::machine;
 use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Candidate, Outcome, Record, Role, SCHEMA};
+use crate::words::count;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -193,7 +194,7 @@ impl<'a> Runner<'a> {
                 scope.spawn(|| self.work(session, &state, threads, bar));
             }
         });
-        self.progress.event(Event::Finished { job: bar, note: format!("{total} trials") });
+        self.progress.event(Event::Finished { job: bar, note: count(total, "trial") });
         let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
         finished.ran += state.records.len();
         finished.records.extend(state.records);

@@ -108,17 +108,15 @@ fn scored(
     candidates.iter().filter_map(score).collect()
 }
 
-/// The one with the best score. Those within one standard error of it count as equally good (Breiman et al. 1984,
-/// "Classification and Regression Trees", 3.4.3); of these the one with the lowest loss is taken.
+/// The one with the best score. Those within one standard error of it count as equally good; of these the one with the
+/// lowest loss is taken.
 ///
 /// Where no candidate has a score that is defined, the loss alone decides.
 fn best(scoring: &Scoring, found: Vec<(Score, Candidate)>) -> Option<Candidate> {
     let better = |a: &Score, b: &Score| scoring.is_better(a.value, b.value);
     let (top, _) = found.iter().reduce(|top, next| if better(&next.0, &top.0) { next } else { top })?;
     let is_equal = |score: &Score| match (top.value, score.value) {
-        (Some(best), Some(value)) => {
-            scoring.shortfall(best, value) <= scoring.rough_error(best, top.examples)
-        }
+        (Some(best), Some(value)) => scoring.is_alike(best, value, top.examples),
         (best, _) => best.is_none(),
     };
     let equal = found.iter().filter(|(score, _)| is_equal(score));

@@ -18,6 +18,7 @@ use crate::record::{DataIdentity, Forgetting, ModelIdentity};
 use crate::score::Scoring;
 use crate::task::{Extraction, OutputType, Questions, Task};
 use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, Target, TrainSettings, fit};
+use crate::words::count;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -235,7 +236,9 @@ impl Session {
             } else {
                 "train.max_length"
             };
-            let note = format!("{}: {truncated} rows were cut to {length} tokens ({why})", task.name);
+            let were = if truncated == 1 { "was" } else { "were" };
+            let rows = count(truncated, "row");
+            let note = format!("{}: {rows} {were} cut to {length} tokens ({why})", task.name);
             progress.event(Event::Note(note));
         }
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);

@@ -24,6 +24,8 @@ pub struct Single {
     pub record: Record,
     /// What the base model scores on the test rows, where it can answer untrained: language models.
     pub base: Option<Score>,
+    /// What there is to know of the data, such as rows that were left out: sentences.
+    pub notes: Vec<String>,
     /// Its adapter's folder.
     pub adapter: PathBuf,
     /// The operating system's peak of this process, where it tells; none if the trial was finished before.
@@ -63,5 +65,6 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
         }
         _ => None,
     };
-    Ok(Single { record, base, adapter: folder.trial(&job.hash).join("adapter"), process_peak_bytes })
+    let adapter = folder.trial(&job.hash).join("adapter");
+    Ok(Single { record, base, notes: session.notes, adapter, process_peak_bytes })
 }

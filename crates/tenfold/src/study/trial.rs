@@ -11,6 +11,7 @@ use crate::model::Forward;
 use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Parameters, Role, Test, Trained};
 use crate::train::{Order, Progressed, Rows, Source, Trainer, Training};
+use crate::words::count;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -248,7 +249,7 @@ pub(super) fn title(trial: &crate::record::Trial) -> String {
         Role::Mixture => format!("{method}, mixture, seed {seed}"),
         Role::Search { candidate, rung: 0 } => format!("{method}, learning rate {candidate}"),
         Role::Search { candidate, rung } => format!("{method}, learning rate {candidate}, rung {}", rung + 1),
-        Role::SmallData { examples, draw } => format!("{method}, {examples} rows, draw {draw}"),
+        Role::SmallData { examples, draw } => format!("{method}, {}, draw {draw}", count(*examples, "row")),
         Role::Probe => format!("{method}, probe"),
         Role::Benchmark { name } => format!("{method}, {name}, seed {seed}"),
     }

@@ -102,7 +102,10 @@ impl TrainSettings {
             (count(self.num_train_epochs), "num_train_epochs: 1 to 1,000,000,000"),
             (count(self.batch_size), "batch_size: 1 to 1,000,000,000"),
             (count(self.gradient_accumulation_steps), "gradient_accumulation_steps: 1 to 1,000,000,000"),
-            (self.pass_tokens.is_none_or(count), "pass_tokens: 1 to 1,000,000,000"),
+            (
+                self.pass_tokens.is_none_or(count),
+                "pass_tokens: 1 to 1,000,000,000, or left out: as many as memory allows",
+            ),
             (self.max_length >= 3, "max_length: at least 3"),
             (
                 self.max_tokens == 0 || self.max_tokens >= self.max_length,

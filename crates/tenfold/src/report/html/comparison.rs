@@ -3,7 +3,8 @@
 use super::super::format::{bare_interval, probability};
 use super::super::title;
 use crate::metric::{Contrast, Findings, MethodFacts, Unit, digits};
-use crate::statistics::{NonInferiority, Verdict};
+use crate::statistics::{CONFIDENCE, NonInferiority, Verdict};
+use crate::words::count;
 use maud::{Markup, html};
 
 /// The section; nothing where there are no two methods with a score.
@@ -16,15 +17,16 @@ pub(super) fn section(findings: &Findings) -> Markup {
         section id="comparison" {
             h2 { "Methods against one another" }
             p.small {
-                "All on the same test rows; above 0 the first is better. p: paired by row, after Holm's correction over all "
-                (pairs.len()) " pairs. Cohen's d: differences of the seeds over their deviation, corrected for few. Cohen's h: of "
+                "All on the same test rows; above 0 the first is better. p: Student's t paired by row, after Holm's correction over "
+                "all of " (count(pairs.len(), "pair")) ". Permuted: the same of permutation tests, which assume no distribution: the larger p "
+                "of rows exchanged and of runs regrouped, each below it without correction. " (least(pairs)) "Cohen's d: differences of the seeds over their deviation, corrected for few. Cohen's h: of "
                 "the two shares (0.2 small, 0.5 medium, 0.8 large). Cliff's δ: of the seeds' scores, −1 to 1. Rows "
                 "told apart: right by the one alone and by the other alone in the first seed, with McNemar's exact p."
             }
             @for caution in findings.cautions() { p.small { strong { "Mind: " } (caution) } }
             (yardstick(findings))
             details {
-                summary { "All " (pairs.len()) " pairs" }
+                summary { "All of " (count(pairs.len(), "pair")) }
                 div.scroll tabindex="0" {
                     table {
                         thead { tr { @for heading in headings("Pair") { th scope="col" { (heading) } } } }
@@ -41,6 +43,18 @@ pub(super) fn section(findings: &Findings) -> Markup {
             }
         }
     }
+}
+
+/// What the permutation tests could have shown at all.
+fn least(pairs: &[Contrast]) -> String {
+    let least = pairs.iter().filter_map(|pair| Some(pair.permuted?.smallest())).fold(f64::NAN, f64::min);
+    if least < 1.0 - CONFIDENCE || least.is_nan() {
+        return String::new();
+    }
+    format!(
+        "With so few seeds or rows none of these can fall below {}: they can support no claim. ",
+        probability(least)
+    )
 }
 
 /// Every method against full fine-tuning at the study's margin.
@@ -74,7 +88,7 @@ fn yardstick(findings: &Findings) -> Markup {
                             td.word.bad[test.verdict == Verdict::Inferior] { (words(test.verdict)) }
                             @match pair(findings, &method.name, &full.name) {
                                 Some((pair, turned)) => (cells(pair, turned, unit)),
-                                None => td.none colspan="6" { "–" },
+                                None => td.none colspan="7" { "–" },
                             }
                         }
                     }
@@ -84,9 +98,18 @@ fn yardstick(findings: &Findings) -> Markup {
     }
 }
 
-fn headings(first: &str) -> [String; 7] {
-    ["", "Difference", "p (Holm)", "Cohen's d", "Cohen's h", "Cliff's δ", "Rows told apart"]
-        .map(|heading| if heading.is_empty() { first.to_owned() } else { heading.to_owned() })
+fn headings(first: &str) -> [String; 8] {
+    [
+        "",
+        "Difference",
+        "p (Holm)",
+        "Permuted (Holm)",
+        "Cohen's d",
+        "Cohen's h",
+        "Cliff's δ",
+        "Rows told apart",
+    ]
+    .map(|heading| if heading.is_empty() { first.to_owned() } else { heading.to_owned() })
 }
 
 fn words(verdict: Verdict) -> &'static str {
@@ -114,6 +137,12 @@ fn cells(pair: &Contrast, turned: bool, unit: Unit) -> Markup {
     html! {
         td { (unit.write_bare(difference.value)) @if let Some(i) = bare_interval(unit, &difference) { small { (i) } } }
         td { (probability(pair.p)) }
+        td {
+            @match &pair.permuted {
+                Some(both) => { (probability(both.p)) small { "rows " (probability(both.rows.p)) ", runs " (probability(both.seeds.p)) } }
+                None => "–",
+            }
+        }
         td { (d.map_or_else(|| "–".to_owned(), |d| digits(d.value))) @if let Some(i) = d.and_then(|d| bare_interval(Unit::Number, &d)) { small { (i) } } }
         td { (number(pair.cohens_h)) }
         td { (number(pair.cliffs_delta)) }

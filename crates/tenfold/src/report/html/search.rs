@@ -2,6 +2,7 @@
 
 use super::{figure, plot};
 use crate::metric::{Findings, MethodFacts, Searched, Tried, Unit, digits, searched};
+use crate::words::count;
 use maud::{Markup, html};
 
 /// The section, with a plot where anything was searched for.
@@ -14,6 +15,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
         section id="search" {
             h2 { "Search" }
             p.small { (findings.evidence.study.learning_rates) " Test rows played no part in any choice." }
+            @for caution in findings.search_cautions() { p.small { strong { "Mind: " } (caution) } }
             @if any {
                 div.plots {
                     (figure(plot::search_curves(findings), "Score on the validation rows of every candidate, as far as it was trained."))
@@ -64,6 +66,6 @@ fn words(tried: &Tried, unit: Unit) -> String {
         None if tried.steps == 0 => "failed".to_owned(),
         None => "not defined".to_owned(),
     };
-    let far = if tried.rung > 0 { format!(" after {} steps", tried.steps) } else { String::new() };
+    let far = if tried.rung > 0 { format!(" after {}", count(tried.steps, "step")) } else { String::new() };
     format!("{}: {score}{far}", tried.candidate)
 }

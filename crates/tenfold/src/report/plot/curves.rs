@@ -40,7 +40,8 @@ pub(in super::super) fn learning_curves(findings: &Findings) -> Drawing {
 /// Training loss by step, smoothed: mean over seeds, band from the lowest to the highest seed.
 pub(in super::super) fn loss_curves(findings: &Findings) -> Drawing {
     let curves = over_seeds(findings, |run| smoothed(&run.losses));
-    let y = Axis::linear("Training loss (nats), smoothed", &heights(&curves), 5, tidy)?;
+    let label = format!("Training loss ({}), smoothed", findings.standing.scoring.loss_unit());
+    let y = Axis::linear(&label, &heights(&curves), 5, tidy)?;
     by_step("Training loss by step, a line for each method", &curves, &y)
 }
 

@@ -1,0 +1,61 @@
+//! Numbers of things, lists of names and lines of text, as people write them.
+
+use unicode_width::UnicodeWidthStr;
+
+/// "1 trial", "3 trials".
+pub fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What so many things are or do: "is" of one, "are" of more.
+pub fn be(n: usize) -> &'static str {
+    if n == 1 { "is" } else { "are" }
+}
+
+/// "a", "a and b", "a, b and c"; with semicolons where the items have commas of their own.
+pub(crate) fn list(items: &[impl AsRef<str>]) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some(_) if items.len() > 2 && items.iter().any(|item| item.contains(", ")) => items.join("; "),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// The text in lines of at most so many columns; a word that is longer has a line of its own. Always one line or more.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        if lines[last].is_empty() {
+            lines[last] = word.to_owned();
+        } else if lines[last].width() + 1 + word.width() <= width {
+            lines[last] = format!("{} {word}", lines[last]);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_as_long_as_they_may_be_and_long_words_stay_whole() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("a seventeen b", 5), ["a", "seventeen", "b"]);
+        assert_eq!(wrapped(" ", 5), [""]);
+        assert_eq!(wrapped("低秩 適応", 4), ["低秩", "適応"]);
+    }
+
+    #[test]
+    fn one_is_no_plural_and_the_last_of_a_list_has_its_and() {
+        assert_eq!([count(1, "trial"), count(0, "row")], ["1 trial", "0 rows"]);
+        assert_eq!(list(&["a", "b", "c"]), "a, b and c");
+        assert_eq!(list(&["a", "b, c", "d"]), "a; b, c; d");
+        assert_eq!(list(&[""; 0]), "");
+    }
+}
