@@ -154,7 +154,8 @@ fn what_does_not_fit_into_memory_is_refused_with_the_figures() {
 #[test]
 fn a_list_of_tasks_has_headings_and_fits_a_terminal() {
     let list = Fixture::new().run(&["list", "tasks"]).done().stdout;
-    for heading in ["Labels and numbers: GLUE", "Labels: SuperGLUE", "Language models: perplexity of a text"]
+    for heading in
+        ["Labels and numbers: GLUE", "Labels and choices: SuperGLUE", "Language models: perplexity of a text"]
     {
         assert!(list.lines().any(|line| line == heading), "{heading}: {list}");
     }

@@ -49,6 +49,9 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let source = Source::new(&*model, &rows);
     let forward = Forward::evaluation(&tuning);
     let all: Vec<usize> = (0..lines.len()).collect();
+    if task != TaskType::SequenceClassification {
+        return each_token(request, task, &source, &forward, &lines);
+    }
     for picks in all.chunks(EVALUATION_BATCH) {
         let logits = without_gradients(|| source.logits(&forward, picks))?;
         for (row, logits) in picks.iter().zip(logits.numbers()?.chunks_exact(logits.cols())) {
@@ -67,6 +70,31 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
                 say!("{best}\t{}", lines[*row])?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Logits of every token of each text, from heads that say something of tokens.
+fn each_token(
+    request: &Request,
+    task: TaskType,
+    source: &Source,
+    forward: &Forward,
+    lines: &[&str],
+) -> Result<()> {
+    if !request.json {
+        bail!(
+            "{} was trained for {}, whose answers are no labels of lines; --json prints the logits of every token, and \
+             `tenfold run` scores such a task",
+            request.adapter.display(),
+            task.name()
+        );
+    }
+    for row in 0..lines.len() {
+        let logits = without_gradients(|| source.logits(forward, &[row]))?;
+        let numbers = logits.numbers()?;
+        let tokens: Vec<&[f32]> = numbers.chunks_exact(logits.cols()).collect();
+        say!("{}", json!({"ids": source.rows().encoding(row).ids, "logits": tokens}))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use super::Template;
 use crate::Error;
-use crate::data::records::{Record, Records, kind};
+use crate::data::records::{Fields, Record, Records, kind};
 use crate::data::{put_count, put_text};
 use serde_json::{Map, Value};
 use sha2::Sha256;
@@ -43,6 +43,9 @@ pub enum Question {
 /// How rows become questions.
 #[derive(Debug, Clone)]
 pub(crate) struct Form {
+    /// What records that follow one another must have in common to be one row, which has them as the list `rows` beside the
+    /// columns of the first. A record without what it names is a row by itself.
+    pub gather: Option<Template>,
     /// Further columns, each out of those before: (name, template). One that writes JSON makes a list or an object.
     pub derive: Vec<(String, Template)>,
     /// `doc_to_text`: one, or one for each choice.
@@ -78,6 +81,9 @@ pub(crate) enum Choices {
     Each(Vec<Template>),
     List(Template),
 }
+
+/// The column that holds what was gathered.
+const ROWS: &str = "rows";
 
 /// A row's columns, or why there are none.
 type Unnested = Result<Map<String, Value>, Fault>;
@@ -130,6 +136,32 @@ impl Question {
 }
 
 impl Form {
+    /// Puts records together that are one row.
+    pub(crate) fn gather(&self, records: &mut Records) {
+        let Some(template) = &self.gather else { return };
+        let mut gathered: Vec<(Option<String>, Record)> = Vec::new();
+        for record in std::mem::take(&mut records.records) {
+            let columns = records.named(&record);
+            let Ok(key) = template.render(&columns) else {
+                gathered.push((None, record));
+                continue;
+            };
+            match gathered.last_mut() {
+                Some((Some(last), Record { fields: Fields::Object(first), .. })) if *last == key => {
+                    if let Some(Value::Array(rows)) = first.get_mut(ROWS) {
+                        rows.push(Value::Object(columns));
+                    }
+                }
+                _ => {
+                    let mut first = columns.clone();
+                    first.insert(ROWS.into(), Value::Array(vec![Value::Object(columns)]));
+                    gathered.push((Some(key), Record { place: record.place, fields: Fields::Object(first) }));
+                }
+            }
+        }
+        records.records = gathered.into_iter().map(|(_, record)| record).collect();
+    }
+
     /// The questions about a record's rows, each with its place.
     pub(crate) fn questions(
         &self,
@@ -313,6 +345,7 @@ fn unnested(records: &Records, record: &Record, steps: &[(String, String)]) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::records::{self, Encoding, Header, Reading};
     use serde_json::json;
 
     fn template(source: &str) -> Template {
@@ -321,6 +354,7 @@ mod tests {
 
     fn choice(texts: &[&str], choices: Choices, target: &str) -> Form {
         Form {
+            gather: None,
             derive: Vec::new(),
             texts: texts.iter().map(|text| template(text)).collect(),
             asks: Asks::Choice {
@@ -372,6 +406,39 @@ mod tests {
         let question = ask(&form, json!({"a": "cat", "b": "dog", "answer": 1})).unwrap();
         assert_eq!(question.worked(" "), ("The dog".into(), " ran.".into()));
         assert!(ask(&choice(&["x"], Choices::List(template("none")), "0"), json!({})).is_err());
+    }
+
+    #[test]
+    fn records_that_follow_one_another_with_one_key_are_a_row() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let lines = [
+            r#"{"q": "one", "a": "x", "idx": {"q": 0}}"#,
+            r#"{"q": "one", "a": "y", "idx": {"q": 0}}"#,
+            r#"{"q": "two", "a": "z", "idx": {"q": 1}}"#,
+            r#"{"q": "nested", "idx": 7}"#,
+        ];
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let reading = Reading {
+            format: None,
+            encoding: Encoding::Utf8,
+            header: Header::Given(true),
+            extra_columns: false,
+        };
+        let mut found = records::read(&path, &reading).unwrap();
+        let list = Choices::List(template("{{ rows | map(attribute='a') | list | tojson }}"));
+        let mut form = choice(&["{{q}}"], list, "0");
+        form.gather = Some(template("{{idx.q}}"));
+        form.gather(&mut found);
+        let asked: Vec<_> =
+            found.records.iter().map(|record| form.questions(&found, record, &[]).remove(0)).collect();
+        let Question::Choice { choices, .. } = asked[0].1.as_ref().unwrap() else { panic!("{asked:?}") };
+        assert_eq!(
+            (choices.as_slice(), asked[1].0.as_str()),
+            (["x".to_owned(), "y".into()].as_slice(), "line 3")
+        );
+        assert_eq!(asked.len(), 3);
+        assert!(asked[2].1.is_err(), "a record without the key has no rows");
     }
 
     #[test]

@@ -41,6 +41,9 @@ const ROLES: [(&str, &[&str]); 5] = [
 /// The examples of the file at `path`, and the rows that make none.
 pub(crate) fn read(path: &Path, reading: &Reading, shape: &Shape) -> Result<(Vec<LanguageExample>, Faulty)> {
     let mut records = records::read(path, reading)?;
+    if let Shape::Questions { form, .. } = shape {
+        form.gather(&mut records);
+    }
     let of = |record| match shape {
         Shape::Questions { form, unnest } => asked(&records, record, form, unnest),
         _ => vec![(record.place, example(&records, record, shape))],

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use toml::{Table, Value};
 
 /// The keys that only such a task has.
-pub(super) const KEYS: [&str; 19] = [
+pub(super) const KEYS: [&str; 20] = [
+    "gather",
     "doc_to_text",
     "doc_to_choice",
     "doc_to_target",
@@ -146,7 +147,7 @@ fn form(output_type: OutputType, none_right: bool, keys: &mut Keys) -> Option<Fo
         }
     };
     let delimiter = keys.value("target_delimiter", "text").unwrap_or_else(|| " ".to_owned());
-    Some(Form { derive, texts, asks, delimiter })
+    Some(Form { gather: keys.template("gather"), derive, texts, asks, delimiter })
 }
 
 fn metrics(output_type: OutputType, metric: &str, keys: &mut Keys) -> Vec<QuestionMetric> {

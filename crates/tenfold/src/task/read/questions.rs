@@ -42,7 +42,7 @@ impl Task {
         self.read_questions_from(data.as_deref(), num_fewshot, limit, skip_malformed)
     }
 
-    fn read_questions_from(
+    pub(super) fn read_questions_from(
         &self,
         data: Option<&Path>,
         num_fewshot: Option<usize>,
@@ -174,6 +174,7 @@ impl Wanted<'_> {
             extra_columns: false,
         };
         let mut records = records::read(&path, &reading)?;
+        self.questions.form.gather(&mut records);
         let (mut found, mut faulty) = (Found::default(), std::mem::take(&mut records.faulty));
         for record in &records.records {
             let asked = self.questions.form.questions(&records, record, &self.questions.unnest);
