@@ -55,7 +55,7 @@ fn an_encoder_judges_choices_and_the_surest_one_answers() {
     // The right choice is the one that is said in the question.
     let row = |i: usize| {
         let (right, wrong) = (word(i * 3), word(i * 3 + 1));
-        let choices = if i % 2 == 0 { [right, wrong] } else { [wrong, right] };
+        let choices = if i.is_multiple_of(2) { [right, wrong] } else { [wrong, right] };
         json!({"q": format!("{right} {right}"), "a": choices[0], "b": choices[1], "label": i % 2}).to_string()
             + "\n"
     };
@@ -77,7 +77,8 @@ fn an_encoder_judges_choices_and_the_surest_one_answers() {
     // Every choice by itself, and questions of which none is right.
     let row = |i: usize| {
         let texts = [word(i * 3), word(i * 3 + 1), word(i * 3 + 2)];
-        let truths: Vec<u8> = (0..3).map(|k| u8::from(i % 3 != 0 && (k + i) % 2 == 0)).collect();
+        let truths: Vec<u8> =
+            (0..3).map(|k| u8::from(!i.is_multiple_of(3) && (k + i).is_multiple_of(2))).collect();
         json!({"q": texts[i % 3], "texts": texts, "truths": truths}).to_string() + "\n"
     };
     fixture.write("rows.jsonl", (0..24).map(row).collect::<String>());

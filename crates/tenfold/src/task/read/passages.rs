@@ -78,7 +78,11 @@ mod tests {
         let task = Task::load("squad").unwrap();
         let data = task.read_passages_from(Some(folder.path())).unwrap();
         assert_eq!((data.train.len() + data.validation.len(), data.tests[0].1.len()), (80, 10));
-        assert!(data.validation.len() >= 2 && data.validation.len() % 2 == 0, "{}", data.validation.len());
+        assert!(
+            data.validation.len() >= 2 && data.validation.len().is_multiple_of(2),
+            "{}",
+            data.validation.len()
+        );
         let held: HashSet<&str> = data.validation.iter().map(|row| &*row.passage).collect();
         assert!(data.train.iter().all(|row| !held.contains(&*row.passage)));
         let note = "squad: 2 of 10 test rows have a passage that is also trained on";
