@@ -158,14 +158,19 @@ fn data(session: &Session) -> String {
     let tests: Vec<String> =
         session.tests.iter().map(|(name, rows)| format!("{} {name}", rows.len())).collect();
     let identity = &session.data_identity;
+    // A language model has none.
+    let labels = match session.labels.join(", ") {
+        none if none.is_empty() => none,
+        labels => format!(" Labels: {labels}."),
+    };
     let mut words = format!(
-        "Task {} ({}): {} training rows, {} validation rows, test rows: {}. Labels: {}. SHA-256 of all rows {}.",
+        "Task {} ({}): {} training rows, {} validation rows, test rows: {}.{} SHA-256 of all rows {}.",
         identity.task,
         session.task_source,
         session.train.len(),
         session.validation.len(),
         tests.join(", "),
-        session.labels.join(", "),
+        labels,
         identity.sha256
     );
     for note in &session.notes {

@@ -27,14 +27,12 @@ impl Axis {
         // A quantity that is never negative is not shown below zero.
         let low = if low >= 0.0 { (low - pad).max(0.0) } else { low - pad };
         let high = high + pad;
-        let step = round_step((high - low) / count as f64);
-        let first = (low / step).ceil() as i64;
-        let last = (high / step).floor() as i64;
-        let ticks = (first..=last).map(|k| k as f64 * step).map(|v| (v, write(v))).collect();
+        let ticks = round_values(low, high, count).map(|v| (v, write(v))).collect();
         Some(Axis { label: label.to_owned(), log: false, low, high, ticks })
     }
 
-    /// A logarithmic axis; values must be positive. Ticks at 1, 10, 100 or, over a short range, 1, 2, 5.
+    /// A logarithmic axis; values must be positive. Ticks at 1, 10, 100 or, over a short range, 1, 2, 5; over one so short
+    /// that hardly any of these is in it, at round values as on a linear axis.
     pub(super) fn log(label: &str, values: &[f64], write: impl Fn(f64) -> String) -> Option<Axis> {
         let (low, high) = bounds(values).filter(|(low, _)| *low > 0.0)?;
         let pad = (0.08 * (high / low).log10()).max(0.06);
@@ -46,7 +44,11 @@ impl Axis {
         };
         let decades = low.floor() as i32..=high.floor() as i32;
         let all = decades.flat_map(|d| within.iter().map(move |w| w * 10f64.powi(d)));
-        let ticks = all.filter(|v| (low..=high).contains(&v.log10())).map(|v| (v, write(v))).collect();
+        let mut ticks: Vec<f64> = all.filter(|v| (low..=high).contains(&v.log10())).collect();
+        if ticks.len() < 2 {
+            ticks = round_values(10f64.powf(low), 10f64.powf(high), 4).collect();
+        }
+        let ticks = ticks.into_iter().map(|v| (v, write(v))).collect();
         Some(Axis { label: label.to_owned(), log: true, low, high, ticks })
     }
 
@@ -83,6 +85,13 @@ fn bounds(values: &[f64]) -> Option<(f64, f64)> {
     (low <= high).then_some((low, high))
 }
 
+/// About `count` round values from `low` to `high`.
+fn round_values(low: f64, high: f64, count: usize) -> impl Iterator<Item = f64> {
+    let step = round_step((high - low) / count as f64);
+    let (first, last) = ((low / step).ceil() as i64, (high / step).floor() as i64);
+    (first..=last).map(move |k| k as f64 * step)
+}
+
 fn round_step(rough: f64) -> f64 {
     let size = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|s| s * size >= rough);
@@ -102,6 +111,12 @@ mod tests {
         let log = Axis::log("", &[770.0, 2.2e7], |v| v.to_string()).unwrap();
         let places: Vec<f64> = log.ticks().map(|t| t.0).collect();
         assert_eq!(places, [3.0, 4.0, 5.0, 6.0, 7.0]);
+        let short = Axis::log("", &[117.0, 118.0], tidy).unwrap();
+        let written: Vec<&str> = short.ticks().map(|tick| tick.1).collect();
+        assert!(
+            written.len() >= 2 && short.ticks().all(|(place, _)| short.range().contains(&place)),
+            "{written:?}"
+        );
         assert!(Axis::log("", &[0.0, 1.0], |_| String::new()).is_none());
         assert!(Axis::linear("", &[], 5, |_| String::new()).is_none());
     }
