@@ -182,6 +182,9 @@ pub struct Trained {
     pub train_score: Score,
     /// Results on the test splits: first the domain that was trained on.
     pub tests: Vec<Test>,
+    /// What the base model itself answers on the first test split, where it can: language models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untuned: Option<Test>,
     /// A language model's loss on general text before and after, where the study names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgetting: Option<Forgetting>,
@@ -242,6 +245,13 @@ pub struct Test {
     pub answers: Answers,
     /// Loss and score over the rows.
     pub score: Score,
+}
+
+impl Test {
+    /// Answers on a domain's rows, scored by the metric of that name.
+    pub fn of(domain: &str, metric: &str, answers: Answers, score: Score) -> Test {
+        Test { domain: domain.to_owned(), metric: metric.to_owned(), answers, score }
+    }
 }
 
 /// Answers to the rows of a split, in their order, beside the truth or what they are worth.

@@ -1,9 +1,9 @@
 //! Metric 1: the task's own score in the domain that was trained on.
 
 use super::contrast::against_full;
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
 use crate::score::scoring;
-use crate::statistics::Verdict;
+use crate::statistics::{Rows, Verdict};
 
 pub(super) static METRIC: Metric = Metric {
     number: 1,
@@ -14,7 +14,7 @@ pub(super) static METRIC: Metric = Metric {
     source: "Mean over seeds on the test split of the trained domain. The interval (95 %) is a bootstrap over \
              seeds and test rows, with the score itself. Groups: methods that share a letter cannot be told apart (paired by test \
              row, scores that are no means by their jackknife; Holm's correction over all pairs, 5 %). Perplexity alone is better \
-             the lower it is. As good: the interval of the difference to full fine-tuning ends above minus the study's margin; \
+             the lower it is. Before tuning: what a language model answers to the same rows by itself. As good: the interval of the difference to full fine-tuning ends above minus the study's margin; \
              worse: it ends below.",
     compute,
 };
@@ -36,6 +36,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
             reading,
         ));
     }
+    figures.extend(gain(evidence, method, undefined));
     figures.push(Figure::new(
         "group",
         "Group",
@@ -58,6 +59,21 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         as_good(evidence, method, undefined),
     ));
     figures
+}
+
+/// The base model's own score, and by how much tuning is better on the same rows; nothing where it cannot answer.
+fn gain(evidence: &Evidence, method: &str, why: &str) -> Vec<Figure> {
+    let Some(before) = evidence.untuned() else { return Vec::new() };
+    let own = evidence.scoring();
+    let ahead =
+        |tuned: &Outcomes| tuned.combined(&before, Rows::Same, |tuned, before| own.shortfall(tuned, before));
+    let gain = evidence.outcomes(method, None).and_then(|tuned| ahead(&tuned));
+    let untuned = Reading::measured(Some(before.estimate()), why);
+    let gain = Reading::measured(gain, why);
+    vec![
+        Figure::new("untuned", "Before tuning", own.unit, own.direction, untuned),
+        Figure::new("gain", "Gain by tuning", own.unit.of_difference(), Direction::Higher, gain),
+    ]
 }
 
 fn group(evidence: &Evidence, method: &str, why: &str) -> Reading {
@@ -112,5 +128,41 @@ fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {
             Reading::measured(own.kept_of(&yardstick), "not scored on the same rows as full fine-tuning")
         }
         None => Reading::unavailable("full fine-tuning has no finished run"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::synthetic::World;
+    use crate::record::{Answers, Outcome};
+
+    #[test]
+    fn what_the_base_answers_by_itself_stands_beside_what_tuning_made_of_it() {
+        let mut world = World::new();
+        let find = |world: &World, key: &str| {
+            let evidence = world.evidence();
+            compute(&evidence, "full").into_iter().find(|figure| figure.key == key)
+        };
+        assert!(find(&world, "untuned").is_none());
+        for record in &mut world.records {
+            let Outcome::Trained(run) = &mut record.outcome else { continue };
+            let Some(mut test) = run.tests.first().cloned() else { continue };
+            // A model that says the first label to everything.
+            if let Answers::Labels { predictions, .. } = &mut test.answers {
+                predictions.fill(0);
+            }
+            run.untuned = Some(test);
+        }
+        let value = |key: &str| match find(&world, key).unwrap().reading {
+            Reading::Measured { estimate } => estimate,
+            other => panic!("{key}: {other:?}"),
+        };
+        let [before, after, gain] = [value("untuned"), value("accuracy"), value("gain")];
+        assert!((after.value - before.value - gain.value).abs() < 1e-12);
+        assert!(
+            gain.low > Some(0.0) && gain.low < Some(gain.value) && Some(gain.value) < gain.high,
+            "{gain:?}"
+        );
     }
 }

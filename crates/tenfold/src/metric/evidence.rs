@@ -221,6 +221,15 @@ impl<'a> Evidence<'a> {
         self.outcomes_by(self.scoring(), method, domain)
     }
 
+    /// What the base model itself answers on the first test split; `None` where it cannot.
+    pub fn untuned(&self) -> Option<Outcomes> {
+        let runs = self.records.iter().filter_map(|record| match &record.outcome {
+            Outcome::Trained(run) => run.untuned.as_ref(),
+            _ => None,
+        });
+        Outcomes::new(self.scoring(), &[runs.take(1).next()?])
+    }
+
     /// The answers of a method's runs on the mixture in one domain, scored as the task is.
     pub fn mixed_outcomes(&self, method: &str, domain: Option<&str>) -> Option<Outcomes> {
         let tests: Option<Vec<&Test>> =

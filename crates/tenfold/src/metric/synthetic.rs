@@ -29,7 +29,7 @@ const METHODS: [Row; 9] = [
 
 /// Records that look like those of a study.
 pub(crate) struct World {
-    records: Vec<Record>,
+    pub(crate) records: Vec<Record>,
     seeds: usize,
 }
 
@@ -192,6 +192,7 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
         metric: "accuracy".to_owned(),
         train_score: Score { examples: 1000, loss: 0.2, value: Some((skill + 0.04).min(1.0)) },
         tests,
+        untuned: None,
         forgetting: None,
     }
 }

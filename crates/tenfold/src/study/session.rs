@@ -14,7 +14,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::wording::Wording;
 use crate::model::{self, Model, TaskType, store};
 use crate::progress::{Event, Progress};
-use crate::record::{DataIdentity, Forgetting, ModelIdentity};
+use crate::record::{DataIdentity, Forgetting, ModelIdentity, Test};
 use crate::score::Scoring;
 use crate::task::{Extraction, OutputType, Questions, Task};
 use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, Target, TrainSettings, fit};
@@ -47,6 +47,8 @@ pub(super) struct Session {
     /// Rows of several domains to train on, where the study has a mixture, and their SHA-256.
     pub mixture: Rows,
     pub mixture_sha256: String,
+    /// What the base model answers on the first test split, once it was asked.
+    untuned: Mutex<Option<Test>>,
     /// The general text on which forgetting is measured.
     pub general: General,
     /// How long the training rows of a language task are.
@@ -166,6 +168,7 @@ impl Session {
             tests: Vec::new(),
             mixture: Rows::default(),
             mixture_sha256: String::new(),
+            untuned: Mutex::default(),
             general: General::default(),
             lengths: None,
             features: Features::default(),
@@ -334,6 +337,24 @@ impl Session {
             keeps_base: true,
         };
         fit(&subject, train, limit)
+    }
+
+    /// What the base model answers on the first test split: the same for all trials, so the first one to want it asks.
+    /// `None` of models whose head knows nothing before it is trained.
+    pub(super) fn untuned(&self, go_on: impl Fn() -> Result<()>) -> Result<Option<Test>> {
+        let Some((domain, rows)) = self.tests.first().filter(|(_, rows)| !rows.is_empty()) else {
+            return Ok(None);
+        };
+        if !self.model.task().is_language_modelling() {
+            return Ok(None);
+        }
+        let mut known = self.untuned.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_none() {
+            let source = Source::new(&*self.model, rows);
+            let scored = eval::score(&Tuning::untouched(&*self.model), &source, go_on)?;
+            *known = Some(Test::of(domain, rows.scoring().name, scored.answers, scored.score));
+        }
+        Ok(known.clone())
     }
 
     /// What training did to the loss on general text; `None` where there is no text.

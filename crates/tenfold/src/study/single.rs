@@ -6,14 +6,11 @@ use super::run::{Options, Runner};
 use super::session::{Session, backend};
 use super::store::RunFolder;
 use super::trial::title;
-use crate::adapter::Tuning;
 use crate::atomic;
 use crate::error::{Error, Result};
-use crate::eval;
 use crate::meter::memory;
 use crate::progress::Progress;
 use crate::record::{Candidate, Outcome, Record, Score};
-use crate::train::Source;
 use serde_json::Map;
 use std::path::PathBuf;
 
@@ -57,12 +54,8 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
         return Err(Error::Faults { file: options.out.clone(), faults });
     }
     let process_peak_bytes = if ran { memory::process_peak_bytes() } else { None };
-    let base = match session.tests.first() {
-        Some((_, rows)) if session.model.task().is_language_modelling() && !rows.is_empty() => {
-            let go_on = || if progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) };
-            let source = Source::new(&*session.model, rows);
-            Some(eval::score(&Tuning::untouched(&*session.model), &source, go_on)?.score)
-        }
+    let base = match &record.outcome {
+        Outcome::Trained(trained) => trained.untuned.as_ref().map(|untuned| untuned.score),
         _ => None,
     };
     let adapter = folder.trial(&job.hash).join("adapter");

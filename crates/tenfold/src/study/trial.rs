@@ -86,6 +86,7 @@ impl Work<'_> {
         let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
         let mut trained = self.trained(&tuning, training, tests, train_score)?;
         if self.job.trial.role == Role::Main {
+            trained.untuned = self.session.untuned(go_on)?;
             trained.forgetting = self.session.forgetting(&tuning, go_on)?;
         }
         // The record is written by the caller; until then the snapshot stays.
@@ -138,12 +139,7 @@ impl Work<'_> {
         (self.session.tests.iter().take(domains).filter(|_| how.test_rows > 0))
             .map(|(domain, rows)| {
                 let scored = eval::score(tuning, &source(rows)?, go_on)?;
-                Ok(Test {
-                    domain: domain.clone(),
-                    metric: rows.scoring().name.to_owned(),
-                    answers: scored.answers,
-                    score: scored.score,
-                })
+                Ok(Test::of(domain, rows.scoring().name, scored.answers, scored.score))
             })
             .collect()
     }
@@ -178,6 +174,7 @@ impl Work<'_> {
             metric: self.session.scoring.name.to_owned(),
             train_score,
             tests,
+            untuned: None,
             forgetting: None,
         })
     }
