@@ -2,8 +2,10 @@
 //!
 //! A record holds evidence, not conclusions: every metric is a pure function of records.
 
+mod answers;
 mod load;
 
+pub use answers::Answers;
 pub use load::{Arrivals, Load};
 
 use serde::{Deserialize, Serialize};
@@ -251,97 +253,6 @@ impl Test {
     /// Answers on a domain's rows, scored by the metric of that name.
     pub fn of(domain: &str, metric: &str, answers: Answers, score: Score) -> Test {
         Test { domain: domain.to_owned(), metric: metric.to_owned(), answers, score }
-    }
-}
-
-/// Answers to the rows of a split, in their order, beside the truth or what they are worth.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Answers {
-    /// One label for each row.
-    Labels {
-        /// The true ones.
-        labels: Vec<u32>,
-        /// The predicted ones.
-        predictions: Vec<u32>,
-    },
-    /// One number for each row.
-    Numbers {
-        /// The true ones.
-        targets: Vec<f64>,
-        /// The predicted ones.
-        predictions: Vec<f64>,
-    },
-    /// What each row is worth, 0 to 1: exact match, F1 of words.
-    Worths(Vec<f64>),
-    /// How an answer in words meets the true ones, for each question.
-    Matches {
-        /// 1 where it is one of them, once normalized, else 0.
-        exact: Vec<f64>,
-        /// F1 of its words with those of the nearest true one.
-        f1: Vec<f64>,
-        /// Whether there is a true one: else saying nothing is right.
-        answerable: Vec<bool>,
-    },
-    /// Each choice of each question judged by itself, 1 for right.
-    Judged {
-        /// The true labels, one list for each question.
-        labels: Vec<Vec<u32>>,
-        /// The predicted ones.
-        predictions: Vec<Vec<u32>>,
-    },
-    /// The likelihood of each row's labels.
-    Nats {
-        /// Their cross-entropy summed over the row, in nats.
-        nats: Vec<f64>,
-        /// How many there are.
-        counts: Vec<u64>,
-    },
-}
-
-impl Answers {
-    /// How many rows were answered.
-    pub fn len(&self) -> usize {
-        match self {
-            Answers::Labels { predictions, .. } => predictions.len(),
-            Answers::Numbers { predictions, .. } => predictions.len(),
-            Answers::Worths(worths) => worths.len(),
-            Answers::Matches { f1, .. } => f1.len(),
-            Answers::Judged { predictions, .. } => predictions.len(),
-            Answers::Nats { nats, .. } => nats.len(),
-        }
-    }
-
-    /// True if no row was.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The answers to the rows `picks`, which may repeat and must exist.
-    pub fn select(&self, picks: &[u32]) -> Answers {
-        fn of<T: Clone>(values: &[T], picks: &[u32]) -> Vec<T> {
-            picks.iter().map(|row| values[*row as usize].clone()).collect()
-        }
-        match self {
-            Answers::Labels { labels, predictions } => {
-                Answers::Labels { labels: of(labels, picks), predictions: of(predictions, picks) }
-            }
-            Answers::Numbers { targets, predictions } => {
-                Answers::Numbers { targets: of(targets, picks), predictions: of(predictions, picks) }
-            }
-            Answers::Worths(worths) => Answers::Worths(of(worths, picks)),
-            Answers::Matches { exact, f1, answerable } => Answers::Matches {
-                exact: of(exact, picks),
-                f1: of(f1, picks),
-                answerable: of(answerable, picks),
-            },
-            Answers::Judged { labels, predictions } => {
-                Answers::Judged { labels: of(labels, picks), predictions: of(predictions, picks) }
-            }
-            Answers::Nats { nats, counts } => {
-                Answers::Nats { nats: of(nats, picks), counts: of(counts, picks) }
-            }
-        }
     }
 }
 

@@ -69,8 +69,8 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
             Reading::measured(deviation(&scores), &single),
         ),
         Figure::new("agreement", "Agreement between seeds", Unit::Share, Higher, pairs(raw_agreement)),
-        Figure::new("kappa", "Cohen's kappa", Unit::Number, Higher, pairs(cohens_kappa)),
-        Figure::new("fleiss", "Fleiss' kappa", Unit::Number, Higher, all_together(&runs, unlabelled)),
+        Figure::new("kappa", "Cohen's kappa", Unit::Correlation, Higher, pairs(cohens_kappa)),
+        Figure::new("fleiss", "Fleiss' kappa", Unit::Correlation, Higher, all_together(&runs, unlabelled)),
         Figure::new(
             "seeds_needed",
             format!(

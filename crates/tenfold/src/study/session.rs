@@ -1,24 +1,23 @@
 //! What all trials of a study share: the frozen base, the tokenizer and the encoded rows.
 
 mod joined;
+mod labelled;
+mod language;
 
-use super::config::{Picked, Study};
-use super::domains::{Further, Mixed};
+use super::config::Study;
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
-use crate::data::language::{self, LanguageExample, LengthReport, Question, SequenceSettings};
-use crate::data::{Example, PassageQuestion, hexadecimal, shared, subset};
+use crate::data::language::{LanguageExample, LengthReport, Question};
+use crate::data::{Example, PassageQuestion, hexadecimal, subset};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::wording::Wording;
 use crate::model::{self, Model, TaskType, store};
-use crate::progress::{Event, Progress};
+use crate::progress::Progress;
 use crate::record::{DataIdentity, Forgetting, ModelIdentity, Test};
 use crate::score::Scoring;
-use crate::task::{Extraction, OutputType, Questions, Task};
-use crate::train::{Asked, Features, Fitted, Rows, Source, Subject, Target, TrainSettings, fit};
-use crate::words::count;
+use crate::task::{Extraction, Questions, Task};
+use crate::train::{Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -182,8 +181,11 @@ impl Session {
             model_identity: base.identity.clone(),
         };
         let joined = (has_head && task.is_language()) || task.extraction().is_some();
-        if joined && is_main && !(study.domains.is_empty() && study.mixture.is_empty()) {
-            return Err(without_labels());
+        let alone = study.domains.is_empty() && study.mixture.is_empty();
+        if is_main && !alone && (joined || task.is_language()) {
+            let what = "domains and mixture of the study".into();
+            let why = "rows of other tasks are matched by their labels, and this task's have none".into();
+            return Err(Error::Unsupported { what, why });
         }
         let encoded = match (task.is_language(), joined) {
             (true, true) => session.choices(study, task, counts, progress)?,
@@ -194,126 +196,6 @@ impl Session {
         let scored = |rows: Rows| rows.scored_by(session.scoring);
         let tests = encoded.tests.into_iter().map(|(name, rows)| (name, scored(rows))).collect();
         Ok(Session { train: scored(encoded.train), validation: scored(encoded.validation), tests, ..session })
-    }
-
-    /// Reads and encodes rows with labels.
-    fn labelled(
-        &mut self,
-        study: &Study,
-        task: &Task,
-        [train_rows, validation_rows, test_rows]: [usize; 3],
-        is_main: bool,
-        progress: &dyn Progress,
-    ) -> Result<Encoded> {
-        let mut data = task.read()?;
-        if study.rows == Picked::Spread {
-            spread(&mut data.train, train_rows, <[Example]>::to_vec);
-            spread(&mut data.validation, validation_rows, <[Example]>::to_vec);
-            data.tests.iter_mut().for_each(|test| spread(&mut test.examples, test_rows, <[Example]>::to_vec));
-            data.sha256 = spread_of(&data.sha256, [train_rows, validation_rows, test_rows]);
-        }
-        let further = if is_main { Further::read(&data, &study.domains)? } else { Further::default() };
-        let length = self.length;
-        self.values = data.values.clone();
-        let encode = |examples: &[Example], rows: usize| {
-            Rows::encode_as(&self.tokenizer, first(examples, rows), length, |label| self.target(label))
-        };
-        let train = encode(&data.train, train_rows)?;
-        let validation = encode(&data.validation, validation_rows)?;
-        let mixed = match is_main && !study.mixture.is_empty() {
-            true => further.mix(task, &data, first(&data.train, train_rows), &study.mixture, train.len())?,
-            false => Mixed::default(),
-        };
-        let mixture = encode(&mixed.examples, 0)?;
-        further.join(&mut data);
-        data.notes.extend(mixed.notes.iter().cloned());
-        data.notes.extend(shared(&mixed.examples, &data.tests).iter().map(|note| format!("mixture: {note}")));
-        let tests = (data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?)))
-            .collect::<Result<Vec<_>>>()?;
-        (self.mixture, self.mixture_sha256) = (mixture, mixed.sha256);
-        let truncated = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
-        if truncated > 0 {
-            let why = if length < study.train.max_length {
-                "the model has no more positions beside the virtual tokens of the methods"
-            } else {
-                "train.max_length"
-            };
-            let were = if truncated == 1 { "was" } else { "were" };
-            let rows = count(truncated, "row");
-            let note = format!("{}: {rows} {were} cut to {length} tokens ({why})", task.name);
-            progress.event(Event::Note(note));
-        }
-        let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
-        self.requests = Requests::Texts(requests.iter().take(200).cloned().collect());
-        self.data_identity.sha256 = data.sha256;
-        self.labels = if data.values.is_empty() { data.labels } else { vec![NUMBER.into()] };
-        self.train_examples = data.train.into_iter().take(train.len()).collect();
-        self.notes = data.notes;
-        Ok(Encoded { train, validation, tests })
-    }
-
-    /// What is to be said of a row with that label.
-    fn target(&self, label: u32) -> Target {
-        match self.values.get(label as usize) {
-            Some(number) => Target::Number(*number as f32),
-            None => Target::Label(label),
-        }
-    }
-
-    /// Reads and encodes rows for a language model.
-    fn language(
-        &mut self,
-        study: &Study,
-        base: &Base,
-        task: &Task,
-        [train_rows, validation_rows, test_rows]: [usize; 3],
-        is_main: bool,
-        progress: &dyn Progress,
-    ) -> Result<Encoded> {
-        if is_main && !(study.domains.is_empty() && study.mixture.is_empty()) {
-            return Err(without_labels());
-        }
-        let mut data = task.read_language()?;
-        joined::pick(study, &mut data, [train_rows, validation_rows, test_rows]);
-        let template = model::chat_template(&base.located.0)?;
-        let wording = Wording::new(&self.tokenizer, template.as_ref());
-        let settings = SequenceSettings {
-            max_length: self.length,
-            train_on: study.train.train_on,
-            overlong: study.train.overlong,
-        };
-        let (questions, tokenizer) =
-            (task.questions().cloned().map(Arc::new), Arc::new(self.tokenizer.clone()));
-        let encode = |examples: &[LanguageExample], rows: usize| -> Result<(Rows, LengthReport)> {
-            let start = self.model.decoder_start();
-            let encode = if start.is_some() { language::encode_answers } else { language::encode };
-            let examples = first(examples, rows);
-            let encoded = encode(&wording, examples, &settings)?;
-            let rows = Rows::sequences(encoded.sequences, start);
-            Ok((asked(rows, examples, questions.as_ref(), &tokenizer)?, encoded.lengths))
-        };
-        let (train, lengths) = encode(&data.train, train_rows)?;
-        progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
-        let (validation, _) = encode(&data.validation, validation_rows)?;
-        let tests = (data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?.0)))
-            .collect::<Result<Vec<_>>>()?;
-        self.train_examples = drawn(first(&data.train, train_rows));
-        if is_main && !study.forgetting_text.is_empty() {
-            let path = Path::new(&study.forgetting_text);
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            let sha256 = hexadecimal(&Sha256::digest(&text));
-            // An encoder-decoder has no loss of a text that is not an answer.
-            if self.model.decoder_start().is_none() {
-                let rows = encode(&[LanguageExample::Text(text)], 0)?.0;
-                self.general = General { rows, sha256, base: Mutex::default() };
-            }
-        }
-        self.lengths = Some(lengths);
-        self.data_identity.sha256 = data.sha256;
-        self.notes = data.notes;
-        Ok(Encoded { train, validation, tests })
     }
 
     /// How a method is trained on these rows within a limit of memory.
@@ -391,36 +273,6 @@ impl Session {
     }
 }
 
-fn without_labels() -> Error {
-    let what = "domains and mixture of the study".into();
-    let why = "rows of other tasks are matched by their labels, and this task's have none".into();
-    Error::Unsupported { what, why }
-}
-
-/// Rows with what is asked about them, where that is more than how likely they are.
-fn asked(
-    rows: Rows,
-    examples: &[LanguageExample],
-    questions: Option<&Arc<Questions>>,
-    tokenizer: &Arc<Tokenizer>,
-) -> Result<Rows> {
-    let Some(questions) = questions.filter(|asked| asked.output_type != OutputType::LoglikelihoodRolling)
-    else {
-        return Ok(rows);
-    };
-    let question = |example: &LanguageExample| match example {
-        LanguageExample::Asked { question, .. } => Some(question.clone()),
-        _ => None,
-    };
-    let own: Vec<Question> = examples.iter().filter_map(question).collect();
-    if own.len() != rows.len() {
-        let expected = format!("room for all of {} rows that are asked about", own.len());
-        let found = format!("{} that have room", rows.len());
-        return Err(Error::malformed("study", "train.max_length", expected, found));
-    }
-    Ok(rows.asked_as(Asked { questions: questions.clone(), tokenizer: tokenizer.clone(), rows: own }))
-}
-
 /// Rows by what is given and which choice is right, of which small draws are made.
 fn drawn(examples: &[LanguageExample]) -> Vec<Example> {
     let example = |example: &LanguageExample| {
@@ -434,9 +286,6 @@ fn drawn(examples: &[LanguageExample]) -> Vec<Example> {
     };
     examples.iter().map(example).collect()
 }
-
-/// The one output of a head that foretells numbers.
-const NUMBER: &str = "a number";
 
 /// The backend of a trial or a study.
 pub(super) fn backend() -> Arc<dyn Backend> {

@@ -1,7 +1,8 @@
 //! Rows of which several make up an answer, for models with a head: choices judged one by one, windows of passages.
 
+use super::language::pick;
 use super::{Encoded, Requests, Session, drawn, first, spread, spread_of};
-use crate::data::language::{LanguageDataset, LanguageExample, Question};
+use crate::data::language::{LanguageExample, Question};
 use crate::data::{Example, PassageQuestion, hexadecimal};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
@@ -98,16 +99,6 @@ impl Session {
         self.data_identity.sha256 = hexadecimal(&Sha256::digest(format!("{} {extraction:?}", data.sha256)));
         self.notes = data.notes;
         Ok(Encoded { train, validation, tests })
-    }
-}
-
-/// Leaves as many rows as the study wants, of all of each file, where it says so.
-pub(super) fn pick(study: &Study, data: &mut LanguageDataset, rows: [usize; 3]) {
-    if study.rows == Picked::Spread {
-        spread(&mut data.train, rows[0], drawn);
-        spread(&mut data.validation, rows[1], drawn);
-        data.tests.iter_mut().for_each(|test| spread(&mut test.examples, rows[2], drawn));
-        data.sha256 = spread_of(&data.sha256, rows);
     }
 }
 
