@@ -278,7 +278,7 @@ impl Rows {
             encoding.type_ids.truncate(length);
             match &mut target {
                 Target::Tokens(labels) => labels.truncate(length),
-                Target::Next(labelled) => labelled.truncate(length),
+                Target::Next(labelled) => cut(labelled, length),
                 Target::Span(span) => *span = span.map(|place| place.min(length.saturating_sub(1) as u32)),
                 Target::Label(_) | Target::Number(_) | Target::Answer { .. } => {}
             }
@@ -321,6 +321,18 @@ impl Rows {
             labels,
             decoder,
         }
+    }
+}
+
+/// Leaves the first `length` tokens of a row. Where these are all given, as many at their end are to be foretold as of the
+/// whole row, in shares: a batch without a label costs less than any that is trained on.
+fn cut(labelled: &mut Vec<bool>, length: usize) {
+    let labels = |labelled: &[bool]| labelled.iter().skip(1).filter(|labelled| **labelled).count();
+    let (all, tokens) = (labels(labelled), labelled.len());
+    labelled.truncate(length);
+    if labels(labelled) == 0 && all > 0 {
+        let wanted = (all * length).div_ceil(tokens).min(length.saturating_sub(1));
+        labelled[length - wanted..].fill(true);
     }
 }
 
@@ -421,6 +433,11 @@ mod tests {
         assert!(Rows::default().of_length(3, 4).is_empty());
         let next = Rows::of(vec![encoding(&[7, 8, 9])], vec![Target::Next(vec![false, true, true])]);
         assert_eq!(next.of_length(1, 5).label_count(&[0]), 3);
+        // A long prompt leaves no label in its first part: a batch of such rows still has some, in the row's shares.
+        let prompt = (0..12).map(|place| place >= 8).collect();
+        let next = Rows::of(vec![encoding(&[7; 12])], vec![Target::Next(prompt)]);
+        assert_eq!((next.of_length(1, 6).label_count(&[0]), next.of_length(1, 2).label_count(&[0])), (2, 1));
+        assert_eq!(next.of_length(1, 10).label_count(&[0]), 2);
     }
 
     #[test]
