@@ -284,6 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_ends_too_soon_is_one_fault_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dev.json");
+        fs::write(&path, &PUBLISHED[..PUBLISHED.len() / 2]).unwrap();
+        let header = Header::Given(true);
+        let reading = Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false };
+        let error = read(&path, &reading, true).unwrap_err().to_string();
+        assert!(error.contains(": expected one JSON object to its end, found EOF"), "{error}");
+    }
+
+    #[test]
     fn the_hub_s_flat_rows_say_the_same() {
         let row = r#"{"context": "Né à Paris.", "question": "Where?", "answers": {"text": ["Paris"], "answer_start": [5]}}"#;
         let (questions, faults) = found("dev.jsonl", &format!("{row}\n{{\"question\": \"x\"}}\n"), false);

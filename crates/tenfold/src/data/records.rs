@@ -140,8 +140,12 @@ pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Records> {
         }
         _ if content.trim_start().starts_with('[') => records.take(json_array(path, &content)?)?,
         _ => match whole_object(&content) {
-            Some(fields) => {
-                records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) })
+            Some(whole) => {
+                let fields = whole.map_err(|error| {
+                    let place = format!("line {}", error.line());
+                    Error::malformed(path, place, "one JSON object to its end", error.to_string())
+                })?;
+                records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
             }
             None => records.take(json_lines(path, &content))?,
         },
@@ -399,13 +403,13 @@ fn json_lines(path: &Path, content: &str) -> Vec<(Place, Result<Fields>)> {
         .collect()
 }
 
-/// One object that does not end on its first line.
-fn whole_object(content: &str) -> Option<Map<String, Value>> {
-    let first = content.lines().next()?;
-    match serde_json::from_str::<Map<String, Value>>(first) {
-        Ok(_) => None,
-        Err(_) => serde_json::from_str(content).ok(),
-    }
+/// One object that does not end on its first line, or what is wrong with it; none where lines are objects by themselves.
+fn whole_object(content: &str) -> Option<serde_json::Result<Map<String, Value>>> {
+    let object = serde_json::from_str::<Map<String, Value>>;
+    let first = object(content.lines().next()?);
+    let goes_on = content.lines().nth(1).is_some() && first.is_err_and(|error| error.is_eof());
+    let whole = goes_on.then(|| object(content))?;
+    (whole.is_ok() || !content.lines().any(|line| object(line).is_ok())).then_some(whole)
 }
 
 fn json_array(path: &Path, content: &str) -> Result<Vec<(Place, Result<Fields>)>> {

@@ -7,7 +7,7 @@ use crate::data::language::Question;
 use crate::error::Result;
 use crate::model::Forward;
 use crate::record::Answers;
-use crate::score::{ExactF1, squad1, squad2_row};
+use crate::score::{ExactF1, likeliest, squad1, squad2_row};
 use crate::task::Extraction;
 use crate::train::{Joined, Part, Source, Whole};
 use std::cmp::Reverse;
@@ -103,10 +103,8 @@ fn golds(question: &Question) -> &[usize] {
 /// What a head said to a question whose choices are these rows: ln p of each being right.
 fn judged(question: &Question, rows: &[usize], sure: &[f64]) -> Answer {
     let log_likelihoods: Vec<f64> = rows.iter().map(|row| sure[*row]).collect();
-    let best =
-        |best: usize, (choice, log): (usize, &f64)| if *log > log_likelihoods[best] { choice } else { best };
     Answer::Choice {
-        chosen: log_likelihoods.iter().enumerate().fold(0, best),
+        chosen: likeliest(&log_likelihoods).unwrap_or(0),
         is_greedy: Vec::new(),
         unconditional: Vec::new(),
         golds: golds(question).to_vec(),
