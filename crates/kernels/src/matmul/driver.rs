@@ -16,8 +16,8 @@ const PACKED: usize = 1 << 18;
 /// Most terms of the sums at a time: of operands larger than the caches, tasks then read the same part. A multiple of
 /// `KC`.
 const DEEP: usize = 4 * KC;
-/// Rows of the left operand that one task holds in its L2 cache.
-const TASK_ROWS: usize = 96;
+/// Rows of the left operand whose terms between two cuts one task holds in its L2 cache.
+const TASK_ROWS: usize = 256;
 /// Numbers of a page of memory: rows of a multiple of them drive each other out of the caches.
 const PAGE: usize = 1024;
 /// Lanes of the other operand from which on one that could stay where it lies may be worth packing.
@@ -308,17 +308,17 @@ impl Product<'_> {
         Views { left, right, out }
     }
 
-    /// Spreads a block's tiles over tasks of some strips by some panels.
+    /// Spreads a block's tiles over tasks of some strips by some panels. The longer side is cut first: what is read of the
+    /// larger operand is then one task's, and read once for all that its cache holds of the other.
     fn multiply(&self, rows: usize, cols: usize, k: usize, views: Views) {
         let (height, width) = (self.shape.rows, self.shape.cols());
         let (strips, panels) = (rows.div_ceil(height), cols.div_ceil(width));
-        let (mut high, mut wide) = (TASK_ROWS / height, panels);
-        if self.spread {
-            let threads = rayon::current_num_threads();
-            high = strips.div_ceil(3 * threads).clamp(1, high);
-            let columns = (2 * threads).div_ceil(strips.div_ceil(high)).min(panels);
-            wide = panels.div_ceil(columns);
-        }
+        let wanted = if self.spread { 2 * rayon::current_num_threads() } else { 1 };
+        let first = wanted.min(if rows > cols { strips } else { panels });
+        let rest = wanted.div_ceil(first);
+        let (down, across) = if rows > cols { (first, rest) } else { (rest, first) };
+        let high = strips.div_ceil(down).min(TASK_ROWS / height);
+        let wide = panels.div_ceil(across);
         let down = strips.div_ceil(high);
         parallel::tasks(down * panels.div_ceil(wide), self.spread, |task| {
             let (i, j) = ((task % down) * high, (task / down) * wide);
