@@ -3,9 +3,9 @@
     python tests/bench_in_turns.py TENFOLD PEER_BENCH.py CONFIGS [--turns 3] [--only smollm2-135m/lora/]… [--out FILE]
 
 PEER_BENCH.py prints one JSON line for MODEL METHOD BATCH SEQ and runs with this Python; CONFIGS holds <model>.json, from which
-both sides draw random weights. Rates are those of the best step of a process, medians over the turns; ratios are medians
-of each turn's own. --only names the beginning of MODEL/METHOD/WEIGHTS/BATCHxTOKENS. Results go to
-benches/results/training.json, each job replacing its former entry.
+both sides draw random weights. PEFT's prefix tuning of BERT needs Transformers before 5.24. Rates are those of the best
+step of a process, medians over the turns; ratios are medians of each turn's own. --only names the beginning of
+MODEL/METHOD/WEIGHTS/BATCHxTOKENS. Results go to benches/results/training.json, each job replacing its former entry.
 """
 import argparse
 import json

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
+mod fixture;
+
+use fixture::write_language_model;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -9,25 +12,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
-/// A tiny Llama whose token of id n is the word "wn".
 fn model() -> TempDir {
     let folder = TempDir::new().unwrap();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tenfold/tests/golden/tiny/llama/model");
-    for name in ["config.json", "model.safetensors"] {
-        fs::copy(golden.join(name), folder.path().join(name)).unwrap();
-    }
-    let config: Value = serde_json::from_slice(&fs::read(golden.join("config.json")).unwrap()).unwrap();
-    let words = 0..config["vocab_size"].as_u64().unwrap();
-    let vocabulary: Value = words.map(|id| (format!("w{id}"), json!(id))).collect();
-    let tokenizer = json!({
-        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
-        "pre_tokenizer": {"type": "WhitespaceSplit"}, "post_processor": null, "decoder": null,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "w0"},
-    });
-    fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    let template =
-        "{% for m in messages %}w9 {{ m.content }} {% endfor %}{% if add_generation_prompt %}w8{% endif %}";
-    fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    write_language_model(folder.path());
     folder
 }
 

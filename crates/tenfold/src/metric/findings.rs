@@ -56,9 +56,7 @@ impl<'a> Findings<'a> {
     /// What to know of the figures before relying on them: sentences.
     pub fn cautions(&self) -> Vec<String> {
         let study = &self.evidence.study;
-        let seeds = Basis::of(study.seeds.len()).words();
-        let mut cautions: Vec<String> =
-            seeds.into_iter().map(|words| format!("Scores rest on {words}.")).collect();
+        let mut cautions: Vec<String> = self.few_seeds().into_iter().collect();
         let draws = study.small_data_draws;
         if !study.small_data.is_empty() && draws < FEW {
             cautions.push(format!(
@@ -68,6 +66,11 @@ impl<'a> Findings<'a> {
         }
         cautions.extend(self.search_cautions());
         cautions
+    }
+
+    /// That the scores rest on few seeds, if they do: a sentence.
+    pub fn few_seeds(&self) -> Option<String> {
+        Basis::of(self.evidence.study.seeds.len()).words().map(|words| format!("Scores rest on {words}."))
     }
 
     /// What to know of the searches before relying on what they took: sentences.

@@ -23,7 +23,7 @@ pub(super) fn section(findings: &Findings) -> Markup {
                 "the two shares (0.2 small, 0.5 medium, 0.8 large). Cliff's δ: of the seeds' scores, −1 to 1. Rows "
                 "told apart: right by the one alone and by the other alone in the first seed, with McNemar's exact p."
             }
-            @for caution in findings.cautions() { p.small { strong { "Mind: " } (caution) } }
+            @if let Some(caution) = findings.few_seeds() { p.small { strong { "Mind: " } (caution) } }
             (yardstick(findings))
             details {
                 summary { "All of " (count(pairs.len(), "pair")) }
