@@ -1,7 +1,9 @@
 //! Metric 9: how steadily a method trains, and how alike its seeds come out.
 
+use std::borrow::Cow;
+
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::record::{Answers, Trained};
+use crate::record::Trained;
 use crate::score::Kind;
 use crate::statistics::{Estimate, cohens_kappa, deviation, fleiss_kappa, mean, raw_agreement, seeds_for};
 
@@ -18,8 +20,9 @@ pub(super) static METRIC: Metric = Metric {
     direction: Direction::Lower,
     source: "Trend: centred moving average over a tenth of the steps (at least 5, odd), only where the window is whole. \
              Spread: standard deviation of the score over seeds, chi-squared interval. Agreement: same label on the same \
-             test row, mean over pairs of seeds; Cohen's kappa (1960) likewise; Fleiss' (1971) over all seeds at once. Seeds: how many it takes for an interval of \
-             the mean over seeds as narrow as the study wants. Repeat: first steps run twice, losses compared bit by bit.",
+             test row (of answers in words: right or wrong alike), mean over pairs of seeds; Cohen's kappa (1960) \
+             likewise; Fleiss' (1971) over all seeds at once. Seeds: how many it takes for an interval of the mean \
+             over seeds as narrow as the study wants. Repeat: first steps run twice, losses compared bit by bit.",
     compute,
 };
 
@@ -38,13 +41,15 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         "the loss did not fall, or the run is too short".to_owned()
     };
     let scores: Vec<f64> = runs.iter().filter_map(|run| run.tests.first()?.score.value).collect();
-    let unlabelled = if runs.len() > 1 && evidence.scoring().of != Kind::Labels {
-        "the answers are no labels, of which alone agreement is counted"
+    let unalike = if runs.len() < 2 {
+        single.as_str()
+    } else if categories(&runs).is_none() {
+        "the answers are neither labels nor plainly right or wrong"
     } else {
-        &single
+        "every answer is the same, so that chance alone would agree"
     };
     let pairs =
-        |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), unlabelled);
+        |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), unalike);
     use Direction::{Higher, Lower};
     vec![
         Figure::new(
@@ -70,7 +75,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         ),
         Figure::new("agreement", "Agreement between seeds", Unit::Share, Higher, pairs(raw_agreement)),
         Figure::new("kappa", "Cohen's kappa", Unit::Correlation, Higher, pairs(cohens_kappa)),
-        Figure::new("fleiss", "Fleiss' kappa", Unit::Correlation, Higher, all_together(&runs, unlabelled)),
+        Figure::new("fleiss", "Fleiss' kappa", Unit::Correlation, Higher, all_together(&runs, unalike)),
         Figure::new(
             "seeds_needed",
             format!(
@@ -123,32 +128,23 @@ fn steps_to_fall(losses: &[f32]) -> Option<f64> {
     Some((place + width / 2 + 1) as f64)
 }
 
+/// What every run said to the rows of the task's own domain, where that can be counted.
+fn categories<'a>(runs: &[&'a Trained]) -> Option<Vec<Cow<'a, [u32]>>> {
+    runs.iter().map(|run| run.tests.first()?.answers.categories()).collect()
+}
+
 fn mean_over_pairs(runs: &[&Trained], f: fn(&[u32], &[u32]) -> Option<f64>) -> Option<Estimate> {
-    let mut values = Vec::new();
-    for (index, a) in runs.iter().enumerate() {
-        for b in &runs[index + 1..] {
-            let (a, b) = (&a.tests.first()?.answers, &b.tests.first()?.answers);
-            if let (Some(a), Some(b)) = (labels_of(a), labels_of(b)) {
-                values.extend(f(a, b));
-            }
-        }
-    }
+    let said = categories(runs)?;
+    let pairs = said.iter().enumerate().flat_map(|(index, a)| said[index + 1..].iter().map(move |b| (a, b)));
+    let values: Vec<f64> = pairs.filter_map(|(a, b)| f(a, b)).collect();
     // Pairs share seeds, so they are not independent: no interval.
     mean(&values).map(|e| Estimate { low: None, high: None, n: runs.len(), ..e })
 }
 
-/// The labels predicted, where the answers are labels.
-fn labels_of(answers: &Answers) -> Option<&[u32]> {
-    match answers {
-        Answers::Labels { predictions, .. } => Some(predictions),
-        _ => None,
-    }
-}
-
 /// Agreement of all seeds at once.
 fn all_together(runs: &[&Trained], why: &str) -> Reading {
-    let labels: Option<Vec<&[u32]>> = runs.iter().map(|run| labels_of(&run.tests.first()?.answers)).collect();
-    let kappa = labels.and_then(|labels| fleiss_kappa(&labels));
+    let said = categories(runs);
+    let kappa = said.and_then(|said| fleiss_kappa(&said.iter().map(AsRef::as_ref).collect::<Vec<_>>()));
     Reading::measured(kappa.map(|value| Estimate { n: runs.len(), ..Estimate::exact(value) }), why)
 }
 
@@ -186,7 +182,37 @@ fn repeat(evidence: &Evidence, method: &str) -> Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::synthetic::World;
+    use crate::record::{Answers, Outcome};
     use crate::statistics::SplitMix;
+
+    /// What `key` says of a world whose runs all answered so.
+    fn reading(key: &str, answers: impl Fn(usize) -> Answers) -> Reading {
+        let mut world = World::new();
+        for (place, record) in world.records.iter_mut().enumerate() {
+            if let Outcome::Trained(run) = &mut record.outcome {
+                run.tests[0].answers = answers(place);
+            }
+        }
+        let figures = compute(&world.evidence(), "full");
+        figures.into_iter().find(|figure| figure.key == key).unwrap().reading
+    }
+
+    #[test]
+    fn answers_in_words_agree_where_they_are_right_or_wrong_alike() {
+        let alike = |_| Answers::Worths(vec![1.0, 0.0, 1.0]);
+        for key in ["agreement", "kappa", "fleiss"] {
+            let Reading::Measured { estimate } = reading(key, alike) else { panic!("{key}") };
+            assert!((estimate.value - 1.0).abs() < 1e-12, "{key}");
+        }
+        let Reading::Unavailable { reason } = reading("kappa", |_| Answers::Worths(vec![1.0])) else { panic!() };
+        assert!(reason.contains("chance"), "{reason}");
+        let Reading::Unavailable { reason } = reading("kappa", |_| Answers::Worths(vec![0.5])) else { panic!() };
+        assert!(reason.contains("plainly"), "{reason}");
+        let unlike = |place| Answers::Worths(vec![f64::from(u32::from(place % 2 == 0)), 1.0, 0.0]);
+        let Reading::Measured { estimate } = reading("kappa", unlike) else { panic!() };
+        assert!(estimate.value < 1.0);
+    }
 
     #[test]
     fn variance_is_that_of_the_noise_and_not_of_the_fall() {

@@ -1,5 +1,7 @@
 //! What was answered, so that every score can be had again.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// Answers to the rows of a split, in their order, beside the truth or what they are worth.
@@ -65,6 +67,20 @@ impl Answers {
         self.len() == 0
     }
 
+    /// What was said to each row, or of each choice, as a category in which runs agree or do not: the label; where
+    /// the answers are words, whether they are right. `None` where no row is plainly one or the other.
+    pub fn categories(&self) -> Option<Cow<'_, [u32]>> {
+        match self {
+            Answers::Labels { predictions, .. } => Some(Cow::Borrowed(predictions)),
+            Answers::Judged { predictions, .. } => Some(Cow::Owned(predictions.concat())),
+            Answers::Matches { exact: rights, .. } | Answers::Worths(rights) => {
+                let category = |right: &f64| (*right == 0.0 || *right == 1.0).then_some(u32::from(*right == 1.0));
+                Some(Cow::Owned(rights.iter().map(category).collect::<Option<_>>()?))
+            }
+            Answers::Numbers { .. } | Answers::Nats { .. } => None,
+        }
+    }
+
     /// The answers to the rows `picks`, which may repeat and must exist.
     pub fn select(&self, picks: &[u32]) -> Answers {
         fn of<T: Clone>(values: &[T], picks: &[u32]) -> Vec<T> {
@@ -90,5 +106,24 @@ impl Answers {
                 Answers::Nats { nats: of(nats, picks), counts: of(counts, picks) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_categories_where_they_are_one_thing_or_another() {
+        let labels = Answers::Labels { labels: vec![0, 1], predictions: vec![2, 1] };
+        let judged = Answers::Judged { labels: vec![vec![1, 1], vec![0]], predictions: vec![vec![1, 0], vec![1]] };
+        let matches = Answers::Matches { exact: vec![1.0, 0.0], f1: vec![1.0, 0.5], answerable: vec![true; 2] };
+        for (answers, said) in [(labels, vec![2, 1]), (judged, vec![1, 0, 1]), (matches, vec![1, 0])] {
+            assert_eq!(answers.categories().as_deref(), Some(&said[..]));
+        }
+        assert_eq!(Answers::Worths(vec![0.0, 1.0]).categories().as_deref(), Some(&[0, 1][..]));
+        let graded = [Answers::Worths(vec![0.0, 0.5]), Answers::Worths(vec![f64::NAN])];
+        let nats = Answers::Nats { nats: vec![1.0], counts: vec![1] };
+        assert!(graded.iter().chain([&nats]).all(|answers| answers.categories().is_none()));
     }
 }
