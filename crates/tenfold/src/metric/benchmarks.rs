@@ -19,13 +19,16 @@ pub(super) static METRIC: Metric = Metric {
 
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let splits = splits(evidence);
-    if splits.is_empty() {
-        let note = &evidence.study.benchmark_note;
-        let reason = if note.is_empty() { "not run".to_owned() } else { format!("not run: {note}") };
-        let reading = Reading::unavailable(reason);
+    let absent = &evidence.study.absent_benchmarks;
+    if splits.is_empty() && absent.is_empty() {
+        let reading = Reading::unavailable("not run: the study names none");
         return vec![Figure::new("none", "Benchmarks", Unit::Share, Direction::Higher, reading)];
     }
     let mut figures: Vec<Figure> = splits.iter().flat_map(|split| split.figures(evidence, method)).collect();
+    figures.extend(absent.iter().map(|(name, why)| {
+        let reading = Reading::unavailable(format!("not run: {why}"));
+        Figure::new(name.clone(), name.clone(), Unit::Share, Direction::Higher, reading)
+    }));
     figures.extend(SUITES.iter().filter_map(|suite| suite.figure(evidence, &splits, method)));
     figures
 }

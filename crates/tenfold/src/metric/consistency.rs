@@ -48,8 +48,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     } else {
         "every answer is the same, so that chance alone would agree"
     };
-    let pairs =
-        |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), unalike);
+    let pairs = |f: fn(&[u32], &[u32]) -> Option<f64>| Reading::measured(mean_over_pairs(&runs, f), unalike);
     use Direction::{Higher, Lower};
     vec![
         Figure::new(
@@ -205,9 +204,13 @@ mod tests {
             let Reading::Measured { estimate } = reading(key, alike) else { panic!("{key}") };
             assert!((estimate.value - 1.0).abs() < 1e-12, "{key}");
         }
-        let Reading::Unavailable { reason } = reading("kappa", |_| Answers::Worths(vec![1.0])) else { panic!() };
+        let Reading::Unavailable { reason } = reading("kappa", |_| Answers::Worths(vec![1.0])) else {
+            panic!()
+        };
         assert!(reason.contains("chance"), "{reason}");
-        let Reading::Unavailable { reason } = reading("kappa", |_| Answers::Worths(vec![0.5])) else { panic!() };
+        let Reading::Unavailable { reason } = reading("kappa", |_| Answers::Worths(vec![0.5])) else {
+            panic!()
+        };
         assert!(reason.contains("plainly"), "{reason}");
         let unlike = |place| Answers::Worths(vec![f64::from(u32::from(place % 2 == 0)), 1.0, 0.0]);
         let Reading::Measured { estimate } = reading("kappa", unlike) else { panic!() };

@@ -71,8 +71,8 @@ pub struct StudyFacts {
     pub mixture: String,
     /// Why forgetting was not measured; empty where it was.
     pub forgetting: String,
-    /// Why benchmarks were not run, or which, in words that follow "not run:".
-    pub benchmark_note: String,
+    /// Benchmarks that were not run, by name, each with why.
+    pub absent_benchmarks: Vec<(String, String)>,
     /// The day the report was made, as it is to be shown.
     pub generated_at: String,
     /// Wall time of the whole study, in seconds.

@@ -109,7 +109,7 @@ impl World {
             data: "Sentiment (two labels): 2,400 training rows of movie reviews, 400 validation rows, 800 test rows in each of four domains. The most frequent label makes 51 % of the test rows.".to_owned(),
             model: "all-MiniLM-L6-v2, 22.7 M parameters, weights in f32.".to_owned(),
             machine: "Synthetic CPU @ 2.6 GHz, 2 cores, avx2, 8.2 GB, Linux x86_64.".to_owned(),
-            benchmark_note: "this study is offline; see `tenfold list tasks`".to_owned(),
+            absent_benchmarks: Vec::new(),
             generated_at: "2026-01-31".to_owned(),
             elapsed_seconds: 1234.0,
         };

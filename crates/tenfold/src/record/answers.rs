@@ -74,7 +74,8 @@ impl Answers {
             Answers::Labels { predictions, .. } => Some(Cow::Borrowed(predictions)),
             Answers::Judged { predictions, .. } => Some(Cow::Owned(predictions.concat())),
             Answers::Matches { exact: rights, .. } | Answers::Worths(rights) => {
-                let category = |right: &f64| (*right == 0.0 || *right == 1.0).then_some(u32::from(*right == 1.0));
+                let category =
+                    |right: &f64| (*right == 0.0 || *right == 1.0).then_some(u32::from(*right == 1.0));
                 Some(Cow::Owned(rights.iter().map(category).collect::<Option<_>>()?))
             }
             Answers::Numbers { .. } | Answers::Nats { .. } => None,
@@ -116,8 +117,10 @@ mod tests {
     #[test]
     fn answers_are_categories_where_they_are_one_thing_or_another() {
         let labels = Answers::Labels { labels: vec![0, 1], predictions: vec![2, 1] };
-        let judged = Answers::Judged { labels: vec![vec![1, 1], vec![0]], predictions: vec![vec![1, 0], vec![1]] };
-        let matches = Answers::Matches { exact: vec![1.0, 0.0], f1: vec![1.0, 0.5], answerable: vec![true; 2] };
+        let judged =
+            Answers::Judged { labels: vec![vec![1, 1], vec![0]], predictions: vec![vec![1, 0], vec![1]] };
+        let matches =
+            Answers::Matches { exact: vec![1.0, 0.0], f1: vec![1.0, 0.5], answerable: vec![true; 2] };
         for (answers, said) in [(labels, vec![2, 1]), (judged, vec![1, 0, 1]), (matches, vec![1, 0])] {
             assert_eq!(answers.categories().as_deref(), Some(&said[..]));
         }

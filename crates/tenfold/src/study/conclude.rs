@@ -1,5 +1,6 @@
 //! From records to what people read: report.html, summary.md, recommendation.json.
 
+use super::benchmarks::Benchmarks;
 use super::config::{STORED, Strategy, Study};
 use super::plan::Chosen;
 use super::search::entrants;
@@ -27,7 +28,7 @@ pub struct Conclusion {
 /// What only the run knows.
 pub(super) struct Circumstances<'a> {
     pub chosen: &'a Chosen,
-    pub benchmark_note: String,
+    pub benchmarks: &'a Benchmarks,
     pub elapsed_seconds: f64,
 }
 
@@ -79,7 +80,7 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
         applications: applications().into_iter().chain(study.applications.clone()).collect(),
         energy: study.energy.clone(),
         learning_rates: learning_rates(study),
-        data: data(session),
+        data: data(session, circumstances.benchmarks),
         model: model(session),
         machine: format!(
             "{}, {}, {:.0} GiB, {}, {}",
@@ -91,7 +92,7 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
         ),
         mixture: mixture(study, session),
         forgetting: forgetting(study, session),
-        benchmark_note: circumstances.benchmark_note.clone(),
+        absent_benchmarks: circumstances.benchmarks.absent.clone(),
         generated_at: today(),
         elapsed_seconds: circumstances.elapsed_seconds,
     })
@@ -154,7 +155,7 @@ fn mixture(study: &Study, session: &Session) -> String {
     format!("{} rows, {}", session.mixture.len(), shares.join(", "))
 }
 
-fn data(session: &Session) -> String {
+fn data(session: &Session, benchmarks: &Benchmarks) -> String {
     let tests: Vec<String> =
         session.tests.iter().map(|(name, rows)| format!("{} {name}", rows.len())).collect();
     let identity = &session.data_identity;
@@ -173,7 +174,7 @@ fn data(session: &Session) -> String {
         labels,
         identity.sha256
     );
-    for note in &session.notes {
+    for note in session.notes.iter().chain(&benchmarks.notes()) {
         words += &format!(" {note}.");
     }
     words

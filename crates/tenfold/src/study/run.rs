@@ -1,5 +1,6 @@
 //! Running a study to its end: what is finished is kept, what is not goes on.
 
+use super::benchmarks::Benchmarks;
 use super::child;
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
@@ -15,7 +16,7 @@ use crate::meter::machine;
 use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Candidate, Outcome, Record, Role, SCHEMA};
 use crate::words::count;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -56,6 +57,7 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let runner = Runner::new(study, options, progress);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
+    let benchmarks = Benchmarks::open(study, &session, progress)?;
     let plan = Plan { study, session: &session };
     let mut finished = Finished::default();
     runner.search(&plan, &mut finished)?;
@@ -63,10 +65,10 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     runner.trials("comparison", &session, plan.main(&chosen)?, &mut finished)?;
     runner.trials("mixture of domains", &session, plan.mixture(&chosen)?, &mut finished)?;
     runner.trials("small data", &session, plan.small_data(&chosen)?, &mut finished)?;
-    let benchmark_note = runner.benchmarks(&session, &chosen, &mut finished)?;
+    runner.benchmarks(&benchmarks, &chosen, &mut finished)?;
     runner.probes(plan.probes(&chosen)?, &mut finished)?;
     let elapsed_seconds = runner.elapsed.keep()?;
-    let circumstances = Circumstances { chosen: &chosen, benchmark_note, elapsed_seconds };
+    let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds };
     let conclusion = conclude(study, &session, &folder, &finished.records, &circumstances)?;
     if finished.missing == 0 {
         check_trained(&finished.records, &options.out)?;
@@ -141,30 +143,23 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Runs the standard benchmarks whose rows are here; says of the others why they were not run.
-    fn benchmarks(&self, session: &Session, chosen: &Chosen, finished: &mut Finished) -> Result<String> {
-        let mut missing = Vec::new();
-        for name in &self.study.benchmarks {
-            match session.benchmark(self.study, name, self.progress) {
-                Ok(session) => {
-                    let plan = Plan { study: self.study, session: &session };
-                    let jobs = plan.benchmark(&session.data_identity.task, chosen)?;
-                    self.trials(&format!("benchmark {name}"), &session, jobs, finished)?;
-                }
-                Err(error @ Error::MissingData { .. }) => missing.push(error.to_string()),
-                Err(error) => return Err(error),
-            }
+    /// Trains every method on the standard benchmarks whose rows are here.
+    fn benchmarks(&self, all: &Benchmarks, chosen: &Chosen, finished: &mut Finished) -> Result<()> {
+        for session in &all.sessions {
+            let name = &session.data_identity.task;
+            let plan = Plan { study: self.study, session };
+            let jobs = plan.benchmark(name, chosen)?;
+            self.trials(&format!("benchmark {name}"), session, jobs, finished)?;
         }
-        if self.study.benchmarks.is_empty() {
-            missing.push("the study names none".into());
-        }
-        Ok(missing.join("; "))
+        Ok(())
     }
 
     /// Runs trials side by side over the one base; they share out the cores, and a lone one has them all.
     fn trials(&self, phase: &str, session: &Session, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
         let mut queue = VecDeque::new();
-        for job in jobs {
+        let mut names = HashSet::new();
+        // What is named twice, a learning rate say, is one trial in one folder.
+        for job in jobs.into_iter().filter(|job| names.insert(job.hash.clone())) {
             match self.folder.finished(&job)? {
                 Some(record) => finished.records.push(record),
                 None => queue.push_back(job),

@@ -35,6 +35,12 @@ impl Study {
         );
         require(!self.task.is_empty(), "task: expected a built-in task or the path of a task file".into());
         require(!self.seeds.is_empty(), "seeds: expected at least one".into());
+        for (key, twice) in [("seeds", repeated(&self.seeds)), ("benchmarks", repeated(&self.benchmarks))] {
+            require(
+                twice.is_none(),
+                format!("{key}: expected each once, found {} twice", twice.unwrap_or_default()),
+            );
+        }
         require(
             !self.methods.is_empty(),
             "methods: expected at least one table such as [methods.lora]".into(),
@@ -104,6 +110,12 @@ impl Study {
         }
         faults
     }
+}
+
+/// The first value that stands there before.
+fn repeated<T: PartialEq + std::fmt::Debug>(values: &[T]) -> Option<String> {
+    let again = |(place, value): &(usize, &T)| values[..*place].contains(*value);
+    values.iter().enumerate().find(again).map(|(_, value)| format!("{value:?}"))
 }
 
 impl Probing {

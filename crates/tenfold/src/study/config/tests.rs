@@ -51,6 +51,16 @@ fn all_faults_come_at_once_each_with_its_key() {
 }
 
 #[test]
+fn what_counts_as_evidence_may_not_stand_there_twice() {
+    let message = parse(SMALL, &["seeds=[3, 1, 3]", "benchmarks=['sst2', 'sst2']"]).unwrap_err().to_string();
+    for expected in
+        ["seeds: expected each once, found 3 twice", "benchmarks: expected each once, found \"sst2\" twice"]
+    {
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+    }
+}
+
+#[test]
 fn weights_are_a_format_that_is_written() {
     for known in ["f32", "bf16", "q8_0", "q4_0", "nf4"] {
         let study = parse(SMALL, &[&format!("weights='{known}'")]).unwrap();
