@@ -155,6 +155,19 @@ fn settings_that_no_model_can_have_are_refused_with_the_method() {
 
 /// The cache is where a model that is not a folder is looked for.
 #[test]
+fn weights_that_the_last_step_drives_beyond_all_numbers_are_no_adapter() {
+    let fixture = Fixture::new();
+    let far = [
+        "--set=methods={lora={learning_rate=1e300}}",
+        "--set=train.max_steps=1",
+        "--set=train.warmup_ratio=0.0",
+    ];
+    let arguments = [&["run", "study.toml", "--out", "a"][..], &SHORT, &far].concat();
+    fixture.run(&arguments).is_refused("a rate of 1e300", &["no longer numbers", "lower learning rate"]);
+    assert!(fixture.files("a").iter().all(|file| !file.ends_with("adapter_model.safetensors")));
+}
+
+#[test]
 fn a_cache_that_cannot_be_used_is_named() {
     let fixture = Fixture::new();
     let run = || fixture.run(&["run", "study.toml", "--out", "a", "--set=model=all-minilm-l6-v2"]);

@@ -69,18 +69,25 @@ fn a_model_is_asked_before_and_after_tuning_and_timed_word_by_word() {
     fixture.write("rows.jsonl", (0..12).map(row).collect::<String>());
     fixture.write("next.toml", TASK);
     fixture.write("language.toml", STUDY);
-    fixture.run(&["run", "language.toml", "--out", "run"]).done();
+    fixture.write("general.txt", "w1 w2 w3 w4 w5 w6 w7 w8 ".repeat(20));
+    fixture.run(&["run", "language.toml", "--out", "run", "--set=forgetting_text='general.txt'"]).done();
 
     let all: Vec<Value> = records(&fixture.path("run")).into_iter().map(|(_, record)| record).collect();
     let mains = found(&all, "main");
     assert_eq!(mains.len(), 2);
     assert!(mains.iter().all(|main| main["tests"][0]["score"]["examples"] == 12), "{mains:#?}");
+    assert!(mains.iter().all(|main| main["forgetting"]["after"].as_f64() > Some(0.0)), "{mains:#?}");
     let untuned: Vec<&Value> =
         mains.iter().map(|main| &main["untuned"]).filter(|test| !test.is_null()).collect();
     assert!(!untuned.is_empty(), "no trial holds what the model could before");
     let score = |test: &Value| test["score"]["value"].as_f64().unwrap();
     let best = mains.iter().map(|main| score(&main["tests"][0])).fold(0.0, f64::max);
     assert!(best > score(untuned[0]), "{mains:#?}");
+    let advice: Value = serde_json::from_slice(&fixture.read("run/recommendation.json")).unwrap();
+    for method in advice["methods"].as_array().unwrap() {
+        let adapter = format!("run/{}/adapter_config.json", method["adapter"].as_str().unwrap());
+        assert!(fixture.path(&adapter).is_file(), "{adapter}");
+    }
     let probes = found(&all, "probe");
     assert_eq!(probes.len(), 2);
     let report = String::from_utf8(fixture.read("run/report.html")).unwrap();

@@ -148,6 +148,17 @@ pub enum Error {
         learning_rate: f32,
     },
 
+    /// A training run whose last step took its weights beyond all numbers.
+    #[error(
+        "the weights are no longer numbers after step {step}: try a lower learning rate than {learning_rate:e}"
+    )]
+    Overflowed {
+        /// The optimizer step, counted from 0.
+        step: usize,
+        /// The highest learning rate of the run.
+        learning_rate: f32,
+    },
+
     /// An error of the engine.
     #[error(transparent)]
     Tensor(#[from] tenfold_tensor::Error),

@@ -97,6 +97,11 @@ pub enum Role {
     },
     /// Speed, memory, latency and energy, alone on the machine, in a process of its own.
     Probe,
+    /// What a main run's model says to the questions of a task that it was not trained on.
+    Asked {
+        /// The task's name: "mmlu".
+        name: String,
+    },
     /// A standard benchmark, by its task's name, trained and scored as its publishers do.
     Benchmark {
         /// The benchmark's name: "sst2".
@@ -149,6 +154,8 @@ pub enum Outcome {
     Trained(Box<Trained>),
     /// It was measured alone.
     Probed(Box<Probed>),
+    /// What a tuned model said when it was asked.
+    Asked(Box<Asked>),
     /// It could not be run; the study went on without it.
     Failed {
         /// Why, for people.
@@ -254,6 +261,28 @@ impl Test {
     pub fn of(domain: &str, metric: &str, answers: Answers, score: Score) -> Test {
         Test { domain: domain.to_owned(), metric: metric.to_owned(), answers, score }
     }
+}
+
+/// Answers of a tuned model to the questions of a task that it was not trained on, and of the base model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The task's own metric, by its name in [`crate::score::SCORINGS`].
+    pub metric: String,
+    /// Worked examples before each question.
+    pub num_fewshot: usize,
+    /// What the base model said, by domain.
+    pub before: Vec<Said>,
+    /// What the tuned model said, by domain.
+    pub after: Vec<Said>,
+}
+
+/// Answers to the questions of one domain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// The domain's name.
+    pub domain: String,
+    /// The answers, from which every score can be had again.
+    pub answers: Answers,
 }
 
 /// Evidence of a probe: one method alone on the machine, in a process of its own.

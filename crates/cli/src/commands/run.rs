@@ -100,7 +100,13 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
     say!("{}", conclusion.table[usize::from(!wide)])?;
     explain(&conclusion.recommendation)?;
     say!("\nReport: {}", folder.join("report.html").display())?;
-    say!("Adapters: {}", folder.join("trials/*/adapter").display())?;
+    for account in &conclusion.recommendation.methods {
+        if let Some(adapter) = &account.adapter {
+            let is_it = conclusion.recommendation.method.as_ref() == Some(&account.method);
+            let mark = if is_it { ", recommended" } else { "" };
+            say!("Adapter of {}{mark}: {}", account.method, folder.join(adapter).display())?;
+        }
+    }
     Ok(())
 }
 
@@ -108,7 +114,8 @@ fn explain(recommendation: &Recommendation) -> Result<()> {
     let width = terminal_width().map_or(80, |width| usize::from(width).clamp(40, 80));
     say!("{}", wrapped(&recommendation.sentence, width).join("\n"))?;
     let points = recommendation.reasons.iter().map(|reason| ('·', reason));
-    for (sign, words) in points.chain(recommendation.caveats.iter().map(|caveat| ('!', caveat))) {
+    let warnings = recommendation.caveats.iter().chain(&recommendation.cautions);
+    for (sign, words) in points.chain(warnings.map(|warning| ('!', warning))) {
         say!("  {sign} {}", wrapped(words, width - 4).join("\n    "))?;
     }
     Ok(())

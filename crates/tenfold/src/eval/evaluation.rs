@@ -5,10 +5,11 @@
 mod kept;
 
 use super::asking::{Answer, Asker};
-use super::tally::{Tallied, tally};
+use super::tally::{Tallied, answers as study_answers, tally};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Job, Progress};
+use crate::record::Answers;
 use crate::score::{Mmlu, mmlu};
 use crate::statistics::pooled_error;
 use crate::task::{QuestionMetric, QuestionSet, Questions, Task};
@@ -47,6 +48,9 @@ pub struct DomainResult {
     pub malformed: Vec<String>,
     /// The scores.
     pub metrics: Vec<Tallied>,
+    /// The answers as a study keeps them; none where the score is not defined on every row.
+    #[serde(skip)]
+    pub answers: Option<Answers>,
 }
 
 /// Scores of a task.
@@ -149,6 +153,7 @@ impl Evaluation<'_> {
                 rows: answers.len(),
                 malformed: set.malformed.clone(),
                 metrics,
+                answers: study_answers(questions, &set.questions, &answers).ok(),
             });
         }
         progress.event(Event::Finished { job: bar, note: String::new() });

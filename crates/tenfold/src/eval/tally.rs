@@ -70,6 +70,11 @@ pub(super) fn answers(asked: &Questions, questions: &[Question], said: &[Answer]
             return Ok(Answers::Matches { answerable: vec![true; f1.len()], exact, f1 });
         }
         Some(QuestionMetric::Multirc) => return Ok(judged(said)),
+        Some(QuestionMetric::Perplexity) => return Ok(nats(said, |_, _| 1)),
+        Some(QuestionMetric::WordPerplexity) => return Ok(nats(said, |words, _| words)),
+        Some(QuestionMetric::BytePerplexity | QuestionMetric::BitsPerByte) => {
+            return Ok(nats(said, |_, bytes| bytes));
+        }
         _ => {}
     }
     let first = tally(asked, questions, said)?.into_iter().next();
@@ -82,6 +87,18 @@ pub(super) fn answers(asked: &Questions, questions: &[Question], said: &[Answer]
 fn undefined(metric: QuestionMetric) -> Error {
     let what = format!("a study by {}", metric.name());
     Error::Unsupported { what, why: "its score is not defined on every row".into() }
+}
+
+/// How unlikely each text is, and what of it is counted: of its words and bytes.
+fn nats(said: &[Answer], count: fn(usize, usize) -> usize) -> Answers {
+    let of = |answer: &Answer| match answer {
+        Answer::Text { log_likelihood, words, bytes, .. } => {
+            Some((-log_likelihood, count(*words, *bytes) as u64))
+        }
+        _ => None,
+    };
+    let (nats, counts) = said.iter().filter_map(of).unzip();
+    Answers::Nats { nats, counts }
 }
 
 /// Each choice by itself: right if that is likelier than not.
@@ -296,6 +313,54 @@ mod tests {
         assert!((mass(&thirds, &[0, 2]).unwrap() - 0.75).abs() < 1e-12);
         assert_eq!(mass(&thirds, &[3]), None);
         assert_eq!(mass(&[-1e9, -1e9], &[1]), Some(0.5));
+    }
+
+    /// Answers as a study keeps them, and their score by the task's own metric.
+    fn kept(task: &str, questions: &[Question], said: &[Answer]) -> (Answers, Option<f64>) {
+        let text = format!(
+            "name = \"t\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\n{task}\ndoc_to_text = \"q\"\n\
+             doc_to_target = \"a\"\n[[domains]]\nname = \"d\"\ntest = \"t.jsonl\"\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.toml");
+        std::fs::write(&path, text).unwrap();
+        let task = Task::load(path.to_str().unwrap()).unwrap();
+        let answers = answers(task.questions().unwrap(), questions, said).unwrap();
+        let score = task.scoring().unwrap().score(&answers);
+        (answers, score)
+    }
+
+    #[test]
+    fn a_study_scores_what_has_several_right_answers_or_none_to_choose_from() {
+        let answer =
+            |nats: f64, is_greedy| Answer::Text { log_likelihood: -nats, is_greedy, words: 3, bytes: 9 };
+        let question = Question::Answer { context: "?".into(), references: vec!["a".into()] };
+        let (questions, said) = ([question.clone(), question], [answer(1.0, true), answer(3.0, false)]);
+        let (_, accuracy) = kept("output_type = \"loglikelihood\"\nmetric = \"acc\"", &questions, &said);
+        assert_eq!(accuracy, Some(0.5));
+        let (answers, perplexity) =
+            kept("output_type = \"loglikelihood\"\nmetric = \"perplexity\"", &questions, &said);
+        assert_eq!(answers, Answers::Nats { nats: vec![1.0, 3.0], counts: vec![1, 1] });
+        assert!((perplexity.unwrap() - 2f64.exp()).abs() < 1e-12);
+
+        let choice = |chosen, golds| Answer::Choice {
+            log_likelihoods: vec![-1.0, -1.0, -1.0],
+            is_greedy: vec![false; 3],
+            unconditional: Vec::new(),
+            chosen,
+            golds,
+        };
+        let said = [choice(0, vec![0, 2]), choice(0, vec![1])];
+        let choices = "doc_to_choice = [\"a\", \"b\", \"c\"]";
+        let metric = format!("output_type = \"multiple_choice\"\nmetric = \"acc\"\n{choices}");
+        let question = Question::Choice {
+            contexts: vec!["?".into()],
+            choices: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            golds: vec![0],
+            answers: Vec::new(),
+            references: Vec::new(),
+        };
+        assert_eq!(kept(&metric, &[question.clone(), question], &said).1, Some(0.5));
     }
 
     #[test]

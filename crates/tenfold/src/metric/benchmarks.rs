@@ -1,6 +1,6 @@
 //! Metric 8: standard benchmarks, trained and scored as their publishers do.
 
-use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit, asked};
 use crate::record::{Test, Trained};
 use crate::score::{Kind, Scoring, average, scoring, usual};
 use crate::statistics::mean;
@@ -13,18 +13,22 @@ pub(super) static METRIC: Metric = Metric {
     unit: "each benchmark's own score on its own evaluation split",
     direction: Direction::Higher,
     source: "Each benchmark trained and scored as its publisher does. Mean over seeds, bootstrap interval over seeds and \
-             rows. GLUE and SuperGLUE: mean of the tasks, each the mean of its scores and splits; Student's t over seeds.",
+             rows. GLUE and SuperGLUE: mean of the tasks, each the mean of its scores and splits; Student's t over seeds. \
+             Tasks that were asked: as lm-evaluation-harness asks them, of the base model and of every tuned one; MMLU over all \
+             questions and over those of each category. Every method takes the settings that the study states or its search found on the study's own task.",
     compute,
 };
 
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let splits = splits(evidence);
     let absent = &evidence.study.absent_benchmarks;
-    if splits.is_empty() && absent.is_empty() {
+    let asked = asked::figures(evidence, method);
+    if splits.is_empty() && absent.is_empty() && asked.is_empty() {
         let reading = Reading::unavailable("not run: the study names none");
         return vec![Figure::new("none", "Benchmarks", Unit::Share, Direction::Higher, reading)];
     }
     let mut figures: Vec<Figure> = splits.iter().flat_map(|split| split.figures(evidence, method)).collect();
+    figures.extend(asked);
     figures.extend(absent.iter().map(|(name, why)| {
         let reading = Reading::unavailable(format!("not run: {why}"));
         Figure::new(name.clone(), name.clone(), Unit::Share, Direction::Higher, reading)
@@ -56,9 +60,10 @@ const SUITES: [Suite; 3] = [
             "glue_wnli",
         ],
     },
+    // Asked as the harness does, MultiRC answer by answer and CB by accuracy alone, which is not the publisher's score.
     Suite {
-        key: "superglue",
-        title: "SuperGLUE",
+        key: "superglue_asked",
+        title: "SuperGLUE as lm-evaluation-harness asks it",
         tasks: &["boolq", "cb", "copa", "multirc", "record", "sglue_rte", "wic", "wsc"],
     },
     // The same of models with a head.

@@ -122,7 +122,13 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
             format!("{label}, {}", words(other)),
             Unit::Joules,
             Lower,
-            thousand(other),
+            // An estimate knows of no idle machine: it has one value, not two.
+            match probe.map(|probe| &probe.training_energy.source) {
+                Some(EnergySource::Estimate { .. }) => {
+                    read(probe.map(|p| Reading::unavailable(why_no_idle(p))))
+                }
+                _ => thousand(other),
+            },
         ));
         let watts = read(probe.map(|probe| watts((stretch.of)(probe).0)));
         figures.push(figure(

@@ -1,7 +1,7 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
 use super::{Accounting, Application, Outcomes, Standing};
-use crate::record::{Candidate, Outcome, Probed, Record, Role, Test, Trained};
+use crate::record::{Asked, Candidate, Outcome, Probed, Record, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
 use crate::words::count;
 use std::collections::BTreeMap;
@@ -92,6 +92,8 @@ pub struct MethodFacts {
     pub mergeable: bool,
     /// The learning rate of its main trials, and what else the search found for it.
     pub chosen: Option<Candidate>,
+    /// The adapter of the seed that did best on the validation rows, below the run's folder: "trials/…/adapter".
+    pub adapter: Option<String>,
 }
 
 /// A trial that could not be run.
@@ -170,6 +172,21 @@ impl<'a> Evidence<'a> {
             .collect();
         runs.sort_by_key(|(name, seed, _)| (*name, *seed));
         runs
+    }
+
+    /// What its models said to tasks that they were not trained on: task, seed, answers; by task and seed.
+    pub fn asked(&self, method: &str) -> Vec<(&'a str, u64, &'a Asked)> {
+        let mut asked: Vec<_> = self
+            .of(method)
+            .filter_map(|record| match (&record.trial.role, &record.outcome) {
+                (Role::Asked { name }, Outcome::Asked(asked)) => {
+                    Some((name.as_str(), record.trial.seed, &**asked))
+                }
+                _ => None,
+            })
+            .collect();
+        asked.sort_by_key(|(name, seed, _)| (*name, *seed));
+        asked
     }
 
     /// What was measured of the method alone on the machine.
@@ -320,5 +337,6 @@ pub(crate) fn role_name(role: &Role) -> String {
         }
         Role::Probe => "probe".to_owned(),
         Role::Benchmark { name } => format!("benchmark {name}"),
+        Role::Asked { name } => format!("asked {name}"),
     }
 }

@@ -4,6 +4,7 @@
 
 mod accuracy;
 mod application;
+mod asked;
 mod benchmarks;
 mod consistency;
 mod contrast;

@@ -23,7 +23,11 @@ impl Outcomes {
     /// Of one method's tests on the same rows, by rising seed. `None` without any, if they are of different numbers of
     /// rows, or if the score of one is not defined.
     pub fn new(scoring: &'static Scoring, tests: &[&Test]) -> Option<Outcomes> {
-        let runs: Vec<Answers> = tests.iter().map(|test| test.answers.clone()).collect();
+        Outcomes::of_answers(scoring, tests.iter().map(|test| test.answers.clone()).collect())
+    }
+
+    /// The same of answers by themselves.
+    pub fn of_answers(scoring: &'static Scoring, runs: Vec<Answers>) -> Option<Outcomes> {
         let rows = runs.first()?.len();
         if rows == 0 || runs.iter().any(|run| run.len() != rows) {
             return None;

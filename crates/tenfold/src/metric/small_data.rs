@@ -17,7 +17,8 @@ pub(super) static METRIC: Metric = Metric {
     source: "Each size n is drawn several times, each label with its share, larger draws holding the smaller; every draw \
              has rows and a seed of its own. Mean over draws, Student's t interval over both. Area: mean height over log n \
              of each draw's curve. Rows for 95 %: where the curve reaches that share of the full-data score, and the rows at \
-             which the intervals do. Gap: score on training rows minus score on test rows.",
+             which the intervals do. Gap: score on training rows minus score on test rows. \
+             Rates are those of the whole comparison, found with all of its training and validation rows.",
     compute,
 };
 

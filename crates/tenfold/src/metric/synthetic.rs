@@ -90,6 +90,7 @@ impl World {
             kind: row.0.to_owned(),
             mergeable: row.2,
             chosen: Some(Candidate { learning_rate: 1e-3, settings: serde_json::Map::new() }),
+            adapter: None,
         };
         let study = StudyFacts {
             name: "quickstart".to_owned(),

@@ -82,6 +82,46 @@ impl Answers {
         }
     }
 
+    /// All of them one after the other; `None` for none, or for answers of several kinds.
+    pub fn concatenated<'a>(all: impl IntoIterator<Item = &'a Answers>) -> Option<Answers> {
+        let mut all = all.into_iter();
+        let mut whole = all.next()?.clone();
+        for more in all {
+            match (&mut whole, more) {
+                (Answers::Labels { labels: a, predictions: b }, Answers::Labels { labels, predictions }) => {
+                    a.extend(labels);
+                    b.extend(predictions);
+                }
+                (
+                    Answers::Numbers { targets: a, predictions: b },
+                    Answers::Numbers { targets, predictions },
+                ) => {
+                    a.extend(targets);
+                    b.extend(predictions);
+                }
+                (Answers::Worths(a), Answers::Worths(worths)) => a.extend(worths),
+                (
+                    Answers::Matches { exact: a, f1: b, answerable: c },
+                    Answers::Matches { exact, f1, answerable },
+                ) => {
+                    a.extend(exact);
+                    b.extend(f1);
+                    c.extend(answerable);
+                }
+                (Answers::Judged { labels: a, predictions: b }, Answers::Judged { labels, predictions }) => {
+                    a.extend(labels.iter().cloned());
+                    b.extend(predictions.iter().cloned());
+                }
+                (Answers::Nats { nats: a, counts: b }, Answers::Nats { nats, counts }) => {
+                    a.extend(nats);
+                    b.extend(counts);
+                }
+                _ => return None,
+            }
+        }
+        Some(whole)
+    }
+
     /// The answers to the rows `picks`, which may repeat and must exist.
     pub fn select(&self, picks: &[u32]) -> Answers {
         fn of<T: Clone>(values: &[T], picks: &[u32]) -> Vec<T> {
@@ -113,6 +153,16 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_of_one_kind_are_put_one_after_the_other_and_no_others() {
+        let worths = |of: &[f64]| Answers::Worths(of.to_vec());
+        let whole = Answers::concatenated([&worths(&[1.0, 0.0]), &worths(&[0.5])]);
+        assert_eq!(whole, Some(worths(&[1.0, 0.0, 0.5])));
+        let nats = Answers::Nats { nats: vec![1.0], counts: vec![1] };
+        assert_eq!(Answers::concatenated([&worths(&[1.0]), &nats]), None);
+        assert_eq!(Answers::concatenated([]), None);
+    }
 
     #[test]
     fn answers_are_categories_where_they_are_one_thing_or_another() {

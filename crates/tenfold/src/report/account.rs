@@ -13,6 +13,8 @@ pub struct Account {
     pub method: String,
     /// Its learning rate, and what else the search found for it.
     pub took: Option<Candidate>,
+    /// The adapter of its seed that did best on the validation rows, below the run's folder.
+    pub adapter: Option<String>,
     /// The search, and what it cost; none where the study states what the method takes.
     pub search: Option<Searched>,
     /// The letters of its group: methods that share one cannot be told apart.
@@ -29,6 +31,7 @@ impl Account {
         Account {
             method: facts.name.clone(),
             took: facts.chosen.clone(),
+            adapter: facts.adapter.clone(),
             search: searched(findings.evidence, &facts.name),
             group: findings.standing.letters(&facts.name).map(str::to_owned),
             basis: Basis::of(findings.evidence.main(&facts.name).len()),

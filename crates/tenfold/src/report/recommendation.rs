@@ -38,6 +38,8 @@ pub struct Recommendation {
     pub method: Option<String>,
     /// The advice in one sentence, with figures.
     pub sentence: String,
+    /// Its adapter, below the run's folder: of the seed that did best on the validation rows.
+    pub adapter: Option<String>,
     /// What speaks for it, with figures.
     pub reasons: Vec<String>,
     /// The next ones, best first.
@@ -82,6 +84,7 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
         purpose,
         rule: purpose.rule().to_owned(),
         method: None,
+        adapter: None,
         sentence: String::new(),
         reasons: Vec::new(),
         runners_up: Vec::new(),
@@ -93,6 +96,7 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
     match candidates.split_first() {
         Some((first, rest)) => {
             advice.method = Some(first.facts.name.clone());
+            advice.adapter = first.facts.adapter.clone();
             advice.reasons = reasons(findings, purpose, first.facts);
             advice.sentence = sentence(findings, purpose, first.facts);
             let runner_up = |c: &Candidate| RunnerUp {

@@ -61,6 +61,11 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
     for reason in &advice.reasons {
         text.push_str(&format!("- {}\n", cell(reason)));
     }
+    if let Some(adapter) = &advice.adapter {
+        text.push_str(&format!(
+            "\nIts adapter, of the seed that did best on the validation rows: `{adapter}`.\n"
+        ));
+    }
     text.push_str(&format!("\nRule: {}\n\n", cell(&advice.rule)));
     let headings: Vec<&str> = columns.iter().map(|c| heading(findings, c)).collect();
     text.push_str(&format!(

@@ -4,7 +4,7 @@
 
 use super::{MultiRc, accuracy, f1, f1_macro, matthews, mean, multirc, pearson, spearman};
 use crate::error::{Error, Result};
-use crate::record::Answers;
+use crate::record::{Answers, Score};
 use crate::unit::Unit;
 use serde::Serialize;
 
@@ -256,16 +256,41 @@ pub static SCORINGS: &[Scoring] = &[
     Scoring {
         unit: Unit::Number,
         direction: Direction::Lower,
+        ..of_nats("perplexity", "Perplexity", "perplexity")
+    },
+    // Of raw text: of words or bytes only `tenfold eval` counts it, since rows are cut where tokens end.
+    Scoring {
+        unit: Unit::Number,
+        direction: Direction::Lower,
+        ..of_nats("token_perplexity", "Perplexity per token", "perplexity per token")
+    },
+    Scoring {
+        unit: Unit::Number,
+        direction: Direction::Lower,
+        ..of_nats("word_perplexity", "Perplexity per word", "perplexity per word")
+    },
+    Scoring {
+        unit: Unit::Number,
+        direction: Direction::Lower,
+        ..of_nats("byte_perplexity", "Perplexity per byte", "perplexity per byte")
+    },
+    Scoring {
+        unit: Unit::Number,
+        direction: Direction::Lower,
         ..plain(
-            "perplexity",
-            "Perplexity",
-            "perplexity",
+            "bits_per_byte",
+            "Bits per byte",
+            "bits per byte",
             Kind::Nats,
-            (1.0, f64::INFINITY),
-            Over::All(perplexity),
+            (0.0, f64::INFINITY),
+            Over::All(|answers| Some(perplexity(answers)?.log2())),
         )
     },
 ];
+
+const fn of_nats(name: &'static str, title: &'static str, noun: &'static str) -> Scoring {
+    plain(name, title, noun, Kind::Nats, (1.0, f64::INFINITY), Over::All(perplexity))
+}
 
 /// The score of that name.
 pub fn scoring(name: &str) -> Result<&'static Scoring> {
@@ -304,6 +329,11 @@ impl Scoring {
             (value, None) => value.is_some(),
             (None, Some(_)) => false,
         }
+    }
+
+    /// Whether one set of weights is better than another: the task's own score decides, and the loss where that ties.
+    pub fn is_ahead(&self, score: &Score, than: &Score) -> bool {
+        self.is_better(score.value, than.value) || (score.value == than.value && score.loss < than.loss)
     }
 
     /// What the loss that is trained on is counted in.
@@ -374,9 +404,10 @@ fn numbers(answers: &Answers, score: fn(&[f64], &[f64]) -> Option<f64>) -> Optio
     }
 }
 
-/// 1 for every row whose label was predicted, else 0.
+/// 1 for every row whose label was predicted, else 0; of questions with several right answers what each is worth.
 fn right_or_wrong(answers: &Answers) -> Option<Vec<f64>> {
     match answers {
+        Answers::Worths(worths) => Some(worths.clone()),
         Answers::Labels { labels, predictions } if labels.len() == predictions.len() => {
             Some(labels.iter().zip(predictions).map(|(a, b)| f64::from(u8::from(a == b))).collect())
         }

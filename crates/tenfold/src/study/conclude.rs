@@ -2,7 +2,7 @@
 
 use super::benchmarks::Benchmarks;
 use super::config::{STORED, Strategy, Study};
-use super::plan::Chosen;
+use super::plan::{Chosen, hash};
 use super::search::entrants;
 use super::session::Session;
 use super::store::RunFolder;
@@ -11,8 +11,9 @@ use crate::atomic;
 use crate::error::Result;
 use crate::meter::machine;
 use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
-use crate::record::Record;
+use crate::record::{Outcome, Record, Role, Score, Trial};
 use crate::report::{self, Purpose, Recommendation};
+use crate::score::Scoring;
 use crate::words::count;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,7 +41,7 @@ pub(super) fn conclude(
     records: &[Record],
     circumstances: &Circumstances,
 ) -> Result<Conclusion> {
-    let evidence = Evidence::new(facts(study, session, circumstances)?, records);
+    let evidence = Evidence::new(facts(study, session, folder, records, circumstances)?, records);
     let findings = Findings::of(&evidence);
     let recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
     let json = serde_json::to_string_pretty(&recommendation).unwrap_or_default() + "\n";
@@ -52,7 +53,13 @@ pub(super) fn conclude(
     Ok(Conclusion { table, recommendation })
 }
 
-fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Result<StudyFacts> {
+fn facts(
+    study: &Study,
+    session: &Session,
+    folder: &RunFolder,
+    records: &[Record],
+    circumstances: &Circumstances,
+) -> Result<StudyFacts> {
     let mut methods = Vec::new();
     for (name, given) in study.ordered_methods() {
         let method = adapter::method(&given.kind)?;
@@ -64,6 +71,7 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
             kind: given.kind.clone(),
             mergeable: method.mergeable,
             chosen: circumstances.chosen.get(name).cloned(),
+            adapter: adapter(session.scoring, folder, records, name),
         });
     }
     let machine = machine::describe();
@@ -96,6 +104,27 @@ fn facts(study: &Study, session: &Session, circumstances: &Circumstances) -> Res
         generated_at: today(),
         elapsed_seconds: circumstances.elapsed_seconds,
     })
+}
+
+/// Where the adapter is of the method's seed that did best on the validation rows: the test rows choose nothing.
+fn adapter(scoring: &Scoring, folder: &RunFolder, records: &[Record], method: &str) -> Option<String> {
+    let mut best: Option<(&Trial, Option<Score>)> = None;
+    for Record { trial, outcome, .. } in records {
+        let Outcome::Trained(run) = outcome else { continue };
+        if trial.role != Role::Main || trial.method != method {
+            continue;
+        }
+        let looks = run.validation.iter();
+        let kept = looks.filter(|look| look.step == run.best_step).map(|look| look.score).next_back();
+        let better = match (kept, best) {
+            (Some(kept), Some((_, Some(known)))) => scoring.is_ahead(&kept, &known),
+            (_, known) => known.is_none(),
+        };
+        if better {
+            best = Some((trial, kept));
+        }
+    }
+    folder.adapter(&hash(best?.0))
 }
 
 fn learning_rates(study: &Study) -> String {

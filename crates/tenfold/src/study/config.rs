@@ -31,6 +31,10 @@ pub struct Study {
     pub forgetting_text: String,
     /// Standard benchmarks to run as well: names or paths of task files.
     pub benchmarks: Vec<String>,
+    /// Tasks that the base model and every tuned one are asked without being trained on them, as `tenfold eval --task` asks.
+    pub ask: Vec<String>,
+    /// Rows of each of their domains at the most; 0: all.
+    pub ask_rows: usize,
     /// What the recommendation is for.
     pub purpose: String,
     /// One trial of every method for each.
@@ -189,6 +193,8 @@ impl Default for Study {
             domains: Vec::new(),
             forgetting_text: String::new(),
             benchmarks: Vec::new(),
+            ask: Vec::new(),
+            ask_rows: 0,
             purpose: "balanced".into(),
             seeds: vec![0, 1, 2],
             rows: Picked::First,

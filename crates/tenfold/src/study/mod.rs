@@ -1,5 +1,6 @@
 //! Studies: which methods to compare, on which model and data, and how to run that to its end.
 
+mod asking;
 mod benchmarks;
 mod candidates;
 mod child;

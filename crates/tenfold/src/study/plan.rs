@@ -1,5 +1,6 @@
 //! From a study to its trials, and from a trial to its name on disk.
 
+use super::asking::Asking;
 use super::config::Study;
 use super::search;
 use super::session::Session;
@@ -165,6 +166,17 @@ impl Plan<'_> {
             };
             self.study.seeds.iter().map(job).collect()
         })
+    }
+
+    /// A task that every model of the comparison is asked: each with the folder's name of the trial that trained it.
+    pub(super) fn asked(&self, asking: &Asking, chosen: &Chosen) -> Result<Vec<(Job, String)>> {
+        let after = |job: Job| {
+            let mut trial = job.trial;
+            trial.role = Role::Asked { name: asking.name().into() };
+            trial.data = asking.data(&trial.data);
+            (Job { hash: hash(&trial), trial, fit: Fit::AsIs }, job.hash)
+        };
+        Ok(self.main(chosen)?.into_iter().map(after).collect())
     }
 
     /// One probe of every method.

@@ -57,7 +57,10 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let runner = Runner::new(study, options, progress);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
-    let benchmarks = Benchmarks::open(study, &session, progress)?;
+    let mut benchmarks = Benchmarks::open(study, &session, progress)?;
+    for note in session.notes.iter().chain(&benchmarks.notes()) {
+        progress.event(Event::Note(note.clone()));
+    }
     let plan = Plan { study, session: &session };
     let mut finished = Finished::default();
     runner.search(&plan, &mut finished)?;
@@ -66,6 +69,7 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     runner.trials("mixture of domains", &session, plan.mixture(&chosen)?, &mut finished)?;
     runner.trials("small data", &session, plan.small_data(&chosen)?, &mut finished)?;
     runner.benchmarks(&benchmarks, &chosen, &mut finished)?;
+    runner.asked(&mut benchmarks, &plan, &chosen, &mut finished)?;
     runner.probes(plan.probes(&chosen)?, &mut finished)?;
     let elapsed_seconds = runner.elapsed.keep()?;
     let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds };
@@ -150,6 +154,40 @@ impl<'a> Runner<'a> {
             let plan = Plan { study: self.study, session };
             let jobs = plan.benchmark(name, chosen)?;
             self.trials(&format!("benchmark {name}"), session, jobs, finished)?;
+        }
+        Ok(())
+    }
+
+    /// Asks every trained model of the comparison, one after the other, what it was not trained on.
+    fn asked(
+        &self,
+        all: &mut Benchmarks,
+        plan: &Plan,
+        chosen: &Chosen,
+        finished: &mut Finished,
+    ) -> Result<()> {
+        for asking in &mut all.asked {
+            for (job, trained) in plan.asked(asking, chosen)? {
+                if let Some(record) = self.folder.finished(&job)? {
+                    finished.records.push(record);
+                    continue;
+                }
+                // What failed to be trained cannot be asked, and has its own line in the report.
+                let adapter = self.folder.adapter(&trained);
+                let Some(adapter) = adapter.filter(|_| self.options.run_missing) else {
+                    finished.missing += usize::from(!self.options.run_missing);
+                    continue;
+                };
+                self.folder.prepare(&job)?;
+                self.progress.event(Event::Note(title(&job.trial)));
+                let outcome = match asking.ask(plan.session, &self.options.out, &adapter, self.progress) {
+                    Ok(asked) => Outcome::Asked(Box::new(asked)),
+                    Err(error @ (Error::Io { .. } | Error::Interrupted)) => return Err(error),
+                    Err(error) => self.failed(&job, error.to_string()),
+                };
+                finished.ran += 1;
+                finished.records.push(self.record(&job, outcome)?);
+            }
         }
         Ok(())
     }

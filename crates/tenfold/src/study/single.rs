@@ -4,7 +4,7 @@ use super::config::{MethodSettings, Study};
 use super::plan::Plan;
 use super::run::{Options, Runner};
 use super::session::{Session, backend};
-use super::store::RunFolder;
+use super::store::{ADAPTER, RunFolder};
 use super::trial::title;
 use crate::atomic;
 use crate::error::{Error, Result};
@@ -58,6 +58,6 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
         Outcome::Trained(trained) => trained.untuned.as_ref().map(|untuned| untuned.score),
         _ => None,
     };
-    let adapter = folder.trial(&job.hash).join("adapter");
+    let adapter = folder.trial(&job.hash).join(ADAPTER);
     Ok(Single { record, base, notes: session.notes, adapter, process_peak_bytes })
 }

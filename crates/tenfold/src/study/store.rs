@@ -9,6 +9,10 @@ use crate::record::{Outcome, Record, SCHEMA};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The folder of all trials in that of the run.
+const TRIALS: &str = "trials";
+/// The folder of an adapter in that of its trial.
+pub(super) const ADAPTER: &str = "adapter";
 /// What a trial came to, in its folder.
 const RECORD: &str = "record.json";
 /// From where a trial goes on, in its folder.
@@ -31,12 +35,17 @@ impl RunFolder {
 
     /// The folder of a trial.
     pub(super) fn trial(&self, hash: &str) -> PathBuf {
-        self.0.join("trials").join(hash)
+        self.0.join(TRIALS).join(hash)
+    }
+
+    /// The adapter that a trial left, as a path below the run's folder, if it is there.
+    pub(super) fn adapter(&self, hash: &str) -> Option<String> {
+        self.trial(hash).join(ADAPTER).is_dir().then(|| format!("{TRIALS}/{hash}/{ADAPTER}"))
     }
 
     /// Makes the folder, and makes sure that no other process works in it while the lock lives.
     pub(super) fn lock(&self) -> Result<Lock> {
-        fs::create_dir_all(self.0.join("trials")).map_err(Error::io("create", &self.0))?;
+        fs::create_dir_all(self.0.join(TRIALS)).map_err(Error::io("create", &self.0))?;
         let lock = lock::take(&self.0)?;
         self.sweep();
         Ok(lock)
@@ -45,9 +54,9 @@ impl RunFolder {
     /// Only the lock's holder may: what lies half-written in a run that nobody works on stays so.
     fn sweep(&self) {
         atomic::sweep(&self.0);
-        for trial in fs::read_dir(self.0.join("trials")).into_iter().flatten().flatten() {
+        for trial in fs::read_dir(self.0.join(TRIALS)).into_iter().flatten().flatten() {
             atomic::sweep(&trial.path());
-            atomic::sweep(&trial.path().join("adapter"));
+            atomic::sweep(&trial.path().join(ADAPTER));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::plan::{Job, TrialSettings, parts, rung_before};
 use super::session::{Session, backend};
-use super::store::SNAPSHOT;
+use super::store::{ADAPTER, SNAPSHOT};
 use crate::adapter::{Tuning, file};
 use crate::data::subset;
 use crate::error::{Error, Result};
@@ -152,7 +152,7 @@ impl Work<'_> {
         train_score: crate::record::Score,
     ) -> Result<Trained> {
         let adapter_bytes = match self.job.trial.role {
-            Role::Main => file::write(&self.folder.join("adapter"), tuning, &self.job.trial.model.name)?,
+            Role::Main => file::write(&self.folder.join(ADAPTER), tuning, &self.job.trial.model.name)?,
             _ => 0,
         };
         let parameters = Parameters {
@@ -249,5 +249,6 @@ pub(super) fn title(trial: &crate::record::Trial) -> String {
         Role::SmallData { examples, draw } => format!("{method}, {}, draw {draw}", count(*examples, "row")),
         Role::Probe => format!("{method}, probe"),
         Role::Benchmark { name } => format!("{method}, {name}, seed {seed}"),
+        Role::Asked { name } => format!("{method}, asked {name}, seed {seed}"),
     }
 }

@@ -147,8 +147,17 @@ impl QuestionMetric {
             Em => Some("exact_match"),
             F1 => Some("f1_words"),
             Bleu => None,
-            WordPerplexity | BytePerplexity | BitsPerByte => Some("perplexity"),
+            WordPerplexity | BytePerplexity | BitsPerByte => Some("token_perplexity"),
             other => Some(other.name()),
+        }
+    }
+
+    /// The same of what is asked and not trained on, where raw texts are whole.
+    pub fn asked_scoring(self) -> Option<&'static str> {
+        use QuestionMetric::*;
+        match self {
+            WordPerplexity | BytePerplexity | BitsPerByte => Some(self.name()),
+            other => other.scoring(),
         }
     }
 

@@ -10,8 +10,7 @@ use crate::adapter::Tuning;
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::Forward;
-use crate::record::{Score, Validation};
-use crate::score::Scoring;
+use crate::record::Validation;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,7 +104,19 @@ impl Trainer<'_> {
                 parameter.set(numbers)?;
             }
         }
+        self.check_numbers(&training)?;
         Ok(training)
+    }
+
+    /// The loss of a step shows what the steps before it did; nothing shows what the last one did.
+    fn check_numbers(&self, training: &Training) -> Result<()> {
+        for parameter in self.tuning.parameters() {
+            if !parameter.numbers()?.iter().all(|number| number.is_finite()) {
+                let (step, learning_rate) = (training.best_step.saturating_sub(1), self.learning_rate as f32);
+                return Err(Error::Overflowed { step, learning_rate });
+            }
+        }
+        Ok(())
     }
 
     /// The first `count` steps of the run, as [`Trainer::run`] would do them, and no more.
@@ -214,8 +225,7 @@ impl Trainer<'_> {
         let patience = self.settings.early_stopping_patience;
         let kept =
             training.validation.iter().find(|look| look.step == training.best_step).map(|look| look.score);
-        if patience == 0 || kept.is_none_or(|kept| is_better(self.validation.rows().scoring(), &score, &kept))
-        {
+        if patience == 0 || kept.is_none_or(|kept| self.validation.rows().scoring().is_ahead(&score, &kept)) {
             training.best_step = training.step;
             training.stale = 0;
             if patience > 0 {
@@ -245,9 +255,4 @@ pub(super) fn pass(
     let part = loss.mean.numbers()?[0] * share;
     loss.mean.backward(share)?;
     Ok(part)
-}
-
-/// The task's own score decides, and the loss where that ties.
-fn is_better(scoring: &Scoring, score: &Score, than: &Score) -> bool {
-    scoring.is_better(score.value, than.value) || (score.value == than.value && score.loss < than.loss)
 }

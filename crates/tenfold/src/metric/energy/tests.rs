@@ -79,6 +79,11 @@ fn an_estimate_is_marked_with_its_reason_and_has_no_interval() {
         };
         assert!(how.contains("W for each busy core; there is no"), "{how}");
         assert!(estimate.low.is_none() && estimate.value > 0.0);
+        let other = if subtract_idle { "train_joules_gross" } else { "train_joules_net" };
+        let Some(Reading::Unavailable { reason }) = find(&accounting, |_| {}, other) else {
+            panic!("{other}")
+        };
+        assert!(reason.contains("busy cores alone"), "{reason}");
     }
     let idle = find(&Accounting::default(), |_| {}, "idle_watts");
     assert!(matches!(idle, Some(Reading::Unavailable { reason }) if reason.contains("busy cores alone")));

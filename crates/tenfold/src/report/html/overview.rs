@@ -46,6 +46,9 @@ pub(super) fn advice(findings: &Findings, advice: &Recommendation) -> Markup {
             @if !advice.reasons.is_empty() {
                 ul { @for reason in &advice.reasons { li { (unbroken(reason)) } } }
             }
+            @if let Some(adapter) = &advice.adapter {
+                p { "Its adapter, of the seed that did best on the validation rows: " code { (adapter) } "." }
+            }
             @if !advice.runners_up.is_empty() {
                 h3 { "Next in line" }
                 ol { @for next in &advice.runners_up { li { strong { (name(&next.method)) } ": " (unbroken(&next.why)) "." } } }

@@ -35,7 +35,11 @@ impl Study {
         );
         require(!self.task.is_empty(), "task: expected a built-in task or the path of a task file".into());
         require(!self.seeds.is_empty(), "seeds: expected at least one".into());
-        for (key, twice) in [("seeds", repeated(&self.seeds)), ("benchmarks", repeated(&self.benchmarks))] {
+        for (key, twice) in [
+            ("seeds", repeated(&self.seeds)),
+            ("benchmarks", repeated(&self.benchmarks)),
+            ("ask", repeated(&self.ask)),
+        ] {
             require(
                 twice.is_none(),
                 format!("{key}: expected each once, found {} twice", twice.unwrap_or_default()),
