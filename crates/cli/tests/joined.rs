@@ -68,11 +68,23 @@ fn an_encoder_judges_choices_and_the_surest_one_answers() {
     let test = &main["tests"][0];
     assert_eq!((&test["metric"], &test["score"]["examples"]), (&json!("accuracy"), &json!(24)));
     assert!(test["score"]["value"].as_f64().unwrap() > 0.9, "{test}");
-    // A small draw is of questions, with all of their choices.
+    // A small draw is of questions, with all of their choices; so is a search's share of the training rows.
     let small = evidence(&fixture, "run", "small_data");
     assert_eq!((&small["train_score"]["examples"], &small["steps"]), (&json!(8), &json!(4)));
     let probe = evidence(&fixture, "run", "probe");
     assert!(!probe["loads"].as_array().unwrap().is_empty());
+    let search = [
+        "--set=methods={full={learning_rates=[1e-3]}}",
+        "--set=search.candidates=1",
+        "--set=search.train_rows=5",
+        "--set=search.num_train_epochs=1",
+        "--set=train.num_train_epochs=1",
+        "--set=small_data.examples=[]",
+        "--set=probe.enabled=false",
+    ];
+    study(&fixture, "searched", &search);
+    let search = evidence(&fixture, "searched", "search");
+    assert_eq!((&search["train_score"]["examples"], &search["examples"]), (&json!(5), &json!(10)));
 
     // Every choice by itself, and questions of which none is right.
     let row = |i: usize| {
@@ -117,6 +129,8 @@ fn an_encoder_finds_answers_in_passages_that_are_longer_than_it_reads() {
         (24, json!(false), &json!(24))
     );
     assert!(test["score"]["value"].as_f64().unwrap() > 0.7, "{}", test["score"]);
+    // The training score is of as many questions as the test's, whatever windows they make.
+    assert_eq!(main["train_score"]["examples"], 24);
     // Passages of fourteen words make more than one window of sixteen tokens each.
     assert!(main["examples"].as_u64().unwrap() >= 60 * 48, "{}", main["examples"]);
     let summary = String::from_utf8(fixture.read("run/summary.md")).unwrap();

@@ -170,6 +170,11 @@ impl Rows {
         self.joined.as_ref()
     }
 
+    /// How many questions the rows are of: as many as they make answers. Rows that are answered each by itself are one each.
+    pub fn questions(&self) -> usize {
+        self.joined.as_ref().map_or(self.len(), |joined| joined.questions().len())
+    }
+
     /// The rows of the questions `picks`, by their places among all; of rows that are answered each by itself these.
     pub fn select_questions(&self, picks: &[usize]) -> Rows {
         match &self.joined {
@@ -181,6 +186,11 @@ impl Rows {
                 )
             }
         }
+    }
+
+    /// The rows of the first `count` questions, or of all.
+    pub fn first_questions(&self, count: usize) -> Rows {
+        self.select_questions(&(0..count.min(self.questions())).collect::<Vec<_>>())
     }
 
     /// How answers to them are scored.
@@ -249,11 +259,12 @@ impl Rows {
         }
     }
 
-    /// The `count` rows with the most tokens, or all, the longest first.
+    /// As many rows as `count` questions can have at the most, those with the most tokens, the longest first: no batch of
+    /// rows of any `count` questions has more tokens than one of these.
     pub fn longest(&self, count: usize) -> Rows {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.sort_by_key(|row| std::cmp::Reverse(self.tokens(*row)));
-        order.truncate(count);
+        order.truncate(self.joined.as_ref().map_or(count, |joined| joined.most_rows(count)));
         self.select(&order)
     }
 

@@ -59,6 +59,8 @@ impl Default for SequenceSettings {
 pub struct Encoded {
     /// One for each row that is kept; of raw text one for each `max_length` tokens.
     pub sequences: Vec<Sequence>,
+    /// For each sequence the place of its row among all.
+    pub of: Vec<usize>,
     /// Their lengths, and how many rows were cut or left out.
     pub lengths: LengthReport,
 }
@@ -101,7 +103,9 @@ fn rows(
     let cut = count(|row| matches!(row, Row::Cut(_)));
     let overlong = count(|row| matches!(row, Row::Overlong));
     let unlabelled = count(|row| matches!(row, Row::Unlabelled));
-    let sequences: Vec<Sequence> = rows.into_iter().flat_map(Row::sequences).collect();
+    let each =
+        |(place, row): (usize, Row)| row.sequences().into_iter().map(move |sequence| (place, sequence));
+    let (of, sequences): (Vec<usize>, Vec<Sequence>) = rows.into_iter().enumerate().flat_map(each).unzip();
     if sequences.is_empty() {
         let why = format!(
             "of {} rows {overlong} are longer than {} tokens and {unlabelled} have nothing to learn",
@@ -112,7 +116,7 @@ fn rows(
     }
     let lengths =
         LengthReport { rows: examples.len(), cut, overlong, unlabelled, ..LengthReport::of(&sequences) };
-    Ok(Encoded { sequences, lengths })
+    Ok(Encoded { sequences, of, lengths })
 }
 
 /// What became of a row.

@@ -39,21 +39,24 @@ impl Session {
         };
         let (questions, tokenizer) =
             (task.questions().cloned().map(Arc::new), Arc::new(self.tokenizer.clone()));
-        let encode = |examples: &[LanguageExample], rows: usize| -> Result<(Rows, LengthReport)> {
-            let start = self.model.decoder_start();
-            let encode = if start.is_some() { language::encode_answers } else { language::encode };
-            let examples = first(examples, rows);
-            let encoded = encode(&wording, examples, &settings)?;
-            let rows = Rows::sequences(encoded.sequences, start);
-            Ok((asked(rows, examples, questions.as_ref(), &tokenizer)?, encoded.lengths))
-        };
-        let (train, lengths) = encode(&data.train, train_rows)?;
+        let encode =
+            |examples: &[LanguageExample], rows: usize| -> Result<(Rows, Vec<usize>, LengthReport)> {
+                let start = self.model.decoder_start();
+                let encode = if start.is_some() { language::encode_answers } else { language::encode };
+                let examples = first(examples, rows);
+                let encoded = encode(&wording, examples, &settings)?;
+                let rows = Rows::sequences(encoded.sequences, start);
+                Ok((asked(rows, examples, questions.as_ref(), &tokenizer)?, encoded.of, encoded.lengths))
+            };
+        let (train, of, lengths) = encode(&data.train, train_rows)?;
         progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
-        let (validation, _) = encode(&data.validation, validation_rows)?;
+        let validation = encode(&data.validation, validation_rows)?.0;
         let tests = (data.tests.iter())
             .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?.0)))
             .collect::<Result<Vec<_>>>()?;
-        self.train_examples = drawn(first(&data.train, train_rows));
+        // Draws are of the rows that are kept, and of every sequence that raw text goes on in.
+        let examples = drawn(&data.train);
+        self.train_examples = of.iter().map(|row| examples[*row].clone()).collect();
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
