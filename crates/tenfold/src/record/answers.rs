@@ -74,11 +74,40 @@ impl Answers {
             Answers::Labels { predictions, .. } => Some(Cow::Borrowed(predictions)),
             Answers::Judged { predictions, .. } => Some(Cow::Owned(predictions.concat())),
             Answers::Matches { exact: rights, .. } | Answers::Worths(rights) => {
-                let category = |right: &f64| (*right == 0.0 || *right == 1.0).then_some(u32::from(*right == 1.0));
+                let category =
+                    |right: &f64| (*right == 0.0 || *right == 1.0).then_some(u32::from(*right == 1.0));
                 Some(Cow::Owned(rights.iter().map(category).collect::<Option<_>>()?))
             }
             Answers::Numbers { .. } | Answers::Nats { .. } => None,
         }
+    }
+
+    /// These answers, and then those to further rows; `None` if they are of another kind.
+    pub(crate) fn and(self, further: Answers) -> Option<Answers> {
+        fn of<T>(mut these: Vec<T>, further: Vec<T>) -> Vec<T> {
+            these.extend(further);
+            these
+        }
+        use Answers::*;
+        Some(match (self, further) {
+            (Labels { labels, predictions }, Labels { labels: more, predictions: said }) => {
+                Labels { labels: of(labels, more), predictions: of(predictions, said) }
+            }
+            (Judged { labels, predictions }, Judged { labels: more, predictions: said }) => {
+                Judged { labels: of(labels, more), predictions: of(predictions, said) }
+            }
+            (Matches { exact, f1, answerable }, Matches { exact: more, f1: also, answerable: is }) => {
+                Matches { exact: of(exact, more), f1: of(f1, also), answerable: of(answerable, is) }
+            }
+            (Worths(worths), Worths(more)) => Worths(of(worths, more)),
+            (Numbers { targets, predictions }, Numbers { targets: more, predictions: said }) => {
+                Numbers { targets: of(targets, more), predictions: of(predictions, said) }
+            }
+            (Nats { nats, counts }, Nats { nats: more, counts: also }) => {
+                Nats { nats: of(nats, more), counts: of(counts, also) }
+            }
+            _ => return None,
+        })
     }
 
     /// The answers to the rows `picks`, which may repeat and must exist.
@@ -116,8 +145,10 @@ mod tests {
     #[test]
     fn answers_are_categories_where_they_are_one_thing_or_another() {
         let labels = Answers::Labels { labels: vec![0, 1], predictions: vec![2, 1] };
-        let judged = Answers::Judged { labels: vec![vec![1, 1], vec![0]], predictions: vec![vec![1, 0], vec![1]] };
-        let matches = Answers::Matches { exact: vec![1.0, 0.0], f1: vec![1.0, 0.5], answerable: vec![true; 2] };
+        let judged =
+            Answers::Judged { labels: vec![vec![1, 1], vec![0]], predictions: vec![vec![1, 0], vec![1]] };
+        let matches =
+            Answers::Matches { exact: vec![1.0, 0.0], f1: vec![1.0, 0.5], answerable: vec![true; 2] };
         for (answers, said) in [(labels, vec![2, 1]), (judged, vec![1, 0, 1]), (matches, vec![1, 0])] {
             assert_eq!(answers.categories().as_deref(), Some(&said[..]));
         }

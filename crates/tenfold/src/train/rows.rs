@@ -26,12 +26,11 @@ pub struct Rows {
 /// What a language model is asked about rows, besides the loss of what is right.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// How it is asked, and what is made of its answers.
-    pub questions: Arc<Questions>,
     /// The model's tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    /// A question for each row.
-    pub rows: Vec<Question>,
+    /// A question for each row, and how it is asked and what is made of the answer: rows of several tasks may stand
+    /// together.
+    pub rows: Vec<(Arc<Questions>, Question)>,
 }
 
 impl Default for Rows {
@@ -253,7 +252,7 @@ impl Rows {
             scoring: self.scoring,
             asked: self.asked.as_ref().map(|asked| Asked {
                 rows: picks.iter().map(|row| asked.rows[*row].clone()).collect(),
-                ..asked.clone()
+                tokenizer: asked.tokenizer.clone(),
             }),
             joined: self.joined.as_ref().map(|joined| joined.select(picks)),
         }

@@ -7,6 +7,7 @@ use super::{LanguageExample, LanguageTokenizer, LengthReport, Message, Sequence}
 use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::ops::Range;
 
 /// Which tokens count in the loss.
@@ -66,9 +67,9 @@ pub struct Encoded {
 }
 
 /// Renders and tokenises `examples`. It is an error if nothing is left to train on.
-pub fn encode(
+pub fn encode<E: Borrow<LanguageExample> + Sync>(
     tokenizer: &dyn LanguageTokenizer,
-    examples: &[LanguageExample],
+    examples: &[E],
     settings: &SequenceSettings,
 ) -> Result<Encoded> {
     let encoder = Encoder { tokenizer, settings };
@@ -77,9 +78,9 @@ pub fn encode(
 
 /// The same for an encoder-decoder: of each sequence the encoder reads what does not count, special tokens around it,
 /// and the decoder answers the rest. Rows are prompts with completions.
-pub fn encode_answers(
+pub fn encode_answers<E: Borrow<LanguageExample> + Sync>(
     tokenizer: &dyn LanguageTokenizer,
-    examples: &[LanguageExample],
+    examples: &[E],
     settings: &SequenceSettings,
 ) -> Result<Encoded> {
     let encoder = Encoder { tokenizer, settings };
@@ -87,8 +88,8 @@ pub fn encode_answers(
 }
 
 /// All rows, each by `row`, which is told its number from 1.
-fn rows(
-    examples: &[LanguageExample],
+fn rows<E: Borrow<LanguageExample> + Sync>(
+    examples: &[E],
     settings: &SequenceSettings,
     row: impl Fn(usize, &LanguageExample) -> Result<Row> + Sync,
 ) -> Result<Encoded> {
@@ -97,7 +98,7 @@ fn rows(
         return Err(Error::Unsupported { what: format!("max_length = {}", settings.max_length), why });
     }
     let rows: Vec<Row> = (examples.par_iter().enumerate())
-        .map(|(index, example)| row(index + 1, example))
+        .map(|(index, example)| row(index + 1, example.borrow()))
         .collect::<Result<_>>()?;
     let count = |kind: fn(&Row) -> bool| rows.iter().filter(|row| kind(row)).count();
     let cut = count(|row| matches!(row, Row::Cut(_)));
