@@ -19,6 +19,8 @@ const LONG: [&str; 8] = [
     "--set=seeds=[0]",
 ];
 
+const MIXTURE: &str = "--set=mixture={here=0.5, more=0.5}";
+
 fn word(i: usize) -> &'static str {
     VOCABULARY[7 + i % (VOCABULARY.len() - 7)]
 }
@@ -63,16 +65,34 @@ fn an_encoder_judges_choices_and_the_surest_one_answers() {
     let keys =
         "doc_to_text = \"{{q}}\"\ndoc_to_choice = [\"{{a}}\", \"{{b}}\"]\ndoc_to_target = \"{{label}}\"\n";
     fixture.write("task.toml", head("multiple_choice", "acc_norm") + keys + &domains("jsonl"));
-    study(&fixture, "run", &["--set=train.num_train_epochs=60"]);
+    let task = head("multiple_choice", "acc").replace("\"t\"", "\"more\"") + keys + &domains("jsonl");
+    fixture.write("more.toml", task);
+    let further = ["--set=train.num_train_epochs=60", "--set=domains=['more.toml']", MIXTURE];
+    study(&fixture, "run", &further);
     let main = evidence(&fixture, "run", "main");
+    let mixture = evidence(&fixture, "run", "mixture");
+    assert_eq!((&mixture["examples"], &mixture["tests"][1]["domain"]), (&main["examples"], &json!("more")));
+    assert_eq!(main["tests"][0]["answers"], main["tests"][1]["answers"]);
     let test = &main["tests"][0];
     assert_eq!((&test["metric"], &test["score"]["examples"]), (&json!("accuracy"), &json!(24)));
     assert!(test["score"]["value"].as_f64().unwrap() > 0.9, "{test}");
-    // A small draw is of questions, with all of their choices.
+    // A small draw is of questions, with all of their choices; so is a search's share of the training rows.
     let small = evidence(&fixture, "run", "small_data");
     assert_eq!((&small["train_score"]["examples"], &small["steps"]), (&json!(8), &json!(4)));
     let probe = evidence(&fixture, "run", "probe");
     assert!(!probe["loads"].as_array().unwrap().is_empty());
+    let search = [
+        "--set=methods={full={learning_rates=[1e-3]}}",
+        "--set=search.candidates=1",
+        "--set=search.train_rows=5",
+        "--set=search.num_train_epochs=1",
+        "--set=train.num_train_epochs=1",
+        "--set=small_data.examples=[]",
+        "--set=probe.enabled=false",
+    ];
+    study(&fixture, "searched", &search);
+    let search = evidence(&fixture, "searched", "search");
+    assert_eq!((&search["train_score"]["examples"], &search["examples"]), (&json!(5), &json!(10)));
 
     // Every choice by itself, and questions of which none is right.
     let row = |i: usize| {
@@ -108,8 +128,13 @@ fn an_encoder_finds_answers_in_passages_that_are_longer_than_it_reads() {
     let file = json!({"version": "v2.0", "data": [{"paragraphs": (0..24).map(row).collect::<Vec<_>>()}]});
     fixture.write("rows.json", serde_json::to_string_pretty(&file).unwrap());
     fixture.write("task.toml", head("extractive", "squad2_f1") + "doc_stride = 4\n" + &domains("json"));
-    study(&fixture, "run", &["--set=train.num_train_epochs=60"]);
+    let task = head("extractive", "squad2_f1").replace("\"t\"", "\"more\"") + &domains("json");
+    fixture.write("more.toml", task);
+    study(&fixture, "run", &["--set=train.num_train_epochs=60", "--set=domains=['more.toml']", MIXTURE]);
     let main = evidence(&fixture, "run", "main");
+    // Passages of another task are read in the windows of the study's.
+    assert_eq!(main["tests"][0]["answers"], main["tests"][1]["answers"]);
+    assert_eq!(evidence(&fixture, "run", "mixture")["tests"].as_array().unwrap().len(), 2);
     let test = &main["tests"][0];
     let answerable = test["answers"]["matches"]["answerable"].as_array().unwrap();
     assert_eq!(
@@ -117,6 +142,8 @@ fn an_encoder_finds_answers_in_passages_that_are_longer_than_it_reads() {
         (24, json!(false), &json!(24))
     );
     assert!(test["score"]["value"].as_f64().unwrap() > 0.7, "{}", test["score"]);
+    // The training score is of as many questions as the test's, whatever windows they make.
+    assert_eq!(main["train_score"]["examples"], 24);
     // Passages of fourteen words make more than one window of sixteen tokens each.
     assert!(main["examples"].as_u64().unwrap() >= 60 * 48, "{}", main["examples"]);
     let summary = String::from_utf8(fixture.read("run/summary.md")).unwrap();

@@ -102,3 +102,132 @@ fn a_model_is_asked_before_and_after_tuning_and_timed_word_by_word() {
         assert!(count(&load["next_token"]) > 0, "{load}");
     }
 }
+
+/// A task with these keys over files of these rows, and its name.
+fn write_task(fixture: &Fixture, name: &str, keys: &str, rows: &[Value]) {
+    let lines: String = rows.iter().map(|row| row.to_string() + "\n").collect();
+    fixture.write(&format!("{name}.jsonl"), lines);
+    let task = format!(
+        "name = \"{name}\"\ntitle = \"t\"\nsource = \"made up\"\nlicence = \"none\"\n{keys}\n[[domains]]\nname = \"{name}\"\n\
+         train = \"{name}.jsonl\"\nvalidation = \"{name}.jsonl\"\ntest = \"{name}.jsonl\"\n"
+    );
+    fixture.write(&format!("{name}.toml"), task);
+}
+
+/// One method on the task "home" and a mixture of it and "away", which is tested on as well.
+const MIXED: [&str; 7] = [
+    "--set=task=home.toml",
+    "--set=domains=['away.toml']",
+    "--set=mixture={home=0.75, away=0.25}",
+    "--set=methods={full={learning_rate=1e-2}}",
+    "--set=train.num_train_epochs=2",
+    "--set=probe.enabled=false",
+    "--set=forgetting_text=general.txt",
+];
+
+fn fixture() -> Fixture {
+    let fixture = Fixture::new();
+    write_language_model(&fixture.path("language"));
+    fixture.write("language.toml", STUDY);
+    fixture.write("general.txt", "w1 w2 w3 w4 w5");
+    fixture
+}
+
+/// Runs the mixed study; the one trial on the task alone and the one on the mixture.
+fn mixed(fixture: &Fixture, out: &str) -> [Value; 2] {
+    fixture.run(&[&["run", "language.toml", "--out", out][..], &MIXED].concat()).done();
+    let all: Vec<Value> = records(&fixture.path(out)).into_iter().map(|(_, record)| record).collect();
+    let of_kind =
+        |kind: &str| all.iter().find(|record| record["trial"]["role"]["kind"] == kind).unwrap().clone();
+    let [main, mixture] = ["main", "mixture"].map(of_kind);
+    for (settings, trained) in
+        [&main, &mixture].map(|record| (&record["trial"]["train"], &record["outcome"]["trained"]))
+    {
+        assert_eq!((&settings["train_rows"], &trained["train_score"]["examples"]), (&json!(12), &json!(12)));
+        let tested = trained["tests"].as_array().unwrap().iter();
+        assert_eq!(tested.map(|test| test["domain"].clone()).collect::<Vec<_>>(), ["home", "away"]);
+    }
+    assert_ne!(main["outcome"]["trained"]["losses"], mixture["outcome"]["trained"]["losses"]);
+    assert!(!main["outcome"]["trained"]["forgetting"].is_null(), "general text is weighed beside questions");
+    let page = String::from_utf8(fixture.read(&format!("{out}/report.html"))).unwrap();
+    assert!(page.contains("away: gain") && page.contains("12 rows, 25 % away, 75 % home"));
+    [main, mixture].map(|record| record["outcome"]["trained"].clone())
+}
+
+#[test]
+fn tasks_with_the_same_choices_are_further_domains_and_are_mixed() {
+    let fixture = fixture();
+    let keys = |choices: &str| {
+        format!(
+            "output_type = \"multiple_choice\"\nmetric = \"acc\"\ndoc_to_text = \"{{{{q}}}}\"\n\
+             doc_to_choice = {choices}\ndoc_to_target = \"{{{{a}}}}\""
+        )
+    };
+    let row = |i: usize| json!({"q": format!("w{} w{}", 20 + i, 3 + i % 5), "a": format!("w{}", 60 + i % 2)});
+    let rows: Vec<Value> = (0..12).map(row).collect();
+    write_task(&fixture, "home", &keys("[\"w60\", \"w61\"]"), &rows);
+    write_task(&fixture, "away", &keys("[\"w61\", \"w60\"]"), &rows);
+    for trained in mixed(&fixture, "run") {
+        // The same rows have the same numbers, whatever the choices' order in the other file.
+        assert_eq!(trained["tests"][0]["answers"], trained["tests"][1]["answers"]);
+        let labels = trained["tests"][1]["answers"]["labels"]["labels"].as_array().unwrap();
+        assert_eq!(labels[..2], [json!(0), json!(1)]);
+    }
+    write_task(&fixture, "away", &keys("[\"w60\", \"w62\"]"), &rows);
+    let refused = fixture.run(&[&["run", "language.toml", "--out", "refused"][..], &MIXED].concat());
+    let expected = ["task \"away\": doc_to_choice", "those of the study's task: w60, w61, found w60, w62"];
+    refused.is_refused("other choices", &expected);
+}
+
+#[test]
+fn tasks_by_one_score_are_further_domains_each_asked_in_its_own_way() {
+    let fixture = fixture();
+    let keys = |tokens: usize| {
+        format!(
+            "output_type = \"generate_until\"\nmetric = \"f1\"\ndoc_to_text = \"{{{{q}}}}\"\n\
+             doc_to_target = \"{{{{a}}}}\"\nmax_gen_toks = {tokens}"
+        )
+    };
+    let row = |i: usize| {
+        json!({"q": format!("w{} w{}", 20 + i, 3 + i % 5), "a": format!("w{} w{}", 60 + i % 2, 62 + i % 2),
+               "prompt": format!("w{}", 20 + i), "completion": " w60", "text": format!("w{} w61 w62", 20 + i)})
+    };
+    let rows: Vec<Value> = (0..12).map(row).collect();
+    write_task(&fixture, "home", &keys(2), &rows);
+    write_task(&fixture, "away", &keys(1), &rows);
+    let [main, _] = mixed(&fixture, "generated");
+    let worths = |test: usize| main["tests"][test]["answers"]["worths"].as_array().unwrap().clone();
+    assert_eq!((worths(0).len(), worths(1).len()), (12, 12));
+    // Of two words one is said there, whose F1 is two thirds at the most.
+    assert!(worths(1).iter().all(|worth| worth.as_f64().unwrap() < 0.7), "{:?}", worths(1));
+
+    // Whose likelihood alone is looked at may be of any kind.
+    let prompts = "output_type = \"generate_until\"\nmetric = \"perplexity\"\nkind = \"prompt_completion\"";
+    let texts = "output_type = \"loglikelihood_rolling\"\nmetric = \"perplexity\"\nkind = \"text\"";
+    write_task(&fixture, "away", texts, &rows);
+    let refused = fixture.run(&[&["run", "language.toml", "--out", "refused"][..], &MIXED].concat());
+    refused.is_refused(
+        "another score",
+        &["generate_until by f1", "\"home\"", "loglikelihood_rolling by perplexity"],
+    );
+    write_task(&fixture, "home", prompts, &rows);
+    let [main, _] = mixed(&fixture, "weighed");
+    assert_eq!(main["tests"][1]["metric"], "perplexity");
+}
+
+#[test]
+fn small_draws_of_raw_text_are_of_the_sequences_that_it_goes_on_in() {
+    let fixture = fixture();
+    // Twelve texts of forty words, in two sequences of 32 tokens at the most each.
+    let text = |i: usize| (0..40).map(|k| format!("w{}", 10 + (i + k) % 50)).collect::<Vec<_>>().join(" ");
+    let rows: Vec<Value> = (0..12).map(|i| json!({"text": text(i)})).collect();
+    let keys = "output_type = \"loglikelihood_rolling\"\nmetric = \"perplexity\"\nkind = \"text\"";
+    write_task(&fixture, "home", keys, &rows);
+    let draws =
+        ["--set=small_data.examples=[16, 24]", "--set=small_data.draws=1", "--set=small_data.steps=2"];
+    let study = ["run", "language.toml", "--out", "run", MIXED[0], MIXED[3], MIXED[4], MIXED[5]];
+    fixture.run(&[&study[..], &draws].concat()).done();
+    let all: Vec<Value> = records(&fixture.path("run")).into_iter().map(|(_, record)| record).collect();
+    let drawn = found(&all, "small_data");
+    assert_eq!(drawn.iter().map(|one| one["train_score"]["examples"].clone()).collect::<Vec<_>>(), [16]);
+}

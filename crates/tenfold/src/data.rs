@@ -9,11 +9,12 @@ pub(crate) mod rows;
 mod split;
 pub(crate) mod vader;
 
-pub use passages::{PassageDataset, PassageQuestion};
+pub use passages::PassageQuestion;
 pub use split::subset;
 
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashSet};
+use std::hash::Hash;
 
 pub(crate) use split::{hold_out, hold_out_language, hold_out_passages};
 
@@ -30,14 +31,48 @@ pub struct Example {
 
 /// The test rows of one domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Domain {
+pub struct Domain<T = Example> {
     /// The domain's name: "movie", "tweets".
     pub name: String,
     /// Its rows.
-    pub examples: Vec<Example>,
+    pub examples: Vec<T>,
 }
 
-/// All rows of a task.
+/// All rows of a task, whatever they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Splits<T> {
+    /// What is trained on.
+    pub train: Vec<T>,
+    /// What learning rates and steps are chosen by; never trained or tested on.
+    pub validation: Vec<T>,
+    /// What is reported: first the domain that is trained on, then the others.
+    pub tests: Vec<Domain<T>>,
+    /// SHA-256 over all rows of all splits in order, hexadecimal.
+    pub sha256: String,
+    /// What a reader of the results should know about how the rows came about.
+    pub notes: Vec<String>,
+}
+
+/// A row of whatever kind, as far as splits, draws and domains go.
+pub(crate) trait Row: Clone {
+    /// What a test row may have in common with a row that is trained on, for people.
+    const SHARED: &'static str;
+    /// That itself.
+    type Shared<'a>: Eq + Hash
+    where
+        Self: 'a;
+
+    /// What a test row may have in common with a row that is trained on.
+    fn shared(&self) -> Self::Shared<'_>;
+
+    /// The row by what is given and by the label whose share a draw keeps.
+    fn drawn(&self) -> Example;
+
+    /// Feeds every field with its length before it, so that no two different rows feed the same bytes.
+    fn put(&self, hash: &mut Sha256);
+}
+
+/// All rows of a task with labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dataset {
     /// The labels' names, in the order of their numbers.
@@ -76,14 +111,53 @@ impl Dataset {
     }
 }
 
-/// A note for each domain some of whose test rows have a text that is also trained on.
-pub(crate) fn shared(train: &[Example], tests: &[Domain]) -> Vec<String> {
-    let seen: HashSet<(&str, Option<&str>)> = train.iter().map(texts).collect();
-    let note = |domain: &Domain| {
-        let shared = domain.examples.iter().filter(|example| seen.contains(&texts(example))).count();
-        let (name, rows) = (&domain.name, domain.examples.len());
+impl<T> Splits<T> {
+    /// Puts the splits together: computes the hash and notes what tests and training have in common.
+    pub(crate) fn new(
+        train: Vec<T>,
+        validation: Vec<T>,
+        tests: Vec<Domain<T>>,
+        mut notes: Vec<String>,
+    ) -> Splits<T>
+    where
+        T: Row,
+    {
+        notes.extend(shared(&train, &tests));
+        let mut parts = vec![("train", train.as_slice()), ("validation", validation.as_slice())];
+        parts.extend(tests.iter().map(|domain| (domain.name.as_str(), domain.examples.as_slice())));
+        let sha256 = fingerprint_of(&parts);
+        Splits { train, validation, tests, sha256, notes }
+    }
+}
+
+impl Row for Example {
+    const SHARED: &'static str = "a text";
+    type Shared<'a> = (&'a str, Option<&'a str>);
+
+    fn shared(&self) -> (&str, Option<&str>) {
+        (&self.text, self.pair.as_deref())
+    }
+
+    fn drawn(&self) -> Example {
+        self.clone()
+    }
+
+    fn put(&self, hash: &mut Sha256) {
+        put_text(hash, &self.text);
+        put_count(hash, usize::from(self.pair.is_some()));
+        put_text(hash, self.pair.as_deref().unwrap_or_default());
+        hash.update(self.label.to_le_bytes());
+    }
+}
+
+/// A note for each domain some of whose test rows have a text, or a prompt, or a passage, that is also trained on.
+pub(crate) fn shared<'a, T: Row>(train: &'a [T], tests: &'a [Domain<T>]) -> Vec<String> {
+    let seen: HashSet<T::Shared<'a>> = train.iter().map(T::shared).collect();
+    let note = |domain: &'a Domain<T>| {
+        let shared = domain.examples.iter().filter(|row| seen.contains(&row.shared())).count();
+        let (name, rows, what) = (&domain.name, domain.examples.len(), T::SHARED);
         (shared > 0)
-            .then(|| format!("{name}: {shared} of {rows} test rows have a text that is also trained on"))
+            .then(|| format!("{name}: {shared} of {rows} test rows have {what} that is also trained on"))
     };
     tests.iter().filter_map(note).collect()
 }
@@ -91,10 +165,6 @@ pub(crate) fn shared(train: &[Example], tests: &[Domain]) -> Vec<String> {
 /// The labels that occur in `examples`.
 pub(crate) fn classes(examples: &[Example]) -> BTreeSet<u32> {
     examples.iter().map(|example| example.label).collect()
-}
-
-fn texts(example: &Example) -> (&str, Option<&str>) {
-    (&example.text, example.pair.as_deref())
 }
 
 /// Every field goes in with its length before it, so that no two different sets of rows feed the same bytes.
@@ -113,21 +183,16 @@ fn fingerprint(labels: &[String], train: &[Example], validation: &[Example], tes
 }
 
 /// SHA-256 over named sets of rows, hexadecimal.
-pub(crate) fn fingerprint_of(parts: &[(&str, &[Example])]) -> String {
+pub(crate) fn fingerprint_of<T: Row>(parts: &[(&str, &[T])]) -> String {
     let mut hash = Sha256::new();
     parts.iter().for_each(|(name, examples)| put_rows(&mut hash, name, examples));
     hexadecimal(&hash.finalize())
 }
 
-fn put_rows(hash: &mut Sha256, name: &str, examples: &[Example]) {
+fn put_rows<T: Row>(hash: &mut Sha256, name: &str, rows: &[T]) {
     put_text(hash, name);
-    put_count(hash, examples.len());
-    for example in examples {
-        put_text(hash, &example.text);
-        put_count(hash, usize::from(example.pair.is_some()));
-        put_text(hash, example.pair.as_deref().unwrap_or_default());
-        hash.update(example.label.to_le_bytes());
-    }
+    put_count(hash, rows.len());
+    rows.iter().for_each(|row| row.put(hash));
 }
 
 pub(crate) fn put_text(hash: &mut Sha256, text: &str) {

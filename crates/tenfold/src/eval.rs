@@ -12,12 +12,13 @@ pub use likelihood::{Continuation, Likelihood, Weigher};
 pub use tally::{Tallied, tally};
 
 use crate::adapter::Tuning;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{self, Forward, TaskType};
 use crate::record::{Answers, Score};
 use crate::score::Kind;
 use crate::task::QuestionSet;
 use crate::train::{Asked, EVALUATION_BATCH, Source};
+use std::sync::Arc;
 use tenfold_tensor::without_gradients;
 
 /// A score and the answers it comes from.
@@ -64,9 +65,21 @@ fn ask(
     token: &mut dyn FnMut(),
 ) -> Result<Answers> {
     let asker = Asker { model: source.model(), tuning, tokenizer: &asked.tokenizer };
-    let set = QuestionSet::bare("", asked.rows.clone());
-    let said = asker.ask(&asked.questions, &set, 0..set.questions.len(), go_on, token)?;
-    tally::answers(&asked.questions, &set.questions, &said)
+    let mut all = None;
+    for rows in asked.rows.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)) {
+        let questions = &rows[0].0;
+        let set = QuestionSet::bare("", rows.iter().map(|(_, question)| question.clone()).collect());
+        let said = asker.ask(questions, &set, 0..set.questions.len(), go_on, token)?;
+        let answers = tally::answers(questions, &set.questions, &said)?;
+        all = Some(match all {
+            None => answers,
+            Some(before) => Answers::and(before, answers).ok_or_else(|| Error::Unsupported {
+                what: "a score over rows of several tasks".into(),
+                why: "some have one right choice each and others several".into(),
+            })?,
+        });
+    }
+    Ok(all.unwrap_or(Answers::Worths(Vec::new())))
 }
 
 /// The label with the highest logit for every row, the lowest such label where logits tie, or of a head with one output

@@ -4,6 +4,7 @@
 //! Task::read_language -> LanguageExample* -> encode -> Sequence* + LengthReport -> micro_batches -> train
 //! ```
 
+mod choices;
 mod encode;
 mod length;
 mod pack;
@@ -19,10 +20,10 @@ pub use question::Question;
 pub use shots::{Sampler, Shots};
 pub(crate) use template::Template;
 
-use super::{hexadecimal, put_count, put_text};
+use super::{Example, Row, put_count, put_text};
 use crate::Result;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use std::borrow::Cow;
 
 /// One turn of a chat.
@@ -64,30 +65,6 @@ pub enum LanguageExample {
     },
 }
 
-/// The test rows of one domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LanguageDomain {
-    /// The domain's name.
-    pub name: String,
-    /// Its rows.
-    pub examples: Vec<LanguageExample>,
-}
-
-/// All rows of a language task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LanguageDataset {
-    /// What is trained on.
-    pub train: Vec<LanguageExample>,
-    /// What learning rates and steps are chosen by; never trained or tested on.
-    pub validation: Vec<LanguageExample>,
-    /// What is reported: first the domain that is trained on, then the others.
-    pub tests: Vec<LanguageDomain>,
-    /// SHA-256 over all rows of all splits in order, hexadecimal.
-    pub sha256: String,
-    /// What a reader of the results should know about how the rows came about.
-    pub notes: Vec<String>,
-}
-
 /// One training example as the model reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
@@ -122,35 +99,25 @@ pub trait LanguageTokenizer: Sync {
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String>;
 }
 
-impl LanguageDataset {
-    /// Puts the splits together and computes their hash.
-    pub fn new(
-        train: Vec<LanguageExample>,
-        validation: Vec<LanguageExample>,
-        tests: Vec<LanguageDomain>,
-        notes: Vec<String>,
-    ) -> LanguageDataset {
-        let mut hash = Sha256::new();
-        put_examples(&mut hash, "train", &train);
-        put_examples(&mut hash, "validation", &validation);
-        for domain in &tests {
-            put_examples(&mut hash, &domain.name, &domain.examples);
-        }
-        LanguageDataset { train, validation, tests, sha256: hexadecimal(&hash.finalize()), notes }
-    }
-}
+impl Row for LanguageExample {
+    const SHARED: &'static str = "a prompt";
+    type Shared<'a> = String;
 
-fn put_examples(hash: &mut Sha256, name: &str, examples: &[LanguageExample]) {
-    put_text(hash, name);
-    put_count(hash, examples.len());
-    for example in examples {
-        example.put(hash);
+    fn shared(&self) -> String {
+        self.given()
     }
-}
 
-impl LanguageExample {
-    /// Every field goes in with its length before it, the kind first.
-    pub(crate) fn put(&self, hash: &mut Sha256) {
+    fn drawn(&self) -> Example {
+        let label = match self {
+            LanguageExample::Asked { question: Question::Choice { golds, .. }, .. } => {
+                golds.first().map_or(0, |gold| *gold as u32)
+            }
+            _ => 0,
+        };
+        Example { text: self.given(), pair: None, label }
+    }
+
+    fn put(&self, hash: &mut Sha256) {
         match self {
             LanguageExample::Chat(messages) => {
                 put_text(hash, "chat");
@@ -176,7 +143,9 @@ impl LanguageExample {
             }
         }
     }
+}
 
+impl LanguageExample {
     /// What is given to the model: rows that share it stay in one split.
     pub(crate) fn given(&self) -> String {
         match self {

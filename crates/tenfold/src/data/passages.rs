@@ -2,10 +2,10 @@
 
 use super::faulty::Faulty;
 use super::records::{self, Fields, Reading, kind};
-use super::{hexadecimal, put_count, put_text};
+use super::{Example, Row, put_count, put_text};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,41 +28,23 @@ impl PassageQuestion {
     }
 }
 
-/// All rows of a task of passages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PassageDataset {
-    /// What is trained on.
-    pub train: Vec<PassageQuestion>,
-    /// What learning rates and steps are chosen by; never trained or tested on.
-    pub validation: Vec<PassageQuestion>,
-    /// What is reported, by domain: first the one that is trained on, then the others.
-    pub tests: Vec<(String, Vec<PassageQuestion>)>,
-    /// SHA-256 over all rows of all splits in order, hexadecimal.
-    pub sha256: String,
-    /// What a reader of the results should know about how the rows came about.
-    pub notes: Vec<String>,
-}
+impl Row for PassageQuestion {
+    const SHARED: &'static str = "a passage";
+    type Shared<'a> = &'a str;
 
-impl PassageDataset {
-    /// Puts the splits together.
-    pub fn new(
-        train: Vec<PassageQuestion>,
-        validation: Vec<PassageQuestion>,
-        tests: Vec<(String, Vec<PassageQuestion>)>,
-        notes: Vec<String>,
-    ) -> PassageDataset {
-        let mut hash = Sha256::new();
-        let parts = [("train", &train), ("validation", &validation)].into_iter();
-        for (name, rows) in parts.chain(tests.iter().map(|(name, rows)| (name.as_str(), rows))) {
-            put_text(&mut hash, name);
-            put_count(&mut hash, rows.len());
-            rows.iter().for_each(|row| row.put(&mut hash));
-        }
-        PassageDataset { train, validation, tests, sha256: hexadecimal(&hash.finalize()), notes }
+    fn shared(&self) -> &str {
+        &self.passage
     }
-}
 
-impl PassageQuestion {
+    /// Those with an answer and those without keep their shares.
+    fn drawn(&self) -> Example {
+        Example {
+            text: self.question.clone(),
+            pair: Some(self.passage.to_string()),
+            label: u32::from(self.answers.is_empty()),
+        }
+    }
+
     fn put(&self, hash: &mut Sha256) {
         put_text(hash, &self.question);
         put_text(hash, &self.passage);

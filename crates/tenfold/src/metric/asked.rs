@@ -44,8 +44,9 @@ fn categories(asked: &Asked) -> Vec<&'static str> {
 /// The figures over the domains that are wanted.
 fn over(by: &'static Scoring, label: &str, runs: &[&Asked], wanted: impl Fn(&str) -> bool) -> [Figure; 3] {
     let all = |said: &[Said]| {
-        let of = said.iter().filter(|said| wanted(&said.domain)).map(|said| &said.answers);
-        Answers::concatenated(of)
+        let mut of = said.iter().filter(|said| wanted(&said.domain)).map(|said| said.answers.clone());
+        let first = of.next()?;
+        of.try_fold(first, Answers::and)
     };
     let tuned: Option<Vec<Answers>> = runs.iter().map(|run| all(&run.after)).collect();
     let tuned = tuned.and_then(|answers| Outcomes::of_answers(by, answers));

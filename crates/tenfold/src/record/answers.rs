@@ -82,44 +82,32 @@ impl Answers {
         }
     }
 
-    /// All of them one after the other; `None` for none, or for answers of several kinds.
-    pub fn concatenated<'a>(all: impl IntoIterator<Item = &'a Answers>) -> Option<Answers> {
-        let mut all = all.into_iter();
-        let mut whole = all.next()?.clone();
-        for more in all {
-            match (&mut whole, more) {
-                (Answers::Labels { labels: a, predictions: b }, Answers::Labels { labels, predictions }) => {
-                    a.extend(labels);
-                    b.extend(predictions);
-                }
-                (
-                    Answers::Numbers { targets: a, predictions: b },
-                    Answers::Numbers { targets, predictions },
-                ) => {
-                    a.extend(targets);
-                    b.extend(predictions);
-                }
-                (Answers::Worths(a), Answers::Worths(worths)) => a.extend(worths),
-                (
-                    Answers::Matches { exact: a, f1: b, answerable: c },
-                    Answers::Matches { exact, f1, answerable },
-                ) => {
-                    a.extend(exact);
-                    b.extend(f1);
-                    c.extend(answerable);
-                }
-                (Answers::Judged { labels: a, predictions: b }, Answers::Judged { labels, predictions }) => {
-                    a.extend(labels.iter().cloned());
-                    b.extend(predictions.iter().cloned());
-                }
-                (Answers::Nats { nats: a, counts: b }, Answers::Nats { nats, counts }) => {
-                    a.extend(nats);
-                    b.extend(counts);
-                }
-                _ => return None,
-            }
+    /// These answers, and then those to further rows; `None` if they are of another kind.
+    pub(crate) fn and(self, further: Answers) -> Option<Answers> {
+        fn of<T>(mut these: Vec<T>, further: Vec<T>) -> Vec<T> {
+            these.extend(further);
+            these
         }
-        Some(whole)
+        use Answers::*;
+        Some(match (self, further) {
+            (Labels { labels, predictions }, Labels { labels: more, predictions: said }) => {
+                Labels { labels: of(labels, more), predictions: of(predictions, said) }
+            }
+            (Judged { labels, predictions }, Judged { labels: more, predictions: said }) => {
+                Judged { labels: of(labels, more), predictions: of(predictions, said) }
+            }
+            (Matches { exact, f1, answerable }, Matches { exact: more, f1: also, answerable: is }) => {
+                Matches { exact: of(exact, more), f1: of(f1, also), answerable: of(answerable, is) }
+            }
+            (Worths(worths), Worths(more)) => Worths(of(worths, more)),
+            (Numbers { targets, predictions }, Numbers { targets: more, predictions: said }) => {
+                Numbers { targets: of(targets, more), predictions: of(predictions, said) }
+            }
+            (Nats { nats, counts }, Nats { nats: more, counts: also }) => {
+                Nats { nats: of(nats, more), counts: of(counts, also) }
+            }
+            _ => return None,
+        })
     }
 
     /// The answers to the rows `picks`, which may repeat and must exist.
@@ -157,11 +145,10 @@ mod tests {
     #[test]
     fn answers_of_one_kind_are_put_one_after_the_other_and_no_others() {
         let worths = |of: &[f64]| Answers::Worths(of.to_vec());
-        let whole = Answers::concatenated([&worths(&[1.0, 0.0]), &worths(&[0.5])]);
+        let whole = worths(&[1.0, 0.0]).and(worths(&[0.5]));
         assert_eq!(whole, Some(worths(&[1.0, 0.0, 0.5])));
         let nats = Answers::Nats { nats: vec![1.0], counts: vec![1] };
-        assert_eq!(Answers::concatenated([&worths(&[1.0]), &nats]), None);
-        assert_eq!(Answers::concatenated([]), None);
+        assert_eq!(worths(&[1.0]).and(nats), None);
     }
 
     #[test]

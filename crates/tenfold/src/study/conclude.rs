@@ -181,12 +181,12 @@ fn mixture(study: &Study, session: &Session) -> String {
     }
     let shares: Vec<String> =
         study.mixture.iter().map(|(domain, weight)| format!("{:.0} % {domain}", weight * 100.0)).collect();
-    format!("{} rows, {}", session.mixture.len(), shares.join(", "))
+    format!("{} rows, {}", session.mixture.questions(), shares.join(", "))
 }
 
 fn data(session: &Session, benchmarks: &Benchmarks) -> String {
     let tests: Vec<String> =
-        session.tests.iter().map(|(name, rows)| format!("{} {name}", rows.len())).collect();
+        session.tests.iter().map(|(name, rows)| format!("{} {name}", rows.questions())).collect();
     let identity = &session.data_identity;
     // A language model has none.
     let labels = match session.labels.join(", ") {
@@ -197,8 +197,8 @@ fn data(session: &Session, benchmarks: &Benchmarks) -> String {
         "Task {} ({}): {} training rows, {} validation rows, test rows: {}.{} SHA-256 of all rows {}.",
         identity.task,
         session.task_source,
-        session.train.len(),
-        session.validation.len(),
+        session.train.questions(),
+        session.validation.questions(),
         tests.join(", "),
         labels,
         identity.sha256

@@ -25,7 +25,8 @@ pub struct Study {
     pub weights: String,
     /// A built-in task, or the path of a task file.
     pub task: String,
-    /// Further tasks with the same labels, whose test rows are further domains: names or paths of task files.
+    /// Further tasks with the same labels or choices, or of answers by the same score, whose test rows are further
+    /// domains: names or paths of task files.
     pub domains: Vec<String>,
     /// A file of general text: how much language models forget is the rise of their loss on it. Empty: not measured.
     pub forgetting_text: String,

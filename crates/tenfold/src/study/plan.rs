@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The version of the code in every trial's name: raise it when a change alters results.
-pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 6");
+pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 7");
 
 /// A trial and the name of its folder.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +44,7 @@ pub enum Fit {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct TrialSettings {
     pub learning_rate: f64,
+    /// Questions, where several rows make up one; so the two below.
     pub train_rows: usize,
     pub validation_rows: usize,
     pub test_rows: usize,
@@ -92,13 +93,13 @@ impl Plan<'_> {
                 if search.num_train_epochs > 0 {
                     settings.train.num_train_epochs = search.num_train_epochs;
                 }
+                let rows = || self.session.train.first_questions(settings.train_rows);
                 if let Some(steps) = search::whole_training(search) {
-                    train_for(&mut settings.train, steps, settings.train_rows);
+                    train_for(&mut settings.train, steps, rows().len());
                 }
                 let seed = self.study.seeds[0];
                 if search::entrants(search).len() > 1 {
-                    let rows = self.session.train.select(&(0..settings.train_rows).collect::<Vec<_>>());
-                    let steps = Order::new(&settings.train, &rows, seed).steps();
+                    let steps = Order::new(&settings.train, &rows(), seed).steps();
                     settings.rungs = search::stops(search, steps);
                     settings.rungs.truncate(rung + 1);
                 }
@@ -129,7 +130,7 @@ impl Plan<'_> {
         self.for_each(chosen, |name, candidate| {
             let job = |seed: &u64| {
                 let mut settings = self.settings(name, candidate)?;
-                settings.train_rows = self.session.mixture.len();
+                settings.train_rows = self.session.mixture.questions();
                 settings.mixture = self.session.mixture_sha256.clone();
                 self.job(name, candidate, Role::Mixture, *seed, settings)
             };
@@ -147,6 +148,7 @@ impl Plan<'_> {
                 for draw in 0..small.draws {
                     let mut settings = self.settings(name, candidate)?;
                     settings.validation_rows = 0;
+                    // A question has one row or more: as many epochs as this takes are enough.
                     train_for(&mut settings.train, small.steps, examples);
                     settings.train.early_stopping_patience = 0;
                     let role = Role::SmallData { examples, draw };
@@ -215,9 +217,9 @@ impl Plan<'_> {
         let (_, train) = self.study.with(&self.study.methods[name], candidate)?;
         Ok(TrialSettings {
             learning_rate: candidate.learning_rate,
-            train_rows: self.session.train.len(),
-            validation_rows: self.session.validation.len(),
-            test_rows: self.session.tests.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0),
+            train_rows: self.session.train.questions(),
+            validation_rows: self.session.validation.questions(),
+            test_rows: self.session.tests.iter().map(|(_, rows)| rows.questions()).max().unwrap_or(0),
             rungs: Vec::new(),
             mixture: String::new(),
             general_text: String::new(),
@@ -268,13 +270,13 @@ impl Plan<'_> {
         // A tenth of the whole machine stays with the system and all else.
         let usual = || memory::limit_bytes().map(|all| Bytes(all / 10 * 9));
         let Some(limit) = limit.or_else(usual) else { return (settings, Fit::AsIs) };
-        let rows = match role {
+        let questions = match role {
             Role::SmallData { examples, .. } => *examples,
             _ => settings.train_rows,
         };
         let pool = if *role == Role::Mixture { &self.session.mixture } else { &self.session.train };
-        // Any rows may be drawn: the longest ones may be among them.
-        match self.session.fit(method, adapter, &pool.longest(rows), &settings.train, limit) {
+        // Any may be drawn: those with the longest rows may be among them.
+        match self.session.fit(method, adapter, &pool.longest(questions), &settings.train, limit) {
             Ok(fitted) => {
                 let fit = fitted.changed.map_or(Fit::AsIs, Fit::Changed);
                 (TrialSettings { train: fitted.train, ..settings }, fit)

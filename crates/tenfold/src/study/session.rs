@@ -1,5 +1,7 @@
 //! What all trials of a study share: the frozen base, the tokenizer and the encoded rows.
 
+mod alike;
+mod arranged;
 mod joined;
 mod labelled;
 mod language;
@@ -7,8 +9,8 @@ mod language;
 use super::config::Study;
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
-use crate::data::language::{LanguageExample, LengthReport, Question};
-use crate::data::{Example, PassageQuestion, hexadecimal, subset};
+use crate::data::language::{LengthReport, Question};
+use crate::data::{Example, PassageQuestion};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::tokenizer::Tokenizer;
@@ -19,7 +21,6 @@ use crate::score::Scoring;
 use crate::task::{Extraction, Questions, Task};
 use crate::train::{Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tenfold_tensor::{Backend, Cpu, Dry, Dtype};
@@ -38,7 +39,7 @@ pub(super) struct Session {
     pub scoring: &'static Scoring,
     /// Who published the rows, and under which licence.
     pub task_source: String,
-    /// The training rows of a task with labels, of which small draws are made.
+    /// What is trained on, each row or question by its text and label, of which small draws are made.
     pub train_examples: Vec<Example>,
     pub train: Rows,
     pub validation: Rows,
@@ -91,11 +92,20 @@ struct Base {
     identity: ModelIdentity,
 }
 
-/// Rows of a task, encoded.
+/// Rows of a study, encoded.
 struct Encoded {
     train: Rows,
     validation: Rows,
     tests: Vec<(String, Rows)>,
+    mixture: Rows,
+    mixture_sha256: String,
+}
+
+impl Encoded {
+    /// How many rows to train on and to test on were cut.
+    fn truncated(&self) -> usize {
+        self.train.truncated() + self.tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>()
+    }
 }
 
 impl Session {
@@ -181,21 +191,22 @@ impl Session {
             model_identity: base.identity.clone(),
         };
         let joined = (has_head && task.is_language()) || task.extraction().is_some();
-        let alone = study.domains.is_empty() && study.mixture.is_empty();
-        if is_main && !alone && (joined || task.is_language()) {
-            let what = "domains and mixture of the study".into();
-            let why = "rows of other tasks are matched by their labels, and this task's have none".into();
-            return Err(Error::Unsupported { what, why });
-        }
         let encoded = match (task.is_language(), joined) {
-            (true, true) => session.choices(study, task, counts, progress)?,
-            (false, true) => session.passages(study, task, counts)?,
+            (true, true) => session.choices(study, task, counts, is_main, progress)?,
+            (false, true) => session.passages(study, task, counts, is_main)?,
             (true, false) => session.language(study, &base, task, counts, is_main, progress)?,
             (false, false) => session.labelled(study, task, counts, is_main, progress)?,
         };
         let scored = |rows: Rows| rows.scored_by(session.scoring);
         let tests = encoded.tests.into_iter().map(|(name, rows)| (name, scored(rows))).collect();
-        Ok(Session { train: scored(encoded.train), validation: scored(encoded.validation), tests, ..session })
+        Ok(Session {
+            train: scored(encoded.train),
+            validation: scored(encoded.validation),
+            tests,
+            mixture: scored(encoded.mixture),
+            mixture_sha256: encoded.mixture_sha256,
+            ..session
+        })
     }
 
     /// How a method is trained on these rows within a limit of memory.
@@ -273,20 +284,6 @@ impl Session {
     }
 }
 
-/// Rows by what is given and which choice is right, of which small draws are made.
-fn drawn(examples: &[LanguageExample]) -> Vec<Example> {
-    let example = |example: &LanguageExample| {
-        let label = match example {
-            LanguageExample::Asked { question: Question::Choice { golds, .. }, .. } => {
-                golds.first().map_or(0, |gold| *gold as u32)
-            }
-            _ => 0,
-        };
-        Example { text: example.given(), pair: None, label }
-    };
-    examples.iter().map(example).collect()
-}
-
 /// The backend of a trial or a study.
 pub(super) fn backend() -> Arc<dyn Backend> {
     Cpu::new()
@@ -307,23 +304,6 @@ fn room(study: &Study, base: &Base) -> Result<usize> {
     let positions = base.model.extents().max_positions;
     let taken = study.virtual_tokens()?.into_iter().filter(|taken| *taken < positions).max();
     Ok(study.train.max_length.min(positions - taken.unwrap_or(0)))
-}
-
-/// Leaves `rows` of them, all for 0, in their order: the shares of the labels stay as they are.
-fn spread<T: Clone>(examples: &mut Vec<T>, rows: usize, labelled: impl Fn(&[T]) -> Vec<Example>) {
-    if rows > 0 && rows < examples.len() {
-        let mut picks = subset(&labelled(examples), rows, SPREAD);
-        picks.sort_unstable();
-        *examples = picks.into_iter().map(|row| examples[row].clone()).collect();
-    }
-}
-
-/// The draw of [`subset`] that spread rows are; no small draw has so high a number.
-const SPREAD: u64 = u64::MAX;
-
-/// The name of so many spread rows of the data with this hash.
-fn spread_of(sha256: &str, rows: [usize; 3]) -> String {
-    hexadecimal(&Sha256::digest(format!("{sha256} spread {rows:?}")))
 }
 
 /// The first `rows` of them; all for 0.

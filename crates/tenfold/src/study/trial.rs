@@ -80,9 +80,9 @@ impl Work<'_> {
         }?;
         events.finish(&training)?;
         let tests = self.tests(&tuning, &how, &source, go_on)?;
-        // As many of its own rows as of the first test's: the two scores are set side by side.
-        let shown = self.session.tests.first().map_or(train.len(), |(_, rows)| rows.len().min(train.len()));
-        let shown = train.select(&(0..shown).collect::<Vec<_>>());
+        // As many of its own questions as of the first test's: the two scores are set side by side.
+        let shown = self.session.tests.first().map_or(usize::MAX, |(_, rows)| rows.questions());
+        let shown = train.first_questions(shown);
         let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
         let mut trained = self.trained(&tuning, training, tests, train_score)?;
         if self.job.trial.role == Role::Main {
@@ -109,8 +109,7 @@ impl Work<'_> {
 
     /// Training and validation rows of this trial.
     fn rows(&self, how: &TrialSettings) -> (Rows, Rows) {
-        let first = |rows: &Rows, count: usize| rows.select(&(0..count.min(rows.len())).collect::<Vec<_>>());
-        let validation = first(&self.session.validation, how.validation_rows);
+        let validation = self.session.validation.first_questions(how.validation_rows);
         let train = match self.job.trial.role {
             Role::SmallData { examples, draw } => self.session.train.select_questions(&subset(
                 &self.session.train_examples,
@@ -118,7 +117,7 @@ impl Work<'_> {
                 draw as u64,
             )),
             Role::Mixture => self.session.mixture.clone(),
-            _ => first(&self.session.train, how.train_rows),
+            _ => self.session.train.first_questions(how.train_rows),
         };
         (train, validation)
     }
@@ -246,7 +245,9 @@ pub(super) fn title(trial: &crate::record::Trial) -> String {
         Role::Mixture => format!("{method}, mixture, seed {seed}"),
         Role::Search { candidate, rung: 0 } => format!("{method}, learning rate {candidate}"),
         Role::Search { candidate, rung } => format!("{method}, learning rate {candidate}, rung {}", rung + 1),
-        Role::SmallData { examples, draw } => format!("{method}, {}, draw {draw}", count(*examples, "row")),
+        Role::SmallData { examples, draw } => {
+            format!("{method}, {}, draw {draw}", count(*examples, "example"))
+        }
         Role::Probe => format!("{method}, probe"),
         Role::Benchmark { name } => format!("{method}, {name}, seed {seed}"),
         Role::Asked { name } => format!("{method}, asked {name}, seed {seed}"),

@@ -100,6 +100,11 @@ impl Questions {
         Questions { metrics: self.metrics.iter().map(of).collect(), ..self.clone() }
     }
 
+    /// The choices, where every row has the same ones.
+    pub(crate) fn label_space(&self) -> Option<Vec<String>> {
+        self.form.label_space()
+    }
+
     /// What decides answers beside the questions themselves, as a text to be compared.
     pub(crate) fn way_of_asking(&self) -> String {
         let alone = self.metrics.contains(&QuestionMetric::AccMutualInfo);

@@ -67,6 +67,13 @@ impl Joined {
         found
     }
 
+    /// How many rows `count` questions have at the most.
+    pub(super) fn most_rows(&self, count: usize) -> usize {
+        let mut rows: Vec<usize> = self.questions().iter().map(|(_, rows)| rows.len()).collect();
+        rows.sort_unstable_by_key(|rows| std::cmp::Reverse(*rows));
+        rows.iter().take(count).sum()
+    }
+
     pub(super) fn select(&self, picks: &[usize]) -> Joined {
         Joined { whole: self.whole.clone(), of: picks.iter().map(|row| self.of[*row].clone()).collect() }
     }
@@ -141,6 +148,33 @@ fn span(offsets: &[Range<usize>], answer: &Range<usize>) -> Option<[usize; 2]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tokenizer::Encoding;
+
+    #[test]
+    fn a_question_is_never_cut_in_two_and_counts_are_of_questions() {
+        // Of 1, 3 and 2 windows; the longest row is the last question's.
+        let tokens = [4, 2, 2, 2, 3, 9];
+        let of =
+            [0, 1, 1, 1, 2, 2].map(|question| (question, Part::Window { first: 0, offsets: Arc::new([]) }));
+        let encoding =
+            |len: &usize| Encoding { ids: vec![1; *len], type_ids: vec![0; *len], truncated: false };
+        let each = Rows::of(tokens.iter().map(encoding).collect(), vec![Target::Span([0, 0]); tokens.len()]);
+        let whole = Whole::Passages { extraction: Extraction::default(), asked: Arc::new([]) };
+        let rows = each.clone().joined_as(Joined { whole, of: of.to_vec() });
+        let asked = |rows: &Rows| rows.joined().map(|joined| joined.questions());
+        assert_eq!(rows.questions(), 3);
+        for count in 0..5 {
+            let first = rows.first_questions(count);
+            assert_eq!((first.questions(), first.len()), (count.min(3), [0, 1, 4, 6, 6][count]));
+            assert_eq!(asked(&first).unwrap(), asked(&rows).unwrap()[..count.min(3)]);
+        }
+        assert_eq!(asked(&rows.select_questions(&[2, 0])).unwrap(), [(2, vec![0, 1]), (0, vec![2])]);
+        // One question may have three rows, and the longest rows of all may be its.
+        let lengths = |rows: &Rows| (0..rows.len()).map(|row| rows.tokens(row)).collect::<Vec<_>>();
+        assert_eq!(lengths(&rows.longest(1)), [9, 4, 3]);
+        assert_eq!((rows.longest(2).len(), rows.longest(7).len()), (5, 6));
+        assert_eq!((lengths(&each.longest(2)), each.first_questions(2).len()), (vec![9, 4], 2));
+    }
 
     #[test]
     fn an_answer_is_the_tokens_it_touches_where_a_window_holds_all_of_it() {

@@ -26,12 +26,11 @@ pub struct Rows {
 /// What a language model is asked about rows, besides the loss of what is right.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// How it is asked, and what is made of its answers.
-    pub questions: Arc<Questions>,
     /// The model's tokenizer.
     pub tokenizer: Arc<Tokenizer>,
-    /// A question for each row.
-    pub rows: Vec<Question>,
+    /// A question for each row, and how it is asked and what is made of the answer: rows of several tasks may stand
+    /// together.
+    pub rows: Vec<(Arc<Questions>, Question)>,
 }
 
 impl Default for Rows {
@@ -170,6 +169,11 @@ impl Rows {
         self.joined.as_ref()
     }
 
+    /// How many questions the rows are of: as many as they make answers. Rows that are answered each by itself are one each.
+    pub fn questions(&self) -> usize {
+        self.joined.as_ref().map_or(self.len(), |joined| joined.questions().len())
+    }
+
     /// The rows of the questions `picks`, by their places among all; of rows that are answered each by itself these.
     pub fn select_questions(&self, picks: &[usize]) -> Rows {
         match &self.joined {
@@ -181,6 +185,11 @@ impl Rows {
                 )
             }
         }
+    }
+
+    /// The rows of the first `count` questions, or of all.
+    pub fn first_questions(&self, count: usize) -> Rows {
+        self.select_questions(&(0..count.min(self.questions())).collect::<Vec<_>>())
     }
 
     /// How answers to them are scored.
@@ -243,17 +252,18 @@ impl Rows {
             scoring: self.scoring,
             asked: self.asked.as_ref().map(|asked| Asked {
                 rows: picks.iter().map(|row| asked.rows[*row].clone()).collect(),
-                ..asked.clone()
+                tokenizer: asked.tokenizer.clone(),
             }),
             joined: self.joined.as_ref().map(|joined| joined.select(picks)),
         }
     }
 
-    /// The `count` rows with the most tokens, or all, the longest first.
+    /// As many rows as `count` questions can have at the most, those with the most tokens, the longest first: no batch of
+    /// rows of any `count` questions has more tokens than one of these.
     pub fn longest(&self, count: usize) -> Rows {
         let mut order: Vec<usize> = (0..self.len()).collect();
         order.sort_by_key(|row| std::cmp::Reverse(self.tokens(*row)));
-        order.truncate(count);
+        order.truncate(self.joined.as_ref().map_or(count, |joined| joined.most_rows(count)));
         self.select(&order)
     }
 

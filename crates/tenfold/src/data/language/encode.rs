@@ -7,6 +7,7 @@ use super::{LanguageExample, LanguageTokenizer, LengthReport, Message, Sequence}
 use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::ops::Range;
 
 /// Which tokens count in the loss.
@@ -59,14 +60,16 @@ impl Default for SequenceSettings {
 pub struct Encoded {
     /// One for each row that is kept; of raw text one for each `max_length` tokens.
     pub sequences: Vec<Sequence>,
+    /// For each sequence the place of its row among all.
+    pub of: Vec<usize>,
     /// Their lengths, and how many rows were cut or left out.
     pub lengths: LengthReport,
 }
 
 /// Renders and tokenises `examples`. It is an error if nothing is left to train on.
-pub fn encode(
+pub fn encode<E: Borrow<LanguageExample> + Sync>(
     tokenizer: &dyn LanguageTokenizer,
-    examples: &[LanguageExample],
+    examples: &[E],
     settings: &SequenceSettings,
 ) -> Result<Encoded> {
     let encoder = Encoder { tokenizer, settings };
@@ -75,9 +78,9 @@ pub fn encode(
 
 /// The same for an encoder-decoder: of each sequence the encoder reads what does not count, special tokens around it,
 /// and the decoder answers the rest. Rows are prompts with completions.
-pub fn encode_answers(
+pub fn encode_answers<E: Borrow<LanguageExample> + Sync>(
     tokenizer: &dyn LanguageTokenizer,
-    examples: &[LanguageExample],
+    examples: &[E],
     settings: &SequenceSettings,
 ) -> Result<Encoded> {
     let encoder = Encoder { tokenizer, settings };
@@ -85,8 +88,8 @@ pub fn encode_answers(
 }
 
 /// All rows, each by `row`, which is told its number from 1.
-fn rows(
-    examples: &[LanguageExample],
+fn rows<E: Borrow<LanguageExample> + Sync>(
+    examples: &[E],
     settings: &SequenceSettings,
     row: impl Fn(usize, &LanguageExample) -> Result<Row> + Sync,
 ) -> Result<Encoded> {
@@ -95,13 +98,15 @@ fn rows(
         return Err(Error::Unsupported { what: format!("max_length = {}", settings.max_length), why });
     }
     let rows: Vec<Row> = (examples.par_iter().enumerate())
-        .map(|(index, example)| row(index + 1, example))
+        .map(|(index, example)| row(index + 1, example.borrow()))
         .collect::<Result<_>>()?;
     let count = |kind: fn(&Row) -> bool| rows.iter().filter(|row| kind(row)).count();
     let cut = count(|row| matches!(row, Row::Cut(_)));
     let overlong = count(|row| matches!(row, Row::Overlong));
     let unlabelled = count(|row| matches!(row, Row::Unlabelled));
-    let sequences: Vec<Sequence> = rows.into_iter().flat_map(Row::sequences).collect();
+    let each =
+        |(place, row): (usize, Row)| row.sequences().into_iter().map(move |sequence| (place, sequence));
+    let (of, sequences): (Vec<usize>, Vec<Sequence>) = rows.into_iter().enumerate().flat_map(each).unzip();
     if sequences.is_empty() {
         let why = format!(
             "of {} rows {overlong} are longer than {} tokens and {unlabelled} have nothing to learn",
@@ -112,7 +117,7 @@ fn rows(
     }
     let lengths =
         LengthReport { rows: examples.len(), cut, overlong, unlabelled, ..LengthReport::of(&sequences) };
-    Ok(Encoded { sequences, lengths })
+    Ok(Encoded { sequences, of, lengths })
 }
 
 /// What became of a row.

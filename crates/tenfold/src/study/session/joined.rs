@@ -1,12 +1,13 @@
 //! Rows of which several make up an answer, for models with a head: choices judged one by one, windows of passages.
 
-use super::language::pick;
-use super::{Encoded, Requests, Session, drawn, first, spread, spread_of};
+use super::alike::{Alike, other_score};
+use super::arranged::{Arranged, Beside};
+use super::{Encoded, Requests, Session};
 use crate::data::language::{LanguageExample, Question};
-use crate::data::{Example, PassageQuestion, hexadecimal};
+use crate::data::{PassageQuestion, Row, hexadecimal};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
-use crate::study::config::{Picked, Study};
+use crate::study::config::Study;
 use crate::task::{OutputType, Task};
 use crate::train::Rows;
 use sha2::{Digest, Sha256};
@@ -23,7 +24,8 @@ impl Session {
         &mut self,
         study: &Study,
         task: &Task,
-        [train_rows, validation_rows, test_rows]: [usize; 3],
+        counts: [usize; 3],
+        is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Encoded> {
         let Some(questions) =
@@ -37,29 +39,30 @@ impl Session {
             });
         };
         let questions = Arc::new(questions.judged());
-        let mut data = task.read_language()?;
-        pick(study, &mut data, [train_rows, validation_rows, test_rows]);
-        let encode = |examples: &[LanguageExample], rows: usize| {
-            Rows::choices(&self.tokenizer, &questions, asked(first(examples, rows)), self.length)
+        let mut arranged = Arranged::alone(study, task.read_language()?, counts);
+        if is_main {
+            let other = |other: &Task| Alike::of(task, other, true)?.rows(other);
+            let training = |domain: &str, notes: &mut Vec<String>| task.language_training(domain, notes);
+            arranged = arranged.beside(study, task, Beside { other, training })?;
+        }
+        let encode = |examples: &[LanguageExample]| {
+            Rows::choices(&self.tokenizer, &questions, asked(examples), self.length)
         };
-        let train = encode(&data.train, train_rows)?;
-        let validation = encode(&data.validation, validation_rows)?;
-        let tests = (data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?)))
-            .collect::<Result<Vec<_>>>()?;
-        let cut = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
+        let encoded = arranged.encoded(encode(arranged.train())?, encode)?;
+        let cut = encoded.truncated();
         if cut > 0 {
             let note =
                 format!("{}: {cut} choices were cut to {} tokens (train.max_length)", task.name, self.length);
             progress.event(Event::Note(note));
         }
+        self.train_examples = arranged.train().iter().map(Row::drawn).collect();
+        let data = arranged.data;
         let asked = data.tests.first().map_or_else(Vec::new, |domain| asked(&domain.examples));
         self.requests = Requests::Choices(questions, asked);
-        self.train_examples = drawn(first(&data.train, train_rows));
         self.labels = JUDGEMENTS.map(str::to_owned).to_vec();
         self.data_identity.sha256 = hexadecimal(&Sha256::digest(format!("{} judged", data.sha256)));
         self.notes = data.notes;
-        Ok(Encoded { train, validation, tests })
+        Ok(encoded)
     }
 
     /// Reads and encodes questions about passages.
@@ -67,38 +70,38 @@ impl Session {
         &mut self,
         study: &Study,
         task: &Task,
-        [train_rows, validation_rows, test_rows]: [usize; 3],
+        counts: [usize; 3],
+        is_main: bool,
     ) -> Result<Encoded> {
         let extraction = task.extraction().copied().unwrap_or_default();
-        let mut data = task.read_passages()?;
-        if study.rows == Picked::Spread {
-            spread(&mut data.train, train_rows, examples);
-            spread(&mut data.validation, validation_rows, examples);
-            data.tests.iter_mut().for_each(|(_, rows)| spread(rows, test_rows, examples));
-            data.sha256 = spread_of(&data.sha256, [train_rows, validation_rows, test_rows]);
+        let mut arranged = Arranged::alone(study, task.read_passages()?, counts);
+        if is_main {
+            let other = |other: &Task| match other.extraction().is_some() && other.metric == task.metric {
+                true => other.read_passages(),
+                false => Err(other_score(task, other)),
+            };
+            let training = |domain: &str, notes: &mut Vec<String>| task.passage_training(domain, notes);
+            arranged = arranged.beside(study, task, Beside { other, training })?;
         }
-        let encode = |questions: &[PassageQuestion], rows: usize| {
-            Rows::windows(&self.tokenizer, &extraction, first(questions, rows).to_vec(), self.length)
+        let encode = |questions: &[PassageQuestion]| {
+            Rows::windows(&self.tokenizer, &extraction, questions.to_vec(), self.length)
         };
-        let train = encode(&data.train, train_rows)?;
-        let validation = encode(&data.validation, validation_rows)?;
-        let tests = (data.tests.iter())
-            .map(|(name, questions)| Ok((name.clone(), encode(questions, test_rows)?)))
-            .collect::<Result<Vec<_>>>()?;
-        self.train_examples = examples(first(&data.train, train_rows));
+        let encoded = arranged.encoded(encode(arranged.train())?, encode)?;
+        self.train_examples = arranged.train().iter().map(Row::drawn).collect();
+        let mut data = arranged.data;
         data.notes.push(format!(
             "{} training questions make {} windows of at most {} tokens",
             self.train_examples.len(),
-            train.len(),
+            encoded.train.len(),
             self.length
         ));
-        let asked = data.tests.first().map_or_else(Vec::new, |(_, questions)| questions.clone());
+        let asked = data.tests.first().map_or_else(Vec::new, |domain| domain.examples.clone());
         self.requests = Requests::Passages(extraction, asked);
         self.labels = ENDS.map(str::to_owned).to_vec();
         // The settings decide windows and answers.
         self.data_identity.sha256 = hexadecimal(&Sha256::digest(format!("{} {extraction:?}", data.sha256)));
         self.notes = data.notes;
-        Ok(Encoded { train, validation, tests })
+        Ok(encoded)
     }
 }
 
@@ -108,16 +111,6 @@ fn asked(examples: &[LanguageExample]) -> Vec<Question> {
         _ => None,
     };
     examples.iter().filter_map(question).collect()
-}
-
-/// Questions as rows of which small draws are made: those with an answer and those without in their shares.
-fn examples(questions: &[PassageQuestion]) -> Vec<Example> {
-    let example = |row: &PassageQuestion| Example {
-        text: row.question.clone(),
-        pair: Some(row.passage.to_string()),
-        label: u32::from(row.answers.is_empty()),
-    };
-    questions.iter().map(example).collect()
 }
 
 impl Requests {

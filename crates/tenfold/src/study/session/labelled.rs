@@ -1,11 +1,12 @@
 //! Rows with labels, or with numbers.
 
-use super::{Encoded, Requests, Session, first, spread, spread_of};
-use crate::data::{Example, shared};
+use super::arranged::{Arranged, Beside};
+use super::{Encoded, Requests, Session};
+use crate::data::{Dataset, Domain, Example, Splits};
 use crate::error::Result;
 use crate::progress::{Event, Progress};
-use crate::study::config::{Picked, Study};
-use crate::study::domains::{Further, Mixed};
+use crate::study::config::Study;
+use crate::study::domains::numbers;
 use crate::task::Task;
 use crate::train::{Rows, Target};
 use crate::words::count;
@@ -19,38 +20,25 @@ impl Session {
         &mut self,
         study: &Study,
         task: &Task,
-        [train_rows, validation_rows, test_rows]: [usize; 3],
+        counts: [usize; 3],
         is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Encoded> {
-        let mut data = task.read()?;
-        if study.rows == Picked::Spread {
-            spread(&mut data.train, train_rows, <[Example]>::to_vec);
-            spread(&mut data.validation, validation_rows, <[Example]>::to_vec);
-            data.tests.iter_mut().for_each(|test| spread(&mut test.examples, test_rows, <[Example]>::to_vec));
-            data.sha256 = spread_of(&data.sha256, [train_rows, validation_rows, test_rows]);
+        let Dataset { labels, values, train, validation, tests, sha256, notes } = task.read()?;
+        let own = Splits { train, validation, tests, sha256, notes };
+        let mut arranged = Arranged::alone(study, own, counts);
+        if is_main {
+            let other = |other: &Task| numbered(other, &labels);
+            let training = |domain: &str, notes: &mut Vec<String>| task.training(domain, &labels, notes);
+            arranged = arranged.beside(study, task, Beside { other, training })?;
         }
-        let further = if is_main { Further::read(&data, &study.domains)? } else { Further::default() };
+        self.values = values;
         let length = self.length;
-        self.values = data.values.clone();
-        let encode = |examples: &[Example], rows: usize| {
-            Rows::encode_as(&self.tokenizer, first(examples, rows), length, |label| self.target(label))
+        let encode = |examples: &[Example]| {
+            Rows::encode_as(&self.tokenizer, examples, length, |label| self.target(label))
         };
-        let train = encode(&data.train, train_rows)?;
-        let validation = encode(&data.validation, validation_rows)?;
-        let mixed = match is_main && !study.mixture.is_empty() {
-            true => further.mix(task, &data, first(&data.train, train_rows), &study.mixture, train.len())?,
-            false => Mixed::default(),
-        };
-        let mixture = encode(&mixed.examples, 0)?;
-        further.join(&mut data);
-        data.notes.extend(mixed.notes.iter().cloned());
-        data.notes.extend(shared(&mixed.examples, &data.tests).iter().map(|note| format!("mixture: {note}")));
-        let tests = (data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?)))
-            .collect::<Result<Vec<_>>>()?;
-        (self.mixture, self.mixture_sha256) = (mixture, mixed.sha256);
-        let truncated = train.truncated() + tests.iter().map(|(_, rows)| rows.truncated()).sum::<usize>();
+        let encoded = arranged.encoded(encode(arranged.train())?, encode)?;
+        let truncated = encoded.truncated();
         if truncated > 0 {
             let why = if length < study.train.max_length {
                 "the model has no more positions beside the virtual tokens of the methods"
@@ -62,13 +50,14 @@ impl Session {
             let note = format!("{}: {rows} {were} cut to {length} tokens ({why})", task.name);
             progress.event(Event::Note(note));
         }
+        self.train_examples = arranged.train().to_vec();
+        let data = arranged.data;
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
         self.requests = Requests::Texts(requests.iter().take(200).cloned().collect());
         self.data_identity.sha256 = data.sha256;
-        self.labels = if data.values.is_empty() { data.labels } else { vec![NUMBER.into()] };
-        self.train_examples = data.train.into_iter().take(train.len()).collect();
+        self.labels = if self.values.is_empty() { labels } else { vec![NUMBER.into()] };
         self.notes = data.notes;
-        Ok(Encoded { train, validation, tests })
+        Ok(encoded)
     }
 
     /// What is to be said of a row with that label.
@@ -78,4 +67,16 @@ impl Session {
             None => Target::Label(label),
         }
     }
+}
+
+/// The rows of another task with these labels, numbered as these are.
+fn numbered(other: &Task, labels: &[String]) -> Result<Splits<Example>> {
+    let Dataset { labels: theirs, train, validation, tests, sha256, notes, .. } = other.read()?;
+    let numbers = numbers(&other.name, "labels", &theirs, labels)?;
+    let renumber = |examples: Vec<Example>| -> Vec<Example> {
+        let number = |example: Example| Example { label: numbers[example.label as usize] as u32, ..example };
+        examples.into_iter().map(number).collect()
+    };
+    let tests = tests.into_iter().map(|test| Domain { examples: renumber(test.examples), ..test }).collect();
+    Ok(Splits { train: renumber(train), validation: renumber(validation), tests, sha256, notes })
 }

@@ -1,21 +1,55 @@
 //! Rows for a language model: what it learns to say, and what it is asked.
 
-use super::{Base, Encoded, General, Session, drawn, first, spread, spread_of};
-use crate::data::hexadecimal;
-use crate::data::language::{
-    self, LanguageDataset, LanguageExample, LengthReport, Question, SequenceSettings,
-};
+use super::alike::{Alike, way};
+use super::arranged::{Arranged, Beside};
+use super::{Base, Encoded, General, Session};
+use crate::data::language::{self, LanguageExample, LengthReport, Question, SequenceSettings};
+use crate::data::{Domain, Example, Row, Splits, hexadecimal, put_text};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::wording::Wording;
 use crate::progress::{Event, Progress};
-use crate::study::config::{Picked, Study};
-use crate::task::{OutputType, Questions, Task};
+use crate::study::config::Study;
+use crate::task::{Questions, Task};
 use crate::train::{Asked, Rows};
 use sha2::{Digest, Sha256};
+use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+/// A row, and how it is asked where more than its likelihood is looked at: rows of several tasks may stand together.
+#[derive(Clone)]
+struct Posed {
+    example: LanguageExample,
+    way: Option<Arc<Questions>>,
+}
+
+impl Borrow<LanguageExample> for Posed {
+    fn borrow(&self) -> &LanguageExample {
+        &self.example
+    }
+}
+
+impl Row for Posed {
+    const SHARED: &'static str = LanguageExample::SHARED;
+    type Shared<'a> = String;
+
+    fn shared(&self) -> String {
+        self.example.shared()
+    }
+
+    fn drawn(&self) -> Example {
+        self.example.drawn()
+    }
+
+    fn put(&self, hash: &mut Sha256) {
+        self.example.put(hash);
+        if let Some(way) = &self.way {
+            put_text(hash, &format!("{} {:?} {:?}", way.way_of_asking(), way.filters, way.exact_match));
+        }
+    }
+}
 
 impl Session {
     /// Reads and encodes rows for a language model.
@@ -24,12 +58,23 @@ impl Session {
         study: &Study,
         base: &Base,
         task: &Task,
-        [train_rows, validation_rows, test_rows]: [usize; 3],
+        counts: [usize; 3],
         is_main: bool,
         progress: &dyn Progress,
     ) -> Result<Encoded> {
-        let mut data = task.read_language()?;
-        pick(study, &mut data, [train_rows, validation_rows, test_rows]);
+        let own = way(task).cloned().map(Arc::new);
+        let mut arranged = Arranged::alone(study, posed(task.read_language()?, own.as_ref()), counts);
+        if is_main {
+            let other = |other: &Task| {
+                let alike = Alike::of(task, other, false)?;
+                Ok(posed(alike.rows(other)?, alike.way.as_ref()))
+            };
+            let training = |domain: &str, notes: &mut Vec<String>| {
+                let rows = task.language_training(domain, notes)?;
+                Ok(rows.map(|rows| rows.into_iter().map(|row| pose(row, own.as_ref())).collect()))
+            };
+            arranged = arranged.beside(study, task, Beside { other, training })?;
+        }
         let template = model::chat_template(&base.located.0)?;
         let wording = Wording::new(&self.tokenizer, template.as_ref());
         let settings = SequenceSettings {
@@ -37,67 +82,73 @@ impl Session {
             train_on: study.train.train_on,
             overlong: study.train.overlong,
         };
-        let (questions, tokenizer) =
-            (task.questions().cloned().map(Arc::new), Arc::new(self.tokenizer.clone()));
-        let encode = |examples: &[LanguageExample], rows: usize| -> Result<(Rows, LengthReport)> {
+        let tokenizer = Arc::new(self.tokenizer.clone());
+        let encode = |rows: &[Posed]| -> Result<(Rows, Vec<usize>, LengthReport)> {
             let start = self.model.decoder_start();
             let encode = if start.is_some() { language::encode_answers } else { language::encode };
-            let examples = first(examples, rows);
-            let encoded = encode(&wording, examples, &settings)?;
-            let rows = Rows::sequences(encoded.sequences, start);
-            Ok((asked(rows, examples, questions.as_ref(), &tokenizer)?, encoded.lengths))
+            let encoded = encode(&wording, rows, &settings)?;
+            let sequences = Rows::sequences(encoded.sequences, start);
+            Ok((asked(sequences, rows, &tokenizer)?, encoded.of, encoded.lengths))
         };
-        let (train, lengths) = encode(&data.train, train_rows)?;
+        let (train, of, lengths) = encode(arranged.train())?;
         progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
-        let (validation, _) = encode(&data.validation, validation_rows)?;
-        let tests = (data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?.0)))
-            .collect::<Result<Vec<_>>>()?;
-        self.train_examples = drawn(first(&data.train, train_rows));
+        let encoded = arranged.encoded(train, |rows| Ok(encode(rows)?.0))?;
+        self.train_examples = drawn(arranged.train(), &of);
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);
             let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
             let sha256 = hexadecimal(&Sha256::digest(&text));
             // An encoder-decoder has no loss of a text that is not an answer.
             if self.model.decoder_start().is_none() {
-                let rows = encode(&[LanguageExample::Text(text)], 0)?.0;
+                let rows = encode(&[pose(LanguageExample::Text(text), None)])?.0;
                 self.general = General { rows, sha256, base: Mutex::default() };
             }
         }
         self.lengths = Some(lengths);
-        self.data_identity.sha256 = data.sha256;
-        self.notes = data.notes;
-        Ok(Encoded { train, validation, tests })
+        self.data_identity.sha256 = arranged.data.sha256;
+        self.notes = arranged.data.notes;
+        Ok(encoded)
     }
 }
 
-/// Leaves as many rows as the study wants, of all of each file, where it says so.
-pub(super) fn pick(study: &Study, data: &mut LanguageDataset, rows: [usize; 3]) {
-    if study.rows == Picked::Spread {
-        spread(&mut data.train, rows[0], drawn);
-        spread(&mut data.validation, rows[1], drawn);
-        data.tests.iter_mut().for_each(|test| spread(&mut test.examples, rows[2], drawn));
-        data.sha256 = spread_of(&data.sha256, rows);
+fn pose(example: LanguageExample, way: Option<&Arc<Questions>>) -> Posed {
+    Posed { example, way: way.cloned() }
+}
+
+fn posed(data: Splits<LanguageExample>, way: Option<&Arc<Questions>>) -> Splits<Posed> {
+    let all = |rows: Vec<LanguageExample>| rows.into_iter().map(|row| pose(row, way)).collect::<Vec<_>>();
+    let tests = data.tests.into_iter();
+    Splits {
+        train: all(data.train),
+        validation: all(data.validation),
+        tests: tests.map(|test| Domain { name: test.name, examples: all(test.examples) }).collect(),
+        sha256: data.sha256,
+        notes: data.notes,
     }
+}
+
+/// What draws are made of: of the rows that are kept, which `of` names by their places, each; of a text that goes on in
+/// several sequences each of these, by the text's hash and a number.
+fn drawn(rows: &[Posed], of: &[usize]) -> Vec<Example> {
+    let each = |sequences: &[usize]| {
+        let whole = rows[sequences[0]].drawn();
+        if sequences.len() == 1 {
+            return vec![whole];
+        }
+        let name = hexadecimal(&Sha256::digest(&whole.text));
+        let part = |place| Example { text: format!("{name} {place}"), pair: None, label: whole.label };
+        (0..sequences.len()).map(part).collect()
+    };
+    of.chunk_by(|one, other| one == other).flat_map(each).collect()
 }
 
 /// Rows with what is asked about them, where that is more than how likely they are.
-fn asked(
-    rows: Rows,
-    examples: &[LanguageExample],
-    questions: Option<&Arc<Questions>>,
-    tokenizer: &Arc<Tokenizer>,
-) -> Result<Rows> {
-    let Some(questions) = questions.filter(|asked| asked.output_type != OutputType::LoglikelihoodRolling)
-    else {
-        return Ok(rows);
-    };
-    let question = |example: &LanguageExample| match example {
-        LanguageExample::Asked { question, .. } => Some(question.clone()),
+fn asked(rows: Rows, posed: &[Posed], tokenizer: &Arc<Tokenizer>) -> Result<Rows> {
+    let question = |row: &Posed| match (&row.way, &row.example) {
+        (Some(way), LanguageExample::Asked { question, .. }) => Some((way.clone(), question.clone())),
         _ => None,
     };
-    let own: Vec<Question> = examples.iter().filter_map(question).collect();
-    // A general text is asked nothing.
+    let own: Vec<(Arc<Questions>, Question)> = posed.iter().filter_map(question).collect();
     if own.is_empty() {
         return Ok(rows);
     }
@@ -106,5 +157,20 @@ fn asked(
         let found = format!("{} that have room", rows.len());
         return Err(Error::malformed("study", "train.max_length", expected, found));
     }
-    Ok(rows.asked_as(Asked { questions: questions.clone(), tokenizer: tokenizer.clone(), rows: own }))
+    Ok(rows.asked_as(Asked { tokenizer: tokenizer.clone(), rows: own }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_are_of_the_rows_that_are_kept_and_of_each_part_of_a_text() {
+        let texts = ["a", "left out", "long", "b"];
+        let rows = texts.map(|text| pose(LanguageExample::Text(text.into()), None));
+        let drawn: Vec<String> = drawn(&rows, &[0, 2, 2, 2, 3]).into_iter().map(|row| row.text).collect();
+        assert_eq!((drawn.len(), &*drawn[0], &*drawn[4]), (5, "a", "b"));
+        // Each by itself: else every draw took the text's first sequences.
+        assert!(drawn[1] != drawn[2] && drawn[2] != drawn[3] && !drawn[1].contains("long"), "{drawn:?}");
+    }
 }

@@ -1,36 +1,51 @@
 //! From a task for language models to its rows.
 
 use super::Reader;
-use super::split::{Split, reading};
-use crate::data::hold_out_language;
-use crate::data::language::{LanguageDataset, LanguageDomain, LanguageExample, read};
-use crate::task::{Files, Task};
+use super::split::reading;
+use crate::data::language::{LanguageExample, read};
+use crate::data::{Splits, hold_out_language};
+use crate::task::{Files, Rows, Task};
 use crate::{Error, Result};
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 impl Task {
     /// Reads all rows of a task for language models. Rows that are not on this machine are [`Error::MissingData`].
-    pub fn read_language(&self) -> Result<LanguageDataset> {
+    pub fn read_language(&self) -> Result<Splits<LanguageExample>> {
+        let first = self.domains.first().map(|first| &first.rows);
+        if self.is_language() && matches!(first, Some(Rows::Files(files)) if files.train.is_empty()) {
+            let why = "it has no training file: a language model can only be asked about its rows".into();
+            return Err(Error::Unsupported { what: format!("training on task \"{}\"", self.name), why });
+        }
+        self.read_language_tests()
+    }
+
+    /// The same of a task that need not be trained on: it may have test rows alone.
+    pub fn read_language_tests(&self) -> Result<Splits<LanguageExample>> {
         self.read_language_from(std::env::var_os("TENFOLD_DATA").map(PathBuf::from).as_deref())
     }
 
-    fn read_language_from(&self, data: Option<&Path>) -> Result<LanguageDataset> {
+    /// The training rows of a further domain; `None` if it has none. What was left out of them is added to `notes`.
+    pub fn language_training(
+        &self,
+        domain: &str,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Vec<LanguageExample>>> {
+        let data = std::env::var_os("TENFOLD_DATA").map(PathBuf::from);
+        let reader = Reader { task: self, data: data.as_deref() };
+        reader.training(domain, |files, paths| reader.language_rows(files, paths, notes))
+    }
+
+    fn read_language_from(&self, data: Option<&Path>) -> Result<Splits<LanguageExample>> {
         let reader = Reader { task: self, data };
         if self.language.is_none() {
             let why = format!("its rows are for output_type = \"{}\"", self.output_type);
             let what = format!("a language model on task \"{}\"", self.name);
             return Err(Error::Unsupported { what, why });
         }
-        let mut notes = Vec::new();
         let rows = |files: &Files, paths: &[PathBuf], notes: &mut Vec<String>| {
             reader.language_rows(files, paths, notes)
         };
-        let Split { train, validation, tests } = reader.split(rows, hold_out_language, &mut notes)?;
-        let named = |(name, examples)| LanguageDomain { name, examples };
-        let tests: Vec<LanguageDomain> = tests.into_iter().map(named).collect();
-        note_shared(&train, &tests, &mut notes);
-        Ok(LanguageDataset::new(train, validation, tests, notes))
+        reader.split(rows, hold_out_language)
     }
 }
 
@@ -49,17 +64,6 @@ impl Reader<'_> {
         match examples.is_empty() {
             true => Err(Error::malformed(path, "after the header", "one row or more", "none")),
             false => Ok(examples),
-        }
-    }
-}
-
-fn note_shared(train: &[LanguageExample], tests: &[LanguageDomain], notes: &mut Vec<String>) {
-    let seen: HashSet<String> = train.iter().map(LanguageExample::given).collect();
-    for domain in tests {
-        let shared = domain.examples.iter().filter(|example| seen.contains(&example.given())).count();
-        if shared > 0 {
-            let (name, rows) = (&domain.name, domain.examples.len());
-            notes.push(format!("{name}: {shared} of {rows} test rows have a prompt that is also trained on"));
         }
     }
 }
@@ -105,6 +109,38 @@ mod tests {
         assert_eq!((dataset.train.len(), dataset.validation.len(), dataset.tests.len()), (1, 1, 1));
         assert_eq!(dataset.notes, ["e2e_nlg: 1 of 1 test rows have a prompt that is also trained on"]);
         assert_ne!(dataset.train, dataset.validation);
+    }
+
+    #[test]
+    fn further_domains_may_be_trained_on_and_tasks_be_tests_alone() {
+        let row = |i: usize| format!("{{\"prompt\": \"p{i}\", \"completion\": \"c\"}}\n");
+        let file = |rows: std::ops::Range<usize>| rows.map(row).collect::<String>();
+        let keys = "name = \"t\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\n";
+        let domain =
+            |name: &str, more: &str| format!("[[domains]]\nname = \"{name}\"\ntest = \"b.jsonl\"\n{more}\n");
+        let trained =
+            "output_type = \"generate_until\"\nmetric = \"perplexity\"\nkind = \"prompt_completion\"\n";
+        let train = |file: &str| format!("train = \"{file}\"");
+        let all = [domain("a", &train("a.jsonl")), domain("b", &train("b.jsonl")), domain("c", "")].concat();
+        let asked = "output_type = \"generate_until\"\nmetric = \"exact_match\"\ndoc_to_text = \"{{prompt}}\"\n\
+             doc_to_target = \"{{completion}}\"\n";
+        let data = data(&[
+            ("a.jsonl", file(0..20)),
+            ("b.jsonl", file(20..23)),
+            ("t.toml", [keys, trained, &all].concat()),
+            ("asked.toml", [keys, asked, &domain("a", "")].concat()),
+        ]);
+        let load = |name: &str| Task::load(data.path().join(name).to_str().unwrap()).unwrap();
+        let (task, mut notes) = (load("t.toml"), Vec::new());
+        let mut rows =
+            |domain: &str| task.language_training(domain, &mut notes).unwrap().map(|rows| rows.len());
+        // The first domain's rows are the study's own, without those that validate.
+        assert_eq!(["a", "b", "c", "d"].map(&mut rows), [None, Some(3), None, None]);
+        let asked = load("asked.toml");
+        let tests = asked.read_language_tests().unwrap();
+        assert_eq!((tests.train.len(), tests.validation.len(), tests.tests[0].examples.len()), (0, 0, 3));
+        let error = asked.read_language().unwrap_err().to_string();
+        assert!(error.contains("training on task \"t\"") && error.contains("no training file"), "{error}");
     }
 
     #[test]

@@ -1,52 +1,60 @@
 //! From a task of passages to its rows.
 
 use super::Reader;
-use super::split::{Split, reading};
+use super::split::reading;
 use crate::data::records::Header;
-use crate::data::{PassageDataset, PassageQuestion, hold_out_passages, passages};
+use crate::data::{PassageQuestion, Splits, hold_out_passages, passages};
 use crate::task::{Files, Task};
 use crate::{Error, Result};
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 impl Task {
     /// Reads all rows of a task whose answers are parts of passages. Rows that are not on this machine are
     /// [`Error::MissingData`].
-    pub fn read_passages(&self) -> Result<PassageDataset> {
+    pub fn read_passages(&self) -> Result<Splits<PassageQuestion>> {
         self.read_passages_from(std::env::var_os("TENFOLD_DATA").map(PathBuf::from).as_deref())
     }
 
-    fn read_passages_from(&self, data: Option<&Path>) -> Result<PassageDataset> {
-        let Some(extraction) = &self.extraction else {
+    /// The training rows of a further domain; `None` if it has none. What was left out of them is added to `notes`.
+    pub fn passage_training(
+        &self,
+        domain: &str,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Vec<PassageQuestion>>> {
+        let data = std::env::var_os("TENFOLD_DATA").map(PathBuf::from);
+        let reader = Reader { task: self, data: data.as_deref() };
+        reader.training(domain, |files, paths| reader.passage_rows(files, paths, notes))
+    }
+
+    fn read_passages_from(&self, data: Option<&Path>) -> Result<Splits<PassageQuestion>> {
+        if self.extraction.is_none() {
             let why = format!("its rows are for output_type = \"{}\"", self.output_type);
             let what = format!("answers in passages on task \"{}\"", self.name);
             return Err(Error::Unsupported { what, why });
-        };
+        }
         let reader = Reader { task: self, data };
-        let mut notes = Vec::new();
         let rows = |files: &Files, paths: &[PathBuf], notes: &mut Vec<String>| {
-            let path = reader.find(paths)?;
-            let reading = reading(files, Header::Given(true));
-            let (questions, faulty) = passages::read(&path, &reading, extraction.unanswerable)?;
-            notes.extend(faulty.settle(&path, questions.len(), self.malformed)?);
-            match questions.is_empty() {
-                true => Err(Error::malformed(path, "whole file", "one question or more", "none")),
-                false => Ok(questions),
-            }
+            reader.passage_rows(files, paths, notes)
         };
-        let Split { train, validation, tests } = reader.split(rows, hold_out_passages, &mut notes)?;
-        note_shared(&train, &tests, &mut notes);
-        Ok(PassageDataset::new(train, validation, tests, notes))
+        reader.split(rows, hold_out_passages)
     }
 }
 
-fn note_shared(train: &[PassageQuestion], tests: &[(String, Vec<PassageQuestion>)], notes: &mut Vec<String>) {
-    let seen: HashSet<&str> = train.iter().map(|row| &*row.passage).collect();
-    for (name, rows) in tests {
-        let shared = rows.iter().filter(|row| seen.contains(&*row.passage)).count();
-        if shared > 0 {
-            let all = rows.len();
-            notes.push(format!("{name}: {shared} of {all} test rows have a passage that is also trained on"));
+impl Reader<'_> {
+    fn passage_rows(
+        &self,
+        files: &Files,
+        paths: &[PathBuf],
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<PassageQuestion>> {
+        let path = self.find(paths)?;
+        let reading = reading(files, Header::Given(true));
+        let unanswerable = self.task.extraction.is_some_and(|extraction| extraction.unanswerable);
+        let (questions, faulty) = passages::read(&path, &reading, unanswerable)?;
+        notes.extend(faulty.settle(&path, questions.len(), self.task.malformed)?);
+        match questions.is_empty() {
+            true => Err(Error::malformed(path, "whole file", "one question or more", "none")),
+            false => Ok(questions),
         }
     }
 }
@@ -54,6 +62,7 @@ fn note_shared(train: &[PassageQuestion], tests: &[(String, Vec<PassageQuestion>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use std::fs;
 
     #[test]
@@ -77,7 +86,7 @@ mod tests {
         }
         let task = Task::load("squad").unwrap();
         let data = task.read_passages_from(Some(folder.path())).unwrap();
-        assert_eq!((data.train.len() + data.validation.len(), data.tests[0].1.len()), (80, 10));
+        assert_eq!((data.train.len() + data.validation.len(), data.tests[0].examples.len()), (80, 10));
         assert!(
             data.validation.len() >= 2 && data.validation.len().is_multiple_of(2),
             "{}",
@@ -87,7 +96,7 @@ mod tests {
         assert!(data.train.iter().all(|row| !held.contains(&*row.passage)));
         let note = "squad: 2 of 10 test rows have a passage that is also trained on";
         assert!(data.notes.iter().any(|told| told == note) || held.contains("Passage 39 says x39."));
-        assert_eq!(data.tests[0].1[0].texts(), ["x39"]);
+        assert_eq!(data.tests[0].examples[0].texts(), ["x39"]);
         assert!(matches!(task.read_passages_from(None), Err(Error::MissingData { .. })));
         assert!(Task::load("sst2").unwrap().read_passages_from(None).is_err());
     }

@@ -1,38 +1,32 @@
 //! Train, validation and test rows of a task whose domains are all files, whatever the rows are.
 
 use super::Reader;
+use crate::Result;
 use crate::data::records::{Header, Reading};
+use crate::data::{Domain, Row, Splits};
 use crate::task::{Files, Rows, Source, Task};
-use crate::{Error, Result};
 use std::path::PathBuf;
 
-/// The rows of a task.
-pub(super) struct Split<T> {
-    pub train: Vec<T>,
-    pub validation: Vec<T>,
-    /// By domain: first the one that is trained on.
-    pub tests: Vec<(String, Vec<T>)>,
-}
-
 impl Reader<'_> {
-    /// All splits, each file's rows read by `rows`. Without a validation file a part of the training rows is held out.
-    pub(super) fn split<T>(
+    /// All splits, each file's rows read by `rows`. Without a validation file a part of the training rows is held out; a
+    /// task without a training file has tests alone.
+    pub(super) fn split<T: Row>(
         &self,
         rows: impl Fn(&Files, &[PathBuf], &mut Vec<String>) -> Result<Vec<T>>,
         hold_out: impl Fn(Vec<T>) -> (Vec<T>, Vec<T>),
-        notes: &mut Vec<String>,
-    ) -> Result<Split<T>> {
+    ) -> Result<Splits<T>> {
+        let notes = &mut Vec::new();
         let task = self.task;
         let Some((first, others)) = task.domains.split_first() else {
             return Err(task.fault("domains", "one or more", "none"));
         };
         let files = task.files(first)?;
-        if files.train.is_empty() {
-            let why = "it has no training file: a language model can only be asked about its rows".into();
-            return Err(Error::Unsupported { what: format!("training on task \"{}\"", task.name), why });
-        }
-        let mut train = rows(files, &files.train, notes)?;
+        let mut train = match files.train.as_slice() {
+            [] => Vec::new(),
+            paths => rows(files, paths, notes)?,
+        };
         let validation = match files.validation.as_slice() {
+            [] if files.train.is_empty() => Vec::new(),
             [] => {
                 task.check_hold_out(train.len())?;
                 let (rest, validation) = hold_out(train);
@@ -46,9 +40,24 @@ impl Reader<'_> {
         let mut tests = Vec::new();
         for domain in std::iter::once(first).chain(others) {
             let files = task.files(domain)?;
-            tests.push((domain.name.clone(), rows(files, &files.test, notes)?));
+            tests.push(Domain { name: domain.name.clone(), examples: rows(files, &files.test, notes)? });
         }
-        Ok(Split { train, validation, tests })
+        Ok(Splits::new(train, validation, tests, std::mem::take(notes)))
+    }
+
+    /// The training rows of a further domain, read by `rows`; `None` if it has none.
+    pub(super) fn training<T>(
+        &self,
+        domain: &str,
+        rows: impl FnOnce(&Files, &[PathBuf]) -> Result<Vec<T>>,
+    ) -> Result<Option<Vec<T>>> {
+        let Some(source) = self.task.domains.iter().skip(1).find(|source| source.name == domain) else {
+            return Ok(None);
+        };
+        match self.task.files(source)? {
+            files if files.train.is_empty() => Ok(None),
+            files => rows(files, &files.train).map(Some),
+        }
     }
 }
 
