@@ -124,6 +124,10 @@ fn show(result: &TaskResult) -> Result<()> {
         if !domain.malformed.is_empty() {
             say!("{:32} {} malformed rows were left out", "", domain.malformed.len())?;
         }
+        if !domain.malformed_examples.is_empty() {
+            let left_out = domain.malformed_examples.len();
+            say!("{:32} {left_out} malformed rows are not among the examples", "")?;
+        }
     }
     for whole in &result.all {
         let name = label("all", whole.metric.name(), whole.filter.as_deref(), &result.task);

@@ -45,6 +45,8 @@ pub struct DomainResult {
     pub rows: usize,
     /// Rows that could not be read, with their places.
     pub malformed: Vec<String>,
+    /// The same of the file that examples are drawn from.
+    pub malformed_examples: Vec<String>,
     /// The scores.
     pub metrics: Vec<Tallied>,
 }
@@ -127,7 +129,7 @@ impl Evaluation<'_> {
         let mut done = 0;
         let mut domains = Vec::new();
         for (set, header) in sets.iter().zip(&headers) {
-            for fault in &set.malformed {
+            for fault in set.malformed.iter().chain(&set.malformed_examples) {
                 progress.event(Event::Note(format!("left out: {fault}")));
             }
             let kept = place.as_ref().map(|place| place.domain(header)).transpose()?;
@@ -148,6 +150,7 @@ impl Evaluation<'_> {
                 domain: set.domain.clone(),
                 rows: answers.len(),
                 malformed: set.malformed.clone(),
+                malformed_examples: set.malformed_examples.clone(),
                 metrics,
             });
         }
