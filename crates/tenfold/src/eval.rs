@@ -6,7 +6,8 @@ mod joined;
 mod likelihood;
 mod tally;
 
-pub use asking::{Answer, Asker};
+pub use asking::{Answer, Asker, Said};
+pub(crate) use evaluation::cut_note;
 pub use evaluation::{DomainResult, Evaluation, Identity, TaskResult, Whole};
 pub use likelihood::{Continuation, Likelihood, Weigher};
 pub use tally::{Tallied, tally};
@@ -14,7 +15,7 @@ pub use tally::{Tallied, tally};
 use crate::adapter::Tuning;
 use crate::error::Result;
 use crate::model::{self, Forward, TaskType};
-use crate::record::{Answers, Score};
+use crate::record::{Answers, Score, Test};
 use crate::score::Kind;
 use crate::task::QuestionSet;
 use crate::train::{Asked, EVALUATION_BATCH, Source};
@@ -27,21 +28,34 @@ pub struct Scored {
     pub score: Score,
     /// What was answered to every row.
     pub answers: Answers,
+    /// Rows whose prompt was longer than the model's window, so that a part of it was not read.
+    pub cut: usize,
+}
+
+impl Scored {
+    /// The same as what was answered in a domain, scored by the metric of that name.
+    pub fn test(self, domain: &str, metric: &str) -> Test {
+        let Scored { score, answers, cut } = self;
+        Test { domain: domain.to_owned(), metric: metric.to_owned(), answers, score, cut }
+    }
 }
 
 /// Scores all rows, without dropout. `go_on` is asked before each batch.
 pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
+    let mut cut = 0;
     let (answers, loss) = match (tuning.task(), source.rows().asked()) {
         _ if let Some(joined) = source.rows().joined() => joined::answer(tuning, source, joined, go_on)?,
         (TaskType::SequenceClassification, _) => classify(tuning, source, go_on)?,
         (_, None) => weigh(tuning, source, go_on)?,
         (_, Some(asked)) => {
             let (_, loss) = weigh(tuning, source, &go_on)?;
-            (ask(tuning, source, asked, &go_on, &mut || {})?, loss)
+            let (answers, of_these) = ask(tuning, source, asked, &go_on, &mut || {})?;
+            cut = of_these;
+            (answers, loss)
         }
     };
     let value = source.rows().scoring().score(&answers);
-    Ok(Scored { score: Score { examples: answers.len(), loss, value }, answers })
+    Ok(Scored { score: Score { examples: answers.len(), loss, value }, answers, cut })
 }
 
 /// Answers to what a language model is asked about the rows; none where it is asked nothing. `token` is called for each
@@ -52,21 +66,24 @@ pub fn answers(
     go_on: &dyn Fn() -> Result<()>,
     token: &mut dyn FnMut(),
 ) -> Result<Option<Answers>> {
-    source.rows().asked().map(|asked| ask(tuning, source, asked, go_on, token)).transpose()
+    let asked = source.rows().asked().map(|asked| ask(tuning, source, asked, go_on, token)).transpose()?;
+    Ok(asked.map(|(answers, _)| answers))
 }
 
-/// The same, with nothing before the questions.
+/// The same, with nothing before the questions, and how many prompts were cut.
 fn ask(
     tuning: &Tuning,
     source: &Source,
     asked: &Asked,
     go_on: &dyn Fn() -> Result<()>,
     token: &mut dyn FnMut(),
-) -> Result<Answers> {
+) -> Result<(Answers, usize)> {
     let asker = Asker { model: source.model(), tuning, tokenizer: &asked.tokenizer };
     let set = QuestionSet::bare("", asked.rows.clone());
     let said = asker.ask(&asked.questions, &set, 0..set.questions.len(), go_on, token)?;
-    tally::answers(&asked.questions, &set.questions, &said)
+    let cut = evaluation::cut(&said);
+    let said: Vec<Answer> = said.into_iter().map(|said| said.answer).collect();
+    Ok((tally::answers(&asked.questions, &set.questions, &said)?, cut))
 }
 
 /// The label with the highest logit for every row, the lowest such label where logits tie, or of a head with one output

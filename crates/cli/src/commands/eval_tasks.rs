@@ -128,6 +128,9 @@ fn show(result: &TaskResult) -> Result<()> {
             let left_out = domain.malformed_examples.len();
             say!("{:32} {left_out} malformed rows are not among the examples", "")?;
         }
+        if domain.cut > 0 {
+            say!("{:32} {} prompts were cut to the model's window", "", domain.cut)?;
+        }
     }
     for whole in &result.all {
         let name = label("all", whole.metric.name(), whole.filter.as_deref(), &result.task);

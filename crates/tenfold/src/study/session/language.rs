@@ -49,10 +49,17 @@ impl Session {
         };
         let (train, lengths) = encode(&data.train, train_rows)?;
         progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
-        let (validation, _) = encode(&data.validation, validation_rows)?;
+        let mut notes = Vec::new();
+        let mut scored = |name: &str, examples: &[LanguageExample], rows| -> Result<Rows> {
+            let (rows, lengths) = encode(examples, rows)?;
+            notes.extend(shortened(name, &lengths, self.length));
+            Ok(rows)
+        };
+        let validation = scored("validation", &data.validation, validation_rows)?;
         let tests = (data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.examples, test_rows)?.0)))
+            .map(|domain| Ok((domain.name.clone(), scored(&domain.name, &domain.examples, test_rows)?)))
             .collect::<Result<Vec<_>>>()?;
+        data.notes.extend(notes);
         self.train_examples = drawn(first(&data.train, train_rows));
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);
@@ -79,6 +86,16 @@ pub(super) fn pick(study: &Study, data: &mut LanguageDataset, rows: [usize; 3]) 
         data.tests.iter_mut().for_each(|test| spread(&mut test.examples, rows[2], drawn));
         data.sha256 = spread_of(&data.sha256, rows);
     }
+}
+
+/// What the loss of these rows is not of, in a sentence; none where it is of all.
+fn shortened(name: &str, lengths: &LengthReport, room: usize) -> Option<String> {
+    let LengthReport { rows, cut, overlong, .. } = lengths;
+    (cut + overlong > 0).then(|| {
+        format!(
+            "{name}: for the loss {cut} of {rows} rows lost of their prompt and {overlong} were left out, at most {room}              tokens each (train.max_length)"
+        )
+    })
 }
 
 /// Rows with what is asked about them, where that is more than how likely they are.
