@@ -4,6 +4,7 @@
 //! place; none is lost.
 
 use super::faulty::Faulty;
+use super::language::Template;
 use super::parquet;
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -61,7 +62,7 @@ pub(crate) enum Header {
 }
 
 /// How a file is to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reading {
     /// None: as its name's ending says. A Parquet file is known by its first bytes.
     pub(crate) format: Option<Format>,
@@ -69,6 +70,8 @@ pub(crate) struct Reading {
     pub(crate) header: Header,
     /// Whether lines of a table may be longer than the first.
     pub(crate) extra_columns: bool,
+    /// Writes `true` for the records that are wanted, and `false` for others; none: all are.
+    pub(crate) keep: Option<Template>,
 }
 
 /// Where a record stands in its file; all count from 1.
@@ -115,8 +118,20 @@ pub(crate) enum Fields {
 
 /// The records of the file at `path`.
 pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Records> {
-    let mut records =
-        Records { file: path.to_owned(), header: Vec::new(), records: Vec::new(), faulty: Faulty::default() };
+    let mut records = read_all(path, reading)?;
+    if let Some(keep) = &reading.keep {
+        records.keep(keep)?;
+    }
+    Ok(records)
+}
+
+fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
+    let mut records = Records {
+        file: path.to_owned(),
+        header: Vec::new(),
+        records: Vec::new(),
+        faulty: Faulty::default(),
+    };
     let format = match reading.format {
         _ if is_parquet(path)? => Format::Parquet,
         Some(format) => format,
@@ -272,6 +287,28 @@ impl Records {
             Fields::Object(fields) => fields.keys().map(String::as_str).collect(),
             Fields::Table(_) => self.header.iter().map(String::as_str).collect(),
         }
+    }
+
+    /// Leaves those that `wanted` says true of.
+    fn keep(&mut self, wanted: &Template) -> Result<()> {
+        for record in std::mem::take(&mut self.records) {
+            let said = wanted.render(&self.named(&record));
+            let said = match said.as_deref().map(str::trim) {
+                Ok("true" | "True") => Ok(Some(record)),
+                Ok("false" | "False") => Ok(None),
+                other => {
+                    let found = other.map_or_else(Clone::clone, |said| format!("\"{said}\""));
+                    let place = format!("{}, keep", record.place);
+                    let expected = "a template over the columns that writes true or false";
+                    Err((record.place, Error::malformed(&self.file, place, expected, found)))
+                }
+            };
+            match said {
+                Ok(kept) => self.records.extend(kept),
+                Err((place, error)) => drop(self.faulty.keep::<()>(place, Err(error))?),
+            }
+        }
+        Ok(())
     }
 
     /// Takes records, and the faults of those that are none.

@@ -424,6 +424,7 @@ mod tests {
             encoding: Encoding::Utf8,
             header: Header::Given(true),
             extra_columns: false,
+            keep: None,
         };
         let mut found = records::read(&path, &reading).unwrap();
         let list = Choices::List(template("{{ rows | map(attribute='a') | list | tojson }}"));

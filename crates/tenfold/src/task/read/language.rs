@@ -67,7 +67,6 @@ fn note_shared(train: &[LanguageExample], tests: &[LanguageDomain], notes: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::{BUILTIN, parse};
     use std::fs;
 
     fn data(files: &[(&str, String)]) -> tempfile::TempDir {
@@ -105,46 +104,6 @@ mod tests {
         assert_eq!((dataset.train.len(), dataset.validation.len(), dataset.tests.len()), (1, 1, 1));
         assert_eq!(dataset.notes, ["e2e_nlg: 1 of 1 test rows have a prompt that is also trained on"]);
         assert_ne!(dataset.train, dataset.validation);
-    }
-
-    #[test]
-    fn the_publishers_nested_files_and_the_hub_s_flat_rows_make_the_same_questions() {
-        let multirc = (
-            "MultiRC/val.jsonl",
-            r#"{"idx": 0, "passage": {"text": "P.", "questions": [{"idx": 0, "question": "Q?", "answers": [
-               {"text": "a", "label": 0}, {"text": "b", "label": 1}]}]}}"#,
-            "super_glue/multirc/validation-00000-of-00001.json",
-            r#"[{"paragraph": "P.", "question": "Q?", "answer": "a", "label": 0, "idx": {"paragraph": 0, "question": 0, "answer": 0}},
-               {"paragraph": "P.", "question": "Q?", "answer": "b", "label": 1, "idx": {"paragraph": 0, "question": 0, "answer": 1}}]"#,
-        );
-        let record = (
-            "ReCoRD/val.jsonl",
-            r#"{"passage": {"text": "Né Bo met Al.", "entities": [{"start": 3, "end": 4}, {"start": 10, "end": 11}]},
-               "qas": [{"query": "@placeholder left", "answers": [{"text": "Al"}]}]}"#,
-            "super_glue/record/validation-00000-of-00001.json",
-            r#"[{"passage": "Né Bo met Al.", "query": "@placeholder left", "entities": ["Bo", "Al"], "answers": ["Al"]}]"#,
-        );
-        let squad = (
-            "squad/dev-v1.1.json",
-            r#"{"data": [{"title": "T", "paragraphs": [{"context": "C d.", "qas": [{"question": "Q? ", "answers": [
-               {"text": "d", "answer_start": 2}]}]}]}]}"#,
-            "squad/plain_text/validation-00000-of-00001.json",
-            r#"[{"title": "T", "context": "C d.", "question": "Q?", "answers": {"text": ["d"], "answer_start": [2]}}]"#,
-        );
-        for (task, (published, nested, hub, flat)) in
-            [("superglue_multirc", multirc), ("superglue_record", record), ("squad_lm", squad)]
-        {
-            let of = |file: &str, content: &str| {
-                let data = data(&[(file, content.replace("\n               ", " "))]);
-                let own =
-                    BUILTIN.iter().find(|(name, _)| name.ends_with(&format!("/{task}.toml"))).unwrap().1;
-                let task =
-                    parse::parse(Path::new("t.toml"), None, &own.replace(".parquet", ".json")).unwrap();
-                let sets = task.read_questions_from(Some(data.path()), None, None, false);
-                sets.unwrap().remove(0).questions
-            };
-            assert_eq!(of(published, nested), of(hub, flat), "{task}");
-        }
     }
 
     #[test]

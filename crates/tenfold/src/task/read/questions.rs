@@ -1,9 +1,10 @@
 //! From a task's test rows to questions, with the examples that may stand before them.
 
 use super::Reader;
+use super::split::reading;
 use crate::data::faulty::Malformed;
 use crate::data::language::{Question, Sampler, Shots};
-use crate::data::records::{self, Header, Reading};
+use crate::data::records::{self, Header};
 use crate::data::{hexadecimal, put_count, put_text};
 use crate::task::{Files, Questions, Rows, Source, Task};
 use crate::{Error, Result};
@@ -172,12 +173,7 @@ impl Wanted<'_> {
     fn read(&self, files: &Files, paths: &[PathBuf]) -> Result<Found> {
         let path = self.reader.find(paths)?;
         let header = self.reader.task.language.as_ref().map(|language| language.header.clone());
-        let reading = Reading {
-            format: files.format,
-            encoding: files.encoding,
-            header: header.unwrap_or(Header::Given(true)),
-            extra_columns: false,
-        };
+        let reading = reading(files, header.unwrap_or(Header::Given(true)));
         let mut records = records::read(&path, &reading)?;
         self.questions.form.gather(&mut records);
         let (mut found, mut faulty) = (Found::default(), std::mem::take(&mut records.faulty));

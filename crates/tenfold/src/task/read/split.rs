@@ -65,5 +65,11 @@ impl Task {
 
 /// How a domain's files are read.
 pub(super) fn reading(files: &Files, header: Header) -> Reading {
-    Reading { format: files.format, encoding: files.encoding, header, extra_columns: false }
+    Reading {
+        format: files.format,
+        encoding: files.encoding,
+        header,
+        extra_columns: false,
+        keep: files.keep.clone(),
+    }
 }
