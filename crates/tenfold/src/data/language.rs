@@ -4,6 +4,7 @@
 //! Task::read_language -> LanguageExample* -> encode -> Sequence* + LengthReport -> micro_batches -> train
 //! ```
 
+mod documents;
 mod encode;
 mod length;
 mod pack;
@@ -12,6 +13,7 @@ pub(crate) mod read;
 mod shots;
 mod template;
 
+pub(crate) use documents::Documents;
 pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode, encode_answers};
 pub use length::{LengthReport, Spread};
 pub use pack::{fill, micro_batches};

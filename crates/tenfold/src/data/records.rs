@@ -74,6 +74,9 @@ pub(crate) struct Reading {
     pub(crate) keep: Option<Template>,
 }
 
+/// The column of a file that is one text.
+pub(crate) const TEXT: &str = "text";
+
 /// Where a record stands in its file; all count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
@@ -101,6 +104,8 @@ pub(crate) struct Records {
     pub(crate) records: Vec<Record>,
     /// Those that do not fit.
     pub(crate) faulty: Faulty,
+    /// Whether the file is one text.
+    pub(crate) is_text: bool,
 }
 
 /// One record: values by number or by name.
@@ -131,6 +136,7 @@ fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
         header: Vec::new(),
         records: Vec::new(),
         faulty: Faulty::default(),
+        is_text: false,
     };
     let format = match reading.format {
         _ if is_parquet(path)? => Format::Parquet,
@@ -150,7 +156,8 @@ fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
         Format::Csv => records.fill(reading, csv_lines(path, &content)?)?,
         Format::Tsv => records.fill(reading, tsv_lines(&content))?,
         Format::Text => {
-            let fields = Map::from_iter([("text".to_owned(), Value::String(content.into_owned()))]);
+            let fields = Map::from_iter([(TEXT.to_owned(), Value::String(content.into_owned()))]);
+            records.is_text = true;
             records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
         }
         _ if content.trim_start().starts_with('[') => records.take(json_array(path, &content)?)?,
@@ -373,7 +380,7 @@ fn format_of(path: &Path) -> Result<Format> {
         Some("tsv" | "tab") => Ok(Format::Tsv),
         Some("csv") => Ok(Format::Csv),
         Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
-        Some("txt" | "text" | "md") => Ok(Format::Text),
+        Some("txt" | "text" | "md" | "raw" | "tokens") => Ok(Format::Text),
         Some("parquet") => Ok(Format::Parquet),
         _ => Err(Error::malformed(
             path,

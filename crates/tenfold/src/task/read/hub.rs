@@ -183,3 +183,34 @@ fn what_is_kept_of_a_file_is_said_by_true_or_false() {
     let error = crate::task::parse::parse(Path::new("t.toml"), None, &keys("5")).unwrap_err().to_string();
     assert!(error.contains("domains[0].keep: expected a template"), "{error}");
 }
+
+#[test]
+fn wikitext_is_one_text_in_the_publisher_s_files_and_on_the_hub() {
+    let task = Task::load("wikitext").unwrap();
+    let file = " \n = A 's B = \n \n A @-@ b . \n = = C = = \n \n c , d \n \n \n = E = \n \n e \n \n";
+    let row = |line: &str| json!({"text": if line.trim().is_empty() { "" } else { line }});
+    let by_lines: Value = file.split_inclusive('\n').map(row).collect();
+    let pages = [" = A 's B = \n \n A @-@ b . \n = = C = = \n \n c , d \n \n ", " = E = \n \n e \n \n"];
+    let by_pages: Value = pages.iter().map(|page| json!({"page": page})).collect();
+    for (name, content) in [
+        ("wikitext-2-raw/wiki.test.raw", file.into()),
+        ("wikitext-2/wiki.test.tokens", file.into()),
+        ("wikitext2_valid_test/test.txt", file.into()),
+        ("wikitext/wikitext-2-raw-v1/test-00000-of-00001.parquet", by_lines),
+        ("wikitext_document_level/wikitext-2-raw-v1/test-00000-of-00001.parquet", by_pages),
+    ] {
+        let set = asked(&task, &[(name, content)], 0);
+        let counted: Vec<&str> = (set.questions.iter())
+            .map(|question| match question {
+                Question::Text { counted, .. } => counted.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(counted, pages, "{name}");
+        let Question::Text { text, .. } = &set.questions[0] else { panic!() };
+        assert_eq!(text, " = A's B =\n\nA-b.\n== C ==\n\nc, d\n\n", "{name}");
+        if !name.ends_with("parquet") {
+            assert_eq!(set.places, ["line 2", "line 10"]);
+        }
+    }
+}

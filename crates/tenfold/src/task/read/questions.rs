@@ -175,7 +175,7 @@ impl Wanted<'_> {
         let header = self.reader.task.language.as_ref().map(|language| language.header.clone());
         let reading = reading(files, header.unwrap_or(Header::Given(true)));
         let mut records = records::read(&path, &reading)?;
-        self.questions.form.gather(&mut records);
+        self.questions.form.arrange(&mut records)?;
         let (mut found, mut faulty) = (Found::default(), std::mem::take(&mut records.faulty));
         for record in &records.records {
             let asked = self.questions.form.questions(&records, record, &self.questions.unnest);
