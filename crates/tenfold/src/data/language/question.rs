@@ -8,6 +8,7 @@ use crate::data::records::{Fields, Record, Records, kind};
 use crate::data::{put_count, put_text};
 use serde_json::{Map, Value};
 use sha2::Sha256;
+use std::collections::HashMap;
 
 /// One row, asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub(crate) struct Form {
     /// What records that follow one another must have in common to be one row, which has them as the list `rows` beside the
     /// columns of the first. A record without what it names is a row by itself.
     pub gather: Option<Template>,
+    /// Whether rows that ask the same are one question where a model is asked, with what is right of all as its references.
+    pub join_references: bool,
     /// Further columns, each out of those before: (name, template). One that writes JSON makes a list or an object.
     pub derive: Vec<(String, Template)>,
     /// `doc_to_text`: one, or one for each choice.
@@ -148,6 +151,23 @@ impl Form {
             gather(template, records);
         }
         Ok(())
+    }
+
+    /// The questions that a model is asked, of these about rows: with the place of the first row of each.
+    pub(crate) fn joined(&self, questions: impl Iterator<Item = Question>) -> Vec<(usize, Question)> {
+        let mut joined: Vec<(usize, Question)> = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for (row, question) in questions.enumerate() {
+            if let (true, Question::Answer { context, references }) = (self.join_references, &question) {
+                let place = *known.entry(context.clone()).or_insert(joined.len());
+                if let Some((_, Question::Answer { references: all, .. })) = joined.get_mut(place) {
+                    all.extend(references.iter().cloned());
+                    continue;
+                }
+            }
+            joined.push((row, question));
+        }
+        joined
     }
 
     /// The questions about a record's rows, each with its place.
@@ -369,6 +389,7 @@ mod tests {
         Form {
             documents: None,
             gather: None,
+            join_references: false,
             derive: Vec::new(),
             texts: texts.iter().map(|text| template(text)).collect(),
             asks: Asks::Choice {

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use toml::{Table, Value};
 
 /// The keys that only such a task has.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 23] = [
     "document_start",
     "document_line",
+    "join_references",
     "gather",
     "doc_to_text",
     "doc_to_choice",
@@ -150,8 +151,12 @@ fn form(output_type: OutputType, none_right: bool, keys: &mut Keys) -> Option<Fo
         }
     };
     let delimiter = keys.value("target_delimiter", "text").unwrap_or_else(|| " ".to_owned());
+    let join_references = keys.value("join_references", "true or false").unwrap_or(false);
+    if join_references && output_type != OutputType::GenerateUntil {
+        keys.faults.add("join_references", "output_type = \"generate_until\" with it", output_type.name());
+    }
     let (documents, gather) = (documents(keys), keys.template("gather"));
-    Some(Form { documents, gather, derive, texts, asks, delimiter })
+    Some(Form { documents, gather, join_references, derive, texts, asks, delimiter })
 }
 
 fn documents(keys: &mut Keys) -> Option<Documents> {
@@ -315,10 +320,14 @@ mod tests {
             [[filters]]\nname = \"f\"\nsteps = [{ function = \"regexp\" }]\n[exact_match]\nregexes_to_ignore = [\"(\"]\n";
         let Err(Error::Faults { faults, .. }) = task(keys) else { panic!() };
         let keys = "output_type = \"multiple_choice\"\nmetric = \"acc\"\ndoc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n\
-            doc_to_choice = [\"a\"]\ndocument_start = \"(\"\n";
+            doc_to_choice = [\"a\"]\njoin_references = true\ndocument_start = \"(\"\n";
         let Err(Error::Faults { faults: more, .. }) = task(keys) else { panic!() };
-        assert_eq!(more.len(), 1, "{more:#?}");
-        assert!(more[0].starts_with("document_start: expected a regular expression"), "{more:#?}");
+        assert_eq!(more.len(), 2, "{more:#?}");
+        assert!(
+            more[0].starts_with("join_references: expected output_type = \"generate_until\" with it"),
+            "{more:#?}"
+        );
+        assert!(more[1].starts_with("document_start: expected a regular expression"), "{more:#?}");
         for expected in [
             "metric: expected em or f1 or em_f1 or exact_match or bleu or rouge_l, found \"acc\"",
             "filters: expected regex, take_first",

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
 use super::*;
-use crate::data::language::Question;
+use crate::data::language::{LanguageExample, Question};
 use crate::data::parquet::write::write;
 use serde_json::{Value, json};
 use std::fs;
@@ -25,6 +25,17 @@ fn data(files: &[(&str, Value)]) -> tempfile::TempDir {
 /// The questions of a task's first domain over these files, with so many examples.
 fn asked(task: &Task, files: &[(&str, Value)], shots: usize) -> QuestionSet {
     task.read_questions_from(Some(data(files).path()), Some(shots), None, false).unwrap().remove(0)
+}
+
+/// The same task without any rows but those of the test.
+fn tests_alone(task: &Task) -> Task {
+    let mut alone = task.clone();
+    for domain in &mut alone.domains {
+        if let Rows::Files(files) = &mut domain.rows {
+            (files.train, files.validation) = (Vec::new(), Vec::new());
+        }
+    }
+    alone
 }
 
 fn lines(rows: &[Value]) -> Value {
@@ -212,5 +223,63 @@ fn wikitext_is_one_text_in_the_publisher_s_files_and_on_the_hub() {
         if !name.ends_with("parquet") {
             assert_eq!(set.places, ["line 2", "line 10"]);
         }
+    }
+}
+
+#[test]
+fn descriptions_of_one_meaning_are_one_answer_s_references_and_rows_to_learn() {
+    let task = Task::load("e2e_nlg").unwrap();
+    let rows = [
+        ("name[A], area[x]", "A is in x."),
+        ("name[A], area[x]", "In x, A."),
+        ("name[B]", "B."),
+        ("name[A], area[x]", "A, x."),
+    ];
+    let own: String = rows.iter().map(|(mr, said)| format!("\"{mr}\",\"{said}\"\n")).collect();
+    let own = Value::from(format!("mr,ref\n{own}"));
+    let hub: Value = rows
+        .iter()
+        .map(|(mr, said)| json!({"meaning_representation": mr, "human_reference": said}))
+        .collect();
+    let expected = [
+        Question::Answer {
+            context: "name[A], area[x]\nDescription:".into(),
+            references: ["A is in x.", "In x, A.", "A, x."].map(str::to_owned).into(),
+        },
+        Question::Answer { context: "name[B]\nDescription:".into(), references: vec!["B.".into()] },
+    ];
+    for (folder, ends, content) in [
+        ("e2e-dataset", ["trainset.csv", "devset.csv", "testset_w_refs.csv"], own),
+        (
+            "e2e_nlg",
+            [
+                "train-00000-of-00001.parquet",
+                "validation-00000-of-00001.parquet",
+                "test-00000-of-00001.parquet",
+            ],
+            hub,
+        ),
+    ] {
+        let names = ends.map(|end| format!("{folder}/{end}"));
+        let files: Vec<(&str, Value)> = names.iter().map(|name| (name.as_str(), content.clone())).collect();
+        let set = asked(&task, &files, 0);
+        assert_eq!(set.questions, expected);
+        assert_eq!(set.places.len(), 2);
+        // Where a question's examples are others of the test, it is none of them.
+        let set = asked(&tests_alone(&task), &files, 1);
+        assert_eq!(set.shots, [[expected[1].clone()], [expected[0].clone()]]);
+        let learnt = task.read_language_from(Some(data(&files).path())).unwrap();
+        let questions = |examples: &[LanguageExample]| -> Vec<Question> {
+            let question = |example: &LanguageExample| match example {
+                LanguageExample::Asked { question, .. } => question.clone(),
+                other => panic!("{other:?}"),
+            };
+            examples.iter().map(question).collect()
+        };
+        let said: Vec<String> =
+            questions(&learnt.train).iter().map(|question| question.worked("").1).collect();
+        assert_eq!(said, rows.map(|(_, said)| said));
+        assert_eq!(questions(&learnt.validation), expected);
+        assert_eq!(questions(&learnt.tests[0].examples), expected);
     }
 }

@@ -15,7 +15,7 @@ impl Task {
         self.read_language_from(std::env::var_os("TENFOLD_DATA").map(PathBuf::from).as_deref())
     }
 
-    fn read_language_from(&self, data: Option<&Path>) -> Result<LanguageDataset> {
+    pub(super) fn read_language_from(&self, data: Option<&Path>) -> Result<LanguageDataset> {
         let reader = Reader { task: self, data };
         if self.language.is_none() {
             let why = format!("its rows are for output_type = \"{}\"", self.output_type);
@@ -27,10 +27,28 @@ impl Task {
             reader.language_rows(files, paths, notes)
         };
         let Split { train, validation, tests } = reader.split(rows, hold_out_language, &mut notes)?;
-        let named = |(name, examples)| LanguageDomain { name, examples };
+        // What is asked has every right answer to it; what is learnt has one in each row.
+        let validation = self.joined(validation);
+        let named = |(name, examples)| LanguageDomain { name, examples: self.joined(examples) };
         let tests: Vec<LanguageDomain> = tests.into_iter().map(named).collect();
         note_shared(&train, &tests, &mut notes);
         Ok(LanguageDataset::new(train, validation, tests, notes))
+    }
+
+    /// Rows as a model is asked about them.
+    fn joined(&self, examples: Vec<LanguageExample>) -> Vec<LanguageExample> {
+        let Some(form) =
+            self.questions().map(|questions| &questions.form).filter(|form| form.join_references)
+        else {
+            return examples;
+        };
+        let question = |example| match example {
+            LanguageExample::Asked { question, .. } => Some(question),
+            _ => None,
+        };
+        let joined = form.joined(examples.into_iter().filter_map(question)).into_iter();
+        let example = |question| LanguageExample::Asked { question, delimiter: form.delimiter.clone() };
+        joined.map(|(_, question)| example(question)).collect()
     }
 }
 

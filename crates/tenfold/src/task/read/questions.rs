@@ -117,6 +117,9 @@ impl Wanted<'_> {
             return Err(self.reader.task.fault("domains", "files, for a language model", "built-in rows"));
         };
         let mut found = self.read(files, &files.test)?;
+        let joined = self.questions.form.joined(std::mem::take(&mut found.questions).into_iter());
+        found.places = joined.iter().map(|(row, _)| found.places[*row].clone()).collect();
+        found.questions = joined.into_iter().map(|(_, question)| question).collect();
         let (pool, among) = match self.num_fewshot {
             0 => (Found::default(), false),
             _ => self.pool(files, &found)?,
