@@ -1,4 +1,5 @@
-//! Tests of the built-in tasks' files: what a publisher's layout and the Hub's Parquet hold is the same to us.
+//! Tests of the built-in tasks' files: what a publisher's layout and the Hub's Parquet hold is the same to us, and asked as
+//! lm-evaluation-harness asks it (figures of tests/golden_prompts.py).
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
@@ -40,6 +41,53 @@ fn tests_alone(task: &Task) -> Task {
 
 fn lines(rows: &[Value]) -> Value {
     rows.iter().map(|row| format!("{row}\n")).collect::<String>().into()
+}
+
+#[test]
+fn prompts_choices_and_golds_are_the_harness_in_both_layouts() {
+    let golden: Value = serde_json::from_str(include_str!("../../../tests/golden/prompts.json")).unwrap();
+    let golden = golden.as_object().unwrap();
+    assert_eq!(golden.len(), 8);
+    for (name, part) in golden {
+        let task = Task::load(name).unwrap();
+        let Rows::Files(files) = &task.domains[0].rows else { panic!("{name}") };
+        let is_hub = |path: &&PathBuf| path.extension().is_some_and(|end| end == "parquet");
+        let hub = files.test.iter().find(is_hub).unwrap().to_str().unwrap();
+        let own = files.test.iter().find(|path| !is_hub(path)).unwrap().to_str().unwrap();
+        let published = match own.ends_with(".json") {
+            true => Value::from(part["published"].to_string()),
+            false => lines(part["published"].as_array().unwrap()),
+        };
+        for (file, content) in [(own, published), (hub, part["hub"].clone())] {
+            let set = asked(&task, &[(file, content)], 0);
+            let delimiter = &task.questions().unwrap().form.delimiter;
+            let judged = |pairs: Vec<Value>, golds: &Value| -> Vec<(Value, bool)> {
+                let is_gold = |choice: usize| golds.as_array().unwrap().contains(&json!(choice));
+                let mut judged: Vec<(Value, bool)> =
+                    pairs.into_iter().enumerate().map(|(choice, pair)| (pair, is_gold(choice))).collect();
+                if name.starts_with("truthfulqa") && file == own {
+                    // The answers are the keys of an object, which has no order.
+                    judged.sort_by_key(|(pair, _)| pair.to_string());
+                }
+                judged
+            };
+            assert_eq!(set.questions.len(), part["pairs"].as_array().unwrap().len());
+            for (row, question) in set.questions.iter().enumerate() {
+                let Question::Choice { contexts, choices, golds, .. } = question else {
+                    panic!("{question:?}")
+                };
+                let pair = |choice: usize| {
+                    let context = contexts.get(choice).unwrap_or(&contexts[0]);
+                    let said = choices.get(choice).unwrap_or(&choices[0]);
+                    json!([format!("{}{context}", set.description), format!("{delimiter}{said}")])
+                };
+                let pairs = (0..contexts.len().max(choices.len())).map(pair).collect();
+                let expected = part["pairs"][row].as_array().unwrap().clone();
+                let found = judged(pairs, &json!(golds));
+                assert_eq!(found, judged(expected, &part["golds"][row]), "{file}, row {row}");
+            }
+        }
+    }
 }
 
 #[test]
