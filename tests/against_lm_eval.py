@@ -3,16 +3,16 @@
     python tests/against_lm_eval.py TENFOLD MODEL DATA WORK [--limit 100] [--only mmlu …]
 
 MODEL is a Hugging Face folder with float32 weights, DATA a folder with BoolQ, CB, COPA, MultiRC, RTE, WSC and WiC in
-SuperGLUE's JSON lines, `gsm8k`, `mmlu.zip` and WikiText-2's `test.txt` (anywhere below it). The harness runs its own task
-files over the same rows, which are brought into the Hub's form in WORK; ours reads the publishers' files. Needs
-lm_eval, torch, transformers. Prints the largest difference of a log-likelihood and how many decisions differ.
+SuperGLUE's JSON lines, `gsm8k`, `mmlu.zip` and WikiText-2's `test.txt` or `wiki.test.*` (anywhere below it). The harness runs
+its own task files over the same rows, which are brought into the Hub's form in WORK; ours reads the publishers' files. Needs
+lm_eval, torch, transformers. Prints the largest difference of a log-likelihood and how many decisions differ; of texts, whose
+log-likelihoods are sums over thousands of tokens, also the largest relative difference.
 """
 import argparse
 import csv
 import json
 import os
 import pathlib
-import re
 import subprocess
 import zipfile
 
@@ -51,9 +51,15 @@ def super_glue(data, folder, split):
 
 
 def documents(text):
-    """WikiText's articles: each from its heading to the next."""
-    parts = re.split(r"(?m)^(?= = [^=].*[^=] = $)", text)
-    return [part for part in parts if part.strip()]
+    """WikiText's articles, as the dataset EleutherAI/wikitext_document_level has them: a title is a line between single signs of
+    equality, once those of sections, which have a blank between them, are drawn together."""
+    pages = [[]]
+    for line in text.split("\n"):
+        drawn = line.replace("= = =", "===").replace("= =", "==").strip()
+        if drawn[:2] == "= " and drawn[-2:] == " =":
+            pages.append([])
+        pages[-1].append(line)
+    return [page for page in map("\n".join, pages) if page.strip()]
 
 
 def prepare(data, work):
@@ -94,8 +100,12 @@ def prepare(data, work):
     if not (ours / "gsm8k").exists():
         (ours / "gsm8k").symlink_to(gsm)
     task("gsm8k", "gsm8k/gsm8k.yaml", {split: str(gsm / f"{split}.jsonl") for split in ["train", "test"]})
-    pages = documents(find(data, "wikitext*/test.txt", "wiki.test.*").read_text())
-    rows = lines(ours / "wikitext" / "test.jsonl", [dict(page=page) for page in pages])
+    published = find(data, "wiki.test.raw", "wiki.test.tokens", "wikitext*/test.txt")
+    target = ours / "wikitext-2-raw" / "wiki.test.raw"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        target.symlink_to(published)
+    rows = lines(work / "rows" / "wikitext_test.jsonl", [dict(page=page) for page in documents(published.read_text())])
     task("wikitext", "wikitext/wikitext.yaml", {"test": rows}, "training_split: null\nvalidation_split: null\n")
     return tasks, ours
 
@@ -136,7 +146,7 @@ def ours(program, model, data, task, limit, shots, out, domains=()):
 
 
 def compare(name, rows, scores, samples, results):
-    worst, decisions = 0.0, 0
+    worst, relative, decisions = 0.0, 0.0, 0
     assert len(rows) == len(samples), (name, len(rows), len(samples))
     for row, sample in zip(rows, samples):
         said = [response[0] for response in sample["resps"]]
@@ -146,10 +156,12 @@ def compare(name, rows, scores, samples, results):
             decisions += greatest != row["chosen"] or row["is_greedy"] != [bool(one[1]) for one in said]
         elif row["kind"] == "text":
             value = said[0] if isinstance(said[0], float) else said[0][0]
-            worst = max(worst, abs(row["log_likelihood"] - value) / max(1, abs(value) / 1000))
+            worst = max(worst, abs(row["log_likelihood"] - value))
+            relative = max(relative, abs(row["log_likelihood"] - value) / abs(value))
         else:
             decisions += row["text"] != said[0]
-    print(f"{name:28} {len(rows):5} rows, log-likelihoods within {worst:.1e}, {decisions} decisions differ", flush=True)
+    of_texts = f" (relative to themselves within {relative:.1e})" if relative else ""
+    print(f"{name:28} {len(rows):5} rows, log-likelihoods within {worst:.1e}{of_texts}, {decisions} decisions differ", flush=True)
     harness = {key: value for key, value in results.items() if isinstance(value, float)}
     for key, value in scores.items():
         metric, kind = key.split(",")

@@ -2,7 +2,7 @@
 
 pub(crate) mod faulty;
 pub mod language;
-mod parquet;
+pub(crate) mod parquet;
 pub(crate) mod passages;
 pub(crate) mod records;
 pub(crate) mod rows;

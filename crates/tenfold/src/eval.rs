@@ -6,7 +6,8 @@ mod joined;
 mod likelihood;
 mod tally;
 
-pub use asking::{Answer, Asker};
+pub use asking::{Answer, Asker, Said};
+pub(crate) use evaluation::cut_note;
 pub use evaluation::{DomainResult, Evaluation, Identity, TaskResult, Whole};
 pub use likelihood::{Continuation, Likelihood, Weigher};
 pub use tally::{Tallied, tally};
@@ -14,7 +15,7 @@ pub use tally::{Tallied, tally};
 use crate::adapter::Tuning;
 use crate::error::{Error, Result};
 use crate::model::{self, Forward, TaskType};
-use crate::record::{Answers, Score};
+use crate::record::{Answers, Score, Test};
 use crate::score::Kind;
 use crate::task::QuestionSet;
 use crate::train::{Asked, EVALUATION_BATCH, Source};
@@ -28,21 +29,34 @@ pub struct Scored {
     pub score: Score,
     /// What was answered to every row.
     pub answers: Answers,
+    /// Rows whose prompt was longer than the model's window, so that a part of it was not read.
+    pub cut: usize,
+}
+
+impl Scored {
+    /// The same as what was answered in a domain, scored by the metric of that name.
+    pub fn test(self, domain: &str, metric: &str) -> Test {
+        let Scored { score, answers, cut } = self;
+        Test { domain: domain.to_owned(), metric: metric.to_owned(), answers, score, cut }
+    }
 }
 
 /// Scores all rows, without dropout. `go_on` is asked before each batch.
 pub fn score(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) -> Result<Scored> {
+    let mut cut = 0;
     let (answers, loss) = match (tuning.task(), source.rows().asked()) {
         _ if let Some(joined) = source.rows().joined() => joined::answer(tuning, source, joined, go_on)?,
         (TaskType::SequenceClassification, _) => classify(tuning, source, go_on)?,
         (_, None) => weigh(tuning, source, go_on)?,
         (_, Some(asked)) => {
             let (_, loss) = weigh(tuning, source, &go_on)?;
-            (ask(tuning, source, asked, &go_on, &mut || {})?, loss)
+            let (answers, of_these) = ask(tuning, source, asked, &go_on, &mut || {})?;
+            cut = of_these;
+            (answers, loss)
         }
     };
     let value = source.rows().scoring().score(&answers);
-    Ok(Scored { score: Score { examples: answers.len(), loss, value }, answers })
+    Ok(Scored { score: Score { examples: answers.len(), loss, value }, answers, cut })
 }
 
 /// Answers to what a language model is asked about the rows; none where it is asked nothing. `token` is called for each
@@ -53,23 +67,26 @@ pub fn answers(
     go_on: &dyn Fn() -> Result<()>,
     token: &mut dyn FnMut(),
 ) -> Result<Option<Answers>> {
-    source.rows().asked().map(|asked| ask(tuning, source, asked, go_on, token)).transpose()
+    let asked = source.rows().asked().map(|asked| ask(tuning, source, asked, go_on, token)).transpose()?;
+    Ok(asked.map(|(answers, _)| answers))
 }
 
-/// The same, with nothing before the questions.
+/// The same, with nothing before the questions, and how many prompts were cut.
 fn ask(
     tuning: &Tuning,
     source: &Source,
     asked: &Asked,
     go_on: &dyn Fn() -> Result<()>,
     token: &mut dyn FnMut(),
-) -> Result<Answers> {
+) -> Result<(Answers, usize)> {
     let asker = Asker { model: source.model(), tuning, tokenizer: &asked.tokenizer };
-    let mut all = None;
+    let (mut all, mut cut) = (None, 0);
     for rows in asked.rows.chunk_by(|(one, _), (other, _)| Arc::ptr_eq(one, other)) {
         let questions = &rows[0].0;
         let set = QuestionSet::bare("", rows.iter().map(|(_, question)| question.clone()).collect());
         let said = asker.ask(questions, &set, 0..set.questions.len(), go_on, token)?;
+        cut += evaluation::cut(&said);
+        let said: Vec<Answer> = said.into_iter().map(|said| said.answer).collect();
         let answers = tally::answers(questions, &set.questions, &said)?;
         all = Some(match all {
             None => answers,
@@ -79,7 +96,7 @@ fn ask(
             })?,
         });
     }
-    Ok(all.unwrap_or(Answers::Worths(Vec::new())))
+    Ok((all.unwrap_or(Answers::Worths(Vec::new())), cut))
 }
 
 /// The label with the highest logit for every row, the lowest such label where logits tie, or of a head with one output

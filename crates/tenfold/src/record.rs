@@ -254,13 +254,14 @@ pub struct Test {
     pub answers: Answers,
     /// Loss and score over the rows.
     pub score: Score,
+    /// Rows that a language model was asked about with a prompt longer than its window, so that a part was not read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut: usize,
 }
 
-impl Test {
-    /// Answers on a domain's rows, scored by the metric of that name.
-    pub fn of(domain: &str, metric: &str, answers: Answers, score: Score) -> Test {
-        Test { domain: domain.to_owned(), metric: metric.to_owned(), answers, score }
-    }
+/// Whether a count is not worth a line.
+pub(crate) fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Answers of a tuned model to the questions of a task that it was not trained on, and of the base model.

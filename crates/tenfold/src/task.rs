@@ -21,6 +21,7 @@
 //! [[domains]]
 //! name = "chat"
 //! test = ["chat/test.tsv", "chat.tsv"]   # of several paths the first that is there
+//! keep = "{{ kind != 'spam' }}"          # of their records those that it writes true for, not false
 //! encoding = "latin-1"
 //! ```
 //!
@@ -64,6 +65,7 @@ pub use questions::{OutputType, QuestionMetric, Questions};
 pub use read::QuestionSet;
 
 use crate::data::faulty::Malformed;
+use crate::data::language::Template;
 use crate::data::language::read::Shape;
 use crate::data::records::{Column, Encoding, Format, Header};
 use crate::data::rows::Field;
@@ -273,6 +275,8 @@ struct Files {
     fewshot: Vec<PathBuf>,
     format: Option<Format>,
     encoding: Encoding,
+    /// Which of a file's records are the domain's; none: all.
+    keep: Option<Template>,
 }
 
 #[cfg(test)]

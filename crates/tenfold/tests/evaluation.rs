@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tenfold::adapter::{Context, Tuning, file};
-use tenfold::eval::{Asker, Continuation, Evaluation, Identity, TaskResult, Weigher};
+use tenfold::data::language::{Question, Sequence};
+use tenfold::eval::{self, Asker, Continuation, Evaluation, Identity, TaskResult, Weigher};
 use tenfold::model::tokenizer::Tokenizer;
 use tenfold::model::{self, Batch, Forward, IGNORE, Model};
 use tenfold::progress::{Event, Progress, Silent};
+use tenfold::score;
 use tenfold::task::Task;
+use tenfold::train::{Asked, Rows, Source};
 use tenfold::{Error, Result};
 use tenfold_tensor::{Cpu, Dtype, Ragged, without_gradients};
 
@@ -99,6 +102,7 @@ fn what_a_model_has_no_room_for_is_cut_at_its_beginning_and_nothing_is_no_text()
     let cut = &long[long.len() - (room - 1)..];
     let weighed = weigher.weigh(&[text(&long), text(cut)], || Ok(())).unwrap();
     assert_eq!(weighed[0], weighed[1]);
+    assert_eq!([&long[..], cut].map(|context| weigher.cut(&text(context))), [21, 0]);
     for (context, tokens) in [(vec![], vec![1]), (vec![1], vec![]), (vec![1], vec![3; room + 1])] {
         assert!(weigher.weigh(&[Continuation { context, tokens }], || Ok(())).is_err());
     }
@@ -251,4 +255,52 @@ fn other_questions_have_a_folder_of_their_own_and_malformed_rows_are_told_of_and
     let [samples, results] = written(&after);
     assert!(String::from_utf8(results).unwrap().contains("line 151"));
     assert_eq!(samples.iter().filter(|byte| **byte == b'\n').count(), 151);
+}
+
+#[test]
+fn prompts_that_a_model_has_no_room_for_are_counted_and_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = load("llama");
+    let tuning = Tuning::untouched(&*model);
+    let room = Weigher::new(&*model, &tuning).unwrap().room();
+    let [choices, texts, answers] = <[Task; 3]>::try_from(tasks(folder.path())).unwrap();
+    let row = |words: usize| format!("{{\"q\": \"{}\", \"gold\": 1}}\n", vec!["w5"; words].join(" "));
+    let rows: String = (0..40).map(|i| row(if i % 20 == 7 { room + 9 } else { 3 })).collect();
+    std::fs::write(folder.path().join("test.jsonl"), rows).unwrap();
+    std::fs::write(folder.path().join("train.jsonl"), row(2).repeat(3)).unwrap();
+    // A text of any length is weighed whole, in windows.
+    for (task, cut) in [(&choices, 2), (&texts, 0), (&answers, 2)] {
+        let out = folder.path().join("out");
+        // The second time, from what was kept.
+        for _ in 0..2 {
+            let told = Told(std::sync::Mutex::default());
+            let result = evaluate(task, folder.path(), &out, &told, false).unwrap();
+            assert_eq!(result.domains[0].cut, cut, "{}", task.name);
+            let told = told.0.into_inner().unwrap();
+            let expected = "one: 2 of 40 prompts are longer than the model's window";
+            assert_eq!(told.iter().filter(|note| note.starts_with(expected)).count(), cut / 2, "{told:?}");
+            let [samples, _] = written(&result);
+            let samples = String::from_utf8(samples).unwrap();
+            assert_eq!(samples.lines().filter(|line| line.contains("\"cut\":")).count(), cut);
+        }
+    }
+    // In a study the same question comes alone.
+    let question = |words: usize| Question::Choice {
+        contexts: vec![vec!["w5"; words].join(" ")],
+        choices: vec!["w7".into(), "w8 w9".into()],
+        golds: vec![0],
+        answers: Vec::new(),
+        references: Vec::new(),
+    };
+    let sequence = Sequence { ids: vec![5, 5, 7], labelled: vec![false, false, true] };
+    let way = Arc::new(choices.questions().unwrap().clone());
+    let asked = Asked {
+        tokenizer: Arc::new(tokenizer(folder.path())),
+        // The last token of a text is not read: the second has room with one choice and not with the other.
+        rows: [2, room, room - 1, room + 50].map(|length| (way.clone(), question(length))).into(),
+    };
+    let rows = Rows::sequences(vec![sequence; 4], None).asked_as(asked);
+    let rows = rows.scored_by(score::scoring("accuracy").unwrap());
+    let scored = eval::score(&tuning, &Source::new(&*model, &rows), || Ok(())).unwrap();
+    assert_eq!((scored.cut, scored.test("one", "accuracy").cut), (2, 2));
 }

@@ -124,6 +124,13 @@ fn show(result: &TaskResult) -> Result<()> {
         if !domain.malformed.is_empty() {
             say!("{:32} {} malformed rows were left out", "", domain.malformed.len())?;
         }
+        if !domain.malformed_examples.is_empty() {
+            let left_out = domain.malformed_examples.len();
+            say!("{:32} {left_out} malformed rows are not among the examples", "")?;
+        }
+        if domain.cut > 0 {
+            say!("{:32} {} prompts were cut to the model's window", "", domain.cut)?;
+        }
     }
     for whole in &result.all {
         let name = label("all", whole.metric.name(), whole.filter.as_deref(), &result.task);

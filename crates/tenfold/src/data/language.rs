@@ -5,6 +5,7 @@
 //! ```
 
 mod choices;
+mod documents;
 mod encode;
 mod length;
 mod pack;
@@ -13,6 +14,7 @@ pub(crate) mod read;
 mod shots;
 mod template;
 
+pub(crate) use documents::Documents;
 pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode, encode_answers};
 pub use length::{LengthReport, Spread};
 pub use pack::{fill, micro_batches};

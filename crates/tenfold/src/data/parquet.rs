@@ -152,6 +152,9 @@ fn value(field: &Field, depth: usize) -> std::result::Result<Value, String> {
 }
 
 #[cfg(test)]
+pub(crate) mod write;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
@@ -185,6 +188,23 @@ mod tests {
             assert_eq!(rows[5], (place, json!({"text": "a \u{e9} z", "label": 1})));
             assert_eq!(rows[1].1, json!({"text": "row 1", "label": 1}));
         }
+    }
+
+    /// The writer of tests, by the reader that the files above hold to pyarrow.
+    #[test]
+    fn rows_that_tests_write_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let rows = [
+            json!({"a": 1, "b": ["x", "y"], "c": {"d": [[1], [], [2, 3]], "e": null}, "f": [{"g": true, "h": ["z"]}]}),
+            json!({"a": null, "b": [], "c": {"d": [], "e": 0.5}, "f": [{"g": false, "h": []}, {"g": null, "h": null}]}),
+            json!({"a": 2, "b": null, "c": null, "f": null}),
+        ];
+        write::write(&path, &rows);
+        assert_eq!(
+            read_bytes(&fs::read(&path).unwrap()).unwrap().into_iter().map(|row| row.1).collect::<Vec<_>>(),
+            rows
+        );
     }
 
     #[test]

@@ -229,7 +229,8 @@ mod tests {
         let path = folder.path().join(name);
         fs::write(&path, content).unwrap();
         let header = Header::Given(true);
-        let reading = Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false };
+        let reading =
+            Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
         let (questions, faulty) = read(&path, &reading, unanswerable).unwrap();
         (questions, faulty.lines(&path))
     }
@@ -271,7 +272,8 @@ mod tests {
         let path = folder.path().join("dev.json");
         fs::write(&path, &PUBLISHED[..PUBLISHED.len() / 2]).unwrap();
         let header = Header::Given(true);
-        let reading = Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false };
+        let reading =
+            Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
         let error = read(&path, &reading, true).unwrap_err().to_string();
         assert!(error.contains(": expected one JSON object to its end, found EOF"), "{error}");
     }

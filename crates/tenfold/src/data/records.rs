@@ -4,6 +4,7 @@
 //! place; none is lost.
 
 use super::faulty::Faulty;
+use super::language::Template;
 use super::parquet;
 use crate::error::nearest;
 use crate::{Error, Result};
@@ -61,7 +62,7 @@ pub(crate) enum Header {
 }
 
 /// How a file is to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Reading {
     /// None: as its name's ending says. A Parquet file is known by its first bytes.
     pub(crate) format: Option<Format>,
@@ -69,7 +70,12 @@ pub(crate) struct Reading {
     pub(crate) header: Header,
     /// Whether lines of a table may be longer than the first.
     pub(crate) extra_columns: bool,
+    /// Writes `true` for the records that are wanted, and `false` for others; none: all are.
+    pub(crate) keep: Option<Template>,
 }
+
+/// The column of a file that is one text.
+pub(crate) const TEXT: &str = "text";
 
 /// Where a record stands in its file; all count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +104,8 @@ pub(crate) struct Records {
     pub(crate) records: Vec<Record>,
     /// Those that do not fit.
     pub(crate) faulty: Faulty,
+    /// Whether the file is one text.
+    pub(crate) is_text: bool,
 }
 
 /// One record: values by number or by name.
@@ -115,8 +123,21 @@ pub(crate) enum Fields {
 
 /// The records of the file at `path`.
 pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Records> {
-    let mut records =
-        Records { file: path.to_owned(), header: Vec::new(), records: Vec::new(), faulty: Faulty::default() };
+    let mut records = read_all(path, reading)?;
+    if let Some(keep) = &reading.keep {
+        records.keep(keep)?;
+    }
+    Ok(records)
+}
+
+fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
+    let mut records = Records {
+        file: path.to_owned(),
+        header: Vec::new(),
+        records: Vec::new(),
+        faulty: Faulty::default(),
+        is_text: false,
+    };
     let format = match reading.format {
         _ if is_parquet(path)? => Format::Parquet,
         Some(format) => format,
@@ -135,7 +156,8 @@ pub(crate) fn read(path: &Path, reading: &Reading) -> Result<Records> {
         Format::Csv => records.fill(reading, csv_lines(path, &content)?)?,
         Format::Tsv => records.fill(reading, tsv_lines(&content))?,
         Format::Text => {
-            let fields = Map::from_iter([("text".to_owned(), Value::String(content.into_owned()))]);
+            let fields = Map::from_iter([(TEXT.to_owned(), Value::String(content.into_owned()))]);
+            records.is_text = true;
             records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
         }
         _ if content.trim_start().starts_with('[') => records.take(json_array(path, &content)?)?,
@@ -274,6 +296,28 @@ impl Records {
         }
     }
 
+    /// Leaves those that `wanted` says true of.
+    fn keep(&mut self, wanted: &Template) -> Result<()> {
+        for record in std::mem::take(&mut self.records) {
+            let said = wanted.render(&self.named(&record));
+            let said = match said.as_deref().map(str::trim) {
+                Ok("true" | "True") => Ok(Some(record)),
+                Ok("false" | "False") => Ok(None),
+                other => {
+                    let found = other.map_or_else(Clone::clone, |said| format!("\"{said}\""));
+                    let place = format!("{}, keep", record.place);
+                    let expected = "a template over the columns that writes true or false";
+                    Err((record.place, Error::malformed(&self.file, place, expected, found)))
+                }
+            };
+            match said {
+                Ok(kept) => self.records.extend(kept),
+                Err((place, error)) => drop(self.faulty.keep::<()>(place, Err(error))?),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes records, and the faults of those that are none.
     fn take(&mut self, records: Vec<(Place, Result<Fields>)>) -> Result<()> {
         for (place, fields) in records {
@@ -336,7 +380,7 @@ fn format_of(path: &Path) -> Result<Format> {
         Some("tsv" | "tab") => Ok(Format::Tsv),
         Some("csv") => Ok(Format::Csv),
         Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
-        Some("txt" | "text" | "md") => Ok(Format::Text),
+        Some("txt" | "text" | "md" | "raw" | "tokens") => Ok(Format::Text),
         Some("parquet") => Ok(Format::Parquet),
         _ => Err(Error::malformed(
             path,

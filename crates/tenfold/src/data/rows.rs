@@ -109,7 +109,8 @@ mod tests {
     }
 
     fn layout_of(text: Vec<Column>, label: Vec<Column>, header: Header) -> Layout {
-        let reading = Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false };
+        let reading =
+            Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
         Layout { text: Field::Columns(text), text_pair: None, label, reading }
     }
 

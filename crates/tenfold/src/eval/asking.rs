@@ -4,7 +4,7 @@ use super::likelihood::{Continuation, Likelihood, Weigher};
 use crate::adapter::Tuning;
 use crate::data::language::Question;
 use crate::error::{Error, Result};
-use crate::generate::{FinishReason, Generator, Sampling, Watch};
+use crate::generate::{FinishReason, Generated, Generator, Sampling, Watch};
 use crate::model::Model;
 use crate::model::tokenizer::Tokenizer;
 use crate::score;
@@ -48,6 +48,17 @@ pub enum Answer {
     },
 }
 
+/// An answer, and what the model saw of its question.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// What was said.
+    #[serde(flatten)]
+    pub answer: Answer,
+    /// Tokens of the prompt that the model had no room for, of several prompts of one question the most.
+    #[serde(default, skip_serializing_if = "crate::record::is_zero")]
+    pub cut: usize,
+}
+
 /// A language model to be asked.
 pub struct Asker<'a> {
     /// The base model.
@@ -68,7 +79,7 @@ impl Asker<'_> {
         range: Range<usize>,
         go_on: &dyn Fn() -> Result<()>,
         token: &mut dyn FnMut(),
-    ) -> Result<Vec<Answer>> {
+    ) -> Result<Vec<Said>> {
         let prompts: Vec<Prompt> = range.map(|row| Prompt::new(asked, set, row)).collect();
         if prompts.iter().any(|prompt| matches!(prompt.question, Question::Answer { .. }))
             && asked.output_type == crate::task::OutputType::GenerateUntil
@@ -83,21 +94,22 @@ impl Asker<'_> {
         }
         let weigher = Weigher::new(self.model, self.tuning)?;
         let mut texts = Vec::new();
-        let mut counts = Vec::new();
+        let mut parts = Vec::new();
         for prompt in &prompts {
             let before = texts.len();
             self.texts(asked, prompt, weigher.room(), &mut texts)?;
-            counts.push(texts.len() - before);
+            let own = &texts[before..];
+            parts.push((own.len(), own.iter().map(|text| weigher.cut(text)).max().unwrap_or(0)));
         }
         let weighed = weigher.weigh(&texts, go_on)?;
         let mut rest = weighed.as_slice();
-        let mut answers = Vec::new();
-        for (prompt, count) in prompts.iter().zip(counts) {
+        let mut said = Vec::new();
+        for (prompt, (count, cut)) in prompts.iter().zip(parts) {
             let (own, later) = rest.split_at(count);
             rest = later;
-            answers.push(answer(prompt.question, own));
+            said.push(Said { answer: answer(prompt.question, own), cut });
         }
-        Ok(answers)
+        Ok(said)
     }
 
     /// The texts to be weighed for one question.
@@ -177,7 +189,7 @@ impl Asker<'_> {
         prompts: &[Prompt],
         go_on: &dyn Fn() -> Result<()>,
         token: &mut dyn FnMut(),
-    ) -> Result<Vec<Answer>> {
+    ) -> Result<Vec<Said>> {
         let end = self.tokenizer.eos_ids().first().copied();
         let end = end.map(|id| self.tokenizer.decode(&[id], false)).transpose()?;
         let stop_strings = asked.until.iter().cloned().chain(end).filter(|stop| !stop.is_empty()).collect();
@@ -202,19 +214,24 @@ impl Asker<'_> {
         let mut answers = Vec::new();
         for prompts in prompts.chunks(SIDE_BY_SIDE) {
             go_on()?;
-            let ids = (prompts.iter())
+            let (ids, cuts): (Vec<Vec<u32>>, Vec<usize>) = (prompts.iter())
                 .map(|prompt| {
-                    let Question::Answer { context, .. } = prompt.question else { return Ok(Vec::new()) };
+                    let Question::Answer { context, .. } = prompt.question else {
+                        return Ok((Vec::new(), 0));
+                    };
                     let mut ids = self.words(&format!("{}{context}", prompt.before))?;
-                    ids.drain(..ids.len().saturating_sub(room));
-                    Ok(ids)
+                    let cut = ids.len().saturating_sub(room);
+                    ids.drain(..cut);
+                    Ok((ids, cut))
                 })
-                .collect::<Result<Vec<_>>>()?;
+                .collect::<Result<_>>()?;
             let said = generator.generate(&ids, &mut Onlooker { go_on, token })?;
             if said.iter().any(|said| said.finish_reason == FinishReason::Interrupted) {
                 go_on()?;
             }
-            answers.extend(said.into_iter().map(|said| Answer::Generated { text: said.text }));
+            let text =
+                |(said, cut): (Generated, usize)| Said { answer: Answer::Generated { text: said.text }, cut };
+            answers.extend(said.into_iter().zip(cuts).map(text));
         }
         Ok(answers)
     }

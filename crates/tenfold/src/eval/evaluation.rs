@@ -4,7 +4,7 @@
 
 mod kept;
 
-use super::asking::{Answer, Asker};
+use super::asking::{Answer, Asker, Said};
 use super::tally::{Tallied, answers as study_answers, tally};
 use crate::atomic;
 use crate::error::{Error, Result};
@@ -13,6 +13,7 @@ use crate::record::Answers;
 use crate::score::{Mmlu, mmlu};
 use crate::statistics::pooled_error;
 use crate::task::{QuestionMetric, QuestionSet, Questions, Task};
+use crate::words::be;
 use kept::{BLOCK, Header, Kept, Place};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,10 @@ pub struct DomainResult {
     pub rows: usize,
     /// Rows that could not be read, with their places.
     pub malformed: Vec<String>,
+    /// The same of the file that examples are drawn from.
+    pub malformed_examples: Vec<String>,
+    /// Rows whose prompt was longer than the model's window, so that a part of it was not read.
+    pub cut: usize,
     /// The scores.
     pub metrics: Vec<Tallied>,
     /// The answers as a study keeps them; none where the score is not defined on every row.
@@ -131,27 +136,34 @@ impl Evaluation<'_> {
         let mut done = 0;
         let mut domains = Vec::new();
         for (set, header) in sets.iter().zip(&headers) {
-            for fault in &set.malformed {
+            for fault in set.malformed.iter().chain(&set.malformed_examples) {
                 progress.event(Event::Note(format!("left out: {fault}")));
             }
             let kept = place.as_ref().map(|place| place.domain(header)).transpose()?;
-            let answers = self.answers(asker, questions, set, kept, progress, &mut |rows| {
+            let said = self.said(asker, questions, set, kept, progress, &mut |rows| {
                 let note = set.domain.clone();
                 progress.event(Event::Advanced { job: bar, done: done + rows as u64, note });
             });
-            let answers = match answers {
-                Ok(answers) => answers,
+            let said = match said {
+                Ok(said) => said,
                 Err(error) => {
                     progress.event(Event::Finished { job: bar, note: String::new() });
                     return Err(error);
                 }
             };
-            done += answers.len() as u64;
+            done += said.len() as u64;
+            let cut = cut(&said);
+            if let Some(note) = cut_note(&set.domain, cut, said.len()) {
+                progress.event(Event::Note(note));
+            }
+            let answers: Vec<Answer> = said.into_iter().map(|said| said.answer).collect();
             let metrics = tally(questions, &set.questions, &answers)?;
             domains.push(DomainResult {
                 domain: set.domain.clone(),
                 rows: answers.len(),
                 malformed: set.malformed.clone(),
+                malformed_examples: set.malformed_examples.clone(),
+                cut,
                 metrics,
                 answers: study_answers(questions, &set.questions, &answers).ok(),
             });
@@ -187,7 +199,7 @@ impl Evaluation<'_> {
     }
 
     /// All answers of a domain: those kept, then the others.
-    fn answers(
+    fn said(
         &self,
         asker: &Asker,
         questions: &Questions,
@@ -195,23 +207,38 @@ impl Evaluation<'_> {
         mut kept: Option<Kept>,
         progress: &dyn Progress,
         advanced: &mut dyn FnMut(usize),
-    ) -> Result<Vec<Answer>> {
-        let mut answers = kept.as_mut().map_or_else(Vec::new, Kept::take);
+    ) -> Result<Vec<Said>> {
+        let mut all = kept.as_mut().map_or_else(Vec::new, Kept::take);
         let go_on = || if progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) };
-        advanced(answers.len());
-        while answers.len() < set.questions.len() {
+        advanced(all.len());
+        while all.len() < set.questions.len() {
             go_on()?;
-            let first = answers.len();
+            let first = all.len();
             let block = first..(first + BLOCK).min(set.questions.len());
             let said = asker.ask(questions, set, block, &go_on, &mut || {})?;
             if let Some(kept) = &mut kept {
                 kept.keep(first, &set.places, &said)?;
             }
-            answers.extend(said);
-            advanced(answers.len());
+            all.extend(said);
+            advanced(all.len());
         }
-        Ok(answers)
+        Ok(all)
     }
+}
+
+/// How many prompts were cut.
+pub(crate) fn cut(said: &[Said]) -> usize {
+    said.iter().filter(|said| said.cut > 0).count()
+}
+
+/// That some were, in a sentence; none if all were read whole.
+pub(crate) fn cut_note(domain: &str, cut: usize, rows: usize) -> Option<String> {
+    (cut > 0).then(|| {
+        format!(
+            "{domain}: {cut} of {rows} prompts {} longer than the model's window, and what had no room was not read",
+            be(cut)
+        )
+    })
 }
 
 fn whole(domains: &[DomainResult]) -> Vec<Whole> {

@@ -64,9 +64,20 @@ impl<'a> Weigher<'a> {
         Ok(Weigher { model, vocabulary, tuning, room })
     }
 
-    /// Tokens of context and text together that the model has room for; of longer ones the beginning is left out.
+    /// Tokens of context and text together that the model has room for; of longer ones the beginning is left out, of a
+    /// context that an encoder reads the end.
     pub fn room(&self) -> usize {
         self.room
+    }
+
+    /// How many tokens of its context are left out.
+    pub fn cut(&self, text: &Continuation) -> usize {
+        let read = match self.model.decoder_start() {
+            // The last token is foretold and not read.
+            None => (text.context.len() + text.tokens.len()).saturating_sub(1),
+            Some(_) => text.context.len(),
+        };
+        read.saturating_sub(self.room)
     }
 
     /// Weighs texts. `go_on` is asked before each pass.
@@ -90,7 +101,7 @@ impl<'a> Weigher<'a> {
             .map(|text| {
                 let mut ids = [text.context.as_slice(), &text.tokens].concat();
                 ids.pop();
-                ids.drain(..ids.len().saturating_sub(self.room));
+                ids.drain(..self.cut(text));
                 ids
             })
             .collect();
@@ -163,7 +174,7 @@ impl<'a> Weigher<'a> {
         for (first, texts) in (0..).step_by(SLOTS).zip(texts.chunks(SLOTS)) {
             go_on()?;
             let contexts: Vec<&[u32]> =
-                texts.iter().map(|text| &text.context[..text.context.len().min(self.room)]).collect();
+                texts.iter().map(|text| &text.context[..text.context.len() - self.cut(text)]).collect();
             let shifted: Vec<u32> = (texts.iter())
                 .flat_map(|text| {
                     std::iter::once(start).chain(text.tokens.iter().copied()).take(text.tokens.len())

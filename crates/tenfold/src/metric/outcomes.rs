@@ -112,7 +112,7 @@ mod tests {
 
     fn tests(answers: Vec<Answers>) -> Vec<Test> {
         let score = Score { examples: 0, loss: 0.0, value: None };
-        let test = |answers| Test { domain: "here".into(), metric: String::new(), answers, score };
+        let test = |answers| Test { domain: "here".into(), metric: String::new(), answers, score, cut: 0 };
         answers.into_iter().map(test).collect()
     }
 

@@ -158,7 +158,7 @@ fn test(random: &mut SplitMix, domain: &str, skill: f64, hardness: &[f64]) -> Te
         labels.iter().zip(&predictions).filter(|(a, b)| a == b).count() as f64 / labels.len() as f64;
     let score = Score { examples: labels.len(), loss: 1.2 - accuracy, value: Some(accuracy) };
     let answers = Answers::Labels { labels, predictions };
-    Test { domain: domain.to_owned(), metric: "accuracy".to_owned(), answers, score }
+    Test { domain: domain.to_owned(), metric: "accuracy".to_owned(), answers, score, cut: 0 }
 }
 
 fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], steps: usize) -> Trained {

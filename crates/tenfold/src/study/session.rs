@@ -245,7 +245,7 @@ impl Session {
         if known.is_none() {
             let source = Source::new(&*self.model, rows);
             let scored = eval::score(&Tuning::untouched(&*self.model), &source, go_on)?;
-            *known = Some(Test::of(domain, rows.scoring().name, scored.answers, scored.score));
+            *known = Some(scored.test(domain, rows.scoring().name));
         }
         Ok(known.clone())
     }

@@ -138,7 +138,11 @@ impl Work<'_> {
         (self.session.tests.iter().take(domains).filter(|_| how.test_rows > 0))
             .map(|(domain, rows)| {
                 let scored = eval::score(tuning, &source(rows)?, go_on)?;
-                Ok(Test::of(domain, rows.scoring().name, scored.answers, scored.score))
+                let test = scored.test(domain, rows.scoring().name);
+                if let Some(note) = eval::cut_note(domain, test.cut, test.score.examples) {
+                    self.progress.event(Event::Note(format!("{}: {note}", title(&self.job.trial))));
+                }
+                Ok(test)
             })
             .collect()
     }

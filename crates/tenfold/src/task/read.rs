@@ -235,6 +235,7 @@ fn layout(columns: &Columns, files: &Files) -> Layout {
             encoding: files.encoding,
             header: columns.header.clone(),
             extra_columns: columns.extra_columns,
+            keep: files.keep.clone(),
         },
     }
 }
@@ -299,6 +300,9 @@ fn number(labels: &[String], numbers: &HashMap<&str, u32>, label: &str) -> Optio
     };
     numbers.get(label).copied().or_else(by_number)
 }
+
+#[cfg(test)]
+mod hub;
 
 #[cfg(test)]
 mod tests {

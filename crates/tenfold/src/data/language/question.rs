@@ -2,11 +2,13 @@
 //! `doc_to_choice` and `doc_to_target` over a row's columns.
 
 use super::Template;
+use super::documents::Documents;
 use crate::Error;
 use crate::data::records::{Fields, Record, Records, kind};
 use crate::data::{put_count, put_text};
 use serde_json::{Map, Value};
 use sha2::Sha256;
+use std::collections::HashMap;
 
 /// One row, asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +45,13 @@ pub enum Question {
 /// How rows become questions.
 #[derive(Debug, Clone)]
 pub(crate) struct Form {
+    /// Where records are a text that runs on: the documents in it, each a row.
+    pub documents: Option<Documents>,
     /// What records that follow one another must have in common to be one row, which has them as the list `rows` beside the
     /// columns of the first. A record without what it names is a row by itself.
     pub gather: Option<Template>,
+    /// Whether rows that ask the same are one question where a model is asked, with what is right of all as its references.
+    pub join_references: bool,
     /// Further columns, each out of those before: (name, template). One that writes JSON makes a list or an object.
     pub derive: Vec<(String, Template)>,
     /// `doc_to_text`: one, or one for each choice.
@@ -136,30 +142,32 @@ impl Question {
 }
 
 impl Form {
-    /// Puts records together that are one row.
-    pub(crate) fn gather(&self, records: &mut Records) {
-        let Some(template) = &self.gather else { return };
-        let mut gathered: Vec<(Option<String>, Record)> = Vec::new();
-        for record in std::mem::take(&mut records.records) {
-            let columns = records.named(&record);
-            let Ok(key) = template.render(&columns) else {
-                gathered.push((None, record));
-                continue;
-            };
-            match gathered.last_mut() {
-                Some((Some(last), Record { fields: Fields::Object(first), .. })) if *last == key => {
-                    if let Some(Value::Array(rows)) = first.get_mut(ROWS) {
-                        rows.push(Value::Object(columns));
-                    }
-                }
-                _ => {
-                    let mut first = columns.clone();
-                    first.insert(ROWS.into(), Value::Array(vec![Value::Object(columns)]));
-                    gathered.push((Some(key), Record { place: record.place, fields: Fields::Object(first) }));
+    /// Makes rows of records: cuts those that are a text that runs on, puts together those that are one row.
+    pub(crate) fn arrange(&self, records: &mut Records) -> crate::Result<()> {
+        if let Some(documents) = &self.documents {
+            documents.cut(records)?;
+        }
+        if let Some(template) = &self.gather {
+            gather(template, records);
+        }
+        Ok(())
+    }
+
+    /// The questions that a model is asked, of these about rows: with the place of the first row of each.
+    pub(crate) fn joined(&self, questions: impl Iterator<Item = Question>) -> Vec<(usize, Question)> {
+        let mut joined: Vec<(usize, Question)> = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for (row, question) in questions.enumerate() {
+            if let (true, Question::Answer { context, references }) = (self.join_references, &question) {
+                let place = *known.entry(context.clone()).or_insert(joined.len());
+                if let Some((_, Question::Answer { references: all, .. })) = joined.get_mut(place) {
+                    all.extend(references.iter().cloned());
+                    continue;
                 }
             }
+            joined.push((row, question));
         }
-        records.records = gathered.into_iter().map(|(_, record)| record).collect();
+        joined
     }
 
     /// The questions about a record's rows, each with its place.
@@ -246,6 +254,31 @@ impl Form {
             }
         }
     }
+}
+
+/// Puts records that follow one another together where the template says the same of them.
+fn gather(template: &Template, records: &mut Records) {
+    let mut gathered: Vec<(Option<String>, Record)> = Vec::new();
+    for record in std::mem::take(&mut records.records) {
+        let columns = records.named(&record);
+        let Ok(key) = template.render(&columns) else {
+            gathered.push((None, record));
+            continue;
+        };
+        match gathered.last_mut() {
+            Some((Some(last), Record { fields: Fields::Object(first), .. })) if *last == key => {
+                if let Some(Value::Array(rows)) = first.get_mut(ROWS) {
+                    rows.push(Value::Object(columns));
+                }
+            }
+            _ => {
+                let mut first = columns.clone();
+                first.insert(ROWS.into(), Value::Array(vec![Value::Object(columns)]));
+                gathered.push((Some(key), Record { place: record.place, fields: Fields::Object(first) }));
+            }
+        }
+    }
+    records.records = gathered.into_iter().map(|(_, record)| record).collect();
 }
 
 /// The right choices: by number, by text, or by a JSON list of one truth value for each.
@@ -354,7 +387,9 @@ mod tests {
 
     fn choice(texts: &[&str], choices: Choices, target: &str) -> Form {
         Form {
+            documents: None,
             gather: None,
+            join_references: false,
             derive: Vec::new(),
             texts: texts.iter().map(|text| template(text)).collect(),
             asks: Asks::Choice {
@@ -424,12 +459,13 @@ mod tests {
             encoding: Encoding::Utf8,
             header: Header::Given(true),
             extra_columns: false,
+            keep: None,
         };
         let mut found = records::read(&path, &reading).unwrap();
         let list = Choices::List(template("{{ rows | map(attribute='a') | list | tojson }}"));
         let mut form = choice(&["{{q}}"], list, "0");
         form.gather = Some(template("{{idx.q}}"));
-        form.gather(&mut found);
+        form.arrange(&mut found).unwrap();
         let asked: Vec<_> =
             found.records.iter().map(|record| form.questions(&found, record, &[]).remove(0)).collect();
         let Question::Choice { choices, .. } = asked[0].1.as_ref().unwrap() else { panic!("{asked:?}") };

@@ -42,7 +42,7 @@ const ROLES: [(&str, &[&str]); 5] = [
 pub(crate) fn read(path: &Path, reading: &Reading, shape: &Shape) -> Result<(Vec<LanguageExample>, Faulty)> {
     let mut records = records::read(path, reading)?;
     if let Shape::Questions { form, .. } = shape {
-        form.gather(&mut records);
+        form.arrange(&mut records)?;
     }
     let of = |record| match shape {
         Shape::Questions { form, unnest } => asked(&records, record, form, unnest),

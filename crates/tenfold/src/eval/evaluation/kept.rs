@@ -12,7 +12,7 @@ use super::Identity;
 use crate::atomic;
 use crate::data::hexadecimal;
 use crate::error::{Error, Result};
-use crate::eval::asking::Answer;
+use crate::eval::asking::Said;
 use crate::lock::{self, Lock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,7 +21,7 @@ use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Version of the files.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// Version of the code that asks; it changes when answers do.
 const CODE: &str = "eval 1";
 /// Rows of a block: what is kept and gone on from.
@@ -46,7 +46,7 @@ struct Sample {
     row: usize,
     place: String,
     #[serde(flatten)]
-    answer: Answer,
+    said: Said,
 }
 
 /// The folder of one evaluation, which no other process works in.
@@ -59,7 +59,7 @@ pub(super) struct Place {
 pub(super) struct Kept {
     path: PathBuf,
     file: File,
-    answers: Vec<Answer>,
+    said: Vec<Said>,
 }
 
 impl Header {
@@ -102,7 +102,7 @@ impl Place {
         };
         let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let first = header.line();
-        let (mut answers, mut length) = (Vec::new(), first.len());
+        let (mut said, mut length) = (Vec::new(), first.len());
         if lines.next() == Some(&first) {
             let (mut read, mut end) = (Vec::new(), length);
             for line in lines {
@@ -110,10 +110,10 @@ impl Place {
                 if sample.row != read.len() {
                     break;
                 }
-                read.push(sample.answer);
+                read.push(sample.said);
                 end += line.len();
                 if read.len() % BLOCK == 0 || read.len() == header.rows {
-                    (answers, length) = (read.clone(), end);
+                    (said, length) = (read.clone(), end);
                 }
             }
         } else {
@@ -126,22 +126,22 @@ impl Place {
             Ok(file)
         });
         let file = file.map_err(Error::io("write", &path))?;
-        Ok(Kept { path, file, answers })
+        Ok(Kept { path, file, said })
     }
 }
 
 impl Kept {
     /// What was kept when it was opened.
-    pub(super) fn take(&mut self) -> Vec<Answer> {
-        std::mem::take(&mut self.answers)
+    pub(super) fn take(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
     }
 
     /// Keeps the answers of a block that begins with row `first`.
-    pub(super) fn keep(&mut self, first: usize, places: &[String], said: &[Answer]) -> Result<()> {
+    pub(super) fn keep(&mut self, first: usize, places: &[String], said: &[Said]) -> Result<()> {
         let mut lines = String::new();
-        for (row, answer) in (first..).zip(said) {
+        for (row, said) in (first..).zip(said) {
             let place = places.get(row).cloned().unwrap_or_default();
-            let sample = Sample { row, place, answer: answer.clone() };
+            let sample = Sample { row, place, said: said.clone() };
             lines.push_str(&serde_json::to_string(&sample).unwrap_or_default());
             lines.push('\n');
         }

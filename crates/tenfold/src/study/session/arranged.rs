@@ -64,19 +64,23 @@ impl<T: Row> Arranged<T> {
         first(&self.data.train, self.counts[0])
     }
 
-    /// All rows as the model reads them; those to train on are encoded already.
-    pub(super) fn encoded(&self, train: Rows, encode: impl Fn(&[T]) -> Result<Rows>) -> Result<Encoded> {
+    /// All rows as the model reads them, each split by its name; those to train on are encoded already.
+    pub(super) fn encoded(
+        &self,
+        train: Rows,
+        mut encode: impl FnMut(&str, &[T]) -> Result<Rows>,
+    ) -> Result<Encoded> {
         let [_, validation, test] = self.counts;
         let tests = (self.data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(first(&domain.examples, test))?)))
+            .map(|domain| Ok((domain.name.clone(), encode(&domain.name, first(&domain.examples, test))?)))
             .collect::<Result<_>>()?;
         let mixture = match self.mixed.examples.as_slice() {
             [] => Rows::default(),
-            examples => encode(examples)?,
+            examples => encode("mixture", examples)?,
         };
         Ok(Encoded {
             train,
-            validation: encode(first(&self.data.validation, validation))?,
+            validation: encode("validation", first(&self.data.validation, validation))?,
             tests,
             mixture,
             mixture_sha256: self.mixed.sha256.clone(),

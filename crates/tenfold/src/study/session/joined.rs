@@ -48,7 +48,7 @@ impl Session {
         let encode = |examples: &[LanguageExample]| {
             Rows::choices(&self.tokenizer, &questions, asked(examples), self.length)
         };
-        let encoded = arranged.encoded(encode(arranged.train())?, encode)?;
+        let encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
         let cut = encoded.truncated();
         if cut > 0 {
             let note =
@@ -86,7 +86,7 @@ impl Session {
         let encode = |questions: &[PassageQuestion]| {
             Rows::windows(&self.tokenizer, &extraction, questions.to_vec(), self.length)
         };
-        let encoded = arranged.encoded(encode(arranged.train())?, encode)?;
+        let encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
         self.train_examples = arranged.train().iter().map(Row::drawn).collect();
         let mut data = arranged.data;
         data.notes.push(format!(

@@ -37,7 +37,7 @@ impl Session {
         let encode = |examples: &[Example]| {
             Rows::encode_as(&self.tokenizer, examples, length, |label| self.target(label))
         };
-        let encoded = arranged.encoded(encode(arranged.train())?, encode)?;
+        let encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
         let truncated = encoded.truncated();
         if truncated > 0 {
             let why = if length < study.train.max_length {

@@ -92,7 +92,13 @@ impl Session {
         };
         let (train, of, lengths) = encode(arranged.train())?;
         progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
-        let encoded = arranged.encoded(train, |rows| Ok(encode(rows)?.0))?;
+        let mut notes = Vec::new();
+        let encoded = arranged.encoded(train, |name, rows| {
+            let (rows, _, lengths) = encode(rows)?;
+            notes.extend(shortened(name, &lengths, self.length));
+            Ok(rows)
+        })?;
+        arranged.data.notes.extend(notes);
         self.train_examples = drawn(arranged.train(), &of);
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);
@@ -140,6 +146,17 @@ fn drawn(rows: &[Posed], of: &[usize]) -> Vec<Example> {
         (0..sequences.len()).map(part).collect()
     };
     of.chunk_by(|one, other| one == other).flat_map(each).collect()
+}
+
+/// What the loss of these rows is not of, in a sentence; none where it is of all.
+fn shortened(name: &str, lengths: &LengthReport, room: usize) -> Option<String> {
+    let LengthReport { rows, cut, overlong, .. } = lengths;
+    (cut + overlong > 0).then(|| {
+        format!(
+            "{name}: for the loss {cut} of {rows} rows lost of their prompt and {overlong} were left out, at most {room} \
+             tokens each (train.max_length)"
+        )
+    })
 }
 
 /// Rows with what is asked about them, where that is more than how likely they are.

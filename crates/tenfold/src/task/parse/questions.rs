@@ -2,16 +2,20 @@
 
 use super::Faults;
 use crate::data::language::question::{Asks, Choices, Form};
-use crate::data::language::{Sampler, Template};
+use crate::data::language::{Documents, Sampler, Template};
 use crate::score::{ExactMatch, Filter};
 use crate::task::questions::{OutputType, QuestionMetric, Questions};
+use fancy_regex::Regex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use toml::{Table, Value};
 
 /// The keys that only such a task has.
-pub(super) const KEYS: [&str; 20] = [
+pub(super) const KEYS: [&str; 23] = [
+    "document_start",
+    "document_line",
+    "join_references",
     "gather",
     "doc_to_text",
     "doc_to_choice",
@@ -147,7 +151,29 @@ fn form(output_type: OutputType, none_right: bool, keys: &mut Keys) -> Option<Fo
         }
     };
     let delimiter = keys.value("target_delimiter", "text").unwrap_or_else(|| " ".to_owned());
-    Some(Form { gather: keys.template("gather"), derive, texts, asks, delimiter })
+    let join_references = keys.value("join_references", "true or false").unwrap_or(false);
+    if join_references && output_type != OutputType::GenerateUntil {
+        keys.faults.add("join_references", "output_type = \"generate_until\" with it", output_type.name());
+    }
+    let (documents, gather) = (documents(keys), keys.template("gather"));
+    Some(Form { documents, gather, join_references, derive, texts, asks, delimiter })
+}
+
+fn documents(keys: &mut Keys) -> Option<Documents> {
+    let Some(start) = keys.value::<String>("document_start", "a regular expression in quotation marks")
+    else {
+        if keys.table.contains_key("document_line") {
+            keys.faults.add("document_line", "document_start with it", "document_line alone");
+        }
+        return None;
+    };
+    let start = Regex::new(&start)
+        .map_err(|error| keys.faults.add("document_start", "a regular expression", &error.to_string()));
+    let line = match keys.table.contains_key("document_line") {
+        true => keys.template("document_line"),
+        false => keys.parsed("document_line", "{{text}}"),
+    };
+    Some(Documents { start: start.ok()?, line: line? })
 }
 
 fn metrics(output_type: OutputType, metric: &str, keys: &mut Keys) -> Vec<QuestionMetric> {
@@ -293,6 +319,15 @@ mod tests {
         let keys = "output_type = \"generate_until\"\nmetric = \"acc\"\ndoc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n\
             [[filters]]\nname = \"f\"\nsteps = [{ function = \"regexp\" }]\n[exact_match]\nregexes_to_ignore = [\"(\"]\n";
         let Err(Error::Faults { faults, .. }) = task(keys) else { panic!() };
+        let keys = "output_type = \"multiple_choice\"\nmetric = \"acc\"\ndoc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n\
+            doc_to_choice = [\"a\"]\njoin_references = true\ndocument_start = \"(\"\n";
+        let Err(Error::Faults { faults: more, .. }) = task(keys) else { panic!() };
+        assert_eq!(more.len(), 2, "{more:#?}");
+        assert!(
+            more[0].starts_with("join_references: expected output_type = \"generate_until\" with it"),
+            "{more:#?}"
+        );
+        assert!(more[1].starts_with("document_start: expected a regular expression"), "{more:#?}");
         for expected in [
             "metric: expected em or f1 or em_f1 or exact_match or bleu or rouge_l, found \"acc\"",
             "filters: expected regex, take_first",

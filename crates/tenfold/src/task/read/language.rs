@@ -35,7 +35,7 @@ impl Task {
         reader.training(domain, |files, paths| reader.language_rows(files, paths, notes))
     }
 
-    fn read_language_from(&self, data: Option<&Path>) -> Result<Splits<LanguageExample>> {
+    pub(super) fn read_language_from(&self, data: Option<&Path>) -> Result<Splits<LanguageExample>> {
         let reader = Reader { task: self, data };
         if self.language.is_none() {
             let why = format!("its rows are for output_type = \"{}\"", self.output_type);
@@ -45,7 +45,24 @@ impl Task {
         let rows = |files: &Files, paths: &[PathBuf], notes: &mut Vec<String>| {
             reader.language_rows(files, paths, notes)
         };
-        reader.split(rows, hold_out_language)
+        // What is asked has every right answer to it; what is learnt has one in each row.
+        reader.split(rows, hold_out_language, |rows| self.joined(rows))
+    }
+
+    /// Rows as a model is asked about them.
+    fn joined(&self, examples: Vec<LanguageExample>) -> Vec<LanguageExample> {
+        let Some(form) =
+            self.questions().map(|questions| &questions.form).filter(|form| form.join_references)
+        else {
+            return examples;
+        };
+        let question = |example| match example {
+            LanguageExample::Asked { question, .. } => Some(question),
+            _ => None,
+        };
+        let joined = form.joined(examples.into_iter().filter_map(question)).into_iter();
+        let example = |question| LanguageExample::Asked { question, delimiter: form.delimiter.clone() };
+        joined.map(|(_, question)| example(question)).collect()
     }
 }
 
@@ -71,7 +88,6 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::{BUILTIN, parse};
     use std::fs;
 
     fn data(files: &[(&str, String)]) -> tempfile::TempDir {
@@ -141,46 +157,6 @@ mod tests {
         assert_eq!((tests.train.len(), tests.validation.len(), tests.tests[0].examples.len()), (0, 0, 3));
         let error = asked.read_language().unwrap_err().to_string();
         assert!(error.contains("training on task \"t\"") && error.contains("no training file"), "{error}");
-    }
-
-    #[test]
-    fn the_publishers_nested_files_and_the_hub_s_flat_rows_make_the_same_questions() {
-        let multirc = (
-            "MultiRC/val.jsonl",
-            r#"{"idx": 0, "passage": {"text": "P.", "questions": [{"idx": 0, "question": "Q?", "answers": [
-               {"text": "a", "label": 0}, {"text": "b", "label": 1}]}]}}"#,
-            "super_glue/multirc/validation-00000-of-00001.json",
-            r#"[{"paragraph": "P.", "question": "Q?", "answer": "a", "label": 0, "idx": {"paragraph": 0, "question": 0, "answer": 0}},
-               {"paragraph": "P.", "question": "Q?", "answer": "b", "label": 1, "idx": {"paragraph": 0, "question": 0, "answer": 1}}]"#,
-        );
-        let record = (
-            "ReCoRD/val.jsonl",
-            r#"{"passage": {"text": "Né Bo met Al.", "entities": [{"start": 3, "end": 4}, {"start": 10, "end": 11}]},
-               "qas": [{"query": "@placeholder left", "answers": [{"text": "Al"}]}]}"#,
-            "super_glue/record/validation-00000-of-00001.json",
-            r#"[{"passage": "Né Bo met Al.", "query": "@placeholder left", "entities": ["Bo", "Al"], "answers": ["Al"]}]"#,
-        );
-        let squad = (
-            "squad/dev-v1.1.json",
-            r#"{"data": [{"title": "T", "paragraphs": [{"context": "C d.", "qas": [{"question": "Q? ", "answers": [
-               {"text": "d", "answer_start": 2}]}]}]}]}"#,
-            "squad/plain_text/validation-00000-of-00001.json",
-            r#"[{"title": "T", "context": "C d.", "question": "Q?", "answers": {"text": ["d"], "answer_start": [2]}}]"#,
-        );
-        for (task, (published, nested, hub, flat)) in
-            [("superglue_multirc", multirc), ("superglue_record", record), ("squad_lm", squad)]
-        {
-            let of = |file: &str, content: &str| {
-                let data = data(&[(file, content.replace("\n               ", " "))]);
-                let own =
-                    BUILTIN.iter().find(|(name, _)| name.ends_with(&format!("/{task}.toml"))).unwrap().1;
-                let task =
-                    parse::parse(Path::new("t.toml"), None, &own.replace(".parquet", ".json")).unwrap();
-                let sets = task.read_questions_from(Some(data.path()), None, None, false);
-                sets.unwrap().remove(0).questions
-            };
-            assert_eq!(of(published, nested), of(hub, flat), "{task}");
-        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Task {
         let rows = |files: &Files, paths: &[PathBuf], notes: &mut Vec<String>| {
             reader.passage_rows(files, paths, notes)
         };
-        reader.split(rows, hold_out_passages)
+        reader.split(rows, hold_out_passages, |rows| rows)
     }
 }
 

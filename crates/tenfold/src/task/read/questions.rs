@@ -1,9 +1,10 @@
 //! From a task's test rows to questions, with the examples that may stand before them.
 
 use super::Reader;
+use super::split::reading;
 use crate::data::faulty::Malformed;
 use crate::data::language::{Question, Sampler, Shots};
-use crate::data::records::{self, Header, Reading};
+use crate::data::records::{self, Header};
 use crate::data::{hexadecimal, put_count, put_text};
 use crate::task::{Files, Questions, Rows, Source, Task};
 use crate::{Error, Result};
@@ -26,6 +27,8 @@ pub struct QuestionSet {
     pub shots: Vec<Vec<Question>>,
     /// Rows that could not be read, each with its file and place; they are not among the questions.
     pub malformed: Vec<String>,
+    /// The same of the file that examples are drawn from; they are not among the examples.
+    pub malformed_examples: Vec<String>,
 }
 
 impl Task {
@@ -76,6 +79,7 @@ impl QuestionSet {
             description: String::new(),
             shots: Vec::new(),
             malformed: Vec::new(),
+            malformed_examples: Vec::new(),
         }
     }
 
@@ -113,8 +117,11 @@ impl Wanted<'_> {
             return Err(self.reader.task.fault("domains", "files, for a language model", "built-in rows"));
         };
         let mut found = self.read(files, &files.test)?;
+        let joined = self.questions.form.joined(std::mem::take(&mut found.questions).into_iter());
+        found.places = joined.iter().map(|(row, _)| found.places[*row].clone()).collect();
+        found.questions = joined.into_iter().map(|(_, question)| question).collect();
         let (pool, among) = match self.num_fewshot {
-            0 => (Vec::new(), false),
+            0 => (Found::default(), false),
             _ => self.pool(files, &found)?,
         };
         if let Some(limit) = self.limit {
@@ -123,12 +130,12 @@ impl Wanted<'_> {
         }
         let spare = among || self.questions.sampler == Sampler::OneMore;
         let needed = if self.num_fewshot == 0 { 0 } else { self.num_fewshot + usize::from(spare) };
-        if pool.len() < needed {
+        if pool.questions.len() < needed {
             let expected = format!("{needed} rows to draw {} examples from", self.num_fewshot);
             let place = format!("domain \"{}\"", domain.name);
-            return Err(self.reader.task.fault(&place, &expected, &pool.len().to_string()));
+            return Err(self.reader.task.fault(&place, &expected, &pool.questions.len().to_string()));
         }
-        let mut shots = Shots::new(&pool, self.num_fewshot, self.questions.sampler, among);
+        let mut shots = Shots::new(&pool.questions, self.num_fewshot, self.questions.sampler, among);
         let first = self.questions.sampler == Sampler::FirstN && !among;
         let sets = if first { found.questions.len().min(1) } else { found.questions.len() };
         let shots = (found.questions.iter().take(sets))
@@ -150,31 +157,28 @@ impl Wanted<'_> {
             description,
             shots,
             malformed: found.malformed,
+            malformed_examples: pool.malformed,
         })
     }
 
     /// The rows that examples come from, as the harness chooses them: those stated, of training, of validation, or else the
     /// test's own.
-    fn pool(&self, files: &Files, tests: &Found) -> Result<(Vec<Question>, bool)> {
+    fn pool(&self, files: &Files, tests: &Found) -> Result<(Found, bool)> {
         for paths in [&files.fewshot, &files.train, &files.validation] {
             if !paths.is_empty() {
-                return Ok((self.read(files, paths)?.questions, false));
+                return Ok((self.read(files, paths)?, false));
             }
         }
-        Ok((tests.questions.clone(), true))
+        // What could not be read of the test's own is told of with the test.
+        Ok((Found { questions: tests.questions.clone(), ..Found::default() }, true))
     }
 
     fn read(&self, files: &Files, paths: &[PathBuf]) -> Result<Found> {
         let path = self.reader.find(paths)?;
         let header = self.reader.task.language.as_ref().map(|language| language.header.clone());
-        let reading = Reading {
-            format: files.format,
-            encoding: files.encoding,
-            header: header.unwrap_or(Header::Given(true)),
-            extra_columns: false,
-        };
+        let reading = reading(files, header.unwrap_or(Header::Given(true)));
         let mut records = records::read(&path, &reading)?;
-        self.questions.form.gather(&mut records);
+        self.questions.form.arrange(&mut records)?;
         let (mut found, mut faulty) = (Found::default(), std::mem::take(&mut records.faulty));
         for record in &records.records {
             let asked = self.questions.form.questions(&records, record, &self.questions.unnest);
@@ -235,6 +239,27 @@ mod tests {
         assert_eq!((sets[0].questions.len(), sets[0].malformed.len()), (2, 2));
         assert_eq!(sets[0].places, ["line 1", "line 4"]);
         assert!(read(keys, &[("t.jsonl", "{\"a\": 0}\n")], 0, None, true).is_err());
+    }
+
+    #[test]
+    fn malformed_rows_of_the_file_of_examples_are_listed_too() {
+        let keys = "doc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n[[domains]]\nname = \"d\"\n\
+            test = \"t.jsonl\"\nfewshot = \"f.jsonl\"\n";
+        let good = "{\"q\": \"one\", \"a\": 1}\n";
+        let pool = "{\"q\": \"two\", \"a\": 0}\n{\"q\": \"three\", \"a\": 7}\n{\"q\": \"four\", \"a\": 1}\n";
+        let files = [("t.jsonl", good), ("f.jsonl", pool)];
+        let error = read(keys, &files, 1, None, false).unwrap_err().to_string();
+        assert!(error.contains("f.jsonl: 1 of 3 rows is malformed"), "{error}");
+        let set = read(keys, &files, 1, None, true).unwrap().remove(0);
+        let [told] = set.malformed_examples.as_slice() else { panic!("{:?}", set.malformed_examples) };
+        assert!(told.contains("f.jsonl: line 2, doc_to_target: expected the number"), "{told}");
+        assert!(set.malformed.is_empty());
+        // Without examples the file is not read.
+        assert!(read(keys, &files, 0, None, false).unwrap()[0].malformed_examples.is_empty());
+        // Where the test's own rows are the examples, each is told of once.
+        let alone = keys.replace("fewshot = \"f.jsonl\"\n", "").replace("t.jsonl", "f.jsonl");
+        let set = read(&alone, &files, 1, None, true).unwrap().remove(0);
+        assert_eq!((set.malformed.len(), set.malformed_examples.len()), (1, 0));
     }
 
     #[test]

@@ -14,6 +14,7 @@ impl Reader<'_> {
         &self,
         rows: impl Fn(&Files, &[PathBuf], &mut Vec<String>) -> Result<Vec<T>>,
         hold_out: impl Fn(Vec<T>) -> (Vec<T>, Vec<T>),
+        as_asked: impl Fn(Vec<T>) -> Vec<T>,
     ) -> Result<Splits<T>> {
         let notes = &mut Vec::new();
         let task = self.task;
@@ -40,9 +41,9 @@ impl Reader<'_> {
         let mut tests = Vec::new();
         for domain in std::iter::once(first).chain(others) {
             let files = task.files(domain)?;
-            tests.push(Domain { name: domain.name.clone(), examples: rows(files, &files.test, notes)? });
+            tests.push(Domain { name: domain.name.clone(), examples: as_asked(rows(files, &files.test, notes)?) });
         }
-        Ok(Splits::new(train, validation, tests, std::mem::take(notes)))
+        Ok(Splits::new(train, as_asked(validation), tests, std::mem::take(notes)))
     }
 
     /// The training rows of a further domain, read by `rows`; `None` if it has none.
@@ -74,5 +75,11 @@ impl Task {
 
 /// How a domain's files are read.
 pub(super) fn reading(files: &Files, header: Header) -> Reading {
-    Reading { format: files.format, encoding: files.encoding, header, extra_columns: false }
+    Reading {
+        format: files.format,
+        encoding: files.encoding,
+        header,
+        extra_columns: false,
+        keep: files.keep.clone(),
+    }
 }

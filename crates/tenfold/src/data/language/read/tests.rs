@@ -12,7 +12,8 @@ fn examples(file: &str, content: &[u8], shape: &Shape) -> Result<Vec<LanguageExa
     let path = folder.path().join(file);
     fs::write(&path, content).unwrap();
     let header = Header::Given(true);
-    let reading = Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false };
+    let reading =
+        Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
     let (examples, faulty) = read(&path, &reading, shape)?;
     faulty.settle(&path, examples.len(), Malformed::Refuse)?;
     match examples.is_empty() {
