@@ -4,6 +4,7 @@ use super::appendix::appendix;
 use super::format::{short, shortened};
 use super::recommendation::Recommendation;
 use crate::metric::{Findings, Unit};
+use crate::statistics::Estimate;
 use crate::words::wrapped;
 use unicode_width::UnicodeWidthStr;
 
@@ -98,10 +99,7 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
 fn rows(findings: &Findings, columns: &[&Column]) -> Vec<Vec<String>> {
     let entry = |method: &str, column: &Column| match findings.figure(method, column.metric, column.key) {
         Some(figure) => match (column.key, figure.reading.estimate()) {
-            ("accuracy", Some(e)) => match e.margin() {
-                Some(margin) => with_margin(figure.unit, e.value, margin),
-                None => figure.unit.write(e.value),
-            },
+            ("accuracy", Some(e)) => with_margins(figure.unit, e),
             _ => short(figure.unit, &figure.reading)
                 .replace(&format!(" {}", Unit::ExamplesPerSecond.name()), ""),
         },
@@ -115,12 +113,23 @@ fn heading(findings: &Findings, column: &Column) -> &'static str {
     if column.key == "accuracy" { findings.standing.scoring.name } else { column.heading }
 }
 
-/// "87.1 ± 1.2 %", "0.523 ± 0.041": the unit once.
-fn with_margin(unit: Unit, value: f64, margin: f64) -> String {
-    match unit {
-        Unit::Share => format!("{:.1} ± {:.1} %", value * 100.0, margin * 100.0),
-        _ => format!("{} ± {}", unit.write(value), unit.write(margin)),
-    }
+/// An interval whose one side is this many times as long as the other has both told.
+const LOPSIDED: f64 = 2.0;
+
+/// "87.1 ± 1.2 %", "0.523 ± 0.041", "99.0 +0.8 −4.1 %": the unit once.
+fn with_margins(unit: Unit, e: &Estimate) -> String {
+    let (Some(low), Some(high)) = (e.low, e.high) else { return unit.write(e.value) };
+    let (down, up) = ((e.value - low).max(0.0), (high - e.value).max(0.0));
+    let number = |value: f64| match unit {
+        Unit::Share => format!("{:.1}", value * 100.0),
+        _ => unit.write(value),
+    };
+    let margins = match down.max(up) > LOPSIDED * down.min(up) {
+        true => format!("+{} −{}", number(up), number(down)),
+        false => format!("± {}", number((up + down) / 2.0)),
+    };
+    let sign = if unit == Unit::Share { " %" } else { "" };
+    format!("{} {margins}{sign}", number(e.value))
 }
 
 fn widths(findings: &Findings, columns: &[&Column], rows: &[Vec<String>]) -> Vec<usize> {
@@ -163,7 +172,7 @@ fn notes(findings: &Findings) -> Vec<String> {
     let seeds = findings.evidence.study.seeds.len();
     let over = if seeds == 1 { "test rows (one seed: its spread is unknown)" } else { "seeds and test rows" };
     let signs = format!(
-        "±: 95 % interval over {over}. Methods that share a group letter cannot be told apart. ~: an estimate. –: not to be \
+        "± (or + and − where its sides are unequal): 95 % interval over {over}. Methods that share a group letter cannot be told apart. ~: an estimate. –: not to be \
          had, the report says why."
     );
     [vec![signs], findings.cautions()].concat()
@@ -216,6 +225,15 @@ mod tests {
                 assert!(line.width() <= width, "{} > {width}: {line}", line.width());
             }
         }
+    }
+
+    #[test]
+    fn an_interval_that_leans_has_both_of_its_sides_told() {
+        let e = |low, value, high| Estimate { value, low: Some(low), high: Some(high), n: 3 };
+        assert_eq!(with_margins(Unit::Share, &e(0.859, 0.871, 0.883)), "87.1 ± 1.2 %");
+        assert_eq!(with_margins(Unit::Share, &e(0.884, 1.0, 1.0)), "100.0 +0.0 −11.6 %");
+        assert_eq!(with_margins(Unit::Correlation, &e(0.482, 0.523, 0.564)), "0.523 ± 0.041");
+        assert_eq!(with_margins(Unit::Share, &Estimate::exact(0.5)), "50.0 %");
     }
 
     #[test]

@@ -163,7 +163,8 @@ fn nested_files_and_flat_rows_make_the_same_questions() {
         json!([{"question": "Q?", "answer": "1\n#### 1"}]),
     );
     for (task, (published, nested, hub, flat)) in [
-        ("superglue_multirc", multirc),
+        ("superglue_multirc", multirc.clone()),
+        ("multirc", multirc),
         ("superglue_record", record("super_glue/record/validation-00000-of-00001.parquet")),
         ("record", record("record/validation-00000-of-00001.parquet")),
         ("squad_lm", squad),
