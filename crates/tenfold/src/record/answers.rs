@@ -74,11 +74,39 @@ impl Answers {
             Answers::Labels { predictions, .. } => Some(Cow::Borrowed(predictions)),
             Answers::Judged { predictions, .. } => Some(Cow::Owned(predictions.concat())),
             Answers::Matches { exact: rights, .. } | Answers::Worths(rights) => {
-                let category = |right: &f64| (*right == 0.0 || *right == 1.0).then_some(u32::from(*right == 1.0));
+                let category =
+                    |right: &f64| (*right == 0.0 || *right == 1.0).then_some(u32::from(*right == 1.0));
                 Some(Cow::Owned(rights.iter().map(category).collect::<Option<_>>()?))
             }
             Answers::Numbers { .. } | Answers::Nats { .. } => None,
         }
+    }
+
+    /// These rows and then the others' as one; `None` for answers of another kind.
+    pub fn joined(&self, others: &Answers) -> Option<Answers> {
+        fn of<T: Clone>(first: &[T], then: &[T]) -> Vec<T> {
+            [first, then].concat()
+        }
+        Some(match (self, others) {
+            (Answers::Labels { labels, predictions }, Answers::Labels { labels: l, predictions: p }) => {
+                Answers::Labels { labels: of(labels, l), predictions: of(predictions, p) }
+            }
+            (Answers::Numbers { targets, predictions }, Answers::Numbers { targets: t, predictions: p }) => {
+                Answers::Numbers { targets: of(targets, t), predictions: of(predictions, p) }
+            }
+            (Answers::Worths(worths), Answers::Worths(w)) => Answers::Worths(of(worths, w)),
+            (
+                Answers::Matches { exact, f1, answerable },
+                Answers::Matches { exact: e, f1: f, answerable: a },
+            ) => Answers::Matches { exact: of(exact, e), f1: of(f1, f), answerable: of(answerable, a) },
+            (Answers::Judged { labels, predictions }, Answers::Judged { labels: l, predictions: p }) => {
+                Answers::Judged { labels: of(labels, l), predictions: of(predictions, p) }
+            }
+            (Answers::Nats { nats, counts }, Answers::Nats { nats: n, counts: c }) => {
+                Answers::Nats { nats: of(nats, n), counts: of(counts, c) }
+            }
+            _ => return None,
+        })
     }
 
     /// The answers to the rows `picks`, which may repeat and must exist.
