@@ -277,8 +277,65 @@ def pairs():
                    mcnemar=float(split.pvalue) if split else 1.0, odds_low=odds(ends.low) if split else 0.0, odds_high=odds(ends.high) if split else None)
 
 
+def answered(metric, rows, skill):
+    """A run's answers, as records have them."""
+    said = [t if draw.random() < skill else 1 - t for t in TRUTH[:rows]]
+    if metric in ("pearson", "spearman", "pearson_spearman"):
+        numbers = [i / 4 + draw.gauss(0, 3 * (1 - skill)) for i in range(rows)]
+        return {"numbers": dict(targets=[i / 4 for i in range(rows)], predictions=numbers)}
+    if metric == "perplexity":
+        return {"nats": dict(nats=[(2 - skill) * (1 + i % 4) * draw.uniform(0.5, 1.5) for i in range(rows)], counts=[1 + i % 4 for i in range(rows)])}
+    if metric == "multirc":
+        labels = [[t, 1 - t, i % 2][: 2 + i % 2] for i, t in enumerate(TRUTH[:rows])]
+        return {"judged": dict(labels=labels, predictions=[[x if draw.random() < skill else 1 - x for x in of] for of in labels])}
+    return {"labels": dict(labels=TRUTH[:rows], predictions=said)}
+
+
+TRUTH = [int(i * i * 7 % 10 < 5) for i in range(200)]
+
+
+def scored(metric, first, then, rows):
+    """Score of these rows of two runs' answers, the one's after the other's."""
+    (kind, a), b = next(iter(first.items())), next(iter(then.values()))
+    every = {key: [(a[key] + b[key])[row] for row in rows] for key in a}
+    if kind == "nats":
+        return math.exp(sum(every["nats"]) / sum(every["counts"]))
+    if kind == "judged":
+        flat = lambda key: [x for of in every[key] for x in of]
+        alike = np.mean([p == l for p, l in zip(every["predictions"], every["labels"])])
+        return (alike + sklearn.metrics.f1_score(flat("labels"), flat("predictions"), zero_division=0)) / 2
+    if kind == "numbers":
+        found = {"pearson": scipy.stats.pearsonr, "spearman": scipy.stats.spearmanr}
+        return np.mean([f(every["targets"], every["predictions"])[0] for name, f in found.items() if name in metric])
+    truth, said = every["labels"], every["predictions"]
+    f1 = lambda **keys: sklearn.metrics.f1_score(truth, said, zero_division=0, **keys)
+    return {"matthews": lambda: sklearn.metrics.matthews_corrcoef(truth, said), "f1": f1, "f1_macro": lambda: f1(average="macro"),
+            "accuracy_f1": lambda: (sklearn.metrics.accuracy_score(truth, said) + f1()) / 2}[metric]()
+
+
+def swapped():
+    """Two methods whose score is no mean of rows: whole answers of a row exchanged, in all seeds at once."""
+    for metric in "matthews f1 f1_macro accuracy_f1 pearson spearman pearson_spearman perplexity multirc".split():
+        for seeds, rows in [(1, 9), (2, 8)]:
+            a, b = ([answered(metric, rows, skill) for _ in range(seeds)] for skill in (0.95, 0.4))
+            mean = lambda picks: np.mean([scored(metric, x, y, picks) for x, y in zip(a, b)])
+            difference = lambda x, y: mean(x) - mean(y)
+            test = scipy.stats.permutation_test((np.arange(rows), np.arange(rows) + rows), difference, permutation_type="samples", n_resamples=np.inf, vectorized=False)
+            yield dict(metric=metric, a=a, b=b, difference=float(test.statistic), p=float(test.pvalue))
+
+
+def bootstrapped():
+    """Differences of two runs on the same rows with BCa intervals of 20,000 draws of the rows."""
+    for metric in ["matthews", "f1", "pearson", "perplexity"]:
+        rows = 120
+        a, b = answered(metric, rows, 0.85), answered(metric, rows, 0.75)
+        difference = lambda picks: scored(metric, a, b, picks) - scored(metric, a, b, picks + rows)
+        found = scipy.stats.bootstrap((np.arange(rows),), difference, n_resamples=20_000, vectorized=False, method="BCa", rng=0)
+        yield dict(metric=metric, a=a, b=b, difference=float(difference(np.arange(rows))), low=float(found.confidence_interval.low), high=float(found.confidence_interval.high))
+
+
 def main():
-    parts = [labels, correlations, choices, rolling, exact_matches, filters, answers, squad2, multirc, bleus, rouges, mmlu, errors, lines, pairs]
+    parts = [labels, correlations, choices, rolling, exact_matches, filters, answers, squad2, multirc, bleus, rouges, mmlu, errors, lines, pairs, swapped, bootstrapped]
     golden = {part.__name__: list(part()) for part in parts}
     body = ",\n".join(f'"{name}": [\n' + ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n]" for name, rows in golden.items())
     OUT.write_text("{\n" + body + "\n}\n", encoding="utf-8")

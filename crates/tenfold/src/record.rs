@@ -301,6 +301,9 @@ pub struct Probed {
     pub inference_memory: Memory,
     /// Training at several sizes of the batch.
     pub points: Vec<Point>,
+    /// Inference at the same sizes; none in records of before it was measured.
+    #[serde(default)]
+    pub inference_points: Vec<Point>,
     /// Whole requests (text in, label out) under one load after the other, the adapter not merged and then, where the
     /// method can, merged into the base. One client, one request at a time, comes first of each form.
     pub loads: Vec<Load>,
@@ -317,7 +320,7 @@ pub struct Probed {
     pub repeat: Repeat,
 }
 
-/// Training steps on a batch of rows of one length.
+/// Training steps, or passes of inference, on a batch of rows of one length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Rows in the batch.
@@ -326,7 +329,7 @@ pub struct Point {
     pub length: usize,
     /// The engine's own account of the peak, in bytes.
     pub peak_bytes: u64,
-    /// Seconds of each step, warm-up left out.
+    /// Seconds of each step or pass, warm-up left out.
     pub seconds: Vec<f64>,
 }
 
@@ -446,6 +449,7 @@ mod tests {
             training_memory: memory.clone(),
             inference_memory: memory,
             points: vec![Point { batch_size: 8, length: 32, peak_bytes: 100, seconds: vec![0.1] }],
+            inference_points: vec![Point { batch_size: 8, length: 32, peak_bytes: 50, seconds: vec![0.05] }],
             loads: vec![load],
             training_energy: energy.clone(),
             idle_energy: Some(energy.clone()),

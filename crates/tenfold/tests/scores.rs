@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 use std::sync::LazyLock;
+use tenfold::metric::Outcomes;
+use tenfold::record::{Score, Test};
 use tenfold::score::{self, BleuCounts, ExactMatch, Filter, Rouge, Squad2Row};
 use tenfold::statistics::{self, Runs};
 
@@ -284,7 +286,8 @@ fn tests_of_pairs_are_scipys() {
         let (a, b) = (outcomes("a"), outcomes("b"));
         let (first, second) = (Runs::new(&a).unwrap(), Runs::new(&b).unwrap());
         same(statistics::swap_rows(&first, &second).map(|test| test.p), case, "swap_rows");
-        same(statistics::regroup_seeds(&first, &second).map(|test| test.p), case, "regroup_seeds");
+        let regrouped = statistics::regroup_seeds(first.seeds(), second.seeds());
+        same(regrouped.map(|test| test.p), case, "regroup_seeds");
         same(statistics::superiority(first.seeds(), second.seeds()), case, "superiority");
         let right = |run: &[f64]| run.iter().map(|x| *x > 0.5).collect::<Vec<_>>();
         let found = statistics::discordance(&right(&a[0]), &right(&b[0])).unwrap();
@@ -294,5 +297,42 @@ fn tests_of_pairs_are_scipys() {
         // The quantile of the beta distribution is found by search.
         same_to(1e-6, Some(found.low), case, "odds_low");
         same_to(1e-6, found.high, case, "odds_high");
+    }
+}
+
+/// Answers of one method's runs, scored.
+fn outcomes(case: &Value, key: &str) -> Outcomes {
+    let score = Score { examples: 0, loss: 0.0, value: None };
+    let test = |answers| Test { domain: String::new(), metric: String::new(), answers, score, cut: 0 };
+    let runs = case[key].as_array().cloned().unwrap_or_else(|| vec![case[key].clone()]);
+    let tests: Vec<Test> = runs.into_iter().map(|run| test(serde_json::from_value(run).unwrap())).collect();
+    Outcomes::new(score::scoring(text(&case["metric"])).unwrap(), &tests.iter().collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn whole_answers_are_exchanged_as_by_scipy() {
+    for case in cases("swapped") {
+        let (a, b) = (outcomes(case, "a"), outcomes(case, "b"));
+        same(Some(a.mean() - b.mean()), case, "difference");
+        let found = a.permuted(&b).unwrap();
+        assert!(found.rows.exact && found.rows.p < 1.0, "{case}");
+        same(Some(found.rows.p), case, "p");
+        assert_eq!(b.permuted(&a).unwrap().rows.p, found.rows.p);
+    }
+}
+
+#[test]
+fn bootstrap_intervals_of_pairs_are_scipys_but_for_the_draws() {
+    for case in cases("bootstrapped") {
+        let (a, b) = (outcomes(case, "a"), outcomes(case, "b"));
+        let found = a.ahead_of(&b).unwrap();
+        // Of perplexity less is better.
+        let lower = a.scoring().direction == score::Direction::Lower;
+        let found = if lower { found.map(|x| -x) } else { found };
+        same(Some(found.value), case, "difference");
+        // The ends of 2,000 draws are uncertain by a sixty-fifth of the width, one standard error.
+        let slack = 0.05 * (case["high"].as_f64().unwrap() - case["low"].as_f64().unwrap());
+        same_to(slack, found.low, case, "low");
+        same_to(slack, found.high, case, "high");
     }
 }

@@ -1,9 +1,9 @@
 //! Metric 1: the task's own score in the domain that was trained on.
 
 use super::contrast::against_full;
-use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
 use crate::score::scoring;
-use crate::statistics::{Rows, Verdict};
+use crate::statistics::Verdict;
 
 pub(super) static METRIC: Metric = Metric {
     number: 1,
@@ -12,9 +12,10 @@ pub(super) static METRIC: Metric = Metric {
     unit: "the task's own score: accuracy, F1, a correlation or perplexity",
     direction: Direction::Higher,
     source: "Mean over seeds on the test split of the trained domain. The interval (95 %) is a bootstrap over \
-             seeds and test rows, with the score itself. Groups: methods that share a letter cannot be told apart (paired by test \
+             seeds and test rows, with the score itself; where all rows are alike, which no draw can doubt, the exact binomial \
+             bound of what they may hide, if the score is a mean of rows; one row has none. Groups: methods that share a letter cannot be told apart (paired by test \
              row, scores that are no means by their jackknife; Holm's correction over all pairs, 5 %). Perplexity alone is better \
-             the lower it is. Before tuning: what a language model answers to the same rows by itself. As good: the interval of the difference to full fine-tuning ends above minus the study's margin; \
+             the lower it is. Before tuning: what a language model answers to the same rows by itself. As good: the paired bootstrap's interval of the difference to full fine-tuning ends above minus the study's margin; \
              worse: it ends below.",
     compute,
 };
@@ -65,9 +66,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
 fn gain(evidence: &Evidence, method: &str, why: &str) -> Vec<Figure> {
     let Some(before) = evidence.untuned() else { return Vec::new() };
     let own = evidence.scoring();
-    let ahead =
-        |tuned: &Outcomes| tuned.combined(&before, Rows::Same, |tuned, before| own.shortfall(tuned, before));
-    let gain = evidence.outcomes(method, None).and_then(|tuned| ahead(&tuned));
+    let gain = evidence.outcomes(method, None).and_then(|tuned| tuned.ahead_of(&before));
     let untuned = Reading::measured(Some(before.estimate()), why);
     let gain = Reading::measured(gain, why);
     vec![

@@ -6,7 +6,7 @@ use crate::record::{Test, Trained};
 use crate::score::Scoring;
 use crate::statistics::{
     Basis, Discordance, Estimate, NonInferiority, Permuted, cliffs_delta, cohens_d, cohens_h, discordance,
-    holm, non_inferiority, permuted,
+    holm, non_inferiority,
 };
 use serde::Serialize;
 
@@ -17,12 +17,16 @@ pub struct Contrast {
     pub first: String,
     /// The other's name.
     pub second: String,
-    /// Difference of the mean scores, with an interval that is not corrected for many looks.
+    /// Difference of the mean scores, with Student's t interval, which is not corrected for many looks.
     pub difference: Estimate,
+    /// The same difference with the paired bootstrap's interval (BCa; seeds and rows both drawn anew), not corrected
+    /// either. `None` where draws leave a score undefined; without ends where none can move it, or for one row.
+    pub bootstrap: Option<Estimate>,
     /// Probability of such a difference if there were none (paired by test row), after Holm's correction over all pairs.
     pub p: f64,
-    /// Permutation tests over rows and over seeds, which assume no distribution, where the score is a mean over rows; the
-    /// p of both is after Holm's correction over all pairs that have one.
+    /// Permutation tests over rows and over seeds, which assume no distribution; the p of both is after Holm's
+    /// correction over all pairs that have one. Rows exchange what they are worth where the score is the mean of that,
+    /// else their whole answers, and the score is worked out anew.
     pub permuted: Option<Permuted>,
     /// Cohen's d of the differences of the seeds that both have, corrected for few (Hedges' J).
     pub cohens_d: Option<Estimate>,
@@ -39,9 +43,9 @@ pub struct Contrast {
 /// Every pair of methods that have a score.
 pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contrast> {
     let scoring = evidence.scoring();
-    let both = |first: &str, second: &str| {
+    let permuted = |first: &str, second: &str| {
         let (a, b) = (evidence.outcomes(first, None)?, evidence.outcomes(second, None)?);
-        permuted(a.worths()?, b.worths()?)
+        a.permuted(&b)
     };
     let of = |pair: &crate::statistics::Pair| {
         let (first, second) = (&standing.methods[pair.first], &standing.methods[pair.second]);
@@ -61,8 +65,9 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
             first: first.clone(),
             second: second.clone(),
             difference: pair.difference,
+            bootstrap: bootstrapped(evidence, first, second),
             p: pair.p,
-            permuted: both(first, second),
+            permuted: permuted(first, second),
             cohens_d: cohens_d(&differences).filter(Estimate::is_finite),
             cohens_h: is_share.then(h).flatten(),
             cliffs_delta: cliffs_delta(&scores(first), &scores(second)),
@@ -85,8 +90,18 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
 /// where either has no score.
 pub(super) fn against_full(evidence: &Evidence, method: &str) -> Option<NonInferiority> {
     let full = evidence.full().filter(|full| full.name != method)?;
-    let (own, yardstick) = (evidence.outcomes(method, None)?, evidence.outcomes(&full.name, None)?);
-    non_inferiority(own.by_row()?, yardstick.by_row()?, evidence.study.margin)
+    non_inferiority(bootstrapped(evidence, method, &full.name)?, evidence.study.margin)
+}
+
+/// By how much the first is better than the second, by the paired bootstrap. The study's order decides whose draws of
+/// luck come first, so that a pair has one interval whichever way it is read.
+fn bootstrapped(evidence: &Evidence, first: &str, second: &str) -> Option<Estimate> {
+    let place = |name: &str| evidence.study.methods.iter().position(|method| method.name == name);
+    if place(first) > place(second) {
+        return Some(bootstrapped(evidence, second, first)?.map(|x| -x));
+    }
+    let (a, b) = (evidence.outcomes(first, None)?, evidence.outcomes(second, None)?);
+    a.ahead_of(&b).filter(Estimate::is_finite)
 }
 
 /// The tests of every seed that both have, by rising seed.
@@ -120,6 +135,13 @@ mod tests {
         let far = pairs.iter().find(|pair| pair.first == "full" && pair.second == "prompt_tuning").unwrap();
         assert!(far.difference.value > 0.05 && far.p < 0.05 && far.cohens_h.unwrap() > 0.1, "{far:?}");
         assert!(far.cohens_d.unwrap().value > 1.0 && far.cliffs_delta == Some(1.0));
+        // The paired bootstrap and Student's t are two roads to one interval.
+        let (drawn, t) = (far.bootstrap.unwrap(), far.difference);
+        assert!((drawn.value - t.value).abs() < 1e-12 && drawn.low.unwrap() > 0.05, "{drawn:?}");
+        assert!((drawn.margin().unwrap() / t.margin().unwrap() - 1.0).abs() < 0.1, "{drawn:?} {t:?}");
+        assert!(pairs.iter().all(|pair| pair.bootstrap.is_some() && pair.permuted.is_some()));
+        let yardstick = against_full(findings.evidence, "prompt_tuning").unwrap().difference;
+        assert_eq!((yardstick.low.map(|x| -x), yardstick.high.map(|x| -x)), (drawn.high, drawn.low));
         let split = far.discordance.unwrap();
         assert!(split.first_only > split.second_only && split.p < 0.05, "{split:?}");
         assert_eq!(far.basis, Basis::Few(3));

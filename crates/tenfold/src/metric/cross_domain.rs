@@ -60,10 +60,7 @@ fn mixture(evidence: &Evidence, method: &str, domains: &[&str]) -> Vec<Figure> {
     let of_domain = |domain: &&str| {
         let mixed = evidence.mixed_outcomes(method, Some(domain));
         let single = evidence.outcomes(method, Some(domain));
-        let gain = |(mixed, single): (&Outcomes, &Outcomes)| {
-            mixed.combined(single, Rows::Same, |mixed, single| scoring.shortfall(mixed, single))
-        };
-        let gain = mixed.as_ref().zip(single.as_deref()).and_then(gain);
+        let gain = mixed.as_ref().zip(single.as_deref()).and_then(|(mixed, single)| mixed.ahead_of(single));
         let score = Reading::measured(mixed.as_ref().map(|mixed| mixed.estimate()), &why);
         let gain = Reading::measured(gain, &why);
         use Direction::Higher;

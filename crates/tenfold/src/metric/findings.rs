@@ -4,7 +4,7 @@ use super::contrast::{Contrast, against_full, contrasts};
 use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading, search};
 use crate::score::Scoring;
 use crate::statistics::{Basis, Comparison, Estimate, FEW, NonInferiority, compare};
-use crate::words::count;
+use crate::words::{count, list};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -56,7 +56,7 @@ impl<'a> Findings<'a> {
     /// What to know of the figures before relying on them: sentences.
     pub fn cautions(&self) -> Vec<String> {
         let study = &self.evidence.study;
-        let mut cautions: Vec<String> = self.few_seeds().into_iter().collect();
+        let mut cautions: Vec<String> = self.few_seeds().into_iter().chain(self.without_interval()).collect();
         let draws = study.small_data_draws;
         if !study.small_data.is_empty() && draws < FEW {
             cautions.push(format!(
@@ -71,6 +71,22 @@ impl<'a> Findings<'a> {
     /// That the scores rest on few seeds, if they do: a sentence.
     pub fn few_seeds(&self) -> Option<String> {
         Basis::of(self.evidence.study.seeds.len()).words().map(|words| format!("Scores rest on {words}."))
+    }
+
+    /// That drawing test rows anew says nothing of some scores, if so: a sentence.
+    fn without_interval(&self) -> Option<String> {
+        let titled = self.methods().iter().filter_map(|method| {
+            let outcomes = self.evidence.outcomes(&method.name, None)?;
+            outcomes.estimate().low.is_none().then(|| (method.title.as_str(), outcomes.rows()))
+        });
+        let (titles, rows): (Vec<&str>, Vec<usize>) = titled.unzip();
+        let rows = rows.into_iter().min()?;
+        let why = if rows == 1 {
+            "one test row tells nothing of others".to_owned()
+        } else {
+            format!("drawing {} anew leaves them as they are, or undefined", count(rows, "test row"))
+        };
+        Some(format!("The scores of {} have no interval: {why}.", list(&titles)))
     }
 
     /// What to know of the searches before relying on what they took: sentences.
@@ -137,5 +153,41 @@ impl Standing {
     /// The letters of a method.
     pub fn letters(&self, method: &str) -> Option<&str> {
         self.comparison.letters.get(self.place(method)?).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::synthetic::World;
+    use crate::record::Outcome;
+
+    /// Findings of the study with its test splits cut to these rows.
+    fn cautions(picks: &[u32]) -> Vec<String> {
+        let mut world = World::new();
+        for record in &mut world.records {
+            if let Outcome::Trained(run) = &mut record.outcome {
+                run.tests.iter_mut().for_each(|test| test.answers = test.answers.select(picks));
+            }
+        }
+        Findings::of(&world.evidence()).cautions()
+    }
+
+    #[test]
+    fn scores_without_an_interval_say_why() {
+        let of = |picks: &[u32]| cautions(picks).into_iter().find(|caution| caution.contains("no interval"));
+        let one = of(&[3]).unwrap();
+        assert!(
+            one.contains("Full fine-tuning; ") && one.ends_with("one test row tells nothing of others."),
+            "{one}"
+        );
+        assert_eq!(of(&[0, 1, 2, 3, 4, 5, 6, 7]), None);
+    }
+
+    #[test]
+    fn two_seeds_say_what_their_intervals_are_worth() {
+        let world = World::with_seeds(2);
+        let cautions = Findings::of(&world.evidence()).cautions();
+        assert!(cautions.iter().any(|caution| caution.contains("held the truth in 92 %")), "{cautions:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! Metric 3: peak memory of training and of inference, by class, and how it grows with the batch and its rows' length.
 
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::record::Memory;
+use crate::record::{Memory, Point};
 use crate::statistics::{Estimate, Line, line};
 
 const CLASSES: [&str; 6] = ["base", "trainable", "gradients", "optimizer", "activations", "workspace"];
@@ -14,7 +14,7 @@ pub(super) static METRIC: Metric = Metric {
     direction: Direction::Lower,
     source: "Probe: the engine's own account of every buffer at the moment of the peak, next to the operating \
              system's peak of the process. Growth: least-squares line through the peaks at several batch sizes and row \
-             lengths, by tokens; standard errors and intervals take its errors to be independent and of one size.",
+             lengths, of training and of inference, by tokens; standard errors and intervals take its errors to be independent and of one size.",
     compute,
 };
 
@@ -47,7 +47,9 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         let of_class = training.map(|m| m.by_class.get(class).copied().unwrap_or(0));
         figures.push(bytes(&format!("train_{class}"), &format!("Training: {class}"), exact(of_class, &why)));
     }
-    figures.extend(growth(evidence, method, &why));
+    let unswept = if probe.is_some() { "not probed over sizes of the batch" } else { &why };
+    figures.extend(growth(probe.map_or(&[], |p| &p.points), "", "", unswept));
+    figures.extend(growth(probe.map_or(&[], |p| &p.inference_points), "infer_", "Inference: ", unswept));
     figures
 }
 
@@ -68,12 +70,11 @@ fn reduction(evidence: &Evidence, method: &str, why: &str) -> Reading {
     }
 }
 
-/// The line through the peaks by tokens of the batch: what a method takes before any row, and for each token.
-fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 5] {
-    let points: Vec<(f64, f64)> = evidence
-        .probe(method)
-        .map(|p| p.points.iter().map(|point| (point.tokens() as f64, point.peak_bytes as f64)).collect())
-        .unwrap_or_default();
+/// The line through the peaks by tokens of the batch: what a method takes before any row, and for each token. `key` and
+/// `label` begin those of the figures.
+fn growth(points: &[Point], key: &str, label: &str, why: &str) -> [Figure; 5] {
+    let points: Vec<(f64, f64)> =
+        points.iter().map(|point| (point.tokens() as f64, point.peak_bytes as f64)).collect();
     let fit = line(&points);
     let why = if points.is_empty() { why } else { "fewer than three sizes of the batch measured" };
     let read = |value: fn(&Line) -> Estimate| match &fit {
@@ -83,7 +84,11 @@ fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 5] {
         },
         None => Reading::unavailable(why),
     };
-    let figure = |key, label, unit, reading| Figure::new(key, label, unit, Direction::Lower, reading);
+    let figure = |own: &str, words: &str, unit, reading| {
+        let words =
+            if label.is_empty() { words.to_owned() } else { format!("{label}{}", words.to_lowercase()) };
+        Figure::new(format!("{key}{own}"), words, unit, Direction::Lower, reading)
+    };
     [
         figure("fixed_bytes", "Fixed part", Unit::Bytes, read(|l| l.intercept)),
         figure("fixed_error", "Its standard error", Unit::Bytes, read(|l| counted(l.n, l.intercept_error))),

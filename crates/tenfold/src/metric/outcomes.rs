@@ -2,7 +2,10 @@
 
 use crate::record::{Answers, Test};
 use crate::score::{Direction, Scoring};
-use crate::statistics::{self, Estimate, Resampled, Rows, Runs, contributions};
+use crate::statistics::{
+    self, Estimate, Permutation, Permuted, Resampled, Rows, Runs, contributions, regroup_seeds, swap_answers,
+    swap_rows,
+};
 use std::sync::OnceLock;
 
 /// The same rows answered by the runs of one method.
@@ -54,14 +57,67 @@ impl Outcomes {
     }
 
     /// Mean over seeds with its interval over seeds and rows; without one where drawing rows leaves the score undefined
-    /// or always the same.
+    /// or always the same, or for one row.
     pub fn estimate(&self) -> Estimate {
         if let Some(worths) = &self.worths {
             return statistics::score(worths);
         }
         let estimate = self.drawn(Rows::Same).map(Resampled::estimate);
-        let bounded = estimate.filter(|e| e.low != e.high);
-        bounded.unwrap_or(Estimate { n: self.values.len(), ..Estimate::exact(self.mean()) })
+        estimate.unwrap_or(Estimate { n: self.values.len(), ..Estimate::exact(self.mean()) })
+    }
+
+    /// How many rows were answered.
+    pub fn rows(&self) -> usize {
+        self.runs[0].len()
+    }
+
+    /// By how much it is better than the other on the same rows, with the paired bootstrap's interval (BCa; seeds and
+    /// rows both drawn anew); `None` if the rows differ in number or draws leave a score undefined.
+    pub fn ahead_of(&self, other: &Outcomes) -> Option<Estimate> {
+        if self.rows() != other.rows() {
+            return None;
+        }
+        if let (Some(a), Some(b)) = (&self.worths, &other.worths) {
+            let sign = if self.scoring.direction == Direction::Lower { -1.0 } else { 1.0 };
+            return Some(statistics::difference(a, b)?.map(|x| sign * x));
+        }
+        self.combined(other, Rows::Same, |own, other| self.scoring.shortfall(own, other))
+    }
+
+    /// Permutation tests against the other on the same rows, whatever the score, not corrected for many pairs; `None`
+    /// if the rows differ in number.
+    pub fn permuted(&self, other: &Outcomes) -> Option<Permuted> {
+        if self.rows() != other.rows() {
+            return None;
+        }
+        let rows = match (&self.worths, &other.worths) {
+            (Some(a), Some(b)) => swap_rows(a, b)?,
+            _ => self.swapped(other)?,
+        };
+        Some(Permuted::new(rows, regroup_seeds(&self.values, &other.values)?))
+    }
+
+    /// The score with whole answers exchanged, of as many runs as both have.
+    fn swapped(&self, other: &Outcomes) -> Option<Permutation> {
+        let rows = u32::try_from(self.rows()).ok().filter(|rows| rows.checked_mul(2).is_some())?;
+        let runs = self.runs.iter().zip(&other.runs);
+        let both: Vec<Answers> = runs.map(|(own, other)| own.clone().and(other.clone())).collect::<Option<_>>()?;
+        let unlike = |row: &u32| both.iter().any(|both| both.select(&[*row]) != both.select(&[*row + rows]));
+        let unlike: Vec<u32> = (0..rows).filter(unlike).collect();
+        let mean = |picks: &[u32]| -> Option<f64> {
+            let sum: f64 =
+                both.iter().map(|both| self.scoring.score(&both.select(picks))).sum::<Option<f64>>()?;
+            Some(sum / both.len() as f64)
+        };
+        let difference = |swapped: &[bool]| {
+            let (mut own, mut theirs): (Vec<u32>, Vec<u32>) = (0..rows).map(|row| (row, row + rows)).unzip();
+            for (row, _) in unlike.iter().zip(swapped).filter(|(_, swapped)| **swapped) {
+                std::mem::swap(&mut own[*row as usize], &mut theirs[*row as usize]);
+            }
+            Some(mean(&own)? - mean(&theirs)?)
+        };
+        let scale = self.mean().abs().max(other.mean().abs());
+        swap_answers(unlike.len(), 2 * self.rows() * both.len(), scale, difference)
     }
 
     /// Any function of the two means with its interval; `None` where it is not finite.
@@ -74,13 +130,8 @@ impl Outcomes {
 
     /// What part of `best`'s score is kept on the same rows; `None` if these are not as many or it is not finite.
     pub fn kept_of(&self, best: &Outcomes) -> Option<Estimate> {
-        let paired = self.runs[0].len() == best.runs[0].len();
+        let paired = self.rows() == best.rows();
         paired.then(|| self.combined(best, Rows::Same, |own, best| self.scoring.kept(own, best))).flatten()
-    }
-
-    /// What each row is worth, where the score is the mean of that: what may be exchanged between methods.
-    pub fn worths(&self) -> Option<&Runs> {
-        self.worths.as_ref()
     }
 
     /// What each row adds to the score, for paired tests; more is better, whatever the score's direction.
@@ -141,7 +192,7 @@ mod tests {
             assert!(low < found.mean() && found.mean() < high && high - low < 0.3, "{metric}: {e:?}");
             assert_eq!((e.value, e.n), (found.mean(), 3));
             let kept = found.kept_of(&found).unwrap();
-            assert_eq!((kept.low, kept.high), (Some(1.0), Some(1.0)));
+            assert_eq!((kept.value, kept.low, kept.high), (1.0, None, None));
             assert!((found.by_row().unwrap().mean() - found.mean()).abs() < 1e-9, "{metric}");
         }
     }
@@ -159,9 +210,41 @@ mod tests {
     }
 
     #[test]
+    fn whole_answers_are_drawn_where_they_are_many_and_count_a_row_once_for_all_seeds() {
+        // Of accuracy both ways must say the same, but for the draws.
+        let run = |right, seed| labelled(right, seed);
+        let (a, b) = ([run(80, 1), run(80, 2), run(80, 3)], [run(78, 4), run(78, 5), run(78, 6)]);
+        let of = |runs: &[Answers; 3]| outcomes("accuracy", runs.to_vec()).unwrap();
+        let rows = of(&a).permuted(&of(&b)).unwrap().rows;
+        let whole = of(&a).swapped(&of(&b)).unwrap();
+        assert!((whole.p - rows.p).abs() < 0.01 && whole.p > 0.001 && !whole.exact, "{whole:?} {rows:?}");
+        // Seeds that all say the same are no more evidence than one.
+        let thrice = |answers: &Answers| outcomes("matthews", vec![answers.clone(); 3]).unwrap();
+        let one = |answers: &Answers| outcomes("matthews", vec![answers.clone()]).unwrap();
+        let (three, single) = (thrice(&a[0]).swapped(&thrice(&b[0])), one(&a[0]).swapped(&one(&b[0])));
+        assert_eq!(three.unwrap().p, single.unwrap().p);
+        assert!(
+            one(&a[0]).permuted(&outcomes("matthews", vec![run(80, 1).select(&[1, 2])]).unwrap()).is_none()
+        );
+    }
+
+    #[test]
     fn what_no_draw_can_move_has_no_interval_and_unequal_rows_no_score() {
         let faultless = outcomes("matthews", vec![labelled(100, 1)]).unwrap();
         assert_eq!((faultless.mean(), faultless.estimate().low), (1.0, None));
+        let same = faultless.ahead_of(&faultless).unwrap();
+        assert_eq!((same.value, same.low, faultless.permuted(&faultless).unwrap().p), (0.0, None, 1.0));
+        // Of a mean of rows the binomial bound is left; of one row nothing.
+        let faultless = outcomes("accuracy", vec![labelled(100, 1)]).unwrap();
+        assert!(
+            faultless.estimate().low.unwrap() > 0.99
+                && faultless.ahead_of(&faultless).unwrap().low < Some(0.0)
+        );
+        for metric in ["accuracy", "f1"] {
+            let one =
+                outcomes(metric, vec![labelled(100, 1).select(&[1]), labelled(100, 1).select(&[1])]).unwrap();
+            assert_eq!((one.estimate().low, one.estimate().high, one.estimate().n), (None, None, 2));
+        }
         assert!(outcomes("accuracy", vec![Answers::Worths(vec![1.0])]).is_none());
         let unequal = vec![Answers::Worths(vec![1.0]), Answers::Worths(vec![1.0, 0.0])];
         assert!(outcomes("exact_match", unequal).is_none());

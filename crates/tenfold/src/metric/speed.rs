@@ -14,7 +14,8 @@ pub(super) static METRIC: Metric = Metric {
     unit: "real tokens and examples per second (padding and virtual tokens not counted)",
     direction: Direction::Higher,
     source: "Probe: the method alone on the machine, warm-up left out. Interval: Student's t over batches. Large \
-             batches: the slope of the least-squares line through seconds of a step by tokens of the batch, turned round. Time to \
+             batches: the slope of the least-squares line through seconds of a step, or of a pass of inference, by tokens of the batch, \
+             over several batch sizes and row lengths, turned round. Time to \
              target: steps until 95 % of full fine-tuning's final validation score, times the probe's seconds per step.",
     compute,
 };
@@ -35,7 +36,23 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         figures.push(Figure::new(examples_key, label, Unit::ExamplesPerSecond, Direction::Higher, examples));
         figures.push(Figure::new(tokens_key, label, Unit::TokensPerSecond, Direction::Higher, tokens));
     }
-    figures.extend(growth(evidence, method, &why));
+    let unswept = if probe.is_some() { "not probed over sizes of the batch" } else { &why };
+    figures.extend(growth(
+        probe.map_or(&[], |p| &p.points),
+        [
+            ("train_tokens_per_second_limit", "Training, large batches"),
+            ("step_seconds", "A step before any token"),
+        ],
+        unswept,
+    ));
+    figures.extend(growth(
+        probe.map_or(&[], |p| &p.inference_points),
+        [
+            ("infer_tokens_per_second_limit", "Inference, large batches"),
+            ("infer_pass_seconds", "A pass of inference before any token"),
+        ],
+        unswept,
+    ));
     let time = time_to_target(evidence, method);
     figures.push(Figure::new(
         "time_to_target",
@@ -63,23 +80,22 @@ fn rate(speed: &Speed, work: u64) -> Option<Estimate> {
     })
 }
 
-/// The line through the seconds of a step by tokens of the batch: what a step takes before any token, and how many
-/// tokens a second are neared with large batches.
-fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 2] {
+/// The line through the seconds of a step or pass by tokens of the batch: how many tokens a second are neared with
+/// large batches, and what one takes before any token; each with its key and label.
+fn growth(points: &[Point], [rate, rest]: [(&str, &str); 2], why: &str) -> [Figure; 2] {
     let of = |point: &Point| Some((point.tokens() as f64, mean(&point.seconds)?.value));
-    let points: Vec<(f64, f64)> =
-        evidence.probe(method).map(|p| p.points.iter().filter_map(of).collect()).unwrap_or_default();
+    let points: Vec<(f64, f64)> = points.iter().filter_map(of).collect();
     let fit = line(&points);
     let read = |found: Option<Estimate>| match (&fit, found) {
         (Some(fit), Some(estimate)) => Reading::Estimated {
             estimate,
             how: format!(
-                "least-squares line through the seconds of a step of {} batches of rows × length tokens, worst error {}",
+                "least-squares line through the seconds of {} batches of rows × length tokens, worst error {}",
                 fit.n,
                 Unit::Share.write(fit.worst_relative_error)
             ),
         },
-        (Some(_), None) => Reading::unavailable("the steps took no longer with more tokens"),
+        (Some(_), None) => Reading::unavailable("more tokens took no longer"),
         (None, _) if points.is_empty() => Reading::unavailable(why),
         (None, _) => Reading::unavailable("fewer than three sizes of the batch measured"),
     };
@@ -95,20 +111,8 @@ fn growth(evidence: &Evidence, method: &str, why: &str) -> [Figure; 2] {
         },
     });
     [
-        Figure::new(
-            "train_tokens_per_second_limit",
-            "Training, large batches",
-            Unit::TokensPerSecond,
-            Direction::Higher,
-            read(limit),
-        ),
-        Figure::new(
-            "step_seconds",
-            "A step before any token",
-            Unit::Seconds,
-            Direction::Lower,
-            read(fit.map(|l| l.intercept)),
-        ),
+        Figure::new(rate.0, rate.1, Unit::TokensPerSecond, Direction::Higher, read(limit)),
+        Figure::new(rest.0, rest.1, Unit::Seconds, Direction::Lower, read(fit.map(|l| l.intercept))),
     ]
 }
 
@@ -163,6 +167,35 @@ fn target_score(evidence: &Evidence) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inference_has_a_line_of_its_own_over_the_sizes_of_the_batch() {
+        let world = crate::metric::synthetic::World::new();
+        let evidence = world.evidence();
+        let read = |evidence: &Evidence, key: &str| {
+            compute(evidence, "lora").into_iter().find(|figure| figure.key == key).unwrap().reading
+        };
+        let Reading::Estimated { estimate, how } = read(&evidence, "infer_tokens_per_second_limit") else {
+            panic!()
+        };
+        assert!(
+            (estimate.value / 24_000.0 - 1.0).abs() < 1e-6 && how.contains("6 batches"),
+            "{estimate:?} {how}"
+        );
+        let pass = *read(&evidence, "infer_pass_seconds").estimate().unwrap();
+        assert!((pass.value - 0.001).abs() < 1e-6, "{pass:?}");
+        // Records of before have no such points, and say so.
+        let mut records = world.records.clone();
+        for record in &mut records {
+            if let crate::record::Outcome::Probed(probed) = &mut record.outcome {
+                probed.inference_points.clear();
+            }
+        }
+        let before = Evidence::new(evidence.study.clone(), &records);
+        let Reading::Unavailable { reason } = read(&before, "infer_pass_seconds") else { panic!() };
+        assert!(reason.contains("sizes of the batch"), "{reason}");
+        assert!(read(&before, "step_seconds").estimate().is_some());
+    }
 
     #[test]
     fn the_rate_is_work_over_time() {

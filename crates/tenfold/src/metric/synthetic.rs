@@ -216,6 +216,15 @@ fn memory(peak: f64, trainable: u64, training: bool) -> Memory {
     Memory { by_class, peak_bytes, process_peak_bytes: Some(peak_bytes + 31_000_000) }
 }
 
+/// Points of a line: seconds and MB by tokens.
+fn points(line: &dyn Fn(f64) -> (f64, f64)) -> Vec<Point> {
+    let point = |(batch_size, length): (usize, usize)| {
+        let (seconds, megabytes) = line((batch_size * length) as f64);
+        Point { batch_size, length, peak_bytes: (megabytes * 1e6) as u64, seconds: vec![seconds; 2] }
+    };
+    [(4, 16), (8, 16), (16, 16), (4, 64), (8, 64), (16, 64)].map(point).to_vec()
+}
+
 fn probed(random: &mut SplitMix, row: &Row) -> Probed {
     let mut batches = |seconds: f64, n: usize| -> Vec<f64> {
         (0..n).map(|_| seconds * (1.0 + 0.05 * random.normal().abs())).collect()
@@ -241,14 +250,8 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
         inference,
         training_memory: memory(row.5, row.4, true),
         inference_memory: memory(104.0, row.4, false),
-        points: [(4, 16), (8, 16), (16, 16), (4, 64), (8, 64), (16, 64)]
-            .map(|(batch_size, length): (usize, usize)| {
-                let tokens = (batch_size * length) as f64;
-                let seconds = vec![0.004 + tokens / (row.6 * 24.0); 2];
-                let peak_bytes = ((91.0 + per_row * tokens / 24.0) * 1e6) as u64;
-                Point { batch_size, length, peak_bytes, seconds }
-            })
-            .to_vec(),
+        points: points(&|tokens| (0.004 + tokens / (row.6 * 24.0), 91.0 + per_row * tokens / 24.0)),
+        inference_points: points(&|tokens| (0.001 + tokens / 24_000.0, 91.0 + 0.1 * tokens)),
         loads: loads(random, row.7, false).into_iter().chain(merged).collect(),
         idle_energy: None,
         gpu: None,

@@ -1,8 +1,8 @@
 //! What summary.md says after its main table: the search, the yardstick, and the pairs that differ. 80 columns hold it.
 
-use super::format::{interval, probability, shortened};
+use super::format::{bare_interval, interval, probability, shortened};
 use crate::metric::{Findings, Unit, digits, searched};
-use crate::statistics::Verdict;
+use crate::statistics::{Estimate, Verdict};
 use crate::words::count;
 
 /// A name's width in these tables.
@@ -55,7 +55,7 @@ fn yardstick(findings: &Findings) -> String {
     };
     let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
     let note = format!(
-        "By how much it is better on the same test rows, with the 95 % interval; as good: not worse by {} or more.",
+        "By how much it is better on the same test rows, with the 95 % interval of the paired bootstrap; as good: not worse by {} or more.",
         unit.write(findings.evidence.study.margin)
     );
     table("Against full fine-tuning", &note, &["method", "difference", "interval", "verdict"], rows)
@@ -65,18 +65,19 @@ fn pairs(findings: &Findings) -> String {
     let unit = difference(findings);
     let all = findings.contrasts.len();
     let row = |pair: &crate::metric::Contrast| {
-        let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), digits);
+        // The better one stands first, so that no figure needs a sign.
+        let turned = pair.difference.value < 0.0;
+        let [better, worse] = if turned { [&pair.second, &pair.first] } else { [&pair.first, &pair.second] };
+        let towards = |estimate: Estimate| estimate.map(|x| if turned { -x } else { x });
         vec![
-            shortened(&pair.first, NAME),
-            shortened(&pair.second, NAME),
-            unit.write_bare(pair.difference.value),
+            shortened(better, NAME),
+            shortened(worse, NAME),
+            unit.write_bare(pair.difference.value.abs()),
+            pair.bootstrap
+                .and_then(|found| bare_interval(unit, &towards(found)))
+                .unwrap_or_else(|| "–".to_owned()),
             probability(pair.p),
             pair.permuted.map_or_else(|| "–".to_owned(), |both| probability(both.p)),
-            number(pair.cohens_d.map(|d| d.value)),
-            pair.discordance.map_or_else(
-                || "–".to_owned(),
-                |split| format!("{}:{}", split.first_only, split.second_only),
-            ),
         ]
     };
     let told = findings.contrasts.iter().filter(|pair| pair.p < 0.05);
@@ -87,12 +88,12 @@ fn pairs(findings: &Findings) -> String {
     }
     let note = format!(
         "{} of {}, at 5 % after Holm's correction (p: Student's t; perm.: the larger p of the permutation tests \
-         over rows and over seeds); d: Cohen's, over seeds; rows: right by the one alone and by the other alone, first \
-         seed. All pairs, with more figures, stand in recommendation.json.",
+         over rows and over seeds). Bootstrap: the paired 95 % interval of the difference, BCa, seeds and rows both \
+         drawn anew, without correction. All pairs, with effect sizes, stand in report.html and recommendation.json.",
         rows.len(),
         count(all, "pair")
     );
-    table("Pairs that differ", &note, &["the one", "the other", "better by", "p", "perm.", "d", "rows"], rows)
+    table("Pairs that differ", &note, &["the better", "the other", "by", "bootstrap", "p", "perm."], rows)
 }
 
 fn mixture(findings: &Findings) -> String {
@@ -157,5 +158,10 @@ mod tests {
             assert!(bars.iter().all(|count| *count == bars[0]), "{block}");
             assert!(block.lines().all(|line| line.width() <= 80), "{block}");
         }
+        // "full" is better than what stands below it by the difference of the two means, give or take the bootstrap.
+        let pair = text.lines().find(|line| line.starts_with("| full | prompt_tuning |")).unwrap();
+        let numbers: Vec<f64> = pair.split(['|', '–', ' ']).filter_map(|word| word.parse().ok()).collect();
+        let [by, low, high] = numbers[..3] else { panic!("{pair}") };
+        assert!(0.0 < low && low < by && by < high, "{pair}");
     }
 }

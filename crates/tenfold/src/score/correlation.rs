@@ -36,13 +36,13 @@ fn direction(values: &[f64]) -> Option<Vec<f64>> {
 
 /// Rank of each value from 1; equal ones share the mean of their ranks.
 fn ranks(values: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+    let mut order: Vec<(f64, usize)> = values.iter().copied().zip(0..).collect();
+    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let mut ranks = vec![0.0; values.len()];
     let mut before = 0.0;
-    for alike in order.chunk_by(|a, b| values[*a] == values[*b]) {
+    for alike in order.chunk_by(|a, b| a.0 == b.0) {
         let count = alike.len() as f64;
-        alike.iter().for_each(|i| ranks[*i] = before + (count + 1.0) / 2.0);
+        alike.iter().for_each(|(_, i)| ranks[*i] = before + (count + 1.0) / 2.0);
         before += count;
     }
     ranks

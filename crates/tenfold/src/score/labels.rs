@@ -31,14 +31,7 @@ pub fn f1_micro(predictions: &[u32], labels: &[u32]) -> Option<f64> {
 /// scored so by SuperGLUE. `None` for no rows or unequal lengths.
 pub fn f1_macro(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     paired(predictions, labels)?;
-    let mut counts: BTreeMap<u32, Counts> = BTreeMap::new();
-    for (predicted, label) in predictions.iter().zip(labels) {
-        counts.entry(*predicted).or_default().add(true, predicted == label);
-        if predicted != label {
-            counts.entry(*label).or_default().add(false, true);
-        }
-    }
-    super::mean(counts.values().map(Counts::f1))
+    super::mean(each_label(predictions, labels).iter().map(Counts::f1))
 }
 
 /// Mean of the F1 of the labels `0..classes`, whether they are met or not, 0 to 1, higher is better:
@@ -53,22 +46,40 @@ pub fn f1_macro_of(predictions: &[u32], labels: &[u32], classes: u32) -> Option<
 /// or unequal lengths.
 pub fn matthews(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     paired(predictions, labels)?;
-    let mut sums: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
-    let (n, mut hits) = (labels.len() as f64, 0.0);
-    for (predicted, label) in predictions.iter().zip(labels) {
-        sums.entry(*predicted).or_default().0 += 1.0;
-        sums.entry(*label).or_default().1 += 1.0;
-        hits += f64::from(u8::from(predicted == label));
-    }
-    let product = |f: fn(&(f64, f64)) -> f64| sums.values().map(f).sum::<f64>();
-    let covariance = hits * n - product(|(p, l)| p * l);
-    let (of_predictions, of_labels) = (n * n - product(|(p, _)| p * p), n * n - product(|(_, l)| l * l));
+    let (n, counts) = (labels.len() as f64, each_label(predictions, labels));
+    let sum = |f: fn(&Counts) -> f64| counts.iter().map(f).sum::<f64>();
+    let covariance = sum(|of| of.right) * n - sum(|of| of.predicted * of.standing);
+    let of_predictions = n * n - sum(|of| of.predicted * of.predicted);
+    let of_labels = n * n - sum(|of| of.standing * of.standing);
     let scale = (of_predictions * of_labels).sqrt();
     Some(if scale > 0.0 { covariance / scale } else { 0.0 })
 }
 
+/// Labels below this, as nearly all are, are counted in place: tests of pairs count a million times.
+const IN_PLACE: u32 = 256;
+
+/// Decisions on each label that stands or is predicted, by rising label.
+fn each_label(predictions: &[u32], labels: &[u32]) -> Vec<Counts> {
+    let highest = predictions.iter().chain(labels).copied().max().unwrap_or(0);
+    let mut in_place = vec![Counts::default(); highest.min(IN_PLACE - 1) as usize + 1];
+    let mut others: BTreeMap<u32, Counts> = BTreeMap::new();
+    for (predicted, label) in predictions.iter().zip(labels) {
+        let mut of = |label: u32, count: fn(&mut Counts)| match in_place.get_mut(label as usize) {
+            Some(counts) => count(counts),
+            None => count(others.entry(label).or_default()),
+        };
+        of(*predicted, |counts| counts.predicted += 1.0);
+        of(*label, |counts| counts.standing += 1.0);
+        if predicted == label {
+            of(*label, |counts| counts.right += 1.0);
+        }
+    }
+    let met = |counts: &Counts| counts.predicted + counts.standing > 0.0;
+    in_place.into_iter().chain(others.into_values()).filter(met).collect()
+}
+
 /// Decisions on one label.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Counts {
     right: f64,
     predicted: f64,
@@ -106,6 +117,14 @@ mod tests {
             assert_eq!(matthews(predictions, labels), None);
         }
         assert_eq!(f1_macro_of(&[1], &[1], 0), None);
+    }
+
+    #[test]
+    fn labels_of_any_size_are_counted_alike() {
+        let (said, truth) = ([0, 1, 2, 2, 1, 0, 1], [0, 1, 2, 1, 2, 1, 1]);
+        let large = |labels: &[u32]| labels.iter().map(|label| label * 2_000_000_000).collect::<Vec<u32>>();
+        assert_eq!(f1_macro(&large(&said), &large(&truth)), f1_macro(&said, &truth));
+        assert_eq!(matthews(&large(&said), &large(&truth)), matthews(&said, &truth));
     }
 
     #[test]

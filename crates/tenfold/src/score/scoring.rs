@@ -322,6 +322,11 @@ impl Scoring {
         }
     }
 
+    /// Whether it is the mean of what each row is worth.
+    pub fn is_mean_of_rows(&self) -> bool {
+        matches!(self.over, Over::Rows(_))
+    }
+
     /// Whether the one value is better than the other; any is better than none.
     pub fn is_better(&self, value: Option<f64>, than: Option<f64>) -> bool {
         match (value, than) {

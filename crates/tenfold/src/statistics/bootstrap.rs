@@ -59,17 +59,19 @@ impl Runs {
         self.seed_error
     }
 
+    /// What `self` minus `other` cannot leave.
+    pub(super) fn range_of_difference(&self, other: &Runs) -> (f64, f64) {
+        (self.range.0 - other.range.1, self.range.1 - other.range.0)
+    }
+
     pub(super) fn resampled(&self, rows: Rows) -> Resampled {
         Resampled::of_means(&self.seeds, &self.rows, self.seed_error, self.range, Chance::of(rows))
     }
 }
 
-/// Mean score with its interval. With one seed the interval is over rows alone (`n` is then 1).
+/// Mean score with its interval. With one seed the interval is over rows alone (`n` is then 1); one row has none.
 pub fn score(runs: &Runs) -> Estimate {
-    if let Some((low, high)) = all_alike(runs) {
-        return Estimate { value: runs.mean(), low: Some(low), high: Some(high), n: runs.seeds.len() };
-    }
-    runs.resampled(Rows::Same).estimate()
+    bounded(runs.resampled(Rows::Same).estimate(), runs.rows.len(), runs.range)
 }
 
 /// Ratio of two methods' mean scores on the same rows; `None` if the rows differ or the lower is 0.
@@ -95,13 +97,20 @@ pub fn combined(a: &Runs, b: &Runs, rows: Rows, f: impl Fn(f64, f64) -> f64) -> 
 /// Mean of `a` minus mean of `b` on the same rows; `None` if the rows differ.
 pub fn difference(a: &Runs, b: &Runs) -> Option<Estimate> {
     let paired = a.rows.len() == b.rows.len();
-    paired.then(|| combined(a, b, Rows::Same, |a, b| a - b)).flatten()
+    let found = paired.then(|| combined(a, b, Rows::Same, |a, b| a - b)).flatten()?;
+    Some(bounded(found, a.rows.len(), a.range_of_difference(b)))
 }
 
-/// The largest share of rows that may behave as none of `rows` did, at the confidence of every interval: the exact
-/// binomial bound (Clopper and Pearson, 1934). Drawing rows anew cannot show it.
-pub(super) fn unseen(rows: usize) -> f64 {
-    1.0 - ((1.0 - CONFIDENCE) / 2.0).powf(1.0 / rows as f64)
+/// An interval for a mean that no draw of its rows can move, as all are alike: a share of the rows may yet behave as
+/// none of them did, at most the exact binomial bound (Clopper and Pearson, 1934), and lie anywhere within `range`. One
+/// row, or a range without ends, bounds nothing. An estimate that has an interval keeps it.
+pub(super) fn bounded(estimate: Estimate, rows: usize, range: (f64, f64)) -> Estimate {
+    if estimate.low.is_some() || rows < 2 || !(range.0.is_finite() && range.1.is_finite()) {
+        return estimate;
+    }
+    let unseen = 1.0 - ((1.0 - CONFIDENCE) / 2.0).powf(1.0 / rows as f64);
+    let with = |rest: f64| Some((1.0 - unseen) * estimate.value + unseen * rest);
+    Estimate { low: with(range.0), high: with(range.1), ..estimate }
 }
 
 /// Two-way analysis of variance, seeds by rows: the variance that rows alone give a seed's mean.
@@ -113,19 +122,6 @@ fn residual(outcomes: &[Vec<f64>], rows: &[f64], seeds: &[f64]) -> f64 {
         squares += run.iter().zip(rows).map(|(x, row)| (x - row - seed + mean).powi(2)).sum::<f64>();
     }
     squares / ((count - 1.0) * (n - 1.0).max(1.0)) / n
-}
-
-fn all_alike(runs: &Runs) -> Option<(f64, f64)> {
-    let bound = unseen(runs.rows.len());
-    if runs.range != SHARE {
-        None
-    } else if runs.rows.iter().all(|x| *x == 1.0) {
-        Some((1.0 - bound, 1.0))
-    } else if runs.rows.iter().all(|x| *x == 0.0) {
-        Some((0.0, bound))
-    } else {
-        None
-    }
 }
 
 #[cfg(test)]
@@ -145,6 +141,24 @@ mod tests {
     fn a_faultless_score_is_not_certain() {
         let e = score(&Runs::new(&[vec![1.0; 100]]).unwrap());
         assert!((e.low.unwrap() - 0.9638).abs() < 1e-3 && e.high == Some(1.0));
+    }
+
+    #[test]
+    fn rows_that_are_all_alike_leave_what_none_of_them_showed_and_one_row_leaves_everything() {
+        // Of 100 rows a share of 0.0362 may be unlike them.
+        let e = score(&Runs::new(&[vec![0.5; 100]]).unwrap());
+        assert!((e.low.unwrap() - 0.4819).abs() < 1e-4 && (e.high.unwrap() - 0.5181).abs() < 1e-4, "{e:?}");
+        let (right, wrong) = (Runs::new(&[vec![1.0; 100]]).unwrap(), Runs::new(&[vec![0.0; 100]]).unwrap());
+        let apart = difference(&right, &wrong).unwrap();
+        assert!((apart.low.unwrap() - 0.9276).abs() < 1e-4 && apart.high == Some(1.0), "{apart:?}");
+        for (value, other) in [(vec![1.0], vec![0.0]), (vec![0.3], vec![0.3])] {
+            let (one, other) = (Runs::new(&[value]).unwrap(), Runs::new(&[other]).unwrap());
+            let found = difference(&one, &other).unwrap();
+            assert_eq!((score(&one).low, score(&one).high, found.low, found.high), (None, None, None, None));
+        }
+        // Three seeds on one row are a spread over seeds alone: no interval for other rows follows.
+        let seeds = Runs::new(&[vec![1.0], vec![0.0], vec![1.0]]).unwrap();
+        assert_eq!((score(&seeds).low, score(&seeds).n), (None, 3));
     }
 
     #[test]

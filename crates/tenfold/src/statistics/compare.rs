@@ -4,14 +4,15 @@
 //! are hard for both cancel out. Its standard error joins the spread over rows with each method's
 //! spread over seeds; Student's t with Welch's and Satterthwaite's degrees of freedom gives the
 //! p-value. A bootstrap would need many thousand replicates to resolve the small p-values that many
-//! pairs call for; for a difference of means this is its limit. Holm's correction (1979) over all
+//! pairs call for; for a difference of means this is its limit. No p-value is below what the exact permutation test
+//! could give of as many rows: five rows that all say the same are no certainty. Holm's correction (1979) over all
 //! pairs keeps the chance of any false claim at 5 %.
 //!
 //! The result is shown as a compact letter display (Piepho, 2004): methods that share a letter
 //! cannot be told apart. "Tied with the best" alone would hide that two methods may each be tied
 //! with a third and yet differ from one another.
 
-use super::bootstrap::Runs;
+use super::bootstrap::{Runs, bounded};
 use super::{CONFIDENCE, Estimate, t_p_value, t_quantile};
 
 /// Every pair of methods, and the groups that follow.
@@ -30,7 +31,7 @@ pub struct Pair {
     pub first: usize,
     /// Index of the other.
     pub second: usize,
-    /// Mean of `first` minus mean of `second`, with an interval that is not corrected for many looks.
+    /// Mean of `first` minus mean of `second`, with Student's t interval, which is not corrected for many looks.
     pub difference: Estimate,
     /// Probability of such a difference if there were none, corrected for the number of pairs.
     pub p: f64,
@@ -126,6 +127,9 @@ fn letter(index: usize) -> char {
     char::from_u32('a' as u32 + index as u32).filter(char::is_ascii_lowercase).unwrap_or('*')
 }
 
+/// Differences smaller than this are rounding.
+const ROUNDING: f64 = 1e-12;
+
 fn difference(a: &Runs, b: &Runs) -> (Estimate, f64) {
     let n = a.rows().len() as f64;
     let value = a.mean() - b.mean();
@@ -138,14 +142,17 @@ fn difference(a: &Runs, b: &Runs) -> (Estimate, f64) {
     }
     let variance: f64 = parts.iter().map(|p| p.0).sum();
     let count = a.seeds().len().min(b.seeds().len());
-    if variance <= 0.0 {
-        let p = if value == 0.0 { 1.0 } else { 0.0 };
-        return (Estimate { value, low: Some(value), high: Some(value), n: count }, p);
+    // However even the rows, so few cannot speak more surely: two of the 2ⁿ ways to exchange their outcomes show this.
+    let least = 2f64.powf(1.0 - n);
+    let bare = Estimate { value, low: None, high: None, n: count };
+    if variance.sqrt() <= ROUNDING || n < 2.0 {
+        let p = if value.abs() <= ROUNDING { 1.0 } else { least };
+        return (bounded(bare, a.rows().len(), a.range_of_difference(b)), p);
     }
     let freedom = variance.powi(2) / parts.iter().map(|(v, f)| v * v / f.max(1.0)).sum::<f64>();
     let margin = t_quantile(freedom) * variance.sqrt();
-    let estimate = Estimate { value, low: Some(value - margin), high: Some(value + margin), n: count };
-    (estimate, t_p_value(value / variance.sqrt(), freedom))
+    let estimate = Estimate { low: Some(value - margin), high: Some(value + margin), ..bare };
+    (estimate, t_p_value(value / variance.sqrt(), freedom).max(least))
 }
 
 /// Holm's step-down correction (*Scandinavian Journal of Statistics* 6, 1979): p-values which, held against 5 %, keep
@@ -190,6 +197,23 @@ mod tests {
         assert_eq!(comparison.letters, ["a", "a", "b"]);
         assert!(comparison.differ(2, 0) && !comparison.differ(0, 1));
         assert!(comparison.pair(2, 0).unwrap().difference.value < 0.0);
+    }
+
+    #[test]
+    fn rows_that_all_say_the_same_are_as_sure_as_their_number_and_no_surer() {
+        let of = |rows: &[f64], seeds: usize| Runs::new(&vec![rows.to_vec(); seeds]).unwrap();
+        let pair = |a: &[f64], b: &[f64], seeds| compare(&[of(a, seeds), of(b, seeds)]).pairs[0].clone();
+        // All signs of five differences: 2 of 32.
+        let five = pair(&[1.0; 5], &[0.0; 5], 1);
+        assert_eq!(five.p, super::super::swap_rows(&of(&[1.0; 5], 1), &of(&[0.0; 5], 1)).unwrap().p);
+        assert_eq!((five.p, five.difference.high), (0.0625, Some(1.0)));
+        assert!(five.difference.low.unwrap() < 0.0);
+        // Nearly alike, or alike but for rounding, is no more.
+        assert_eq!(pair(&[1.0, 1.0, 1.0, 1.0, 0.99], &[0.0; 5], 3).p, 0.0625);
+        assert_eq!(pair(&[1.0, 1.0 / 3.0, 1.0], &[2.0 / 3.0, 0.0, 2.0 / 3.0], 1).p, 0.25);
+        let one = pair(&[1.0], &[0.0], 3);
+        assert_eq!((one.p, one.difference.low, one.difference.high), (1.0, None, None));
+        assert_eq!(pair(&[0.5; 9], &[0.5; 9], 2).p, 1.0);
     }
 
     #[test]

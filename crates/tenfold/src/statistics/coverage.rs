@@ -1,10 +1,12 @@
 //! How often 95 % intervals over seeds and rows hold the truth, by simulation.
 //!
-//! Rows of differing difficulty, seeds of differing luck; right or wrong, three in four right. `cargo test --release -p tenfold --lib coverage --
+//! Rows of differing difficulty, seeds of differing luck; right or wrong, three in four right; and the same of scores
+//! that are no means of rows: Matthews' correlation, Pearson's r, perplexity. `cargo test --release -p tenfold --lib coverage --
 //! --ignored --nocapture` prints the large table.
 
 use super::bootstrap::{Runs, difference, score};
-use super::{Estimate, SplitMix};
+use super::{Estimate, Resampled, Rows, SplitMix};
+use crate::score::{matthews, pearson};
 
 /// What is simulated: outcomes of `seeds` runs on `rows` rows.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,94 @@ fn of_difference(world: &World, random: &mut SplitMix) -> Estimate {
     difference(&world.runs(&rows, random), &world.runs(&rows, random)).unwrap()
 }
 
+/// A score of whole runs: what it truly is on average over seeds, and its interval in one trial.
+struct Whole {
+    name: &'static str,
+    truth: fn(&World) -> f64,
+    one: fn(&World, &mut SplitMix) -> Estimate,
+}
+
+const WHOLE: [Whole; 3] = [
+    Whole { name: "matthews", truth: true_matthews, one: of_matthews },
+    // The slope on the truth is the correlation, and its mean over seeds that of the slopes.
+    Whole { name: "pearson", truth: |_| SKILL, one: of_pearson },
+    // The mean of a log-normal number.
+    Whole { name: "perplexity", truth: |world| (NATS + world.luck.powi(2) / 2.0).exp(), one: of_perplexity },
+];
+
+/// Share of rows of label 1.
+const COMMON: f64 = 0.7;
+/// Mean cross-entropy of a token.
+const NATS: f64 = 2.0;
+
+/// Of accuracy alike for both labels, over the seeds' normal luck.
+fn true_matthews(world: &World) -> f64 {
+    let of_skill = |skill: f64| {
+        let said = COMMON * skill + (1.0 - COMMON) * (1.0 - skill);
+        (2.0 * skill - 1.0) * (COMMON * (1.0 - COMMON) / (said * (1.0 - said))).sqrt()
+    };
+    let steps = (-400..=400).map(|step| f64::from(step) / 100.0);
+    let (sum, weight) = steps.fold((0.0, 0.0), |(sum, all), z| {
+        let weight = (-z * z / 2.0).exp();
+        (sum + weight * of_skill(SKILL + world.luck * z), all + weight)
+    });
+    sum / weight
+}
+
+fn of_matthews(world: &World, random: &mut SplitMix) -> Estimate {
+    let labels: Vec<u32> = (0..world.rows).map(|_| u32::from(random.uniform() < COMMON)).collect();
+    let shared = world.rows(random);
+    let said: Vec<Vec<u32>> = world
+        .outcomes(&shared, random)
+        .iter()
+        .map(|run| run.iter().zip(&labels).map(|(right, l)| if *right > 0.5 { *l } else { 1 - l }).collect())
+        .collect();
+    let range = (-1.0, 1.0);
+    of_whole(world, range, |seed, rows| matthews(&picked(&said[seed], rows), &picked(&labels, rows)))
+}
+
+fn of_pearson(world: &World, random: &mut SplitMix) -> Estimate {
+    let truth: Vec<f64> = (0..world.rows).map(|_| random.normal()).collect();
+    let shared: Vec<f64> = (0..world.rows).map(|_| random.normal()).collect();
+    let run = |_| -> Vec<f64> {
+        let r = (SKILL + world.luck * random.normal()).clamp(-1.0, 1.0);
+        let mut noise = |u: f64| if random.uniform() < world.own { random.normal() } else { u };
+        truth.iter().zip(&shared).map(|(t, u)| r * t + (1.0 - r * r).sqrt() * noise(*u)).collect()
+    };
+    let said: Vec<Vec<f64>> = (0..world.seeds).map(run).collect();
+    let range = (-1.0, 1.0);
+    of_whole(world, range, |seed, rows| pearson(&picked(&said[seed], rows), &picked(&truth, rows)))
+}
+
+/// Texts of 5 to 24 tokens, some of which are much harder than others.
+fn of_perplexity(world: &World, random: &mut SplitMix) -> Estimate {
+    let hard = |random: &mut SplitMix| -(1.0 - random.uniform()).ln() - 1.0;
+    let counts: Vec<f64> = (0..world.rows).map(|_| 5.0 + random.below(20) as f64).collect();
+    let shared: Vec<f64> = (0..world.rows).map(|_| hard(random)).collect();
+    let run = |_| -> Vec<f64> {
+        let mean = NATS + world.luck * random.normal();
+        let mut own = |u: f64| if random.uniform() < world.own { hard(random) } else { u };
+        counts.iter().zip(&shared).map(|(count, u)| count * (mean + own(*u) / 2.0)).collect()
+    };
+    let nats: Vec<Vec<f64>> = (0..world.seeds).map(run).collect();
+    of_whole(world, (1.0, f64::INFINITY), |seed, rows| {
+        let sum = |values: &[f64]| rows.iter().map(|row| values[*row as usize]).sum::<f64>();
+        Some((sum(&nats[seed]) / sum(&counts)).exp())
+    })
+}
+
+fn picked<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
+    rows.iter().map(|row| values[*row as usize]).collect()
+}
+
+fn of_whole(
+    world: &World,
+    range: (f64, f64),
+    score: impl Fn(usize, &[u32]) -> Option<f64> + Sync,
+) -> Estimate {
+    Resampled::of(world.seeds, world.rows, range, Rows::Same, score).unwrap().estimate()
+}
+
 /// What others do: seeds and rows are both drawn with replacement, and the middle 95 % kept.
 fn of_plain_draws(world: &World, random: &mut SplitMix) -> Estimate {
     let rows = world.rows(random);
@@ -82,6 +172,9 @@ fn intervals_cover_the_truth_as_often_as_they_say() {
         let covered = world.coverage(500, SKILL, of_score);
         assert!((0.93..=0.97).contains(&covered), "{world:?}: {covered}");
     }
+    // Two seeds whose luck outweighs the rows hold less than they say, and `Basis::words` tells.
+    let covered = world(2, 0.06, 0.2).coverage(500, SKILL, of_score);
+    assert!((0.91..=0.95).contains(&covered), "{covered}");
 }
 
 #[test]
@@ -91,6 +184,36 @@ fn intervals_of_differences_cover_the_truth_as_often_as_they_say() {
         let covered = world.coverage(500, 0.0, of_difference);
         assert!((0.93..=0.98).contains(&covered), "{world:?}: {covered}");
     }
+}
+
+#[test]
+fn intervals_of_scores_that_are_no_means_cover_the_truth_about_as_often() {
+    let world = World { seeds: 3, rows: 100, luck: 0.03, own: 0.2 };
+    for whole in &WHOLE {
+        let covered = world.coverage(200, (whole.truth)(&world), whole.one);
+        // Of 200 trials one standard error is 1.5 %.
+        assert!((0.91..=0.99).contains(&covered), "{}: {covered}", whole.name);
+    }
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn the_table_of_coverage_of_scores_that_are_no_means() {
+    const TRIALS: u64 = 500;
+    let settings = [(1, 0.0), (2, 0.02), (2, 0.06), (3, 0.02), (3, 0.06), (5, 0.02), (5, 0.06)];
+    let mut outside = Vec::new();
+    println!("seeds rows luck own  matthews  pearson  perplexity");
+    for (seeds, luck) in settings {
+        let world = World { seeds, rows: 150, luck, own: 0.2 };
+        let [matthews, pearson, perplexity] =
+            WHOLE.map(|whole| world.coverage(TRIALS, (whole.truth)(&world), whole.one));
+        println!("{seeds:5}  150 {luck:4} 0.2  {matthews:.3}     {pearson:.3}    {perplexity:.3}");
+        let good = |covered: &f64| (0.93..=0.97).contains(covered);
+        if seeds >= 5 && ![matthews, pearson, perplexity].iter().all(good) {
+            outside.push(world);
+        }
+    }
+    assert!(outside.is_empty(), "{outside:?}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub use effect::{cliffs_delta, cohens_d, cohens_h, superiority};
 pub use fit::{Line, line};
 pub use jackknife::contributions;
 pub use non_inferiority::{NonInferiority, Verdict, non_inferiority};
-pub use permutation::{Permutation, Permuted, permuted, regroup_seeds, swap_rows};
+pub use permutation::{Permutation, Permuted, regroup_seeds, swap_answers, swap_rows};
 pub use random::SplitMix;
 pub use resampled::Resampled;
 pub use sample::{

@@ -1,7 +1,6 @@
 //! Is a method as good as the yardstick, but for a margin that does not matter?
 
 use super::Estimate;
-use super::bootstrap::{Runs, difference, unseen};
 
 /// What the data say of a method against the yardstick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -11,7 +10,7 @@ pub enum Verdict {
     NonInferior,
     /// It is worse by more than the margin.
     Inferior,
-    /// The interval holds the margin: more seeds or rows would be needed to tell.
+    /// The interval holds the margin, or there is none: more seeds or rows would be needed to tell.
     Undecided,
 }
 
@@ -26,28 +25,21 @@ pub struct NonInferiority {
     pub margin: f64,
 }
 
-/// Tests a method against the yardstick (full fine-tuning) on the same rows; higher scores are better.
+/// Tests a method against the yardstick (full fine-tuning), of which it is ahead by `difference`, on the same rows and with
+/// the interval of the paired bootstrap.
 ///
 /// The lower end of the 95 % interval is held against the margin, a one-sided test at 2.5 % (ICH E9, *Statistical
 /// Principles for Clinical Trials*, 1998, section 3.3.2; Piaggio et al., *JAMA* 308, 2012). With one seed of either
 /// the verdict is of these two models alone: `difference.n` says so.
 ///
-/// `None` if the rows differ in number, or if the margin is negative or not a number.
-pub fn non_inferiority(method: &Runs, yardstick: &Runs, margin: f64) -> Option<NonInferiority> {
+/// `None` if the margin is negative or not a number.
+pub fn non_inferiority(difference: Estimate, margin: f64) -> Option<NonInferiority> {
     if !(margin >= 0.0 && margin.is_finite()) {
         return None;
     }
-    let mut difference = difference(method, yardstick)?;
-    if difference.low == difference.high {
-        // No row tells the two apart, which draws of the rows cannot doubt.
-        let doubt = unseen(method.rows().len());
-        difference.low = difference.low.map(|low| low - doubt);
-        difference.high = difference.high.map(|high| high + doubt);
-    }
-    let (low, high) = (difference.low?, difference.high?);
-    let verdict = if low > -margin {
+    let verdict = if difference.low.is_some_and(|low| low > -margin) {
         Verdict::NonInferior
-    } else if high < -margin {
+    } else if difference.high.is_some_and(|high| high < -margin) {
         Verdict::Inferior
     } else {
         Verdict::Undecided
@@ -57,7 +49,7 @@ pub fn non_inferiority(method: &Runs, yardstick: &Runs, margin: f64) -> Option<N
 
 #[cfg(test)]
 mod tests {
-    use super::super::SplitMix;
+    use super::super::{Runs, SplitMix, difference};
     use super::*;
 
     fn runs(random: &mut SplitMix, rows: &[f64], skill: f64) -> Runs {
@@ -73,26 +65,32 @@ mod tests {
         Runs::new(&outcomes).unwrap()
     }
 
+    fn test(method: &Runs, yardstick: &Runs, margin: f64) -> NonInferiority {
+        non_inferiority(difference(method, yardstick).unwrap(), margin).unwrap()
+    }
+
     #[test]
     fn the_margin_decides_and_few_rows_do_not() {
         let mut random = SplitMix::new(17);
         let rows: Vec<f64> = (0..2000).map(|_| random.uniform()).collect();
         let (full, near, far) =
             (runs(&mut random, &rows, 0.9), runs(&mut random, &rows, 0.895), runs(&mut random, &rows, 0.8));
-        let verdict = |method, margin| non_inferiority(method, &full, margin).unwrap().verdict;
+        let verdict = |method, margin| test(method, &full, margin).verdict;
         assert_eq!(verdict(&near, 0.03), Verdict::NonInferior);
         assert_eq!(verdict(&far, 0.03), Verdict::Inferior);
         assert_eq!(verdict(&full, 0.01), Verdict::NonInferior);
         let (few, other) = (runs(&mut random, &rows[..60], 0.9), runs(&mut random, &rows[..60], 0.89));
-        assert_eq!(non_inferiority(&other, &few, 0.01).unwrap().verdict, Verdict::Undecided);
+        assert_eq!(test(&other, &few, 0.01).verdict, Verdict::Undecided);
     }
 
     #[test]
     fn no_difference_on_few_rows_proves_little() {
         let same = Runs::new(&[vec![1.0; 20]]).unwrap();
-        let found = non_inferiority(&same, &same, 0.05).unwrap();
+        let found = test(&same, &same, 0.05);
         assert_eq!((found.verdict, found.difference.n), (Verdict::Undecided, 1));
         assert!((found.difference.low.unwrap() + 0.1684).abs() < 1e-4);
+        let (right, wrong) = (Runs::new(&[vec![1.0]]).unwrap(), Runs::new(&[vec![0.0]]).unwrap());
+        assert_eq!(test(&wrong, &right, 0.05).verdict, Verdict::Undecided);
     }
 
     #[test]
@@ -103,7 +101,7 @@ mod tests {
                 let mut random = SplitMix::stream(5, *study);
                 let rows: Vec<f64> = (0..100).map(|_| random.uniform()).collect();
                 let (full, worse) = (runs(&mut random, &rows, 0.85), runs(&mut random, &rows, 0.80));
-                non_inferiority(&worse, &full, 0.05).unwrap().verdict == Verdict::NonInferior
+                test(&worse, &full, 0.05).verdict == Verdict::NonInferior
             })
             .count();
         assert!(passed <= 15, "{passed} of {studies}");
@@ -112,7 +110,8 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let (a, b) = (Runs::new(&[vec![1.0; 3]]).unwrap(), Runs::new(&[vec![1.0; 4]]).unwrap());
-        assert!(non_inferiority(&a, &b, 0.1).is_none());
-        assert!(non_inferiority(&a, &a, -0.1).is_none() && non_inferiority(&a, &a, f64::NAN).is_none());
+        assert!(difference(&a, &b).is_none());
+        let same = difference(&a, &a).unwrap();
+        assert!(non_inferiority(same, -0.1).is_none() && non_inferiority(same, f64::NAN).is_none());
     }
 }

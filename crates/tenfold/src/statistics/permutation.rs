@@ -14,6 +14,10 @@ use rayon::prelude::*;
 const EXACT: u64 = 1 << 16;
 /// As many are drawn where there are more.
 const DRAWN: u64 = 9_999;
+/// Answers that a test of whole scores may look at: 10,000 rows of ten runs take 999 arrangements.
+const ANSWERS: u64 = 100_000_000;
+/// Fewer arrangements than this are not drawn: the least p would outlive no correction.
+const FEWEST: u64 = 999;
 const SEED: u64 = 0x51B2_AA17;
 
 /// Outcome of a permutation test, two-sided.
@@ -43,16 +47,15 @@ pub struct Permuted {
 }
 
 impl Permuted {
+    /// Both together, not corrected for many pairs.
+    pub fn new(rows: Permutation, seeds: Permutation) -> Permuted {
+        Permuted { rows, seeds, p: rows.p.max(seeds.p) }
+    }
+
     /// The smallest p-value that so few rows and seeds could have given, before any correction.
     pub fn smallest(&self) -> f64 {
         self.rows.smallest.max(self.seeds.smallest)
     }
-}
-
-/// Both tests, not corrected for many pairs; `None` if the rows differ in number.
-pub fn permuted(a: &Runs, b: &Runs) -> Option<Permuted> {
-    let (rows, seeds) = (swap_rows(a, b)?, regroup_seeds(a, b)?);
-    Some(Permuted { rows, seeds, p: rows.p.max(seeds.p) })
 }
 
 /// Do these trained models differ on other rows? Were they alike, a row's two outcomes could stand the other way
@@ -78,27 +81,61 @@ pub fn swap_rows(a: &Runs, b: &Runs) -> Option<Permutation> {
     let (seen, scale) = (differences.iter().sum(), differences.iter().map(|d| d.abs()).sum());
     Some(match 1u64.checked_shl(differences.len() as u32).filter(|count| *count <= EXACT) {
         Some(count) => exact(seen, scale, (0..count).map(|bits| flipped(&mut || bits))),
-        None => drawn(seen, scale, |random| flipped(&mut || random.bits())),
+        None => drawn(seen, scale, DRAWN, |random| flipped(&mut || random.bits())),
+    })
+}
+
+/// The same of a score that is no mean of rows: approximate randomization (Noreen, *Computer-Intensive Methods for
+/// Testing Hypotheses*, 1989; Yeh, COLING 2000). The two methods' whole answers to a row stand the other way round,
+/// in all seeds at once, and the scores are worked out anew. In all at once, since a row's answers by several seeds
+/// of a method are alike: rows are what was sampled, and swaps seed by seed would take each answer for a row of its
+/// own and be too bold. Of a mean it is [`swap_rows`].
+///
+/// `rows` is how many rows the methods answer unlike; `difference(swapped)` that of their scores (means over seeds)
+/// where those marked are swapped, `None` where it is not defined: such an arrangement counts against the claim.
+/// `scale` is how large the scores are, for rounding, and `answers` what one arrangement has to look at (rows by
+/// runs): it says how many are affordable, at least 999 and at most 9,999.
+///
+/// `None` if the difference that was seen is not defined.
+pub fn swap_answers(
+    rows: usize,
+    answers: usize,
+    scale: f64,
+    difference: impl Fn(&[bool]) -> Option<f64> + Sync,
+) -> Option<Permutation> {
+    let seen = difference(&vec![false; rows])?;
+    let swapped = |signs: &mut dyn FnMut() -> u64| {
+        let mut marks = vec![false; rows];
+        for chunk in marks.chunks_mut(64) {
+            let bits = signs();
+            chunk.iter_mut().enumerate().for_each(|(i, mark)| *mark = bits >> i & 1 == 1);
+        }
+        difference(&marks).unwrap_or(f64::INFINITY)
+    };
+    let affordable = (ANSWERS / answers.max(1) as u64).clamp(FEWEST, DRAWN);
+    Some(match 1u64.checked_shl(rows as u32).filter(|count| *count <= affordable) {
+        Some(count) => exact(seen, scale, (0..count).map(|bits| swapped(&mut || bits))),
+        None => drawn(seen, scale, affordable, |random| swapped(&mut || random.bits())),
     })
 }
 
 /// Would other trainings differ on these rows? Were the methods alike, it would be chance which runs bear whose
-/// name: the runs' mean scores are regrouped (Pitman, 1937). Three seeds of each give 20 arrangements and no p-value
+/// name: the runs' scores, of any kind, are regrouped (Pitman, 1937). Three seeds of each give 20 arrangements and no p-value
 /// below 0.1, four 0.029, five 0.008.
 ///
-/// `None` if the rows differ in number.
-pub fn regroup_seeds(a: &Runs, b: &Runs) -> Option<Permutation> {
-    if a.rows().len() != b.rows().len() {
+/// `None` if either has no runs.
+pub fn regroup_seeds(a: &[f64], b: &[f64]) -> Option<Permutation> {
+    if a.is_empty() || b.is_empty() {
         return None;
     }
-    let (first, all) = (a.seeds().len(), [a.seeds(), b.seeds()].concat());
+    let (first, all) = (a.len(), [a, b].concat());
     let total: f64 = all.iter().sum();
     // The difference of the groups' means, of which one group's sum decides.
     let of_sum = |sum: f64| sum / first as f64 - (total - sum) / (all.len() - first) as f64;
-    let (seen, scale) = (of_sum(a.seeds().iter().sum()), all.iter().map(|x| x.abs()).sum());
+    let (seen, scale) = (of_sum(a.iter().sum()), all.iter().map(|x| x.abs()).sum());
     Some(match choices(all.len(), first).filter(|count| *count <= EXACT && all.len() < 64) {
         Some(_) => exact(seen, scale, subsets(all.len(), first).map(|set| of_sum(sum_of(&all, set)))),
-        None => drawn(seen, scale, |random| {
+        None => drawn(seen, scale, DRAWN, |random| {
             let mut order: Vec<usize> = (0..all.len()).collect();
             let chosen = (0..first).map(|i| {
                 let other = i + random.below(all.len() - i);
@@ -125,13 +162,12 @@ fn exact(seen: f64, scale: f64, all: impl Iterator<Item = f64>) -> Permutation {
     }
 }
 
-fn drawn(seen: f64, scale: f64, one: impl Fn(&mut SplitMix) -> f64 + Sync) -> Permutation {
+fn drawn(seen: f64, scale: f64, count: u64, one: impl Fn(&mut SplitMix) -> f64 + Sync) -> Permutation {
     let least = seen.abs() - slack(scale);
-    let as_large =
-        (0..DRAWN).into_par_iter().filter(|i| one(&mut SplitMix::stream(SEED, *i)).abs() >= least).count()
-            as f64;
-    let of = |count: f64| (count + 1.0) / (DRAWN + 1) as f64;
-    Permutation { p: of(as_large), smallest: of(0.0), arrangements: DRAWN, exact: false }
+    let is_as_large = |i: &u64| one(&mut SplitMix::stream(SEED, *i)).abs() >= least;
+    let as_large = (0..count).into_par_iter().filter(is_as_large).count();
+    let of = |found: usize| (found + 1) as f64 / (count + 1) as f64;
+    Permutation { p: of(as_large), smallest: of(0), arrangements: count, exact: false }
 }
 
 /// Sums in another order differ by rounding: equal ones must count as equal.
@@ -172,11 +208,9 @@ mod tests {
         Runs::new(&outcomes).unwrap()
     }
 
-    /// Runs of 20 rows of which so many are right.
-    fn right(counts: &[usize]) -> Runs {
-        let outcomes: Vec<Vec<f64>> =
-            counts.iter().map(|n| (0..20).map(|i| f64::from(u8::from(i < *n))).collect()).collect();
-        Runs::new(&outcomes).unwrap()
+    /// Scores of runs of 20 rows of which so many are right.
+    fn right(counts: &[usize]) -> Vec<f64> {
+        counts.iter().map(|n| *n as f64 / 20.0).collect()
     }
 
     #[test]
@@ -189,6 +223,25 @@ mod tests {
         assert_eq!(found.smallest, 2.0 / 128.0);
         assert_eq!(swap_rows(&b, &a), Some(found));
         assert_eq!(swap_rows(&a, &a).unwrap().p, 1.0);
+    }
+
+    #[test]
+    fn swapped_answers_of_a_mean_are_swapped_rows() {
+        let (a, b) = ([1.0, 0.4, 0.9, 1.0, 0.2, 0.7, 0.8], [0.1, 0.5, 0.3, 0.0, 0.4, 0.6, 0.2]);
+        let difference = |swapped: &[bool]| {
+            let each = a.iter().zip(&b).zip(swapped);
+            Some(each.map(|((a, b), swap)| if *swap { b - a } else { a - b }).sum::<f64>() / 7.0)
+        };
+        let of = |values: &[f64]| Runs::new(&[values.to_vec()]).unwrap();
+        let found = swap_answers(7, 14, 1.0, difference).unwrap();
+        assert_eq!(Some(found), swap_rows(&of(&a), &of(&b)));
+        // What is not defined speaks for no difference, and what was seen must be defined.
+        let rare = |swapped: &[bool]| (!swapped[0]).then(|| difference(swapped)).flatten();
+        assert!(swap_answers(7, 14, 1.0, rare).unwrap().p >= 0.5);
+        assert_eq!(swap_answers(7, 14, 1.0, |_| None), None);
+        // Large tests draw fewer arrangements.
+        let count = |answers| swap_answers(20, answers, 1.0, |_| Some(0.5)).unwrap().arrangements;
+        assert_eq!([1_000, 50_000, 1_000_000].map(count), [9_999, 2_000, 999]);
     }
 
     #[test]
@@ -234,7 +287,8 @@ mod tests {
                     Runs::new(&runs).unwrap()
                 };
                 let (a, b) = (draw(), draw());
-                permuted(&a, &b).unwrap().p < 0.05
+                let seeds = regroup_seeds(a.seeds(), b.seeds()).unwrap();
+                Permuted::new(swap_rows(&a, &b).unwrap(), seeds).p < 0.05
             })
             .count();
         assert!(below <= 28, "{below} of {studies}");
@@ -243,6 +297,6 @@ mod tests {
     #[test]
     fn unequal_rows_are_refused() {
         let (a, b) = (runs(&[&[1]]), runs(&[&[1, 0]]));
-        assert!(swap_rows(&a, &b).is_none() && regroup_seeds(&a, &b).is_none() && permuted(&a, &b).is_none());
+        assert!(swap_rows(&a, &b).is_none() && regroup_seeds(a.seeds(), &[]).is_none());
     }
 }

@@ -35,6 +35,12 @@ impl Basis {
     pub fn words(self) -> Option<String> {
         match self {
             Basis::One => Some("one seed: the interval knows nothing of other trainings".to_owned()),
+            // The lowest of the table that `coverage.rs` prints.
+            Basis::Few(2) => Some(
+                "only 2 seeds: the interval is wide, rests on few runs, and where it was simulated held the truth in 92 % \
+                 of studies at the worst, not 95 %"
+                    .to_owned(),
+            ),
             Basis::Few(seeds) => {
                 Some(format!("only {seeds} seeds: the interval is wide and rests on few runs"))
             }
@@ -74,6 +80,7 @@ mod tests {
             [Basis::One, Basis::One, Basis::Few(2), Basis::Few(4), Basis::Enough(5)]
         );
         assert!(Estimate::exact(0.5).basis().words().unwrap().starts_with("one seed"));
+        assert!(Basis::Few(2).words().unwrap().contains("92 %"));
         assert!(Basis::Few(3).words().unwrap().contains("3 seeds") && Basis::Enough(9).words().is_none());
     }
 

@@ -155,7 +155,7 @@ pub struct Probing {
     pub rates: Vec<f64>,
     /// Open loads whose rates are these shares of the method's own capacity, as the closed loads found it.
     pub utilisations: Vec<f64>,
-    /// Batch sizes at which memory and speed of training are measured, each with every one of `lengths`.
+    /// Batch sizes at which memory and speed of training and of inference are measured, each with every one of `lengths`.
     pub batch_sizes: Vec<usize>,
     /// Tokens of every row of such a batch; those above what the study's rows may have become that.
     pub lengths: Vec<usize>,

@@ -28,6 +28,8 @@ use tenfold_tensor::{Backend, Class, without_gradients};
 const WARM_UP: usize = 2;
 /// Steps that are timed at each size of the batch, after one that is not.
 const TIMED_STEPS: usize = 2;
+/// Passes of inference that are, which are shorter.
+const TIMED_PASSES: usize = 3;
 /// Batches of the inference probe that are timed.
 const INFERENCE_BATCHES: usize = 8;
 
@@ -76,6 +78,9 @@ impl Bench<'_> {
     fn measure(&self, probing: &Probing, reference: Vec<f32>) -> Result<Probed> {
         let tuning = self.tuning()?;
         let (inference, inference_memory, inference_energy) = self.inference(&tuning)?;
+        let inference_points =
+            sizes(probing, self.session.length).map(|size| self.inference_point(&tuning, size));
+        let inference_points = inference_points.collect::<Result<Vec<Point>>>()?;
         let mut loads = self.loads(&tuning, probing)?;
         let merged = without_gradients(|| tuning.merged(&*self.session.model, &self.backend))?;
         if let Some(merged) = &merged {
@@ -84,7 +89,8 @@ impl Bench<'_> {
         }
         drop((merged, tuning));
         let (training, training_memory, training_energy, losses) = self.training(probing.steps)?;
-        let points = self.points(probing)?;
+        let points = sizes(probing, self.session.length).map(|size| self.point(size));
+        let points = points.collect::<Result<Vec<Point>>>()?;
         Ok(Probed {
             threads: rayon::current_num_threads(),
             training,
@@ -92,6 +98,7 @@ impl Bench<'_> {
             training_memory,
             inference_memory,
             points,
+            inference_points,
             loads,
             training_energy,
             inference_energy,
@@ -251,17 +258,25 @@ impl Bench<'_> {
         Ok((speed, self.peak(), energy, training.losses))
     }
 
-    /// Training at every batch size with every length of rows.
-    fn points(&self, probing: &Probing) -> Result<Vec<Point>> {
-        let lengths: BTreeSet<usize> =
-            probing.lengths.iter().map(|length| (*length).min(self.session.length)).collect();
-        let sizes: BTreeSet<usize> = probing.batch_sizes.iter().copied().collect();
-        let all = lengths.iter().flat_map(|length| sizes.iter().map(|size| (*size, *length)));
-        all.map(|(size, length)| self.point(size, length)).collect()
+    /// Peak of the engine's own account, and seconds of a pass, for scoring a batch of rows of one length. Rows are
+    /// weighed or classified, not asked about: what a model writes has lengths of its own.
+    fn inference_point(&self, tuning: &Tuning, (batch_size, length): (usize, usize)) -> Result<Point> {
+        let rows = self.session.train.of_length(batch_size, length);
+        let source = Source::new(&*self.session.model, &rows);
+        let pass = || -> Result<f64> {
+            let start = Instant::now();
+            std::hint::black_box(eval::score(tuning, &source, || self.go_on())?);
+            Ok(start.elapsed().as_secs_f64())
+        };
+        self.backend.ledger().reset_peak();
+        pass()?;
+        let peak_bytes = self.backend.ledger().peak().total();
+        let seconds = (0..TIMED_PASSES).map(|_| pass()).collect::<Result<_>>()?;
+        Ok(Point { batch_size, length, peak_bytes, seconds })
     }
 
     /// Peak of the engine's own account, and seconds of a training step, for a batch of rows of one length.
-    fn point(&self, batch_size: usize, length: usize) -> Result<Point> {
+    fn point(&self, (batch_size, length): (usize, usize)) -> Result<Point> {
         let rows = self.session.train.of_length(batch_size, length);
         let steps = TIMED_STEPS + 1;
         let settings = TrainSettings {
@@ -329,6 +344,13 @@ impl Bench<'_> {
             usage.by_class().map(|(class, bytes): (Class, u64)| (class.name().to_owned(), bytes)).collect();
         Memory { by_class, peak_bytes: usage.total(), process_peak_bytes: memory::process_peak_bytes() }
     }
+}
+
+/// Every batch size with every length of rows, none longer than the study's.
+fn sizes(probing: &Probing, longest: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let lengths: BTreeSet<usize> = probing.lengths.iter().map(|length| (*length).min(longest)).collect();
+    let sizes: BTreeSet<usize> = probing.batch_sizes.iter().copied().collect();
+    lengths.into_iter().flat_map(move |length| sizes.clone().into_iter().map(move |size| (size, length)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,9 +17,11 @@ pub(super) fn section(findings: &Findings) -> Markup {
         section id="comparison" {
             h2 { "Methods against one another" }
             p.small {
-                "All on the same test rows; above 0 the first is better. p: Student's t paired by row, after Holm's correction over "
+                "All on the same test rows; above 0 the first is better. Below the difference stands its 95 % interval by the paired "
+                "bootstrap (BCa; seeds and rows both drawn anew; none where no draw can move it); below p that of Student's t. "
+                "Neither interval is corrected for many looks. p: Student's t paired by row, after Holm's correction over "
                 "all of " (count(pairs.len(), "pair")) ". Permuted: the same of permutation tests, which assume no distribution: the larger p "
-                "of rows exchanged and of runs regrouped, each below it without correction. " (least(pairs)) "Cohen's d: differences of the seeds over their deviation, corrected for few. Cohen's h: of "
+                "of rows exchanged" (whole_answers(findings)) " and of runs regrouped, each below it without correction. " (least(pairs)) "Cohen's d: differences of the seeds over their deviation, corrected for few. Cohen's h: of "
                 "the two shares (0.2 small, 0.5 medium, 0.8 large). Cliff's δ: of the seeds' scores, −1 to 1. Rows "
                 "told apart: right by the one alone and by the other alone in the first seed, with McNemar's exact p."
             }
@@ -43,6 +45,18 @@ pub(super) fn section(findings: &Findings) -> Markup {
             }
         }
     }
+}
+
+/// What is exchanged where rows have no worth of their own, and how often.
+fn whole_answers(findings: &Findings) -> String {
+    let drawn = findings.contrasts.iter().filter_map(|pair| pair.permuted).map(|both| both.rows);
+    let fewest = drawn.filter(|rows| !rows.exact).map(|rows| rows.arrangements).min();
+    let drawn =
+        fewest.map_or_else(String::new, |count| format!(", {} drawn arrangements", digits(count as f64)));
+    if findings.standing.scoring.is_mean_of_rows() {
+        return drawn;
+    }
+    format!(" (whole answers, in all seeds at once, and the score worked out anew{drawn})")
 }
 
 /// What the permutation tests could have shown at all.
@@ -101,7 +115,7 @@ fn yardstick(findings: &Findings) -> Markup {
 fn headings(first: &str) -> [String; 8] {
     [
         "",
-        "Difference",
+        "Difference (bootstrap)",
         "p (Holm)",
         "Permuted (Holm)",
         "Cohen's d",
@@ -132,11 +146,12 @@ fn pair<'a>(findings: &'a Findings, first: &str, second: &str) -> Option<(&'a Co
 fn cells(pair: &Contrast, turned: bool, unit: Unit) -> Markup {
     let sign = if turned { -1.0 } else { 1.0 };
     let difference = pair.difference.map(|x| sign * x);
+    let bootstrap = pair.bootstrap.map(|found| found.map(|x| sign * x));
     let d = pair.cohens_d.map(|d| d.map(|x| sign * x));
     let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| digits(sign * value));
     html! {
-        td { (unit.write_bare(difference.value)) @if let Some(i) = bare_interval(unit, &difference) { small { (i) } } }
-        td { (probability(pair.p)) }
+        td { (unit.write_bare(difference.value)) @if let Some(i) = bootstrap.and_then(|e| bare_interval(unit, &e)) { small { (i) } } }
+        td { (probability(pair.p)) @if let Some(i) = bare_interval(unit, &difference) { small { "t " (i) } } }
         td {
             @match &pair.permuted {
                 Some(both) => { (probability(both.p)) small { "rows " (probability(both.rows.p)) ", runs " (probability(both.seeds.p)) } }
