@@ -202,7 +202,32 @@ fn a_pass_of_no_tokens_is_refused_with_what_may_be_said() {
     let ended = fixture.run(&passes);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("1 fault to mend"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("pass_tokens: 1 to 1,000,000,000, or left out"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(
+            "train.pass_tokens: expected 1 to 1,000,000,000, or left out: as many as memory allows, found 0"
+        ),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn rows_that_do_not_fit_into_memory_are_refused_before_they_are_made() {
+    let fixture = Fixture::new();
+    let bench = |what: &str, more: &[&str]| {
+        let model = ["bench", what, "--model", "model", "--batch", "10000000000", "--seq", "16"];
+        fixture.run(&[&model[..], more].concat())
+    };
+    let train = ["--method", "lora", "--memory-limit", "1GiB"];
+    bench("train", &["--method", "lora"])
+        .is_refused("more rows than are counted", &["batch_size: expected 1 to"]);
+    let batch = ["bench", "train", "--model", "model", "--batch", "100000000", "--seq", "16"];
+    fixture.run(&[&batch[..], &train].concat()).is_refused(
+        "training",
+        &["batch: expected rows that fit into the 1.0 GiB that are allowed", "100000000 rows of 16 tokens"],
+    );
+    bench("infer", &[])
+        .is_refused("answering", &["batch: expected rows that fit", "10000000000 rows of 16 tokens"]);
 }
 
 #[test]

@@ -133,24 +133,105 @@ fn broken_studies_are_refused_with_every_key() {
 }
 
 #[test]
-fn settings_that_no_model_can_have_are_refused_with_the_method() {
+fn settings_that_no_model_can_have_are_refused_with_their_key_before_anything_is_trained() {
     let fixture = Fixture::new();
     let huge = "1152921504606846976";
-    for (method, setting, word) in [
-        ("lora", format!("r={huge}"), "lora_A"),
-        ("lora", "r=0".into(), "r: expected"),
-        ("lora", "lora_dropout=1.5".into(), "lora_dropout: expected"),
-        ("lora", "target_modules=[\"nowhere\"]".into(), "target_modules: expected"),
-        ("lora", format!("rank_pattern={{query={huge}}}"), "lora_A"),
-        ("p_tuning", format!("encoder_hidden_size={huge}"), "mlp_head"),
-        ("prefix_tuning", format!("encoder_hidden_size={huge},prefix_projection=true"), "expected at most"),
-        ("prompt_tuning", format!("num_virtual_tokens={huge}"), "num_virtual_tokens: expected 1 to 31"),
-        ("prompt_tuning", "num_virtual_tokens=0".into(), "num_virtual_tokens: expected 1 to 31"),
+    for (method, setting, words) in [
+        ("lora", "r=0", ".r: expected a whole number of 1 or more, found 0"),
+        ("lora", "r=-1", ".r: expected a whole number of 1 or more, found -1"),
+        ("lora", &format!("r={huge}"), ".r: expected 1 to 16, the highest rank"),
+        ("lora", "r=100000", ".r: expected 1 to 16, the highest rank that the chosen matrices can have"),
+        (
+            "lora",
+            "lora_dropout=1.5",
+            ".lora_dropout: expected a probability of 0 or more, below 1, found 1.5",
+        ),
+        (
+            "lora",
+            "target_modules=[\"foo\"]",
+            ".target_modules: expected modules of this model (query, key, value, dense; the first is",
+        ),
+        ("lora", "rank_pattern={query=100}", ".rank_pattern: expected 1 to 16"),
+        ("lora", "rr=1", ".rr: there is no such setting: did you mean \"r\"?"),
+        (
+            "lora",
+            "learning_rat=1",
+            ".learning_rat: there is no such setting: did you mean \"learning_rate\"?",
+        ),
+        ("ia3", "target_modules=\"(\"", ".target_modules: expected a regular expression"),
+        (
+            "p_tuning",
+            &format!("encoder_hidden_size={huge}"),
+            ".encoder_hidden_size: expected a whole number from 1 to 16,384",
+        ),
+        ("prompt_tuning", "num_virtual_tokens=100", ".num_virtual_tokens: expected 1 to 31, found 100"),
+        (
+            "prompt_tuning",
+            "num_virtual_tokens=0",
+            ".num_virtual_tokens: expected a whole number of 1 or more",
+        ),
+        (
+            "prompt_tuning",
+            "prompt_tuning_init=\"TEXT\"",
+            ".prompt_tuning_init_text: expected a text of at least one word",
+        ),
     ] {
-        let set = format!("--set=methods={{{method}={{learning_rate=1e-3,{setting}}}}}");
+        // Beside one that could be trained, and would be first.
+        let set = format!(
+            "--set=methods={{full={{learning_rate=1e-3}},{method}={{learning_rate=1e-3,{setting}}}}}"
+        );
         let arguments = [&["run", "study.toml", "--out", "a"][..], &SHORT[1..], &[&set]].concat();
-        fixture.run(&arguments).is_refused(&setting, &[method, word]);
+        fixture.run(&arguments).is_refused(setting, &[&format!("methods.{method}{words}")]);
+        assert!(fixture.files("a/trials").is_empty(), "{setting}: something was trained");
+        let set = format!("methods.{method}.{setting}");
+        let train = [
+            "train",
+            "--model",
+            "model",
+            "--task",
+            "task.toml",
+            "--method",
+            method,
+            "--out",
+            "b",
+            "--set",
+            &set,
+        ];
+        fixture.run(&train).is_refused(setting, &[&format!("methods.{method}{words}")]);
     }
+    let space = "--set=methods={lora={space={target_modules=[[\"query\"],[\"foo\"]]}}}";
+    let search = ["--set=search.candidates=8", "--set=search.strategy=grid"];
+    let arguments = [&["run", "study.toml", "--out", "a"][..], &SHORT[1..], &search, &[space]].concat();
+    fixture.run(&arguments).is_refused("a space", &["methods.lora.target_modules", "found [\"foo\"]"]);
+    assert!(fixture.files("a/trials").is_empty(), "a space: something was trained");
+}
+
+#[test]
+fn what_the_model_or_the_rows_cannot_give_is_refused_or_told_before_anything_is_trained() {
+    let fixture = Fixture::new();
+    fixture.write("general.txt", "a good film");
+    let run = |out: &str, set: &str| {
+        fixture.run(&[&["run", "study.toml", "--out", out][..], &SHORT, &["--set", set]].concat())
+    };
+    for (set, words) in [
+        (
+            "margin=5",
+            "margin: expected 0 to 1, as accuracy is a share (0.01 is one point in a hundred), found 5",
+        ),
+        ("wanted_half_width=2", "wanted_half_width: expected 0 to 1, as accuracy is a share"),
+        (
+            "forgetting_text=general.txt",
+            "forgetting_text: expected none, as a model with a head has no loss of a text",
+        ),
+        ("forgetting_text=missing.txt", "forgetting_text: expected none"),
+        ("domains=[\"task.toml\"]", "domains: expected other tasks than the study's own"),
+    ] {
+        run("a", set).is_refused(set, &[words]);
+        assert!(fixture.files("a/trials").is_empty(), "{set}: something was trained");
+    }
+    let ended = run("b", "small_data={examples=[8, 96, 200], draws=1, steps=1}").done();
+    let words = "small_data.examples: 96 and 200 are left out, for there are 96 training rows in all";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
 }
 
 /// The cache is where a model that is not a folder is looked for.

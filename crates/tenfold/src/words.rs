@@ -23,6 +23,26 @@ pub(crate) fn list(items: &[impl AsRef<str>]) -> String {
     }
 }
 
+/// "a", "a or b", "a, b or c".
+pub(crate) fn or(items: &[impl AsRef<str>]) -> String {
+    let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
+    match items.split_last() {
+        None => String::new(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}
+
+/// "16,384".
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let comma = |(place, digit): (usize, char)| {
+        let before = place > 0 && (digits.len() - place).is_multiple_of(3);
+        [before.then_some(','), Some(digit)].into_iter().flatten().collect::<Vec<char>>()
+    };
+    digits.chars().enumerate().flat_map(comma).collect()
+}
+
 /// The text in lines of at most so many columns; a word that is longer has a line of its own. Always one line or more.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -57,5 +77,7 @@ mod tests {
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
         assert_eq!(list(&["a", "b, c", "d"]), "a; b, c; d");
         assert_eq!(list(&[""; 0]), "");
+        assert_eq!([or(&["a"]), or(&["a", "b", "c"])], ["a", "a, b or c"]);
+        assert_eq!([0, 999, 16_384, 1_000_000].map(thousands), ["0", "999", "16,384", "1,000,000"]);
     }
 }

@@ -16,6 +16,7 @@ pub(super) const METHOD: Method = Method {
     mergeable: false,
     learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
     harmless: &[],
+    settings: &[],
     defaults: || Value::Object(Map::new()),
     build: |_: &Value, _: &Context| Ok(Box::new(BitFit)),
 };

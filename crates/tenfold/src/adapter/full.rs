@@ -16,6 +16,7 @@ pub(super) const METHOD: Method = Method {
     mergeable: false,
     learning_rates: &[1e-5, 3e-5, 1e-4, 3e-4],
     harmless: &[],
+    settings: &[],
     defaults: || Value::Object(Map::new()),
     build: |_: &Value, _: &Context| Ok(Box::new(Full)),
 };

@@ -4,6 +4,7 @@
 //! Paper: Liu et al. 2022, arXiv:2205.05638. Parameters: out (or in) for each target. Starts at ones:
 //! the identity at step 0. Mergeable: rows (or columns) of W times l, and b times l.
 
+use super::settings::Allowed;
 use super::targets::{Selection, Targets};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
@@ -22,6 +23,12 @@ pub(super) const METHOD: Method = Method {
     mergeable: true,
     learning_rates: &[1e-3, 3e-3, 1e-2, 3e-2],
     harmless: &[],
+    settings: &[
+        ("target_modules", Allowed::Modules),
+        ("exclude_modules", Allowed::Modules),
+        ("feedforward_modules", Allowed::Modules),
+        ("init_ia3_weights", Allowed::Flag),
+    ],
     defaults: || to_value(&Ia3::default()),
     build: |settings, context| Ok(Box::new(Factors::new(settings, context)?)),
 };

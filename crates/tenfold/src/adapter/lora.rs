@@ -7,6 +7,7 @@
 //! step 0. Mergeable: W + (alpha / r) · B A. Not here: DoRA, PiSSA, OLoRA and other variants, which are
 //! refused by name.
 
+use super::settings::{ANY, Allowed};
 use super::targets::{Selection, Targets, pattern_value};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
@@ -25,6 +26,20 @@ pub(super) const METHOD: Method = Method {
     mergeable: true,
     learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
     harmless: &[("megatron_core", "\"megatron.core\""), ("qalora_group_size", "16")],
+    settings: &[
+        ("r", Allowed::Whole(1, ANY)),
+        ("lora_alpha", Allowed::Positive),
+        ("lora_dropout", Allowed::Probability),
+        ("target_modules", Allowed::Modules),
+        ("exclude_modules", Allowed::Modules),
+        ("bias", Allowed::Word(&["none", "all", "lora_only"])),
+        ("use_rslora", Allowed::Flag),
+        ("init_lora_weights", Allowed::FlagOr("gaussian")),
+        ("rank_pattern", Allowed::ByModule(&Allowed::Whole(1, ANY))),
+        ("alpha_pattern", Allowed::ByModule(&Allowed::Positive)),
+        ("layers_to_transform", Allowed::Layers),
+        ("layers_pattern", Allowed::Texts),
+    ],
     defaults: || to_value(&Lora::default()),
     build: |settings, context| Ok(Box::new(LowRank::new(settings, context)?)),
 };
@@ -146,9 +161,10 @@ impl LowRank {
         let exclude = settings.exclude_modules.as_ref();
         let selection = Selection { targets: &targets, exclude, layers, layers_pattern };
         let chosen = selection.linears(context.model)?;
+        let most = chosen.iter().map(|Linear { site, .. }| site.inputs.min(site.outputs)).max().unwrap_or(1);
         let mut updates = BTreeMap::new();
         for linear in &chosen {
-            updates.insert(linear.site.path.clone(), Update::new(&settings, &linear.site, context)?);
+            updates.insert(linear.site.path.clone(), Update::new(&settings, &linear.site, most, context)?);
         }
         let fan_in_fan_out = chosen.iter().any(|linear| linear.site.fan_in_fan_out);
         Ok(LowRank { settings, fan_in_fan_out, updates })
@@ -156,11 +172,15 @@ impl LowRank {
 }
 
 impl Update {
-    fn new(settings: &Lora, site: &Site, context: &Context) -> Result<Update> {
-        let r = pattern_value(&settings.rank_pattern, &site.path)?.unwrap_or(settings.r);
+    /// `most`: the rank that the largest of the chosen matrices can have.
+    fn new(settings: &Lora, site: &Site, most: usize, context: &Context) -> Result<Update> {
+        let own = pattern_value(&settings.rank_pattern, &site.path)?;
+        let r = own.unwrap_or(settings.r);
         let alpha = pattern_value(&settings.alpha_pattern, &site.path)?.unwrap_or(settings.lora_alpha);
-        if r == 0 {
-            return Err(refuse(&METHOD, "rank_pattern", "ranks of at least 1", "0"));
+        if !(1..=most).contains(&r) {
+            let key = if own.is_some() { "rank_pattern" } else { "r" };
+            let expected = format!("1 to {most}, the highest rank that the chosen matrices can have");
+            return Err(refuse(&METHOD, key, &expected, r));
         }
         let name = |part: &str| format!("base_model.model.{}.{part}.weight", site.path);
         let (a_shape, b_shape) = ([r, site.inputs], [site.outputs, r]);
@@ -226,25 +246,11 @@ impl Adapter for LowRank {
 
 impl Lora {
     fn check(&self) -> Result<()> {
-        if self.r == 0 {
-            return Err(refuse(&METHOD, "r", "a rank of at least 1", self.r));
-        }
-        if !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err(refuse(&METHOD, "lora_dropout", "a probability below 1", self.lora_dropout));
-        }
         // PEFT refuses it too; in silence all layers would be trained.
         if let (Some(Targets::Pattern(word)), Some(_)) = (&self.target_modules, &self.layers_to_transform) {
             let expected = "none beside one text in target_modules, which says itself what it means; name the modules in a list";
             return Err(refuse(&METHOD, "layers_to_transform", expected, format!("both, with \"{word}\"")));
         }
-        match &self.init_lora_weights {
-            Start::Named(name) if !name.eq_ignore_ascii_case("gaussian") => Err(refuse(
-                &METHOD,
-                "init_lora_weights",
-                "true, false or \"gaussian\"",
-                format!("\"{name}\""),
-            )),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }

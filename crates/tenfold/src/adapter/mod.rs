@@ -12,10 +12,12 @@ mod lora;
 mod p_tuning;
 mod prefix_tuning;
 mod prompt_tuning;
+mod settings;
 mod targets;
 mod tuning;
 mod virtual_tokens;
 
+pub use settings::{Allowed, faults};
 pub use tuning::Tuning;
 
 use crate::error::{Error, Result};
@@ -128,6 +130,8 @@ pub struct Method {
     /// Keys of PEFT's file that leave the result alone at these values (JSON) and are refused at others.
     /// Keys that are null, false or empty need no entry.
     pub harmless: &'static [(&'static str, &'static str)],
+    /// What each of its settings may be.
+    pub settings: &'static [(&'static str, Allowed)],
     /// Its settings at their defaults.
     pub defaults: fn() -> Value,
     /// Makes it for a model.
@@ -211,22 +215,22 @@ pub fn method(name: &str) -> Result<&'static Method> {
     METHODS.iter().find(|method| method.name == name).ok_or_else(|| Error::unknown("method", name, known()))
 }
 
-/// The settings of a method with all defaults filled in; refuses keys that the method does not have.
+/// The settings of a method with all defaults filled in; refuses what the method does not have, and values that make no
+/// sense.
 pub fn resolve(method: &Method, given: &Map<String, Value>) -> Result<Value> {
+    check(method, given)?;
     let mut settings = (method.defaults)();
-    let mut faults = Vec::new();
     if let Value::Object(settings) = &mut settings {
-        for (key, value) in given {
-            if settings.contains_key(key) {
-                settings.insert(key.clone(), value.clone());
-            } else {
-                let known = settings.keys().map(String::as_str);
-                faults.push(Error::unknown("setting", key, known).to_string());
-            }
-        }
+        settings.extend(given.clone());
     }
+    Ok(settings)
+}
+
+fn check(method: &Method, given: &Map<String, Value>) -> Result<()> {
+    let faults: Vec<String> =
+        faults(method, given).into_iter().map(|(key, fault)| format!("{key}: {fault}")).collect();
     if faults.is_empty() {
-        return Ok(settings);
+        return Ok(());
     }
     Err(Error::Faults { file: format!("settings of {}", method.name).into(), faults })
 }
@@ -238,6 +242,9 @@ pub fn virtual_tokens(settings: &Map<String, Value>) -> usize {
 
 /// A method's settings out of a study's or an adapter's values.
 fn settings<T: DeserializeOwned>(method: &Method, value: &Value) -> Result<T> {
+    if let Value::Object(given) = value {
+        check(method, given)?;
+    }
     T::deserialize(value).map_err(|error| Error::Faults {
         file: format!("settings of {}", method.name).into(),
         faults: vec![error.to_string()],

@@ -6,8 +6,9 @@
 //! MLP. Not the identity at step 0; not mergeable. Starts as torch starts its modules. The file
 //! holds the network's output alone, so a loaded adapter has no network any more.
 
+use super::settings::{ANY, Allowed, WIDEST};
 use super::virtual_tokens::{self, Table};
-use super::{Adapter, Context, Method, NamedTensor, refuse, settings, to_map, to_value};
+use super::{Adapter, Context, Method, NamedTensor, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::Forward;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,13 @@ pub(super) const METHOD: Method = Method {
     mergeable: false,
     learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
     harmless: &[],
+    settings: &[
+        ("num_virtual_tokens", Allowed::Whole(1, ANY)),
+        ("encoder_hidden_size", Allowed::Whole(1, WIDEST)),
+        ("encoder_reparameterization_type", Allowed::Word(&["MLP"])),
+        ("encoder_num_layers", Allowed::Whole(0, ANY)),
+        ("encoder_dropout", Allowed::Probability),
+    ],
     defaults: || to_value(&PTuning::default()),
     build: |settings, context| Ok(Box::new(PromptEncoder::new(settings, context)?)),
 };
@@ -62,13 +70,6 @@ struct PromptEncoder {
 impl PromptEncoder {
     fn new(value: &Value, context: &Context) -> Result<PromptEncoder> {
         let settings: PTuning = settings(&METHOD, value)?;
-        if settings.encoder_reparameterization_type != "MLP" {
-            let found = &settings.encoder_reparameterization_type;
-            return Err(refuse(&METHOD, "encoder_reparameterization_type", "\"MLP\"", found));
-        }
-        if settings.encoder_hidden_size == 0 {
-            return Err(refuse(&METHOD, "encoder_hidden_size", "at least 1", 0));
-        }
         let tokens = virtual_tokens::check_count(&METHOD, context.model, settings.num_virtual_tokens)?;
         let (hidden, inner) = (context.model.extents().hidden_size, settings.encoder_hidden_size);
         let widths = [hidden, inner, inner, hidden];

@@ -6,8 +6,9 @@
 //! two-layer network that makes P out of it. Not the identity at step 0; not mergeable. Starts normal,
 //! as torch.nn.Embedding. In BERT tokens take the positions behind the prefix, as in Transformers.
 
+use super::settings::{ANY, Allowed, WIDEST};
 use super::virtual_tokens::{self, KEY, Table};
-use super::{Adapter, Context, Method, NamedTensor, refuse, settings, to_map, to_value};
+use super::{Adapter, Context, Method, NamedTensor, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::{Extents, Forward};
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,12 @@ pub(super) const METHOD: Method = Method {
     mergeable: false,
     learning_rates: &[1e-3, 3e-3, 1e-2, 3e-2],
     harmless: &[],
+    settings: &[
+        ("num_virtual_tokens", Allowed::Whole(1, ANY)),
+        ("prefix_projection", Allowed::Flag),
+        ("encoder_hidden_size", Allowed::Whole(1, WIDEST)),
+        ("init_weights", Allowed::Word(&["zero"])),
+    ],
     defaults: || to_value(&PrefixTuning::default()),
     build: |settings, context| Ok(Box::new(Prefix::new(settings, context)?)),
 };
@@ -65,18 +72,11 @@ impl Prefix {
         let extents = context.model.extents();
         let tokens = virtual_tokens::check_count(&METHOD, context.model, settings.num_virtual_tokens)?;
         let inner = *settings.encoder_hidden_size.get_or_insert(extents.hidden_size);
-        let zero = match settings.init_weights.as_deref() {
-            None => false,
-            Some("zero") => true,
-            Some(other) => return Err(refuse(&METHOD, "init_weights", "\"zero\" or nothing", other)),
-        };
+        let zero = settings.init_weights.is_some();
         let (width, all) = (extents.kv_size, extents.num_layers * 2 * extents.kv_size);
-        let table = match (settings.prefix_projection, inner) {
-            (false, _) => Table::Direct(context.normal(KEY, &[tokens, all], 1.0)?),
-            (true, 0) => return Err(refuse(&METHOD, "encoder_hidden_size", "at least 1", 0)),
-            (true, _) => {
-                Table::network(context, tokens, &[width, inner, all], "transform", Activation::Tanh)?
-            }
+        let table = match settings.prefix_projection {
+            false => Table::Direct(context.normal(KEY, &[tokens, all], 1.0)?),
+            true => Table::network(context, tokens, &[width, inner, all], "transform", Activation::Tanh)?,
         };
         if zero {
             table.start_at_zero()?;

@@ -6,6 +6,7 @@
 //! vocabulary ("SAMPLE_VOCAB", which the paper found better), or at the words of a text ("TEXT").
 //! As in PEFT the head sees the first token of the longer sequence, which is a virtual one.
 
+use super::settings::{ANY, Allowed};
 use super::virtual_tokens::{self, KEY};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
@@ -23,6 +24,12 @@ pub(super) const METHOD: Method = Method {
     mergeable: false,
     learning_rates: &[3e-3, 1e-2, 3e-2, 1e-1],
     harmless: &[],
+    settings: &[
+        ("num_virtual_tokens", Allowed::Whole(1, ANY)),
+        ("prompt_tuning_init", Allowed::Word(&["RANDOM", "SAMPLE_VOCAB", "TEXT"])),
+        ("prompt_tuning_init_text", Allowed::Text),
+        ("tokenizer_name_or_path", Allowed::Text),
+    ],
     defaults: || to_value(&PromptTuning::default()),
     build: |settings, context| Ok(Box::new(Prompt::new(settings, context)?)),
 };

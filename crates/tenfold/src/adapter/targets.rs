@@ -55,12 +55,29 @@ impl Selection<'_> {
             }
         }
         if chosen.is_empty() {
-            let known: Vec<&str> = model.linears().iter().map(|linear| linear.site.path.as_str()).collect();
-            let known =
-                format!("names or suffixes of modules, as in {}", known[..known.len().min(7)].join(", "));
-            return Err(Error::malformed("method", "target_modules", known, format!("{:?}", self.targets)));
+            return Err(self.fits_none(model));
         }
         Ok(chosen)
+    }
+
+    /// The fault of a choice that no module is in: the names that modules have, and one whole path.
+    fn fits_none(&self, model: &dyn Model) -> Error {
+        let paths: Vec<&str> = model.linears().iter().map(|linear| linear.site.path.as_str()).collect();
+        let mut names: Vec<&str> = Vec::new();
+        for name in paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path)) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let narrowed = self.exclude.is_some() || self.layers.is_some();
+        let narrowed = if narrowed { ", of which exclude_modules and layers leave some" } else { "" };
+        let expected = format!(
+            "modules of this model ({}; the first is {}){narrowed}",
+            names.join(", "),
+            paths.first().copied().unwrap_or("none")
+        );
+        let found = serde_json::to_string(self.targets).unwrap_or_default();
+        Error::malformed("method", "target_modules", expected, found)
     }
 
     fn contains(&self, path: &str) -> Result<bool> {

@@ -48,20 +48,33 @@ impl Sampling {
     /// One line for each value that makes no sense.
     pub fn faults(&self) -> Vec<String> {
         let positive = |x: f32| x.is_finite() && x > 0.0;
+        let empty = self.stop_strings.iter().any(String::is_empty);
         [
             (
+                "temperature",
                 positive(self.temperature),
-                "temperature: above 0; without do_sample the likeliest token is taken",
+                "a number above 0; without do_sample the likeliest token is taken",
+                self.temperature.to_string(),
             ),
-            (self.top_k <= MOST, "top_k: 0 to 1,000,000,000"),
-            ((0.0..=1.0).contains(&self.top_p), "top_p: 0 to 1"),
-            (positive(self.repetition_penalty), "repetition_penalty: above 0; 1 for none"),
-            ((1..=MOST).contains(&self.max_new_tokens), "max_new_tokens: 1 to 1,000,000,000"),
-            (self.stop_strings.iter().all(|stop| !stop.is_empty()), "stop_strings: none of them empty"),
+            ("top_k", self.top_k <= MOST, "0 to 1,000,000,000", self.top_k.to_string()),
+            ("top_p", (0.0..=1.0).contains(&self.top_p), "0 to 1", self.top_p.to_string()),
+            (
+                "repetition_penalty",
+                positive(self.repetition_penalty),
+                "a number above 0; 1 for none",
+                self.repetition_penalty.to_string(),
+            ),
+            (
+                "max_new_tokens",
+                (1..=MOST).contains(&self.max_new_tokens),
+                "1 to 1,000,000,000",
+                self.max_new_tokens.to_string(),
+            ),
+            ("stop_strings", !empty, "none of them empty", "an empty one".into()),
         ]
         .into_iter()
-        .filter(|(fine, _)| !fine)
-        .map(|(_, fault)| fault.to_owned())
+        .filter(|(_, fine, ..)| !fine)
+        .map(|(key, _, expected, found)| format!("{key}: expected {expected}, found {found}"))
         .collect()
     }
 

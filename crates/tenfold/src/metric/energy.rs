@@ -43,6 +43,12 @@ impl Accounting {
                 "energy.grid_grams_per_kwh: expected grams of CO2e for a kilowatt-hour, 0 to 10,000, found {found}"
             ));
         }
+        if self.grid_grams_per_kwh.is_none() && !self.grid_source.is_empty() {
+            let found = &self.grid_source;
+            faults.push(format!(
+                "energy.grid_source: expected grid_grams_per_kwh beside it, found \"{found}\" alone"
+            ));
+        }
         faults
     }
 }

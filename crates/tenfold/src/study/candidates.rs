@@ -129,10 +129,12 @@ impl Study {
             return Some(format!("expected numbers above 0, found {wrong}"));
         }
         let Some(setting) = name.strip_prefix(TRAIN) else {
+            if let Some(stated) = method.settings.get(name) {
+                return Some(format!("it is searched for, and stated as {stated}: take one of the two out"));
+            }
             let with = |value: &Value| {
-                let mut settings = method.settings.clone();
-                settings.insert(name.to_owned(), value.clone());
-                adapter::resolve(known, &settings).err().map(|error| error.to_string())
+                let own = Map::from_iter([(name.to_owned(), value.clone())]);
+                adapter::faults(known, &own).into_iter().next().map(|(_, fault)| fault)
             };
             return values.iter().find_map(with);
         };
@@ -154,7 +156,11 @@ impl Study {
             let mut train = train.clone();
             train.insert(setting.to_owned(), value.clone());
             match serde_json::from_value::<TrainSettings>(Value::Object(train)) {
-                Ok(train) => train.faults().into_iter().next(),
+                Ok(train) => {
+                    let key = format!("{TRAIN}{setting}: ");
+                    let fault = train.faults().into_iter().next()?;
+                    Some(fault.strip_prefix(&key).map(str::to_owned).unwrap_or(fault))
+                }
                 Err(error) => Some(error.to_string()),
             }
         };
@@ -248,9 +254,23 @@ mod tests {
                 "methods.lora.space: expected 4, as search.candidates says",
             ),
             ("[methods.lora.space]\nr = { low = 1, high = 9 }\n", "a grid takes short lists"),
-            ("[methods.lora.space]\nrr = [1]\n", "space.rr: "),
+            (
+                "[methods.lora.space]\nrr = [1]\n",
+                "methods.lora.space.rr: there is no such setting: did you mean \"r\"?",
+            ),
+            (
+                "[methods.lora.space]\nr = [4, 0, 8, 16]\n",
+                "space.r: expected a whole number of 1 or more, found 0",
+            ),
+            (
+                "[methods.lora]\nr = 8\n[methods.lora.space]\nr = [1, 2, 4, 8]\n",
+                "space.r: it is searched for, and stated as 8",
+            ),
             ("[methods.lora.space]\ntrain.weight_dekay = [0.1]\n", "did you mean \"weight_decay\""),
-            ("[methods.lora.space]\ntrain.weight_decay = [-1.0]\n", "weight_decay: 0 or more"),
+            (
+                "[methods.lora.space]\ntrain.weight_decay = [-1.0]\n",
+                "space.train.weight_decay: expected 0 or more, found -1",
+            ),
             ("[methods.lora.space]\ntrain.max_length = [8]\n", "the same for all candidates"),
             ("[methods.lora.space]\ntrain.batch_size = [8]\n", "state search.budget"),
             ("[methods.lora.space]\nlearning_rate = [-1.0]\n", "numbers above 0"),

@@ -3,6 +3,7 @@
 mod asking;
 mod benchmarks;
 mod candidates;
+mod check;
 mod child;
 mod conclude;
 mod config;

@@ -51,12 +51,69 @@ fn lay_over_defaults(mut given: Map<String, Value>, faults: &mut Vec<String>) ->
             continue;
         };
         settings.entry("type").or_insert_with(|| name.clone().into());
+        let before = faults.len();
+        for (key, is_so, expected) in STATED {
+            if let Some(found) = settings.get(*key).filter(|value| !is_so(value)) {
+                faults.push(format!("methods.{name}.{key}: expected {expected}, found {}", shown(found)));
+            }
+        }
+        if faults.len() > before {
+            continue;
+        }
         match serde_json::from_value(Value::Object(settings)) {
             Ok(method) => drop(study.methods.insert(name, method)),
             Err(error) => faults.push(format!("methods.{name}: {error}")),
         }
     }
     study
+}
+
+/// What a study may state of a method beside its settings: key, whether a value is so, and what is expected.
+type Stated = (&'static str, fn(&Value) -> bool, &'static str);
+const STATED: &[Stated] = &[
+    ("type", Value::is_string, "the name of a method in quotation marks"),
+    ("learning_rate", Value::is_number, "a number above 0"),
+    ("learning_rates", is_list_of_numbers, "a list of numbers such as [1e-4, 1e-3]"),
+    ("space", Value::is_object, "a table of settings, each with a list or a range"),
+];
+
+fn is_list_of_numbers(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().all(Value::is_number))
+}
+
+/// What is wrong with a value that its key cannot have, for people: serde names types of the program.
+fn in_words(error: &serde_json::Error, default: &Value, found: &Value) -> String {
+    let said = error.to_string();
+    let expected = if let Some((_, variants)) =
+        said.split_once("unknown variant ").and_then(|(_, rest)| rest.split_once("expected "))
+    {
+        variants.replace("one of ", "").replace('`', "\"")
+    } else if let Some((_, expected)) = said.rsplit_once("expected ").filter(|_| said.starts_with("invalid "))
+    {
+        match (default, expected) {
+            (Value::Array(items), _) if !items.is_empty() => format!("a list such as {}", shown(default)),
+            (Value::Array(_), _) => {
+                "a list such as [\"a\", \"b\"], or of numbers where those are meant".into()
+            }
+            (_, "usize" | "u64" | "u32") => "a whole number, 0 or more".into(),
+            (_, "f64" | "f32") => "a number".into(),
+            (_, "a boolean") => "true or false".into(),
+            (_, "a string") => "text in quotation marks".into(),
+            (_, "a map") => "a table".into(),
+            (_, other) => other.to_owned(),
+        }
+    } else {
+        return said;
+    };
+    format!("expected {expected}, found {}", shown(found))
+}
+
+/// A value as TOML has it.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        other => other.to_string(),
+    }
 }
 
 /// The defaults of `T` with the given keys in their places; each key that does not fit is a fault.
@@ -75,7 +132,8 @@ fn overlay<T: Default + Serialize + DeserializeOwned>(
         };
         whole.insert(key.clone(), value);
         if let Err(error) = T::deserialize(Value::Object(whole.clone())) {
-            faults.push(format!("{section}{key}: {error}"));
+            let found = whole.get(&key).unwrap_or(&Value::Null);
+            faults.push(format!("{section}{key}: {}", in_words(&error, &default, found)));
             whole.insert(key, default);
         }
     }

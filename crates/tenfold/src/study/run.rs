@@ -1,6 +1,7 @@
 //! Running a study to its end: what is finished is kept, what is not goes on.
 
 use super::benchmarks::Benchmarks;
+use super::check::check;
 use super::child;
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
@@ -57,6 +58,9 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     let runner = Runner::new(study, options, progress);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
+    if options.run_missing {
+        check(study, &session, progress)?;
+    }
     let mut benchmarks = Benchmarks::open(study, &session, progress)?;
     for note in session.notes.iter().chain(&benchmarks.notes()) {
         progress.event(Event::Note(note.clone()));

@@ -209,6 +209,12 @@ impl Session {
         })
     }
 
+    /// The same model on a backend that holds no numbers, to try things on.
+    pub(super) fn without_numbers(&self) -> Result<Arc<dyn Model>> {
+        let (dir, dtype) = &self.located;
+        model::load(dir, self.model.task(), &Dry::new(), *dtype)
+    }
+
     /// How a method is trained on these rows within a limit of memory.
     pub(super) fn fit(
         &self,
@@ -218,8 +224,7 @@ impl Session {
         train: &TrainSettings,
         limit: Bytes,
     ) -> Result<Fitted> {
-        let (dir, dtype) = &self.located;
-        let model = model::load(dir, self.model.task(), &Dry::new(), *dtype)?;
+        let model = self.without_numbers()?;
         let subject = Subject {
             model: &*model,
             method,

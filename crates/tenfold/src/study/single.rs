@@ -1,5 +1,6 @@
 //! One method trained once: a study of one trial, without a comparison.
 
+use super::check::check;
 use super::config::{MethodSettings, Study};
 use super::plan::Plan;
 use super::run::{Options, Runner};
@@ -36,6 +37,7 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
     atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
     let backend = backend();
     let session = Session::open(study, &backend, progress)?;
+    check(study, &session, progress)?;
     let stated = |(name, method): (&String, &MethodSettings)| {
         Some((name.clone(), Candidate { learning_rate: method.learning_rate?, settings: Map::new() }))
     };

@@ -96,33 +96,52 @@ impl Default for TrainSettings {
 impl TrainSettings {
     /// One line for each value that makes no sense.
     pub fn faults(&self) -> Vec<String> {
+        const COUNT: &str = "1 to 1,000,000,000";
+        const SHARE: &str = "0 or more, below 1";
         let share = |x: f64| (0.0..1.0).contains(&x);
         let count = |x: usize| (1..=MOST).contains(&x);
+        let of_count = |key, x: usize| (key, count(x), COUNT, x.to_string());
+        let of_share = |key, x: f64| (key, share(x), SHARE, x.to_string());
+        let pass_tokens = self.pass_tokens.unwrap_or(1);
         [
-            (count(self.num_train_epochs), "num_train_epochs: 1 to 1,000,000,000"),
-            (count(self.batch_size), "batch_size: 1 to 1,000,000,000"),
-            (count(self.gradient_accumulation_steps), "gradient_accumulation_steps: 1 to 1,000,000,000"),
+            of_count("num_train_epochs", self.num_train_epochs),
+            of_count("batch_size", self.batch_size),
+            of_count("gradient_accumulation_steps", self.gradient_accumulation_steps),
             (
-                self.pass_tokens.is_none_or(count),
-                "pass_tokens: 1 to 1,000,000,000, or left out: as many as memory allows",
+                "pass_tokens",
+                count(pass_tokens),
+                "1 to 1,000,000,000, or left out: as many as memory allows",
+                pass_tokens.to_string(),
             ),
-            (self.max_length >= 3, "max_length: at least 3"),
+            ("max_length", self.max_length >= 3, "at least 3", self.max_length.to_string()),
             (
+                "max_tokens",
                 self.max_tokens == 0 || self.max_tokens >= self.max_length,
-                "max_tokens: 0, or max_length or more",
+                "0, or max_length or more",
+                self.max_tokens.to_string(),
             ),
-            (share(self.warmup_ratio), "warmup_ratio: 0 or more, below 1"),
-            (self.weight_decay >= 0.0 && self.weight_decay.is_finite(), "weight_decay: 0 or more"),
-            (share(self.adam_beta1), "adam_beta1: 0 or more, below 1"),
-            (share(self.adam_beta2), "adam_beta2: 0 or more, below 1"),
-            (self.adam_epsilon > 0.0, "adam_epsilon: above 0"),
-            (self.max_grad_norm >= 0.0, "max_grad_norm: 0 or more"),
-            (share(self.label_smoothing_factor.into()), "label_smoothing_factor: 0 or more, below 1"),
-            (count(self.evaluations_per_epoch), "evaluations_per_epoch: 1 to 1,000,000,000"),
+            of_share("warmup_ratio", self.warmup_ratio),
+            (
+                "weight_decay",
+                self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
+                "0 or more",
+                self.weight_decay.to_string(),
+            ),
+            of_share("adam_beta1", self.adam_beta1),
+            of_share("adam_beta2", self.adam_beta2),
+            ("adam_epsilon", self.adam_epsilon > 0.0, "a number above 0", self.adam_epsilon.to_string()),
+            ("max_grad_norm", self.max_grad_norm >= 0.0, "0 or more", self.max_grad_norm.to_string()),
+            (
+                "label_smoothing_factor",
+                share(self.label_smoothing_factor.into()),
+                SHARE,
+                self.label_smoothing_factor.to_string(),
+            ),
+            of_count("evaluations_per_epoch", self.evaluations_per_epoch),
         ]
         .into_iter()
-        .filter(|(fine, _)| !fine)
-        .map(|(_, expected)| format!("train.{expected}"))
+        .filter(|(_, fine, ..)| !fine)
+        .map(|(key, _, expected, found)| format!("train.{key}: expected {expected}, found {found}"))
         .collect()
     }
 

@@ -1,13 +1,18 @@
 //! What makes no sense in a study: all of it at once, a line each with its key.
 
 use super::{MethodSettings, Probing, Study};
+use crate::error::nearest;
 use crate::load::{MOST_SIDE_BY_SIDE, RATES};
 use crate::train::MOST;
-use crate::{Error, adapter, metric};
+use crate::words::thousands;
+use crate::{adapter, metric};
 use std::time::Duration;
 
 /// No batch or row that is probed is larger.
 const MOST_PROBED: usize = 1 << 20;
+
+/// What a study states of a method beside the method's own settings.
+const OWN: [&str; 4] = ["type", "learning_rate", "learning_rates", "space"];
 
 /// More candidates than this for one method are a slip.
 const MOST_CANDIDATES: usize = 1000;
@@ -34,11 +39,14 @@ impl Study {
             "model: expected a folder, a Hugging Face id or a catalog name".into(),
         );
         require(!self.task.is_empty(), "task: expected a built-in task or the path of a task file".into());
-        require(!self.seeds.is_empty(), "seeds: expected at least one".into());
+        require(!self.seeds.is_empty(), "seeds: expected one or more, such as [0, 1, 2], found none".into());
+        let small = &self.small_data;
         for (key, twice) in [
             ("seeds", repeated(&self.seeds)),
             ("benchmarks", repeated(&self.benchmarks)),
             ("ask", repeated(&self.ask)),
+            ("domains", repeated(&self.domains)),
+            ("small_data.examples", repeated(&small.examples)),
         ] {
             require(
                 twice.is_none(),
@@ -46,11 +54,19 @@ impl Study {
             );
         }
         require(
+            !self.domains.contains(&self.task),
+            format!("domains: expected other tasks than the study's own, found \"{}\"", self.task),
+        );
+        require(
             !self.methods.is_empty(),
             "methods: expected at least one table such as [methods.lora]".into(),
         );
         let snapshots = Duration::try_from_secs_f64(self.snapshot_seconds).is_ok();
-        require(snapshots, "snapshot_seconds: expected a number of seconds, 0 or more".into());
+        let found = self.snapshot_seconds;
+        require(
+            snapshots,
+            format!("snapshot_seconds: expected a number of seconds, 0 or more, found {found}"),
+        );
         require(self.margin >= 0.0, format!("margin: expected 0 or more, found {}", self.margin));
         require(
             self.wanted_half_width > 0.0,
@@ -58,9 +74,16 @@ impl Study {
         );
         let weights = || self.mixture.values();
         let adds_up = (weights().sum::<f64>() - 1.0).abs() < 1e-6 && weights().all(|weight| *weight > 0.0);
+        let given: Vec<String> =
+            self.mixture.iter().map(|(name, weight)| format!("{name} = {weight}")).collect();
         require(
             self.mixture.is_empty() || adds_up,
-            "mixture: expected weights above 0 that add up to 1, such as movie = 0.5, amazon = 0.5".into(),
+            format!(
+                "mixture: expected weights above 0 that add up to 1, such as movie = 0.5, amazon = 0.5; \
+                 found {}, in all {}",
+                given.join(", "),
+                (weights().sum::<f64>() * 1e6).round() / 1e6
+            ),
         );
         let search = &self.search;
         require(
@@ -77,16 +100,24 @@ impl Study {
         );
         require(
             !self.small_data.examples.contains(&0),
-            "small_data.examples: expected numbers above 0".into(),
+            "small_data.examples: expected numbers above 0, found 0".into(),
         );
         for (key, sizes) in [("batch_sizes", &self.probe.batch_sizes), ("lengths", &self.probe.lengths)] {
-            let fine = sizes.iter().all(|size| (1..=MOST_PROBED).contains(size));
-            require(fine, format!("probe.{key}: expected numbers of 1 to {MOST_PROBED}"));
+            let wrong = sizes.iter().find(|size| !(1..=MOST_PROBED).contains(*size));
+            require(
+                wrong.is_none(),
+                format!(
+                    "probe.{key}: expected numbers of 1 to {}, found {}",
+                    thousands(MOST_PROBED as u64),
+                    wrong.copied().unwrap_or_default()
+                ),
+            );
         }
-        let small = &self.small_data;
+        // Without curves nobody asks for their draws and steps.
+        let least = usize::from(!small.examples.is_empty());
         for (key, count, least) in [
-            ("small_data.steps", small.steps, 0),
-            ("small_data.draws", small.draws, 0),
+            ("small_data.steps", small.steps, least),
+            ("small_data.draws", small.draws, least),
             ("probe.steps", self.probe.steps, 1),
             ("probe.requests", self.probe.requests, 1),
             ("probe.warm_up", self.probe.warm_up, 0),
@@ -153,10 +184,12 @@ impl MethodSettings {
             Err(error) => return vec![format!("type: {error}")],
         };
         let mut faults = Vec::new();
-        match adapter::resolve(method, &self.settings) {
-            Ok(_) => {}
-            Err(Error::Faults { faults: own, .. }) => faults.extend(own),
-            Err(other) => faults.push(other.to_string()),
+        for (key, fault) in adapter::faults(method, &self.settings) {
+            let known = method.settings.iter().any(|(name, _)| *name == key);
+            faults.push(match nearest(&key, OWN).filter(|_| !known) {
+                Some(own) => format!("{key}: there is no such setting: did you mean \"{own}\"?"),
+                None => format!("{key}: {fault}"),
+            });
         }
         for rate in self.learning_rate.iter().chain(&self.learning_rates) {
             if !(rate.is_finite() && *rate > 0.0) {

@@ -40,7 +40,7 @@ fn all_faults_come_at_once_each_with_its_key() {
         "task:",
         "lroa",
         "did you mean \"lora\"?",
-        "\"rr\"",
+        "methods.lora.rr: there is no such setting: did you mean \"r\"?",
     ] {
         assert!(message.contains(expected), "{expected} not in:\n{message}");
     }
@@ -124,6 +124,65 @@ fn loads_applications_and_energy_are_checked_all_at_once() {
     let unknown = SMALL.to_owned() + "[[applications]]\nname = 'x'\ntarget = 3\n";
     let message = parse(&unknown, &[]).unwrap_err().to_string();
     assert!(message.contains("applications: unknown field `target`"), "{message}");
+}
+
+#[test]
+fn values_of_a_wrong_kind_are_told_in_peoples_words() {
+    for (change, expected) in [
+        ("seeds=3", "seeds: expected a list such as [0, 1, 2], found 3"),
+        ("seeds=[0, 'x']", "seeds: expected a list such as [0, 1, 2], found [0, \"x\"]"),
+        ("domains='a'", "domains: expected a list such as [\"a\", \"b\"]"),
+        ("train.batch_size=-8", "train.batch_size: expected a whole number, 0 or more, found -8"),
+        ("train.batch_size=1.5", "train.batch_size: expected a whole number, 0 or more, found 1.5"),
+        ("train.weight_decay='x'", "train.weight_decay: expected a number, found \"x\""),
+        ("train.pass_tokens='x'", "train.pass_tokens: expected a whole number, 0 or more, found \"x\""),
+        ("probe.enabled=1", "probe.enabled: expected true or false, found 1"),
+        ("name=1", "name: expected text in quotation marks, found 1"),
+        ("rows='last'", "rows: expected \"first\" or \"spread\", found \"last\""),
+        (
+            "search.strategy='x'",
+            "search.strategy: expected \"grid\", \"random\", \"successive_halving\", found \"x\"",
+        ),
+        ("mixture=3", "mixture: expected a table, found 3"),
+        (
+            "methods.lora.learning_rate='x'",
+            "methods.lora.learning_rate: expected a number above 0, found \"x\"",
+        ),
+        ("methods.lora.learning_rates=1", "methods.lora.learning_rates: expected a list of numbers"),
+        ("methods.lora.space=1", "methods.lora.space: expected a table of settings"),
+    ] {
+        let message = parse(SMALL, &[change]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+    }
+}
+
+#[test]
+fn what_can_only_be_a_slip_is_refused_with_what_was_found() {
+    for (change, expected) in [
+        ("small_data.examples=[16, 32, 16]", "small_data.examples: expected each once, found 16 twice"),
+        ("small_data.draws=0", "small_data.draws: expected 1 to 1,000,000,000, found 0"),
+        ("small_data.steps=0", "small_data.steps: expected 1 to 1,000,000,000, found 0"),
+        ("domains=['vader']", "domains: expected other tasks than the study's own, found \"vader\""),
+        ("domains=['a', 'a']", "domains: expected each once, found \"a\" twice"),
+        (
+            "energy.grid_source='a paper'",
+            "energy.grid_source: expected grid_grams_per_kwh beside it, found \"a paper\"",
+        ),
+        ("train.max_length=1", "train.max_length: expected at least 3, found 1"),
+        ("train.warmup_ratio=1.5", "train.warmup_ratio: expected 0 or more, below 1, found 1.5"),
+        ("probe.batch_sizes=[8, 0]", "probe.batch_sizes: expected numbers of 1 to 1,048,576, found 0"),
+        ("mixture={a=0.5, b=0.7}", "mixture: expected weights above 0 that add up to 1"),
+        ("mixture={a=0.5, b=0.7}", "found a = 0.5, b = 0.7, in all 1.2"),
+    ] {
+        let message = parse(SMALL, &[change]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+    }
+    for fine in [
+        "energy={grid_source='a paper', grid_grams_per_kwh=30}",
+        "small_data={examples=[], draws=0, steps=0}",
+    ] {
+        parse(SMALL, &[fine]).unwrap();
+    }
 }
 
 #[test]
