@@ -369,22 +369,22 @@ pub struct EvalOptions {
     #[arg(long, required_unless_present = "texts", conflicts_with = "texts")]
     pub task: Vec<String>,
     /// Ask these domains of the task alone; may be given more than once
-    #[arg(long, requires = "task", value_name = "NAME")]
+    #[arg(long, conflicts_with = "texts", value_name = "NAME")]
     pub domain: Vec<String>,
     /// Worked examples before each question [default: as the task says]
-    #[arg(long, requires = "task")]
+    #[arg(long, conflicts_with = "texts")]
     pub num_fewshot: Option<usize>,
     /// Ask the first so many rows of each domain alone
-    #[arg(long, requires = "task")]
+    #[arg(long, conflicts_with = "texts", value_parser = one_or_more)]
     pub limit: Option<usize>,
     /// Leave out rows that cannot be read, and say which, instead of refusing the file
-    #[arg(long, requires = "task")]
+    #[arg(long, conflicts_with = "texts")]
     pub skip_malformed: bool,
     /// How frozen matrices are kept: stored (as the file has them), f32, bf16, q8_0, nf4 …
-    #[arg(long, default_value = "stored", requires = "task")]
+    #[arg(long, default_value = "stored", conflicts_with = "texts")]
     pub weights: String,
     /// Where answers and scores are kept [default: runs/eval-<model>]
-    #[arg(long, requires = "task")]
+    #[arg(long, conflicts_with = "texts")]
     pub out: Option<PathBuf>,
     /// A file with one text a line
     #[arg(long)]
@@ -392,6 +392,12 @@ pub struct EvalOptions {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// A count that would mean nothing if it were 0.
+fn one_or_more(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("expected 1 or more, found {text}"))
 }
 
 #[derive(Debug, clap::Args)]

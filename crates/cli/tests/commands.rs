@@ -10,7 +10,25 @@ use serde_json::Value;
 #[test]
 fn wrong_usage_is_exit_code_2_with_a_hint() {
     let fixture = Fixture::new();
-    let cases: [(&[&str], &str); 10] = [
+    let texts = ["eval", "--model", "model", "--adapter", "a", "--texts", "t.txt"];
+    for (option, value) in [
+        ("--task", Some("task.toml")),
+        ("--domain", Some("here")),
+        ("--num-fewshot", Some("1")),
+        ("--limit", Some("1")),
+        ("--weights", Some("f32")),
+        ("--weights", Some("foo")),
+        ("--out", Some("b")),
+        ("--skip-malformed", None),
+    ] {
+        let arguments = texts.into_iter().chain([option]).chain(value).collect::<Vec<_>>();
+        let ended = fixture.run(&arguments);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        let said = ended.stderr.contains(option) && ended.stderr.contains("--texts");
+        assert!(said, "{arguments:?}: {}", ended.stderr);
+    }
+    let cases: [(&[&str], &str); 11] = [
+        (&["eval", "--model", "model", "--task", "t", "--limit", "0"], "expected 1 or more, found 0"),
         (&[], "Usage"),
         (&["quikstart"], "quickstart"),
         (&["run"], "<STUDY>"),
@@ -38,7 +56,13 @@ fn wrong_usage_is_exit_code_2_with_a_hint() {
 fn what_was_meant_is_said_with_exit_code_1() {
     let fixture = Fixture::new();
     fixture.short_run("a").done();
-    let cases: [(&[&str], &[&str]); 6] = [
+    let bench = ["bench", "infer", "--model", "model", "--weights", "foo"];
+    let train = ["train", "--model", "model", "--task", "task.toml", "--weights", "foo"];
+    let weights = ["no format of weights named \"foo\"", "known are"];
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["eval", "--model", "model", "--task", "boolq", "--weights", "foo"], &weights),
+        (&bench, &weights),
+        (&train, &weights),
         (&["recommend", "a", "--for", "acuracy"], &["purpose", "did you mean \"accuracy\"?"]),
         (&["run", "study.toml", "--set", "train.batch_sise=3"], &["did you mean \"train.batch_size\"?"]),
         (&["run", "study.toml", "--set", "train"], &["--set train", "key=value"]),

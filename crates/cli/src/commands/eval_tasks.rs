@@ -15,6 +15,7 @@ use tenfold::words::count;
 use tenfold_tensor::Cpu;
 
 pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
+    let format = format_of_weights(&request.weights)?;
     let tasks = (request.task.iter())
         .map(|name| Task::load(name)?.only(&request.domain))
         .collect::<tenfold::Result<Vec<_>>>()?;
@@ -41,7 +42,7 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
         );
     }
     let backend = Cpu::new();
-    let model = model::load(&located.dir, usual, &backend, format_of_weights(&request.weights)?)?;
+    let model = model::load(&located.dir, usual, &backend, format)?;
     let tokenizer = model::tokenizer(&located.dir)?;
     tokenizer.check(&model.extents())?;
     let tuning = match &request.adapter {
