@@ -157,6 +157,44 @@ fn a_finished_run_is_not_run_again_and_a_changed_one_is() {
     assert!(!report.stderr.contains("not finished"), "{report:?}");
 }
 
+#[test]
+fn a_study_is_run_and_its_run_reported_on_from_anywhere() {
+    let fixture = Fixture::new();
+    for name in [
+        "model/config.json",
+        "task.toml",
+        "train.tsv",
+        "validation.tsv",
+        "test.tsv",
+        "there.tsv",
+        "study.toml",
+    ] {
+        assert!(fixture.path(name).exists());
+    }
+    let study = fixture.path("study.toml").to_str().unwrap().to_owned();
+    let run = fixture.path("run").to_str().unwrap().to_owned();
+    let from = |folder: &str, arguments: &[&str]| {
+        std::fs::create_dir_all(fixture.path(folder)).unwrap();
+        let mut command = fixture.command(arguments);
+        fixture::Ended::of(command.current_dir(fixture.path(folder)).output().unwrap())
+    };
+    let arguments = [&["run", study.as_str(), "--out", run.as_str()][..], &SHORT].concat();
+    from("elsewhere", &arguments).done();
+    let report = from("", &["report", "run", "--json"]).done().stdout;
+    for folder in ["elsewhere", "quite/elsewhere"] {
+        assert_eq!(from(folder, &["report", &run, "--json"]).done().stdout, report);
+        from(folder, &["recommend", &run, "--for", "memory"]).done();
+    }
+    // The same trial from wherever it is asked for, and the model by the name that was typed.
+    let again = from("", &[&["run", "study.toml", "--out", "run"][..], &SHORT].concat()).done();
+    assert!(again.stderr.contains("finished already"), "{}", again.stderr);
+    assert_eq!(fixture::records(&fixture.path("run"))[0].1["trial"]["model"]["name"], "model");
+    // A path that leads to something in the current directory alone.
+    std::fs::rename(fixture.path("study.toml"), fixture.path("elsewhere/study.toml")).unwrap();
+    let again = from("", &[&["run", "elsewhere/study.toml", "--out", "run"][..], &SHORT].concat()).done();
+    assert!(again.stderr.contains("finished already"), "{}", again.stderr);
+}
+
 /// Every trial is refused before anything is trained, each in a record of its own.
 #[test]
 fn what_does_not_fit_into_memory_is_refused_with_the_figures() {

@@ -274,6 +274,13 @@ impl Search<'_> {
     }
 }
 
+/// Whether a path that may also be a name is meant as a path: a model is there, whole or not.
+pub(crate) fn is_meant(path: &Path) -> bool {
+    path.join("config.json").is_file()
+        || gguf::only(path).is_some()
+        || (gguf::is_gguf(path) && path.is_file())
+}
+
 /// What a folder lacks to be a model, if anything.
 fn missing(folder: &Path) -> Option<String> {
     if gguf::only(folder).is_some() {

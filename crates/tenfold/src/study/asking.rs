@@ -27,7 +27,7 @@ impl Asking {
     /// Reads the questions of a task.
     pub(super) fn open(study: &Study, session: &Session, name: &str) -> Result<Asking> {
         let unsupported = |why: &str| {
-            let what = format!("asking {} for task \"{name}\"", study.model);
+            let what = format!("asking {} for task \"{name}\"", study.name_of_model());
             Err(Error::Unsupported { what, why: why.into() })
         };
         if !session.model.task().is_language_modelling() {

@@ -1,4 +1,7 @@
 //! `study.toml`: the whole of a study, checked all at once.
+//!
+//! Relative paths in it (model, task, domains, benchmarks, ask, forgetting_text) are looked for beside the file itself, or
+//! else in the current directory. The study.toml in a run's folder has them absolute.
 
 mod faults;
 
@@ -19,8 +22,10 @@ use tenfold_tensor::Dtype;
 pub struct Study {
     /// Its name, also that of its folder under `runs/`.
     pub name: String,
-    /// A folder, a Hugging Face id or a catalog name.
+    /// A folder, a GGUF file, a Hugging Face id or a catalog name.
     pub model: String,
+    /// What the model is called in records and reports; empty: as `model` says it.
+    pub model_name: String,
     /// How frozen matrices are kept in memory: "stored" (as the file has them), "f32", "bf16", "q8_0", "q4_0", "nf4", …
     pub weights: String,
     /// A built-in task, or the path of a task file.
@@ -189,6 +194,7 @@ impl Default for Study {
         Study {
             name: String::new(),
             model: String::new(),
+            model_name: String::new(),
             weights: STORED.into(),
             task: String::new(),
             domains: Vec::new(),
@@ -264,11 +270,17 @@ impl Study {
         Study::parse(path, &text, set)
     }
 
-    /// Reads a study's text; `path` is for messages.
+    /// Reads a study's text, as that of the file at `path`.
     pub fn parse(path: &Path, text: &str, set: &[String]) -> Result<Study> {
         let (study, mut faults) = overlay::resolve(path, text, set)?;
+        let study = study.located(path)?;
         faults.extend(study.faults());
         if faults.is_empty() { Ok(study) } else { Err(Error::Faults { file: path.to_owned(), faults }) }
+    }
+
+    /// What the model is called.
+    pub fn name_of_model(&self) -> &str {
+        if self.model_name.is_empty() { &self.model } else { &self.model_name }
     }
 
     /// The methods in the order of the registry, those of one type by name.

@@ -10,6 +10,7 @@ mod config;
 mod domains;
 mod elapsed;
 mod overlay;
+mod paths;
 mod plan;
 mod probe;
 mod run;

@@ -127,7 +127,7 @@ impl Session {
             tokenizer,
             located: (located.dir, dtype),
             identity: ModelIdentity {
-                name: study.model.clone(),
+                name: study.name_of_model().to_owned(),
                 sha256: located.sha256,
                 parameters,
                 weights: study.weights.clone(),
