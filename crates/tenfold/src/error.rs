@@ -37,8 +37,8 @@ pub enum Error {
 
     /// A file of which some rows do not fit.
     #[error(
-        "{}: {count} of {rows} rows {} malformed:\n  {}{}\nTo go on without them, say malformed = \"skip\" in the task's file",
-        file.display(), be(*count), shown.join("\n  "), more(*count, shown.len())
+        "{}: {count} of {rows} rows {} malformed:\n  {}{}{}",
+        file.display(), be(*count), shown.join("\n  "), more(*count, shown.len()), way_on(*count, *rows)
     )]
     MalformedRows {
         /// The file.
@@ -231,6 +231,14 @@ fn places(looked: &[PathBuf]) -> String {
     let heading = if looked.is_empty() { "" } else { ". Looked for" };
     let paths: String = looked.iter().map(|path| format!("\n  {}", path.display())).collect();
     format!("{heading}{paths}")
+}
+
+/// What to do about malformed rows; without any of the rows there is nothing to go on with.
+fn way_on(malformed: usize, rows: usize) -> &'static str {
+    match malformed < rows {
+        true => "\nTo go on without them, say malformed = \"skip\" in the task's file",
+        false => "",
+    }
 }
 
 fn more(all: usize, shown: usize) -> String {

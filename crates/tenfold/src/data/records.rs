@@ -304,9 +304,10 @@ impl Records {
                 Ok("true" | "True") => Ok(Some(record)),
                 Ok("false" | "False") => Ok(None),
                 other => {
-                    let found = other.map_or_else(Clone::clone, |said| format!("\"{said}\""));
+                    let writes = "a template over the columns that writes true or false".to_owned();
+                    let (expected, found) =
+                        other.map_or_else(Clone::clone, |said| (writes, format!("\"{said}\"")));
                     let place = format!("{}, keep", record.place);
-                    let expected = "a template over the columns that writes true or false";
                     Err((record.place, Error::malformed(&self.file, place, expected, found)))
                 }
             };
@@ -339,6 +340,12 @@ impl Records {
         };
         if header {
             self.header = lines.remove(0).1.iter().map(|heading| heading.trim().to_owned()).collect();
+            let again =
+                |(place, name): &(usize, &String)| !name.is_empty() && self.header[..*place].contains(name);
+            if let Some((_, twice)) = self.header.iter().enumerate().find(again) {
+                let found = format!("\"{twice}\" twice");
+                return Err(Error::malformed(&self.file, "first row", "columns whose names differ", found));
+            }
         }
         let table = lines.into_iter().map(|(line, fields)| {
             let place = Place::Line(line);

@@ -133,6 +133,17 @@ mod tests {
     }
 
     #[test]
+    fn a_table_names_no_two_columns_alike() {
+        let said = fault("a.tsv", b"sentence\tlabel\t sentence\ngood\t1\tbad\n", &layout(true));
+        assert!(
+            said.contains("first row: expected columns whose names differ, found \"sentence\" twice"),
+            "{said}"
+        );
+        let rows = rows_of("a.tsv", b"\tsentence\tlabel\t\nx\tgood\t1\ty\n", &layout(true)).unwrap();
+        assert_eq!(rows, [row(2, "good", "1")], "columns without a name are no two of one name");
+    }
+
+    #[test]
     fn tab_separated_text_is_never_quoted_and_survives_marks_and_line_ends() {
         let content = b"\xef\xbb\xbfsentence\tlabel\r\n\"good \t1\r\nbad\"\t0\r\n\r\n";
         let rows = rows_of("a.tsv", content, &layout(true)).unwrap();

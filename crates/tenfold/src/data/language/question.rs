@@ -204,14 +204,14 @@ impl Form {
         };
         match &self.asks {
             Asks::Text { target, counted } => {
-                let text = some(render("doc_to_target", target, columns)?, "doc_to_target")?;
+                let text = some(right(target, columns)?, "doc_to_target")?;
                 let counted = counted.as_ref().map(|counted| render("doc_to_words", counted, columns));
                 let counted = counted.transpose()?.unwrap_or_else(|| text.clone());
                 Ok(Question::Text { text, counted })
             }
             Asks::Answer { target } => {
                 let context = some(texts(&self.texts, "doc_to_text")?.concat(), "doc_to_text")?;
-                let target = render("doc_to_target", target, columns)?;
+                let target = right(target, columns)?;
                 let references = match serde_json::from_str(&target) {
                     Ok(Value::Array(list)) => strings("doc_to_target", &list)?,
                     _ => vec![some(target, "doc_to_target")?],
@@ -239,7 +239,7 @@ impl Form {
                         found,
                     ));
                 }
-                let golds = golds(&render("doc_to_target", target, columns)?, &choices, count, *none_right)?;
+                let golds = golds(&right(target, columns)?, &choices, count, *none_right)?;
                 let more = |key, template: &Option<Template>| match template {
                     Some(template) => list(key, template, columns),
                     None => Ok(Vec::new()),
@@ -308,10 +308,14 @@ fn golds(target: &str, choices: &[String], count: usize, none_right: bool) -> Re
 }
 
 fn render(key: &'static str, template: &Template, columns: &Map<String, Value>) -> Result<String, Fault> {
-    template.render(columns).map_err(|error| {
-        let names: Vec<&str> = columns.keys().map(String::as_str).collect();
-        (key, format!("a template over the columns {}", names.join(", ")), error)
-    })
+    template.render(columns).map_err(|(expected, found)| (key, expected, found))
+}
+
+/// What is right: no null decides it.
+fn right(template: &Template, columns: &Map<String, Value>) -> Result<String, Fault> {
+    let key = "doc_to_target";
+    template.no_nulls(columns).map_err(|(expected, found)| (key, expected, found))?;
+    render(key, template, columns)
 }
 
 /// The texts that a template writes as a JSON list.

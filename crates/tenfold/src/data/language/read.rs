@@ -118,10 +118,7 @@ pub(crate) fn rendered(
     match template.render(columns) {
         Ok(text) if text.trim().is_empty() => fault("some text", "nothing".into()),
         Ok(text) => Ok(text),
-        Err(error) => {
-            let names: Vec<&str> = columns.keys().map(String::as_str).collect();
-            fault(&format!("a template over the columns {}", names.join(", ")), error)
-        }
+        Err((expected, found)) => fault(&expected, found),
     }
 }
 

@@ -1,18 +1,37 @@
 //! `doc_to_text` and `doc_to_target`: Jinja templates over a row's columns, as lm-evaluation-harness has them.
 
+use crate::error::nearest;
 use fancy_regex::Regex;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, escape_formatter};
 use serde_json::{Map, Value};
 use std::fmt;
+use std::sync::LazyLock;
 
 /// Steps that rendering one row may take; a template that loops without end is stopped.
 const FUEL: u64 = 1_000_000;
 
 /// A template that is known to parse.
 #[derive(Clone)]
-pub(crate) struct Template(Box<Environment<'static>>);
+pub(crate) struct Template {
+    environment: Box<Environment<'static>>,
+    /// What it looks up, as far as can be told before it is rendered: "question", "passage.text".
+    used: Vec<String>,
+    /// Whether it may ask what a value is, so that a null can have a meaning.
+    asks: bool,
+}
+
+/// Why there is no text: what was expected, and what came.
+pub(crate) type Unrendered = (String, String);
+
+/// Words within tags by which a template can tell a null from other values.
+static ASKING: LazyLock<Regex> = LazyLock::new(|| match Regex::new(ASKING_WORDS) {
+    Ok(asking) => asking,
+    Err(error) => unreachable!("a pattern of our own: {error}"),
+});
+const ASKING_WORDS: &str =
+    r"(?s)\{[{%](?:(?!%\}|\}\}).)*\b(?:if|elif|or|and|not|is|none|default|d|tojson|select|reject)\b";
 
 const NAME: &str = "template";
 
@@ -27,23 +46,83 @@ impl Template {
         environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("regex_replace", regex_replace);
+        // Written out, a null would be the word "None".
+        environment.set_formatter(|out, state, value| match value.is_none() {
+            true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "null is no text")),
+            false => escape_formatter(out, state, value),
+        });
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| error.to_string())?;
-        Ok(Template(Box::new(environment)))
+        let used = environment.get_template(NAME).map(|template| template.undeclared_variables(true));
+        let is_global =
+            |path: &String| environment.globals().any(|(name, _)| path.split('.').next() == Some(name));
+        let used = used.map_err(|error| error.to_string())?.into_iter().filter(|path| !is_global(path));
+        let mut used: Vec<String> = used.collect();
+        used.sort_unstable();
+        let asks = ASKING.is_match(source).unwrap_or(true);
+        Ok(Template { environment: Box::new(environment), used, asks })
     }
 
-    /// The text for one row, or why there is none: a name that is no column is not taken for nothing.
-    pub(crate) fn render(&self, columns: &Map<String, Value>) -> Result<String, String> {
-        let rendered = self.0.get_template(NAME).and_then(|template| template.render(Serde(columns)));
-        rendered.map_err(|error| {
-            let mut said = error.to_string();
-            let mut cause = std::error::Error::source(&error);
-            while let Some(error) = cause {
-                said = format!("{said}: {error}");
-                cause = error.source();
-            }
-            said
-        })
+    /// The text for one row, or why there is none: neither a name that is no column is taken for nothing, nor a null that
+    /// the template does not ask about.
+    pub(crate) fn render(&self, columns: &Map<String, Value>) -> Result<String, Unrendered> {
+        if !self.asks {
+            self.no_nulls(columns)?;
+        }
+        let template = self.environment.get_template(NAME);
+        template
+            .and_then(|template| template.render(Serde(columns)))
+            .map_err(|error| self.fault(columns, &error))
     }
+
+    /// Refuses a row any of whose columns that the template looks up is null: what is right hangs on no null.
+    pub(crate) fn no_nulls(&self, columns: &Map<String, Value>) -> Result<(), Unrendered> {
+        let null = |path: &&str| looked_up(columns, path) == Some(&Value::Null);
+        match self.used.iter().flat_map(|path| beginnings(path)).find(null) {
+            Some(path) => Err((format!("something in column \"{path}\""), "null".into())),
+            None => Ok(()),
+        }
+    }
+
+    fn fault(&self, columns: &Map<String, Value>, error: &minijinja::Error) -> Unrendered {
+        let names: Vec<&str> = columns.keys().map(String::as_str).collect();
+        let absent = |path: &&str| looked_up(columns, path).is_none();
+        let kinds = [ErrorKind::UndefinedError, ErrorKind::UnknownMethod];
+        let absent = self.used.iter().flat_map(|path| beginnings(path)).find(absent);
+        if let Some(name) = absent.filter(|_| kinds.contains(&error.kind())) {
+            let hint = nearest(name, names.iter().copied());
+            let hint = hint.map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default();
+            return (format!("a column named \"{name}\""), format!("the columns {}{hint}", names.join(", ")));
+        }
+        if let Err(null) = self.no_nulls(columns) {
+            return null;
+        }
+        let mut said = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            said = format!("{said}: {error}");
+            cause = error.source();
+        }
+        (format!("a template over the columns {}", names.join(", ")), said)
+    }
+}
+
+/// "a", "a.b" and "a.b.c" of "a.b.c".
+fn beginnings(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('.').map(|(end, _)| &path[..end]).chain([path])
+}
+
+/// The value that a path leads to; none where a column or a key is missing.
+fn looked_up<'v>(columns: &'v Map<String, Value>, path: &str) -> Option<&'v Value> {
+    let mut keys = path.split('.');
+    let mut value = columns.get(keys.next()?)?;
+    for key in keys {
+        match value {
+            Value::Object(fields) => value = fields.get(key)?,
+            // A method of a text or of a list.
+            _ => break,
+        }
+    }
+    Some(value)
 }
 
 /// `text | regex_replace(pattern, replacement)`: all matches replaced, `$1` in the replacement being the first group.
@@ -56,7 +135,7 @@ fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String,
 
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let source = self.0.get_template(NAME).map(|template| template.source().to_owned());
+        let source = self.environment.get_template(NAME).map(|template| template.source().to_owned());
         f.debug_tuple("Template").field(&source.unwrap_or_default()).finish()
     }
 }
@@ -67,8 +146,12 @@ mod tests {
     use serde_json::json;
 
     fn render(source: &str) -> Result<String, String> {
-        let columns = json!({"question": " Why? ", "choices": ["a", "b"], "html": "<b>&"});
-        Template::parse(source)?.render(columns.as_object().unwrap())
+        let columns = json!({
+            "question": " Why? ", "choices": ["a", "b"], "html": "<b>&", "angry": "0", "context": null,
+            "passage": {"text": null, "title": "T"},
+        });
+        let rendered = Template::parse(source)?.render(columns.as_object().unwrap());
+        rendered.map_err(|(expected, found)| format!("expected {expected}, found {found}"))
     }
 
     #[test]
@@ -91,9 +174,56 @@ mod tests {
     #[test]
     fn faults_are_said_and_endless_loops_end() {
         assert!(Template::parse("{{ question").is_err());
-        assert!(render("{{ qestion }}").unwrap_err().contains("undefined"));
         assert!(
             render("{% for i in range(9999) %}{% for j in range(9999) %}x{% endfor %}{% endfor %}").is_err()
         );
+    }
+
+    #[test]
+    fn a_column_that_is_not_there_is_named_with_those_that_are() {
+        let columns = "found the columns angry, choices, context, html, passage, question";
+        for (source, name) in [
+            ("{{ qestion }}", "qestion"),
+            ("{{ qestion.strip() }}", "qestion"),
+            ("{% if qestion %}x{% endif %}", "qestion"),
+            ("{{ passage.txet }}", "passage.txet"),
+        ] {
+            let said = render(source).unwrap_err();
+            assert!(
+                said.starts_with(&format!("expected a column named \"{name}\", {columns}")),
+                "{source}: {said}"
+            );
+        }
+        assert!(render("{{ qestion }}").unwrap_err().ends_with("did you mean \"question\"?"));
+    }
+
+    #[test]
+    fn a_null_is_no_text_unless_the_template_says_what_it_means() {
+        for source in [
+            "{{ context }}",
+            "{{ context | trim }}",
+            "{{ 'C: ' ~ context }}",
+            "{{ context.strip() }}",
+            "{% if angry %}{{ context }}{% endif %}",
+        ] {
+            let said = render(source).unwrap_err();
+            assert_eq!(said, "expected something in column \"context\", found null", "{source}");
+        }
+        assert!(
+            render("{{ passage.title }}{{ passage.text }}").unwrap_err().contains("column \"passage.text\"")
+        );
+        assert_eq!(render("{% if context %}C: {{ context }}{% endif %}Q").unwrap(), "Q");
+        assert_eq!(
+            render("{{ context or '' }}{{ 'none' if context is none else context }}").unwrap(),
+            "none"
+        );
+        assert_eq!(render("{{ context | tojson }}").unwrap(), "null");
+        assert_eq!(render("Is it or is it not? {{ passage.title }}").unwrap(), "Is it or is it not? T");
+    }
+
+    #[test]
+    fn values_of_tables_are_texts_and_become_numbers_on_demand() {
+        assert_eq!(render("{{ 1 if angry else 0 }}").unwrap(), "1", "a text that is not empty is true");
+        assert_eq!(render("{{ 1 if angry | int else 0 }}").unwrap(), "0");
     }
 }

@@ -144,9 +144,9 @@ impl Wanted<'_> {
         let description = match &self.questions.description {
             Some(template) => {
                 let name = Map::from_iter([("domain".to_owned(), Value::String(domain.name.clone()))]);
-                template.render(&name).map_err(|error| {
-                    self.reader.task.fault("description", "a template over domain, its name", &error)
-                })?
+                template
+                    .render(&name)
+                    .map_err(|(expected, found)| self.reader.task.fault("description", &expected, &found))?
             }
             None => String::new(),
         };
@@ -196,7 +196,9 @@ impl Wanted<'_> {
             }
         }
         if found.questions.is_empty() {
-            return Err(Error::malformed(&path, "whole file", "a row or more", "none that makes a question"));
+            let first = found.malformed.first().map(|fault| format!(" (the first: {fault})"));
+            let none = format!("none that makes a question{}", first.unwrap_or_default());
+            return Err(Error::malformed(&path, "whole file", "a row or more", none));
         }
         Ok(found)
     }
@@ -232,9 +234,26 @@ mod tests {
         let keys = "doc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n[[domains]]\nname = \"d\"\ntest = \"t.jsonl\"\n";
         let rows = "{\"q\": \"one\", \"a\": 1}\n{\"q\": \"two\", \"a\": 7}\n{\"a\": 0}\n{\"q\": \"four\", \"a\": \"no\"}\n";
         let error = read(keys, &[("t.jsonl", rows)], 0, None, false).unwrap_err().to_string();
-        for expected in ["line 2, doc_to_target", "found \"7\"", "line 3, doc_to_text", "2 of 4 rows"] {
+        for expected in [
+            "line 2, doc_to_target",
+            "found \"7\"",
+            "line 3, doc_to_text: expected a column named \"q\", found the columns a",
+            "2 of 4 rows",
+            "malformed = \"skip\"",
+        ] {
             assert!(error.contains(expected), "{expected}: {error}");
         }
+        let nulls = rows.replace("\"two\", \"a\": 7", "null, \"a\": 0").replace("\"no\"", "null");
+        let error = read(keys, &[("t.jsonl", &nulls)], 0, None, false).unwrap_err().to_string();
+        for expected in [
+            "line 2, doc_to_text: expected something in column \"q\", found null",
+            "line 4, doc_to_target: expected something in column \"a\", found null",
+        ] {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        let error = read(&keys.replace("{{q}}", "{{qq}}"), &[("t.jsonl", rows)], 0, None, false);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("4 of 4 rows") && !error.contains("skip"), "{error}");
         let sets = read(keys, &[("t.jsonl", rows)], 0, None, true).unwrap();
         assert_eq!((sets[0].questions.len(), sets[0].malformed.len()), (2, 2));
         assert_eq!(sets[0].places, ["line 1", "line 4"]);

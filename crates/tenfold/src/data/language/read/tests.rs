@@ -84,7 +84,7 @@ fn prompts_come_from_columns_or_from_templates() {
     assert_eq!(examples("a.csv", table, &shape).unwrap(), [prompt("Q: A, B\nA:", " c")]);
     let error = examples("a.csv", b"mr,text\na,b\n", &shape).unwrap_err().to_string();
     assert!(
-        error.contains("line 2, doc_to_target: expected a template over the columns mr, text"),
+        error.contains("line 2, doc_to_target: expected a column named \"ref\", found the columns mr, text"),
         "{error}"
     );
 }
