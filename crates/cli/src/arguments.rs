@@ -57,9 +57,9 @@ pub enum Command {
     /// Score a language model on tasks, or apply a model with an adapter to texts
     ///
     /// With --task: asks all questions, as lm-evaluation-harness does, and prints scores with their errors. Answers are
-    /// kept as they come: stopped or killed, the same command goes on.
+    /// kept 32 at a time: stopped or killed, the same command goes on behind the last 32 that were kept.
     ///
-    /// With --texts: prints the label, or the loss, of each line of a file.
+    /// With --texts: prints the number, the label or the loss, and the text of each line of a file that is not blank.
     Eval(EvalOptions),
     /// Let a language model go on from a text, or answer it
     Generate(GenerateOptions),

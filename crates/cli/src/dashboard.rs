@@ -18,6 +18,8 @@ pub struct Dashboard {
     /// Whether Ctrl-C stops what is being done and not the process.
     converses: AtomicBool,
     again: Mutex<Option<String>>,
+    /// What stands on disk of the job that keeps its work bit by bit.
+    kept: Mutex<Option<(Job, String)>>,
 }
 
 struct Shown {
@@ -46,6 +48,7 @@ impl Dashboard {
             stop: AtomicBool::new(false),
             converses: AtomicBool::new(false),
             again: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -86,9 +89,11 @@ impl Dashboard {
 
     /// The last words of a process that was asked to stop.
     pub fn farewell(&self) -> String {
+        let kept = self.kept();
+        let kept = kept.as_ref().map(|(_, kept)| format!(" with {kept}")).unwrap_or_default();
         match &*self.again.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(command) => format!("tenfold: stopped; go on with: {command}"),
-            None => "tenfold: stopped".into(),
+            Some(command) => format!("tenfold: stopped{kept}; go on with: {command}"),
+            None => format!("tenfold: stopped{kept}"),
         }
     }
 
@@ -139,7 +144,23 @@ impl Dashboard {
         }
     }
 
+    fn keep(&self, job: Job, done: u64, at_a_time: u64) {
+        let jobs = self.jobs();
+        let Some(shown) = jobs.get(&job) else { return };
+        let all = shown.total.map(|total| format!(" of {total}")).unwrap_or_default();
+        let words = format!("{done}{all} {} of {} kept, {at_a_time} at a time", shown.unit, shown.title);
+        *self.kept() = Some((job, words));
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(Job, String)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn finish(&self, job: Job, note: &str) {
+        // What was stopped ends, too, and is what the last words are about.
+        if !self.stop_requested() {
+            self.kept().take_if(|(kept, _)| *kept == job);
+        }
         let Some(shown) = self.jobs().remove(&job) else { return };
         shown.bar.finish_and_clear();
         if !note.is_empty() {
@@ -154,6 +175,7 @@ impl Progress for Dashboard {
             Event::Started { job, title, unit, total } => self.start(job, title, unit, total),
             Event::Advanced { job, done, note } => self.advance(job, done, note),
             Event::Finished { job, note } => self.finish(job, &note),
+            Event::Kept { job, done, at_a_time } => self.keep(job, done, at_a_time),
             Event::Note(line) => self.say(&line),
         }
     }

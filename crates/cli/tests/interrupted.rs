@@ -218,6 +218,54 @@ fn ctrl_c_within_one_long_batch_stops_within_a_second() {
     assert!(took > Duration::from_millis(500), "the batch was too short to prove anything: {took:?}");
 }
 
+const QUESTIONS: &str = r#"
+name = "next"
+title = "The word that follows"
+source = "made up"
+licence = "none"
+output_type = "loglikelihood"
+metric = "acc"
+doc_to_text = "{{question}}"
+doc_to_target = "{{answer}}"
+
+[[domains]]
+name = "here"
+test = "rows.jsonl"
+"#;
+
+#[test]
+fn a_stopped_evaluation_says_how_many_answers_are_kept_and_goes_on_with_them() {
+    let fixture = Fixture::new();
+    fixture::write_language_model(&fixture.path("language"));
+    let row = |i: usize| {
+        format!("{{\"question\": \"w{} w{}\", \"answer\": \"w{}\"}}\n", 9 + i % 50, i % 60, i % 70)
+    };
+    let rows = 40_000;
+    fixture.write("rows.jsonl", (0..rows).map(row).collect::<String>());
+    fixture.write("next.toml", QUESTIONS);
+    let eval = ["eval", "--model", "language", "--task", "next.toml", "--out", "evals"];
+    let samples = || fixture.files("evals").into_iter().find(|path| path.ends_with("samples/here.jsonl"));
+    let kept =
+        || samples().map_or(0, |path| fs::read_to_string(path).unwrap().lines().count().saturating_sub(1));
+    let stop = |least: usize| {
+        let mut process = Process::start(fixture.command(&eval));
+        until("answers", || kept() >= least);
+        let (ended, _) = interrupt(&mut process);
+        assert_eq!(ended.code, Some(130), "{ended:#?}");
+        let words = format!(
+            "tenfold: stopped with {} of {rows} rows of next kept, 32 at a time; go on with: ",
+            kept()
+        );
+        assert!(ended.stderr.contains(&words), "{words} is not in {}", ended.stderr);
+        ended.stderr
+    };
+    assert!(!stop(1).contains("there already"));
+    let before = kept();
+    assert!(before > 0 && before % 32 == 0 && before < rows, "{before}");
+    let said = stop(before + 1);
+    assert!(said.contains(&format!("next: {before} of {rows} answers were there already")), "{said}");
+}
+
 #[test]
 fn a_second_process_on_a_run_says_so_and_leaves_and_a_killed_one_blocks_nobody() {
     let fixture = Fixture::new();

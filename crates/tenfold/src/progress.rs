@@ -34,6 +34,15 @@ pub enum Event {
         /// What came of it.
         note: String,
     },
+    /// So much of a job stands on disk, and is not done again if the process ends now.
+    Kept {
+        /// The job.
+        job: Job,
+        /// Units that are kept, of all that there are.
+        done: u64,
+        /// How many units are kept at a time.
+        at_a_time: u64,
+    },
     /// A line worth reading that belongs to no job.
     Note(String),
 }

@@ -13,7 +13,7 @@ use crate::record::Answers;
 use crate::score::{Mmlu, mmlu};
 use crate::statistics::pooled_error;
 use crate::task::{QuestionMetric, QuestionSet, Questions, Task};
-use crate::words::be;
+use crate::words::{be, count};
 use kept::{BLOCK, Header, Kept, Place};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -133,16 +133,34 @@ impl Evaluation<'_> {
             unit: "rows",
             total: Some(total),
         });
-        let mut done = 0;
+        let kept = place.as_ref().map(|place| headers.iter().map(|header| place.domain(header)).collect());
+        let kept: Vec<Kept> = kept.transpose()?.unwrap_or_default();
+        let there: usize = kept.iter().map(Kept::len).sum();
+        if there > 0 {
+            let words = format!(
+                "{}: {there} of {} were there already",
+                self.task.name,
+                count(total as usize, "answer")
+            );
+            progress.event(Event::Note(words));
+        }
+        let mut kept = kept.into_iter();
+        // What stands on disk of domains that are not reached yet counts, too.
+        let (mut done, mut ahead) = (0, there as u64);
         let mut domains = Vec::new();
-        for (set, header) in sets.iter().zip(&headers) {
+        for set in &sets {
             for fault in set.malformed.iter().chain(&set.malformed_examples) {
                 progress.event(Event::Note(format!("left out: {fault}")));
             }
-            let kept = place.as_ref().map(|place| place.domain(header)).transpose()?;
+            let kept = kept.next();
+            ahead -= kept.as_ref().map_or(0, |kept| kept.len() as u64);
+            let keeps = kept.is_some();
             let said = self.said(asker, questions, set, kept, progress, &mut |rows| {
-                let note = set.domain.clone();
-                progress.event(Event::Advanced { job: bar, done: done + rows as u64, note });
+                let (note, rows) = (set.domain.clone(), done + rows as u64);
+                progress.event(Event::Advanced { job: bar, done: rows, note });
+                if keeps {
+                    progress.event(Event::Kept { job: bar, done: rows + ahead, at_a_time: BLOCK as u64 });
+                }
             });
             let said = match said {
                 Ok(said) => said,

@@ -131,6 +131,11 @@ impl Place {
 }
 
 impl Kept {
+    /// How many answers were kept when it was opened.
+    pub(super) fn len(&self) -> usize {
+        self.said.len()
+    }
+
     /// What was kept when it was opened.
     pub(super) fn take(&mut self) -> Vec<Said> {
         std::mem::take(&mut self.said)
