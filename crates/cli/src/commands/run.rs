@@ -96,8 +96,10 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
     if json {
         return print_json(&conclusion.recommendation);
     }
-    let wide = terminal_width().is_none_or(|width| width >= 100);
-    say!("{}", conclusion.table[usize::from(!wide)])?;
+    let columns = columns().unwrap_or(usize::MAX);
+    let [.., narrowest] = &conclusion.tables;
+    let (_, table) = conclusion.tables.iter().find(|(width, _)| *width <= columns).unwrap_or(narrowest);
+    say!("{table}")?;
     explain(&conclusion.recommendation)?;
     say!("\nReport: {}", folder.join("report.html").display())?;
     for account in &conclusion.recommendation.methods {
@@ -111,7 +113,7 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
 }
 
 fn explain(recommendation: &Recommendation) -> Result<()> {
-    let width = terminal_width().map_or(80, |width| usize::from(width).clamp(40, 80));
+    let width = columns().map_or(80, |columns| columns.clamp(40, 80));
     say!("{}", wrapped(&recommendation.sentence, width).join("\n"))?;
     let points = recommendation.reasons.iter().map(|reason| ('·', reason));
     let warnings = recommendation.caveats.iter().chain(&recommendation.cautions);
@@ -121,8 +123,9 @@ fn explain(recommendation: &Recommendation) -> Result<()> {
     Ok(())
 }
 
-/// Columns of the terminal on stdout; none if stdout is none.
-fn terminal_width() -> Option<u16> {
+/// Columns of a line: as many as `COLUMNS` says, or the terminal on stdout has; none if neither does.
+fn columns() -> Option<usize> {
+    let stated = std::env::var("COLUMNS").ok().and_then(|text| text.trim().parse().ok());
     let terminal = console::Term::stdout();
-    terminal.is_term().then(|| terminal.size().1)
+    stated.or_else(|| terminal.is_term().then(|| usize::from(terminal.size().1)))
 }

@@ -20,8 +20,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What a run came to, in words.
 #[derive(Debug, Clone)]
 pub struct Conclusion {
-    /// The table for a terminal of 100 columns, and of 80.
-    pub table: [String; 2],
+    /// The table for so many columns of a terminal, the widest first.
+    pub tables: [(usize, String); 4],
     /// Which method, and why.
     pub recommendation: Recommendation,
 }
@@ -49,8 +49,8 @@ pub(super) fn conclude(
     let markdown = report::summary_markdown(&findings, &recommendation);
     atomic::write(&folder.file("summary.md"), markdown.as_bytes())?;
     atomic::write(&folder.file("report.html"), report::html(&findings, &recommendation).as_bytes())?;
-    let table = [100, 80].map(|width| report::summary_table(&findings, width));
-    Ok(Conclusion { table, recommendation })
+    let tables = [100, 80, 60, 40].map(|width| (width, report::summary_table(&findings, width)));
+    Ok(Conclusion { tables, recommendation })
 }
 
 fn facts(
