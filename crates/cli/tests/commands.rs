@@ -109,6 +109,54 @@ fn json_is_all_there_is_on_stdout() {
         let ended = fixture.run(&[&arguments[..], merged].concat()).done();
         let rows: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(rows.len() == 2 && rows.iter().all(|row| row["logits"].as_array().unwrap().len() == 2));
+        for (row, (line, text)) in rows.iter().zip([(1, "a good film"), (3, "we slept")]) {
+            assert_eq!((row["line"].as_u64(), row["text"].as_str()), (Some(line), Some(text)), "{row}");
+            let label = ["bad", "good"][row["index"].as_u64().unwrap() as usize];
+            assert_eq!(row["label"], label);
+        }
+    }
+}
+
+#[test]
+fn a_tuned_classifier_answers_with_its_labels_and_the_lines_numbers() {
+    let fixture = Fixture::new();
+    fixture.short_run("a").done();
+    let adapter = format!("{}/adapter", fixture.only_trial("a"));
+    fixture.write("texts.txt", "a good film\n\nwe slept\n");
+    let eval = || fixture.run(&["eval", "--model", "model", "--adapter", &adapter, "--texts", "texts.txt"]);
+    let lines = |ended: fixture::Ended| -> Vec<Vec<String>> {
+        ended.stdout.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
+    };
+    let named = lines(eval().done());
+    assert_eq!([&named[0][0], &named[0][2]], ["1", "a good film"]);
+    assert_eq!([&named[1][0], &named[1][2]], ["3", "we slept"]);
+    assert!(named.iter().all(|line| ["bad", "good"].contains(&line[1].as_str())), "{named:?}");
+    // As of PEFT's own adapters, whose labels nobody knows.
+    std::fs::remove_file(fixture.path(&adapter).join("labels.json")).unwrap();
+    let numbered = lines(eval().done());
+    for (named, numbered) in named.iter().zip(&numbered) {
+        assert_eq!(numbered[1], if named[1] == "bad" { "0" } else { "1" });
+    }
+    fixture.write(&format!("{adapter}/labels.json"), "[\"good\"]");
+    eval().is_refused("too few labels", &["labels.json", "expected a list of 2 names", "found 1 names"]);
+}
+
+#[test]
+fn the_table_is_no_wider_than_columns_says() {
+    let fixture = Fixture::new();
+    let name = "lora-with-a-name-that-somebody-thought-about-for-a-long-time";
+    let methods = format!("--set=methods={{{name}={{type='lora',learning_rate=1e-3}}}}");
+    let mut arguments = vec!["run", "study.toml", "--out", "a", &methods];
+    arguments.extend(&SHORT[1..]);
+    for columns in [100, 80, 60] {
+        let mut command = fixture.command(&arguments);
+        let ended = fixture::Ended::of(command.env("COLUMNS", columns.to_string()).output().unwrap()).done();
+        // Only a word that is longer than a line, the method's name in a sentence, may pass the edge.
+        let fits = |line: &str| line.chars().count() <= columns || line.split_whitespace().count() == 1;
+        let words = ended.stdout.lines().take_while(|line| !line.starts_with("Report: "));
+        assert!(words.into_iter().all(fits), "{columns}\n{}", ended.stdout);
+        let table = ended.stdout.lines().take_while(|line| !line.is_empty());
+        assert!(table.map(|line| line.chars().count()).max().unwrap() > columns / 2, "{}", ended.stdout);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::say;
 use crate::dashboard::Dashboard;
 use anyhow::{Context as _, Result, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use tenfold::adapter::{self, Context, Tuning, file};
 use tenfold::model::tokenizer::Tokenizer;
@@ -37,14 +37,17 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     }
     let file = &request.texts;
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let numbered = text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text });
+    let lines: Vec<Line> = numbered.filter(|line| !line.text.trim().is_empty()).collect();
     if task.is_language_modelling() {
         return foretell(request, &*model, &tuning, &tokenizer, &lines);
     }
     let taken = adapter::virtual_tokens(&tuning.adapter().config()?);
     let room = model.extents().max_positions.saturating_sub(taken);
-    let encodings =
-        lines.iter().map(|line| tokenizer.encode(line, None, room)).collect::<tenfold::Result<Vec<_>>>()?;
+    let encodings = lines
+        .iter()
+        .map(|line| tokenizer.encode(line.text, None, room))
+        .collect::<tenfold::Result<Vec<_>>>()?;
     let rows = Rows::of(encodings, vec![Target::Label(0); lines.len()]);
     let source = Source::new(&*model, &rows);
     let forward = Forward::evaluation(&tuning);
@@ -52,26 +55,59 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     if task != TaskType::SequenceClassification {
         return each_token(request, task, &source, &forward, &lines);
     }
+    let labels = match lines.is_empty() {
+        true => None,
+        false => file::read_labels(&request.adapter, outputs(&source, &forward)?)?,
+    };
     for picks in all.chunks(EVALUATION_BATCH) {
         let logits = without_gradients(|| source.logits(&forward, picks))?;
         for (row, logits) in picks.iter().zip(logits.numbers()?.chunks_exact(logits.cols())) {
-            if logits.iter().any(|logit| !logit.is_finite()) {
-                let adapter = request.adapter.display();
-                bail!(
-                    "line \"{}\": expected numbers of model {} with {adapter}, found {logits:?}",
-                    lines[*row],
-                    request.model
-                );
-            }
-            let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
-            if request.json {
-                say!("{}", json!({"label": best, "logits": logits}))?;
-            } else {
-                say!("{best}\t{}", lines[*row])?;
-            }
+            answer(request, &lines[*row], logits, labels.as_deref())?;
         }
     }
     Ok(())
+}
+
+/// A line of the file; blank ones are none, so its number tells which it is.
+struct Line<'a> {
+    /// From 1.
+    number: usize,
+    text: &'a str,
+}
+
+impl Line<'_> {
+    /// The results of this line as JSON, with what they are the results of.
+    fn json(&self, mut results: Value) -> Value {
+        results["line"] = self.number.into();
+        results["text"] = self.text.into();
+        results
+    }
+}
+
+/// How many numbers a head puts out for a text.
+fn outputs(source: &Source, forward: &Forward) -> Result<usize> {
+    Ok(without_gradients(|| source.logits(forward, &[0]))?.cols())
+}
+
+/// Prints what a head says of a line: its number, or the likeliest label by its name where the adapter knows that.
+fn answer(request: &Request, line: &Line, logits: &[f32], labels: Option<&[String]>) -> Result<()> {
+    let Line { number, text } = line;
+    if logits.iter().any(|logit| !logit.is_finite()) {
+        let adapter = request.adapter.display();
+        bail!("line {number}: expected numbers of model {} with {adapter}, found {logits:?}", request.model);
+    }
+    if let [foretold] = logits {
+        return match request.json {
+            true => say!("{}", line.json(json!({"number": foretold}))),
+            false => say!("{number}\t{foretold}\t{text}"),
+        };
+    }
+    let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
+    let label = labels.map_or_else(|| best.to_string(), |labels| labels[best].clone());
+    match request.json {
+        true => say!("{}", line.json(json!({"label": label, "index": best, "logits": logits}))),
+        false => say!("{number}\t{label}\t{text}"),
+    }
 }
 
 /// Logits of every token of each text, from heads that say something of tokens.
@@ -80,7 +116,7 @@ fn each_token(
     task: TaskType,
     source: &Source,
     forward: &Forward,
-    lines: &[&str],
+    lines: &[Line],
 ) -> Result<()> {
     if !request.json {
         bail!(
@@ -90,11 +126,11 @@ fn each_token(
             task.name()
         );
     }
-    for row in 0..lines.len() {
+    for (row, line) in lines.iter().enumerate() {
         let logits = without_gradients(|| source.logits(forward, &[row]))?;
         let numbers = logits.numbers()?;
         let tokens: Vec<&[f32]> = numbers.chunks_exact(logits.cols()).collect();
-        say!("{}", json!({"ids": source.rows().encoding(row).ids, "logits": tokens}))?;
+        say!("{}", line.json(json!({"ids": source.rows().encoding(row).ids, "logits": tokens})))?;
     }
     Ok(())
 }
@@ -105,16 +141,17 @@ fn foretell(
     model: &dyn Model,
     tuning: &Tuning,
     tokenizer: &Tokenizer,
-    lines: &[&str],
+    lines: &[Line],
 ) -> Result<()> {
     if model.task() != TaskType::CausalLm {
         bail!("texts alone are no questions and answers for the family {}", model.family());
     }
     let forward = Forward::evaluation(tuning);
     for line in lines {
-        let ids = tokenizer.encode(line, None, model.extents().max_positions)?.ids;
+        let Line { number, text } = line;
+        let ids = tokenizer.encode(text, None, model.extents().max_positions)?.ids;
         if ids.len() < 2 {
-            bail!("line \"{line}\": expected two tokens or more, found {}", ids.len());
+            bail!("line {number}: expected two tokens or more, found {}", ids.len());
         }
         let labels = ids[1..].iter().copied().chain([IGNORE]).collect();
         let (type_ids, ragged) = (vec![0; ids.len()], Ragged::from_lengths([ids.len()]));
@@ -122,11 +159,11 @@ fn foretell(
         let logs = without_gradients(|| model::log_probabilities(model, &forward, &batch))?;
         let loss = -logs.iter().map(|log| f64::from(*log)).sum::<f64>() / logs.len() as f64;
         if !loss.is_finite() {
-            bail!("line \"{line}\": expected numbers of model {}, found {logs:?}", request.model);
+            bail!("line {number}: expected numbers of model {}, found {logs:?}", request.model);
         }
         match request.json {
-            true => say!("{}", json!({"ids": batch.ids, "log_probabilities": logs}))?,
-            false => say!("{loss:.4} nats\t{line}")?,
+            true => say!("{}", line.json(json!({"ids": batch.ids, "log_probabilities": logs})))?,
+            false => say!("{number}\t{loss:.4} nats\t{text}")?,
         }
     }
     Ok(())

@@ -2,6 +2,9 @@
 //!
 //! Methods that PEFT does not have are saved the same way, under the base model's own names, with a
 //! config whose `tenfold_method` says what they are.
+//!
+//! Beside the two files that PEFT reads stands a third of our own, `labels.json`: the names of the labels, a JSON list in
+//! the order of the head's outputs. PEFT passes over it; an adapter without it answers with the outputs' numbers.
 
 use super::{Context, METHODS, Method, NamedTensor, Tuning, resolve};
 use crate::data::hexadecimal;
@@ -17,6 +20,9 @@ use std::path::Path;
 pub const CONFIG: &str = "adapter_config.json";
 /// Name of the tensors in an adapter's folder.
 pub const TENSORS: &str = "adapter_model.safetensors";
+
+/// Name of the file with the labels' names in an adapter's folder.
+pub const LABELS: &str = "labels.json";
 
 /// Keys that say nothing about the result.
 const COMMON: &[&str] = &[
@@ -85,7 +91,30 @@ fn modules_to_save(tuning: &Tuning) -> Value {
     own.chain(usual.iter().copied()).collect::<Vec<&str>>().into()
 }
 
-/// SHA-256 over both files, hexadecimal.
+/// Writes what the outputs of a classifier's head are called into the folder of its adapter.
+pub fn write_labels(dir: &Path, tuning: &Tuning, labels: &[String]) -> Result<()> {
+    if tuning.task() != TaskType::SequenceClassification || labels.len() < 2 {
+        return Ok(());
+    }
+    let text = serde_json::to_string(labels).unwrap_or_else(|error| unreachable!("a list of texts: {error}"));
+    crate::atomic::write(&dir.join(LABELS), (text + "\n").as_bytes())
+}
+
+/// The names of the labels of an adapter, as many as its head has outputs; none if its folder does not tell.
+pub fn read_labels(dir: &Path, outputs: usize) -> Result<Option<Vec<String>>> {
+    let path = dir.join(LABELS);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    };
+    let expected = format!("a list of {outputs} names, one for each output of the head");
+    let fault = |found: String| Error::malformed(&path, "whole file", expected.clone(), found);
+    let labels: Vec<String> = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
+    if labels.len() == outputs { Ok(Some(labels)) } else { Err(fault(format!("{} names", labels.len()))) }
+}
+
+/// SHA-256 over the two files that PEFT reads, hexadecimal.
 pub fn sha256(dir: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     for name in [CONFIG, TENSORS] {

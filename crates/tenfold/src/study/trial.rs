@@ -155,7 +155,12 @@ impl Work<'_> {
         train_score: crate::record::Score,
     ) -> Result<Trained> {
         let adapter_bytes = match self.job.trial.role {
-            Role::Main => file::write(&self.folder.join(ADAPTER), tuning, &self.job.trial.model.name)?,
+            Role::Main => {
+                let adapter = self.folder.join(ADAPTER);
+                let bytes = file::write(&adapter, tuning, &self.job.trial.model.name)?;
+                file::write_labels(&adapter, tuning, &self.session.labels)?;
+                bytes
+            }
             _ => 0,
         };
         let parameters = Parameters {
