@@ -1,7 +1,8 @@
 //! Generation: how fast prompts are read, and how fast answers are written.
 
 use super::infer::fold;
-use super::{Loads, Rate, Setting, Tuned, rate, within};
+use super::{Loads, Rate, RowShape, Setting, Tuned, limit, rate, too_large, within};
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::generate::{Generator, Sampling, Watch};
 use crate::histogram::Histogram;
@@ -83,6 +84,14 @@ pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
     }
     let tuning = fold(tuned.tuning(&*model, &backend)?, *merged, &*model)?;
     let extents = model.extents();
+    // What the cache holds of every token, for all layers.
+    let token = 8 * (extents.num_layers * extents.kv_size) as u64;
+    let tokens = (prompt_tokens.saturating_add(*new_tokens) as u64).saturating_mul(*prompts as u64);
+    let (needed, limit) = (Bytes(tokens.saturating_mul(token)), limit(None));
+    if needed > limit {
+        let shape = RowShape { rows: *prompts, sequence: *prompt_tokens, target_sequence: *new_tokens };
+        return Err(too_large(&shape, needed, limit, "their keys and values"));
+    }
     let ids: Vec<Vec<u32>> =
         (0..*prompts).map(|row| tuned.ids("prompt", row, *prompt_tokens, &extents)).collect();
     // No token ends an answer, and none becomes text.

@@ -12,8 +12,10 @@ pub use matmul::{MatmulReport, Timed, matmul};
 pub use train::{TrainReport, TrainRequest, train};
 
 use crate::adapter::{self, Context, Method, Tuning};
+use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::load::{self, Answer, Length, MOST_SIDE_BY_SIDE, Plan, RATES, Summary, Wall};
+use crate::meter::memory;
 use crate::model::tokenizer::Encoding;
 use crate::model::{self, Extents, Model, TaskType};
 use crate::record::Arrivals;
@@ -57,6 +59,32 @@ pub struct RowShape {
     pub sequence: usize,
     /// Tokens of the answer to each, for encoder-decoders.
     pub target_sequence: usize,
+}
+
+impl RowShape {
+    /// Bytes of such rows at the least: the id, the type and the target of every token.
+    fn bytes(&self) -> u64 {
+        const TOKEN: u64 = 9;
+        const ROW: u64 = 96;
+        let tokens = (self.sequence + self.target_sequence) as u64;
+        tokens.saturating_mul(TOKEN).saturating_add(ROW).saturating_mul(self.rows as u64)
+    }
+}
+
+/// Memory that a measurement may take: what is stated, or nine tenths of what this process may have.
+fn limit(stated: Option<Bytes>) -> Bytes {
+    stated.or_else(|| memory::limit_bytes().map(|all| Bytes(all / 10 * 9))).unwrap_or(Bytes(u64::MAX))
+}
+
+/// The error of rows that do not fit, with what takes so much.
+fn too_large(shape: &RowShape, needed: Bytes, limit: Bytes, what: &str) -> Error {
+    let RowShape { rows, sequence, .. } = shape;
+    let expected = format!("rows that fit into the {} that are allowed", limit.words());
+    let found = format!(
+        "{rows} rows of {sequence} tokens, {} of memory ({what}); take fewer or shorter ones",
+        needed.words()
+    );
+    Error::malformed("the request", "batch", expected, found)
 }
 
 /// Loads under which requests are measured: none, unless clients or rates are given.
@@ -189,11 +217,15 @@ impl Tuned {
         }
     }
 
-    /// Rows of random tokens, all of whose labels count.
-    fn rows(&self, model: &dyn Model, shape: RowShape) -> Result<Rows> {
+    /// Rows of random tokens, all of whose labels count. Refuses, before any is made, more than `limit` bytes hold.
+    fn rows(&self, model: &dyn Model, shape: RowShape, limit: Bytes) -> Result<Rows> {
         let extents = model.extents();
         within("seq", shape.sequence, extents.max_positions)?;
         within("target-seq", shape.target_sequence, extents.max_positions)?;
+        let needed = Bytes(shape.bytes());
+        if needed > limit {
+            return Err(too_large(&shape, needed, limit, "the rows alone"));
+        }
         let target = |row: usize| match model.task() {
             TaskType::SequenceClassification => Target::Label((row % LABELS) as u32),
             TaskType::TokenClassification => {

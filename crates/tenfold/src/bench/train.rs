@@ -2,7 +2,6 @@
 
 use super::matmul::{self, Timed};
 use super::{LABELS, Rate, RowShape, Setting, Tuned, WORD, median, rate, within};
-use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::meter::memory;
 use crate::train::{self, Fitted, Rows, Source, Subject, TrainSettings, Trainer};
@@ -154,7 +153,8 @@ pub(super) fn foresee(request: &TrainRequest) -> Result<Foreseen> {
     let model = tuned.load(&Dry::tallying(&tally))?;
     let shape =
         RowShape { rows: train.rows_per_step(), sequence: *sequence, target_sequence: *target_sequence };
-    let rows = tuned.rows(&*model, shape)?;
+    let limit = super::limit(train.memory_limit);
+    let rows = tuned.rows(&*model, shape, limit)?;
     let subject = Subject {
         model: &*model,
         method,
@@ -164,8 +164,7 @@ pub(super) fn foresee(request: &TrainRequest) -> Result<Foreseen> {
         tokenize: &|_| Ok(vec![WORD]),
         keeps_base: false,
     };
-    let limit = train.memory_limit.or_else(|| memory::limit_bytes().map(|all| Bytes(all / 10 * 9)));
-    let fitted = train::fit(&subject, train, limit.unwrap_or(Bytes(u64::MAX)))?;
+    let fitted = train::fit(&subject, train, limit)?;
     let products = train::products(&subject, &fitted.train, &tally)?;
     Ok(Foreseen { rows, fitted, products })
 }
