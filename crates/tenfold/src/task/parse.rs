@@ -14,6 +14,7 @@ use crate::data::rows::Field;
 use crate::data::vader;
 use crate::error::nearest;
 use crate::score::{Kind, SCORINGS};
+use crate::words::or;
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,9 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     );
     let mut text = |key: &str| faults.text("", &table, key).unwrap_or_default();
     let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
-    let output_type = faults.choice("", &table, "output_type", &OUTPUT_TYPES).unwrap_or_default();
+    let output_type = output_type(&table, &mut faults);
+    // Of what is not known nothing else can be told to be wrong than what is so of every type.
+    let is_known = !output_type.is_empty();
     let is_language = OUTPUT_TYPES[3..].contains(&output_type.as_str());
     // Rows of which no more than the loss is looked at have no questions.
     let rows_alone = table.get("metric").and_then(Value::as_str).is_none_or(|metric| metric == "perplexity");
@@ -69,6 +72,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     });
     let metric = match asked {
         Some(_) => faults.text("", &table, "metric"),
+        None if !is_known => faults.text("", &table, "metric"),
         None => {
             let kind = match output_type.as_str() {
                 REGRESSION => Kind::Numbers,
@@ -92,14 +96,15 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
             });
             (None, None, language)
         }
+        _ if !is_known => (None, None, None),
         (true, None) => (None, None, language::language(&output_type, &table, &mut faults)),
         (false, None) if output_type == EXTRACTIVE => (None, None, None),
         (false, None) => (labels(&table, &mut faults), columns(&table, &mut faults), None),
     };
-    if !is_language {
+    if is_known && !is_language {
         language::refuse_keys(&table, &mut faults);
     }
-    let extraction = extraction(&output_type, &metric, &table, &mut faults);
+    let extraction = if is_known { extraction(&output_type, &metric, &table, &mut faults) } else { None };
     let malformed = faults.choice_or_none("", &table, "malformed", &Malformed::NAMES);
     let domains = domains::domains(&table, &mut faults);
     let task = Task {
@@ -120,7 +125,12 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         domains,
     };
     let needs_none = is_language || task.extraction.is_some();
-    fit_together(&task, needs_none || table.contains_key("columns"), asked.is_some(), &mut faults);
+    fit_together(
+        &task,
+        needs_none || !is_known || table.contains_key("columns"),
+        asked.is_some(),
+        &mut faults,
+    );
     if task.is_regression() && task.labels.is_some() {
         faults.add("labels", "none, since numbers are foretold", "labels");
     }
@@ -139,6 +149,20 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     } else {
         Err(Error::Faults { file: file.to_owned(), faults: faults.0 })
     }
+}
+
+/// What the model puts out; one that is nearly right is taken for what was meant, so that all else can be checked, too.
+/// Empty if it is not known.
+fn output_type(table: &Table, faults: &mut Faults) -> String {
+    let Some(found) = faults.text("", table, "output_type") else { return String::new() };
+    if OUTPUT_TYPES.contains(&found.as_str()) {
+        return found;
+    }
+    let meant = nearest(&found, OUTPUT_TYPES);
+    let hint = meant.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+    let known = or(&OUTPUT_TYPES.map(|name| format!("\"{name}\"")));
+    faults.add("output_type", &known, &format!("\"{found}\"{hint}"));
+    meant.unwrap_or_default().to_owned()
 }
 
 /// How answers are found in passages, where they are.
@@ -428,6 +452,24 @@ mod tests {
             "domains[2].builtin: expected \"vader/tweets\"",
         ] {
             assert!(faults.iter().any(|fault| fault.starts_with(expected)), "{expected}: {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn an_output_type_that_is_not_known_is_one_fault_with_all_that_are() {
+        let head =
+            "name = \"t\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\noutput_type = \"seq2seq\"\n";
+        let domain = "[[domains]]\nname = \"d\"\ntrain = \"a.tsv\"\ntest = \"b.tsv\"\n";
+        for rest in [
+            "metric = \"rouge_l\"\ndoc_to_text = \"{{a}}\"\ndoc_to_target = \"{{b}}\"\nuntil = [\"x\"]\n",
+            "metric = \"accuracy\"\nlabels = [\"a\", \"b\"]\n[columns]\ntext = \"text\"\nlabel = \"label\"\n",
+            "metric = \"perplexity\"\nkind = \"chat\"\n",
+            "metric = \"squad_f1\"\ndoc_stride = 64\n",
+        ] {
+            let found = faults(&format!("{head}{rest}{domain}"));
+            let all = OUTPUT_TYPES.iter().all(|known| found[0].contains(&format!("\"{known}\"")));
+            assert!(found.len() == 1 && all, "{found:#?}");
+            assert!(found[0].ends_with("found \"seq2seq\""), "{found:#?}");
         }
     }
 
