@@ -223,7 +223,7 @@ fn what_the_model_or_the_rows_cannot_give_is_refused_or_told_before_anything_is_
             "forgetting_text=general.txt",
             "forgetting_text: expected none, as a model with a head has no loss of a text",
         ),
-        ("forgetting_text=missing.txt", "forgetting_text: expected none"),
+        ("forgetting_text=missing.txt", "forgetting_text: expected a file of text, found \"missing.txt\""),
         ("domains=[\"task.toml\"]", "domains: expected other tasks than the study's own"),
     ] {
         run("a", set).is_refused(set, &[words]);

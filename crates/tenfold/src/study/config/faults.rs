@@ -6,6 +6,7 @@ use crate::load::{MOST_SIDE_BY_SIDE, RATES};
 use crate::train::MOST;
 use crate::words::thousands;
 use crate::{adapter, metric};
+use std::path::Path;
 use std::time::Duration;
 
 /// No batch or row that is probed is larger.
@@ -56,6 +57,11 @@ impl Study {
         require(
             !self.domains.contains(&self.task),
             format!("domains: expected other tasks than the study's own, found \"{}\"", self.task),
+        );
+        let text = &self.forgetting_text;
+        require(
+            text.is_empty() || Path::new(text).is_file(),
+            format!("forgetting_text: expected a file of text, found \"{text}\", where there is none"),
         );
         require(
             !self.methods.is_empty(),
