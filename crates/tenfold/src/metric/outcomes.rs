@@ -101,7 +101,8 @@ impl Outcomes {
     fn swapped(&self, other: &Outcomes) -> Option<Permutation> {
         let rows = u32::try_from(self.rows()).ok().filter(|rows| rows.checked_mul(2).is_some())?;
         let runs = self.runs.iter().zip(&other.runs);
-        let both: Vec<Answers> = runs.map(|(own, other)| own.clone().and(other.clone())).collect::<Option<_>>()?;
+        let both: Vec<Answers> =
+            runs.map(|(own, other)| own.clone().and(other.clone())).collect::<Option<_>>()?;
         let unlike = |row: &u32| both.iter().any(|both| both.select(&[*row]) != both.select(&[*row + rows]));
         let unlike: Vec<u32> = (0..rows).filter(unlike).collect();
         let mean = |picks: &[u32]| -> Option<f64> {
@@ -245,7 +246,7 @@ mod tests {
                 outcomes(metric, vec![labelled(100, 1).select(&[1]), labelled(100, 1).select(&[1])]).unwrap();
             assert_eq!((one.estimate().low, one.estimate().high, one.estimate().n), (None, None, 2));
         }
-        assert!(outcomes("accuracy", vec![Answers::Worths(vec![1.0])]).is_none());
+        assert!(outcomes("f1", vec![Answers::Worths(vec![1.0])]).is_none());
         let unequal = vec![Answers::Worths(vec![1.0]), Answers::Worths(vec![1.0, 0.0])];
         assert!(outcomes("exact_match", unequal).is_none());
         assert!(outcomes("accuracy", vec![]).is_none());

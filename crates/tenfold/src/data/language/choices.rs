@@ -2,7 +2,7 @@
 //! task's order.
 
 use super::Question;
-use super::question::{Asks, Choices, Form};
+use super::question::{Asks, Choices, Form, derived};
 use serde_json::Map;
 
 impl Form {
@@ -14,7 +14,10 @@ impl Form {
             return None;
         }
         // A name that is no column is a fault, so what can be written without any reads none.
-        let columns = Map::new();
+        let mut columns = Map::new();
+        for (name, template) in &self.derive {
+            columns.extend(template.render(&columns).ok().map(|text| (name.clone(), derived(text))));
+        }
         match choices {
             Choices::Each(templates) => templates.iter().map(|one| one.render(&columns).ok()).collect(),
             Choices::List(template) => serde_json::from_str(&template.render(&columns).ok()?).ok(),

@@ -192,11 +192,7 @@ impl Form {
     pub(crate) fn question(&self, mut columns: Map<String, Value>) -> Result<Question, Fault> {
         for (name, template) in &self.derive {
             let text = render("derive", template, &columns)?;
-            let value = match serde_json::from_str(&text) {
-                Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
-                _ => Value::String(text),
-            };
-            columns.insert(name.clone(), value);
+            columns.insert(name.clone(), derived(text));
         }
         let columns = &columns;
         let texts = |templates: &[Template], key| -> Result<Vec<String>, Fault> {
@@ -377,6 +373,14 @@ fn unnested(records: &Records, record: &Record, steps: &[(String, String)]) -> V
         rows = next;
     }
     rows
+}
+
+/// What a derived column holds: a list or a table where its template writes one, else the text.
+pub(super) fn derived(text: String) -> Value {
+    match serde_json::from_str(&text) {
+        Ok(value @ (Value::Array(_) | Value::Object(_))) => value,
+        _ => Value::String(text),
+    }
 }
 
 #[cfg(test)]

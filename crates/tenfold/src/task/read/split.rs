@@ -41,7 +41,10 @@ impl Reader<'_> {
         let mut tests = Vec::new();
         for domain in std::iter::once(first).chain(others) {
             let files = task.files(domain)?;
-            tests.push(Domain { name: domain.name.clone(), examples: as_asked(rows(files, &files.test, notes)?) });
+            tests.push(Domain {
+                name: domain.name.clone(),
+                examples: as_asked(rows(files, &files.test, notes)?),
+            });
         }
         Ok(Splits::new(train, as_asked(validation), tests, std::mem::take(notes)))
     }
