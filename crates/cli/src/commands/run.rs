@@ -40,7 +40,11 @@ pub fn recommend(folder: &Path, purpose: &str, json: bool, dashboard: &Dashboard
     let set = [format!("purpose={purpose:?}")];
     let study = Study::read(&folder.join("study.toml"), &set)?;
     let (_, conclusion) = conclude(&study, folder, false, dashboard)?;
-    if json { print_json(&conclusion.recommendation) } else { explain(&conclusion.recommendation) }
+    if json {
+        print_json(&conclusion.recommendation)
+    } else {
+        explain(&conclusion.recommendation, &conclusion.recommendation.cautions)
+    }
 }
 
 fn read_back(folder: &Path) -> Result<Study> {
@@ -100,7 +104,7 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
     let [.., narrowest] = &conclusion.tables;
     let (_, table) = conclusion.tables.iter().find(|(width, _)| *width <= columns).unwrap_or(narrowest);
     say!("{table}")?;
-    explain(&conclusion.recommendation)?;
+    explain(&conclusion.recommendation, &[])?;
     say!("\nReport: {}", folder.join("report.html").display())?;
     for account in &conclusion.recommendation.methods {
         if let Some(adapter) = &account.adapter {
@@ -112,12 +116,13 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn explain(recommendation: &Recommendation) -> Result<()> {
+/// The advice and why; `cautions` where no table before it has told them.
+fn explain(recommendation: &Recommendation, cautions: &[String]) -> Result<()> {
     let width = columns().map_or(80, |columns| columns.clamp(40, 80));
     say!("{}", wrapped(&recommendation.sentence, width).join("\n"))?;
     let points = recommendation.reasons.iter().map(|reason| ('·', reason));
-    let warnings = recommendation.caveats.iter().chain(&recommendation.cautions);
-    for (sign, words) in points.chain(warnings.map(|warning| ('!', warning))) {
+    let caveats = recommendation.caveats.iter();
+    for (sign, words) in points.chain(caveats.chain(cautions).map(|caveat| ('!', caveat))) {
         say!("  {sign} {}", wrapped(words, width - 4).join("\n    "))?;
     }
     Ok(())

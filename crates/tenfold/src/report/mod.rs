@@ -2,6 +2,7 @@
 
 mod account;
 mod appendix;
+mod figures;
 mod format;
 mod html;
 mod plot;
@@ -10,6 +11,7 @@ mod recommendation;
 mod table;
 
 pub use account::Account;
+pub use figures::metrics_json;
 pub use html::html;
 pub use purpose::Purpose;
 pub use recommendation::{Recommendation, RunnerUp, SCHEMA, recommend};

@@ -1,4 +1,4 @@
-//! From records to what people read: report.html, summary.md, recommendation.json.
+//! From records to what people read, report.html and summary.md, and what programs do: recommendation.json, metrics.json.
 
 use super::benchmarks::Benchmarks;
 use super::config::{STORED, Strategy, Study};
@@ -33,7 +33,7 @@ pub(super) struct Circumstances<'a> {
     pub elapsed_seconds: f64,
 }
 
-/// Computes all metrics and writes the run's three documents.
+/// Computes all metrics and writes the run's four documents.
 pub(super) fn conclude(
     study: &Study,
     session: &Session,
@@ -46,6 +46,7 @@ pub(super) fn conclude(
     let recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
     let json = serde_json::to_string_pretty(&recommendation).unwrap_or_default() + "\n";
     atomic::write(&folder.file("recommendation.json"), json.as_bytes())?;
+    atomic::write(&folder.file("metrics.json"), report::metrics_json(&findings).as_bytes())?;
     let markdown = report::summary_markdown(&findings, &recommendation);
     atomic::write(&folder.file("summary.md"), markdown.as_bytes())?;
     atomic::write(&folder.file("report.html"), report::html(&findings, &recommendation).as_bytes())?;
