@@ -124,6 +124,9 @@ fn damaged_records_and_other_files_of_a_run_are_done_again() {
         run(&fixture, "a").done();
         assert!(Run::read(&fixture.path("a")) == expected, "{file}");
     }
+    let seconds = fixture.read("a/elapsed_seconds");
+    fixture.run(&["report", "a"]).done();
+    assert_eq!(fixture.read("a/elapsed_seconds"), seconds, "a look at the run made it longer");
     for words in ["NaN", "-1", "1e999", "\u{1f642}", ""] {
         fixture.write("a/elapsed_seconds", words);
         run(&fixture, "a").done();

@@ -14,7 +14,7 @@ use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
 use crate::record::{Outcome, Record, Role, Score, Trial};
 use crate::report::{self, Purpose, Recommendation};
 use crate::score::Scoring;
-use crate::words::count;
+use crate::words::{count, thousands};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a run came to, in words.
@@ -216,7 +216,7 @@ fn model(session: &Session) -> String {
         "{} ({}): {} parameters without a head, frozen matrices {}, SHA-256 {}.",
         identity.name,
         session.model.family(),
-        identity.parameters,
+        thousands(identity.parameters),
         if identity.weights == STORED {
             "as the file has them".into()
         } else {

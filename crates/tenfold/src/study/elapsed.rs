@@ -21,8 +21,17 @@ impl Elapsed {
         Elapsed { path, before: before.unwrap_or(0.0), start: Instant::now() }
     }
 
+    /// All of it up to now, kept.
     pub(super) fn keep(&self) -> Result<f64> {
-        let seconds = self.before + self.start.elapsed().as_secs_f64();
+        self.write(self.before + self.start.elapsed().as_secs_f64())
+    }
+
+    /// What was kept before: to look at a finished run is no part of it.
+    pub(super) fn leave(&self) -> Result<f64> {
+        self.write(self.before)
+    }
+
+    fn write(&self, seconds: f64) -> Result<f64> {
         atomic::write(&self.path, format!("{seconds:.1}\n").as_bytes())?;
         Ok(seconds)
     }

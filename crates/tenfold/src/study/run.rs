@@ -75,7 +75,7 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     runner.benchmarks(&benchmarks, &chosen, &mut finished)?;
     runner.asked(&mut benchmarks, &plan, &chosen, &mut finished)?;
     runner.probes(plan.probes(&chosen)?, &mut finished)?;
-    let elapsed_seconds = runner.elapsed.keep()?;
+    let elapsed_seconds = if finished.ran > 0 { runner.elapsed.keep() } else { runner.elapsed.leave() }?;
     let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds };
     let conclusion = conclude(study, &session, &folder, &finished.records, &circumstances)?;
     if finished.missing == 0 {
