@@ -1,12 +1,13 @@
 """Answers of a language model against lm-evaluation-harness's, row by row. Run by hand.
 
-    python tests/against_lm_eval.py TENFOLD MODEL DATA WORK [--limit 100] [--only mmlu …]
+    python tests/against_lm_eval.py TENFOLD MODEL DATA WORK [--limit 100] [--only mmlu …] [--double]
 
 MODEL is a Hugging Face folder with float32 weights, DATA a folder with BoolQ, CB, COPA, MultiRC, RTE, WSC and WiC in
 SuperGLUE's JSON lines, `gsm8k`, `mmlu.zip` and WikiText-2's `test.txt` or `wiki.test.*` (anywhere below it). The harness runs
 its own task files over the same rows, which are brought into the Hub's form in WORK; ours reads the publishers' files. Needs
 lm_eval, torch, transformers. Prints the largest difference of a log-likelihood and how many decisions differ; of texts, whose
-log-likelihoods are sums over thousands of tokens, also the largest relative difference.
+log-likelihoods are sums over thousands of tokens, also the largest relative difference. With --double the harness computes
+with the same weights in float64, which tells whose rounding a difference is.
 """
 import argparse
 import csv
@@ -110,14 +111,14 @@ def prepare(data, work):
     return tasks, ours
 
 
-def theirs(model, tasks, names, limit, shots, batch):
+def theirs(model, tasks, names, limit, shots, batch, dtype):
     import lm_eval
     import torch
     import transformers
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
     torch.set_num_threads(os.cpu_count())
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
     wrapped = HFLM(pretrained=loaded, tokenizer=transformers.AutoTokenizer.from_pretrained(model), batch_size=batch, device="cpu")
     manager = TaskManager(include_path=str(tasks))
     found = lm_eval.simple_evaluate(wrapped, tasks=[f"{name}_rows" for name in names], task_manager=manager, limit=limit,
@@ -173,6 +174,7 @@ def main():
     p = argparse.ArgumentParser()
     p.add_argument("program"); p.add_argument("model", type=pathlib.Path); p.add_argument("data", type=pathlib.Path)
     p.add_argument("work", type=pathlib.Path); p.add_argument("--limit", type=int, default=100); p.add_argument("--only", nargs="*")
+    p.add_argument("--double", action="store_true")
     a = p.parse_args()
     tasks, data = prepare(a.data, a.work)
     jobs = [("boolq", 0), ("copa", 0), ("wic", 0), ("wsc", 0), ("cb", 0), ("sglue_rte", 0), ("multirc", 0), ("boolq", 2), ("mmlu", 0), ("mmlu", 5),
@@ -185,7 +187,8 @@ def main():
         if task in ("boolq", "mmlu") and shots:
             limit = min(limit, 20)
         # Windows of whole articles times the vocabulary are gigabytes there.
-        samples, results = theirs(a.model, tasks, names, limit, shots or None, 1 if task == "wikitext" else 8)
+        samples, results = theirs(a.model, tasks, names, limit, shots or None, 1 if task == "wikitext" else 8,
+                                  "float64" if a.double else "float32")
         domains = ours(a.program, a.model, data, task, limit, shots, a.work / f"ours-{shots}",
                        SUBJECTS if task == "mmlu" else ())
         for name in names:

@@ -197,6 +197,9 @@ impl Session {
             (true, false) => session.language(study, &base, task, counts, is_main, progress)?,
             (false, false) => session.labelled(study, task, counts, is_main, progress)?,
         };
+        if let Some(by) = task.questions().filter(|_| !has_head).and_then(Questions::compared_by) {
+            session.notes.push(format!("{}: {by}", task.name));
+        }
         let scored = |rows: Rows| rows.scored_by(session.scoring);
         let tests = encoded.tests.into_iter().map(|(name, rows)| (name, scored(rows))).collect();
         Ok(Session {

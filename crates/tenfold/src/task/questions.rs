@@ -3,6 +3,7 @@
 use crate::data::language::question::Form;
 use crate::data::language::{Sampler, Template};
 use crate::score::{ExactMatch, Filter};
+use crate::words::list;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -103,6 +104,17 @@ impl Questions {
     /// The choices, where every row has the same ones.
     pub(crate) fn label_space(&self) -> Option<Vec<String>> {
         self.form.label_space()
+    }
+
+    /// Which score a study compares by, where the task has others beside it.
+    pub(crate) fn compared_by(&self) -> Option<String> {
+        let (first, rest) = self.metrics.split_first()?;
+        let filters = || self.filters.iter().map(|(name, _)| name.as_str());
+        let others: Vec<&str> = rest.iter().map(|metric| metric.name()).chain(filters().skip(1)).collect();
+        let by = filters().next().map_or_else(String::new, |filter| format!(" ({filter})"));
+        (!others.is_empty()).then(|| {
+            format!("compared by {}{by} alone; `tenfold eval` has {} too", first.name(), list(&others))
+        })
     }
 
     /// What decides answers beside the questions themselves, as a text to be compared.
@@ -211,6 +223,15 @@ impl OutputType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_study_says_which_of_several_scores_it_compares_by() {
+        let said = |task: &str| crate::task::Task::load(task).unwrap().questions().unwrap().compared_by();
+        let gsm8k = "compared by exact_match (strict-match) alone; `tenfold eval` has flexible-extract too";
+        assert_eq!(said("gsm8k").as_deref(), Some(gsm8k));
+        assert_eq!(said("cb").as_deref(), Some("compared by acc alone; `tenfold eval` has f1_macro too"));
+        assert_eq!(said("boolq"), None);
+    }
 
     #[test]
     fn every_metric_goes_by_the_name_that_results_have_and_suits_some_output() {
