@@ -151,6 +151,17 @@ fn tuned_models_are_asked_what_they_were_not_trained_on_and_only_once() {
     let again = run("['asked.toml']").done();
     assert!(again.stderr.contains("finished already"), "{}", again.stderr);
 
+    // Without the adapter the record is as good as before; without both it is said that nothing was asked.
+    let adapter = fixture.path(&adapter);
+    std::fs::remove_dir_all(&adapter).unwrap();
+    run("['asked.toml']").done();
+    let asked = records(&fixture.path("run")).into_iter();
+    for (path, _) in asked.filter(|(_, record)| record["trial"]["role"]["kind"] == "asked") {
+        std::fs::remove_file(path.join("record.json")).unwrap();
+    }
+    let ended = run("['asked.toml']").done();
+    assert!(ended.stderr.contains("its adapter is not there, so it is not asked"), "{}", ended.stderr);
+
     run("['trained.toml', 'glue_cola']").is_refused("no questions", &["ask", "\"glue_cola\"", "benchmarks"]);
     study(&fixture, "encoder", "['asked.toml']")
         .is_refused("nothing to train on", &["benchmarks", "asked.toml", "ask ="]);

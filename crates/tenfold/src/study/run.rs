@@ -176,12 +176,17 @@ impl<'a> Runner<'a> {
                     finished.records.push(record);
                     continue;
                 }
-                // What failed to be trained cannot be asked, and has its own line in the report.
-                let adapter = self.folder.adapter(&trained);
-                let Some(adapter) = adapter.filter(|_| self.options.run_missing) else {
-                    finished.missing += usize::from(!self.options.run_missing);
+                // What failed to be trained cannot be asked; that has its own line in the report.
+                let Some(adapter) = self.folder.adapter(&trained) else {
+                    let words =
+                        format!("{}: its adapter is not there, so it is not asked", title(&job.trial));
+                    self.progress.event(Event::Note(words));
                     continue;
                 };
+                if !self.options.run_missing {
+                    finished.missing += 1;
+                    continue;
+                }
                 self.folder.prepare(&job)?;
                 self.progress.event(Event::Note(title(&job.trial)));
                 let outcome = match asking.ask(plan.session, &self.options.out, &adapter, self.progress) {
