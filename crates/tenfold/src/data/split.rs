@@ -14,18 +14,22 @@ const VALIDATION_SHARE: usize = 10;
 const VALIDATION_MOST: usize = 1000;
 
 /// The rows of a small draw: `n` indices (all rows if there are fewer), the same for the same `draw`, and the first
-/// ones of any longer list of that draw. Each class comes once before any comes twice; from there on the shares of the
-/// classes are those of all rows, as nearly as `n` allows.
+/// ones of any longer list of that draw. Each class comes once before any comes twice, and which of them come first is
+/// the draw's luck, by their shares; from there on the shares of the classes are those of all rows, as nearly as `n`
+/// allows.
 pub fn subset(examples: &[Example], n: usize, draw: u64) -> Vec<usize> {
     let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for (index, example) in examples.iter().enumerate() {
         classes.entry(example.label).or_default().push(index);
     }
+    let purpose = format!("subset {draw}");
+    let place = |index: usize| (row_hash(&purpose, &examples[index]), index);
     let mut queues: Vec<(Vec<usize>, usize)> = classes.into_values().map(|rows| (rows, 0)).collect();
     for (rows, _) in &mut queues {
-        rows.sort_by_cached_key(|&index| (row_hash(&format!("subset {draw}"), &examples[index]), index));
+        rows.sort_by_cached_key(|&index| place(index));
     }
-    queues.sort_by_key(|(rows, _)| std::cmp::Reverse(rows.len()));
+    // As the classes would turn up if all rows were drawn one by one: that of the lowest hash first.
+    queues.sort_by_cached_key(|(rows, _)| rows.first().copied().map(place));
     (1..=n.min(examples.len())).filter_map(|drawn| next_row(&mut queues, drawn, examples.len())).collect()
 }
 
@@ -58,15 +62,15 @@ fn hold_out_by<T>(train: Vec<T>, hash: impl Fn(&T) -> [u8; 32]) -> (Vec<T>, Vec<
     (rows(train), rows(validation))
 }
 
-/// The next row of the class that is furthest behind its share, classes that had none yet first.
+/// The next row: of the first class that had none yet, else of the one that is furthest behind its share.
 fn next_row(queues: &mut [(Vec<usize>, usize)], drawn: usize, all: usize) -> Option<usize> {
     // Behind by: share of the class times rows drawn, minus rows taken of it; times `all` to stay in whole numbers.
     let behind = |rows: usize, taken: usize| (rows * drawn) as i128 - (taken * all) as i128;
-    let (rows, taken) = queues
-        .iter_mut()
-        .rev()
-        .filter(|(rows, taken)| *taken < rows.len())
-        .max_by_key(|(rows, taken)| (*taken == 0, behind(rows.len(), *taken)))?;
+    let next = queues.iter().position(|(_, taken)| *taken == 0).or_else(|| {
+        let left = (0..queues.len()).rev().filter(|class| queues[*class].1 < queues[*class].0.len());
+        left.max_by_key(|class| behind(queues[*class].0.len(), queues[*class].1))
+    })?;
+    let (rows, taken) = &mut queues[next];
     *taken += 1;
     rows.get(*taken - 1).copied()
 }
@@ -143,6 +147,20 @@ mod tests {
                 smaller = drawn;
             }
         }
+    }
+
+    #[test]
+    fn fewer_rows_than_classes_are_of_other_classes_in_every_draw() {
+        let examples = rows(&[3; 77]);
+        let labels = |draw| -> std::collections::BTreeSet<u32> {
+            subset(&examples, 16, draw).into_iter().map(|index| examples[index].label).collect()
+        };
+        let seen: std::collections::BTreeSet<u32> = (0..40).flat_map(labels).collect();
+        assert_eq!((labels(0).len(), seen.len()), (16, 77));
+        // A class of nine tenths of the rows comes first about nine times in ten.
+        let uneven = rows(&[900, 50, 50]);
+        let first = (0..200).filter(|draw| uneven[subset(&uneven, 1, *draw)[0]].label == 0).count();
+        assert!((165..195).contains(&first), "{first} of 200");
     }
 
     #[test]

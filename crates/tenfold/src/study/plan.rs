@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The version of the code in every trial's name: raise it when a change alters results.
-pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 7");
+pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 8");
 
 /// A trial and the name of its folder.
 #[derive(Debug, Clone, PartialEq)]

@@ -88,14 +88,12 @@ impl<T: Row> Arranged<T> {
     }
 }
 
-/// Leaves `rows` of them, all for 0, in their order: the shares of the labels stay as they are.
+/// Leaves `rows` of them, all for 0: the shares of the labels stay as they are, and in any first part of them too.
 fn spread<T: Row>(examples: &mut Vec<T>, rows: usize) {
-    if rows > 0 && rows < examples.len() {
-        let drawn: Vec<_> = examples.iter().map(T::drawn).collect();
-        let mut picks = subset(&drawn, rows, SPREAD);
-        picks.sort_unstable();
-        *examples = picks.into_iter().map(|row| examples[row].clone()).collect();
-    }
+    let rows = if rows == 0 { examples.len() } else { rows };
+    let drawn: Vec<_> = examples.iter().map(T::drawn).collect();
+    let picks = subset(&drawn, rows, SPREAD);
+    *examples = picks.into_iter().map(|row| examples[row].clone()).collect();
 }
 
 fn spread_tests<T: Row>(tests: &mut [Domain<T>], rows: usize) {
