@@ -92,7 +92,7 @@ fn as_good(evidence: &Evidence, method: &str, why: &str) -> Reading {
         // Whatever keeps the share of full fine-tuning from being had keeps this.
         return match share_of_full(evidence, method, why) {
             Reading::Unavailable { reason } => Reading::Unavailable { reason },
-            _ => Reading::unavailable("not scored on the same rows as full fine-tuning"),
+            _ => Reading::unavailable("drawing the rows anew leaves a score undefined"),
         };
     };
     let (verdict, good) = match found.verdict {
@@ -123,8 +123,12 @@ fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {
         return Reading::unavailable("it is the yardstick itself");
     }
     match evidence.outcomes(&full.name, None) {
+        Some(yardstick) if own.rows() != yardstick.rows() => {
+            Reading::unavailable("not scored on the same rows as full fine-tuning")
+        }
         Some(yardstick) => {
-            Reading::measured(own.kept_of(&yardstick), "not scored on the same rows as full fine-tuning")
+            let nothing = "full fine-tuning's score is not above 0, of which there is no share";
+            Reading::measured(own.kept_of(&yardstick), nothing)
         }
         None => Reading::unavailable("full fine-tuning has no finished run"),
     }
@@ -135,6 +139,22 @@ mod tests {
     use super::*;
     use crate::metric::synthetic::World;
     use crate::record::{Answers, Outcome};
+
+    #[test]
+    fn of_a_yardstick_that_scores_nothing_there_is_no_share_but_a_difference() {
+        let mut world = World::new();
+        for record in world.records.iter_mut().filter(|record| record.trial.method == "full") {
+            let Outcome::Trained(run) = &mut record.outcome else { continue };
+            if let Answers::Labels { labels, predictions } = &mut run.tests[0].answers {
+                *predictions = labels.iter().map(|label| 1 - label).collect();
+            }
+        }
+        let evidence = world.evidence();
+        let find = |key: &str| compute(&evidence, "lora").into_iter().find(|f| f.key == key).unwrap().reading;
+        let Reading::Unavailable { reason } = find("share_of_full") else { panic!() };
+        assert!(reason.contains("not above 0"), "{reason}");
+        assert!(matches!(find("non_inferiority"), Reading::Judged { good: Some(true), .. }));
+    }
 
     #[test]
     fn what_the_base_answers_by_itself_stands_beside_what_tuning_made_of_it() {

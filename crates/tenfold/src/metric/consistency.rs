@@ -161,12 +161,16 @@ fn seeds_needed(scores: &[f64], half_width: f64, why: &str) -> Reading {
                 scores.len()
             ),
         },
+        None if deviation(scores).is_some_and(|spread| spread.value == 0.0) => {
+            Reading::unavailable("all seeds score alike, which shows nothing of further ones")
+        }
         None => Reading::unavailable("more than a million"),
     }
 }
 
 fn repeat(evidence: &Evidence, method: &str) -> Reading {
     match evidence.probe(method).map(|p| &p.repeat) {
+        Some(repeat) if repeat.steps == 0 => Reading::unavailable("its trial left no losses to repeat"),
         Some(repeat) => {
             let (verdict, because) = match repeat.first_difference {
                 None => ("identical".to_owned(), format!("{} steps, every loss the same bits", repeat.steps)),
@@ -215,6 +219,19 @@ mod tests {
         let unlike = |place| Answers::Worths(vec![f64::from(u32::from(place % 2 == 0)), 1.0, 0.0]);
         let Reading::Measured { estimate } = reading("kappa", unlike) else { panic!() };
         assert!(estimate.value < 1.0);
+    }
+
+    #[test]
+    fn nothing_that_was_repeated_is_not_called_identical() {
+        let mut world = World::new();
+        let read = |world: &World| repeat(&world.evidence(), "full");
+        assert!(matches!(read(&world), Reading::Judged { good: Some(true), .. }));
+        for record in &mut world.records {
+            if let Outcome::Probed(probed) = &mut record.outcome {
+                probed.repeat.steps = 0;
+            }
+        }
+        assert!(matches!(read(&world), Reading::Unavailable { reason } if reason.contains("no losses")));
     }
 
     #[test]

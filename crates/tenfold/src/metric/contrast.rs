@@ -50,8 +50,8 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
     let of = |pair: &crate::statistics::Pair| {
         let (first, second) = (&standing.methods[pair.first], &standing.methods[pair.second]);
         let shared = shared(evidence, first, second);
-        let ahead = |(a, b): &(&Test, &Test)| Some(scoring.shortfall(a.score.value?, b.score.value?));
-        let differences: Vec<f64> = shared.iter().filter_map(ahead).collect();
+        let by = |(a, b): &(&Test, &Test)| Some(scoring.shortfall(a.score.value?, b.score.value?));
+        let differences: Vec<f64> = shared.iter().filter_map(by).collect();
         // Scores of which less is better are turned round, so that every figure points the same way.
         let towards = |value: f64| -scoring.to_perfect(value);
         let scores = |method: &str| -> Vec<f64> {
@@ -65,7 +65,7 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
             first: first.clone(),
             second: second.clone(),
             difference: pair.difference,
-            bootstrap: bootstrapped(evidence, first, second),
+            bootstrap: ahead(evidence, first, second),
             p: pair.p,
             permuted: permuted(first, second),
             cohens_d: cohens_d(&differences).filter(Estimate::is_finite),
@@ -90,15 +90,15 @@ pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contras
 /// where either has no score.
 pub(super) fn against_full(evidence: &Evidence, method: &str) -> Option<NonInferiority> {
     let full = evidence.full().filter(|full| full.name != method)?;
-    non_inferiority(bootstrapped(evidence, method, &full.name)?, evidence.study.margin)
+    non_inferiority(ahead(evidence, method, &full.name)?, evidence.study.margin)
 }
 
 /// By how much the first is better than the second, by the paired bootstrap. The study's order decides whose draws of
 /// luck come first, so that a pair has one interval whichever way it is read.
-fn bootstrapped(evidence: &Evidence, first: &str, second: &str) -> Option<Estimate> {
+pub(super) fn ahead(evidence: &Evidence, first: &str, second: &str) -> Option<Estimate> {
     let place = |name: &str| evidence.study.methods.iter().position(|method| method.name == name);
     if place(first) > place(second) {
-        return Some(bootstrapped(evidence, second, first)?.map(|x| -x));
+        return Some(ahead(evidence, second, first)?.map(|x| -x));
     }
     let (a, b) = (evidence.outcomes(first, None)?, evidence.outcomes(second, None)?);
     a.ahead_of(&b).filter(Estimate::is_finite)

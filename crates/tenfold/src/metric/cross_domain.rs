@@ -1,7 +1,8 @@
 //! Metric 6: what remains of the score in domains that were not trained on.
 
+use super::evidence::test_of;
 use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
-use crate::record::Forgetting;
+use crate::record::{Forgetting, Trained};
 use crate::score::Scoring;
 use crate::statistics::{Rows, mean};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ pub(super) static METRIC: Metric = Metric {
     unit: "the task's own score in each other domain, without further training",
     direction: Direction::Higher,
     source: "Mean over seeds with a bootstrap interval over seeds and rows, as for accuracy. Drop: by how much the other domain is \
-             worse than the trained one. Retention: which part of its score is left there. Mixture: trained on as many rows of \
+             worse than the trained one, in the same seeds. Retention: which part of its score is left there. Mixture: trained on as many rows of \
              several domains; gain: by how much its score is better than that of training on the one domain, on the same rows. \
              Forgetting: rise of a language model's loss on a general text, mean over seeds, Student's t interval.",
     compute,
@@ -28,7 +29,14 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let scoring = evidence.scoring();
     let mut figures = worst(scoring, &others, &why);
     for (domain, away) in &others {
-        let why = if home.is_some() { "not tested there" } else { &why };
+        let tested = |(_, run): &(u64, &Trained)| test_of(run, Some(domain)).is_some();
+        let why = match home {
+            None => &why,
+            Some(_) if evidence.main(method).iter().all(tested) => {
+                "the score is not defined on these answers"
+            }
+            Some(_) => "not tested there",
+        };
         figures.extend(other_domain(scoring, domain, home.as_deref().zip(away.as_deref()), why));
     }
     figures.extend(mixture(evidence, method, &domains));
@@ -116,7 +124,13 @@ fn other_domain(
     let reached = read(pair.map(|(_, away)| away.estimate()));
     let drop =
         read(pair.and_then(|(home, away)| home.combined(away, Rows::Own, |h, a| scoring.shortfall(h, a))));
-    let kept = read(pair.and_then(|(home, away)| home.combined(away, Rows::Own, |h, a| scoring.kept(a, h))));
+    let kept = match pair {
+        Some((home, away)) => Reading::measured(
+            home.combined(away, Rows::Own, |h, a| scoring.kept(a, h)),
+            "the score at home is not above 0, of which there is no share",
+        ),
+        None => Reading::unavailable(why),
+    };
     use Direction::{Higher, Lower};
     [
         Figure::new(format!("score_{domain}"), domain, scoring.unit, scoring.direction, reached),

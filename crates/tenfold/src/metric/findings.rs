@@ -1,6 +1,6 @@
 //! Every figure of every method, computed once and asked for by name.
 
-use super::contrast::{Contrast, against_full, contrasts};
+use super::contrast::{Contrast, against_full, ahead, contrasts};
 use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading, search};
 use crate::score::Scoring;
 use crate::statistics::{Basis, Comparison, Estimate, FEW, NonInferiority, compare};
@@ -53,6 +53,12 @@ impl<'a> Findings<'a> {
         against_full(self.evidence, method)
     }
 
+    /// By how much the first is better than the second on the same rows, by the paired bootstrap; `None` where either has
+    /// no score or draws leave it undefined.
+    pub fn ahead(&self, first: &str, second: &str) -> Option<Estimate> {
+        ahead(self.evidence, first, second)
+    }
+
     /// What to know of the figures before relying on them: sentences.
     pub fn cautions(&self) -> Vec<String> {
         let study = &self.evidence.study;
@@ -68,9 +74,23 @@ impl<'a> Findings<'a> {
         cautions
     }
 
-    /// That the scores rest on few seeds, if they do: a sentence.
+    /// That the scores rest on few seeds, if they do, or that some seeds of some methods came to none: sentences.
     pub fn few_seeds(&self) -> Option<String> {
-        Basis::of(self.evidence.study.seeds.len()).words().map(|words| format!("Scores rest on {words}."))
+        let seeds = self.evidence.study.seeds.len();
+        let few = Basis::of(seeds).words().map(|words| format!("Scores rest on {words}."));
+        let fewer = self.methods().iter().filter_map(|method| {
+            let finished = self.evidence.main(&method.name).len();
+            (1..seeds).contains(&finished).then(|| format!("{finished} of {}", method.title))
+        });
+        let fewer: Vec<String> = fewer.collect();
+        let fewer = (!fewer.is_empty()).then(|| {
+            format!(
+                "Not all of the {seeds} seeds finished, and those that did may be the lucky ones: {}.",
+                list(&fewer)
+            )
+        });
+        let both: Vec<String> = few.into_iter().chain(fewer).collect();
+        (!both.is_empty()).then(|| both.join(" "))
     }
 
     /// That drawing test rows anew says nothing of some scores, if so: a sentence.
@@ -182,6 +202,16 @@ mod tests {
             "{one}"
         );
         assert_eq!(of(&[0, 1, 2, 3, 4, 5, 6, 7]), None);
+    }
+
+    #[test]
+    fn seeds_that_came_to_nothing_are_told() {
+        let mut world = World::new();
+        let lost = world.records.iter_mut().find(|record| record.trial.method == "lora").unwrap();
+        lost.outcome = Outcome::Failed { reason: "NaN".into() };
+        let cautions = Findings::of(&world.evidence()).cautions();
+        assert!(cautions[0].contains("Not all of the 3 seeds finished"), "{cautions:?}");
+        assert!(cautions[0].ends_with(": 2 of LoRA, rank 8."), "{cautions:?}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::record::{Candidate, Outcome, Role, Score, Trained};
 use crate::score::Scoring;
 use crate::words::list;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The learning rate's name among the settings.
 const LEARNING_RATE: &str = "learning_rate";
@@ -14,7 +15,8 @@ const LEARNING_RATE: &str = "learning_rate";
 pub struct Searched {
     /// Every candidate, by rising learning rate.
     pub tried: Vec<Tried>,
-    /// Optimizer steps of all candidates, a candidate that was trained on from rung to rung counted once.
+    /// Optimizer steps of all candidates, a candidate that was trained on from rung to rung counted once, and one that
+    /// failed as far as the last rung that it came through.
     pub steps: u64,
     /// Real tokens that passed through training.
     pub tokens: u64,
@@ -22,8 +24,11 @@ pub struct Searched {
     pub seconds: f64,
     /// Settings of which the method took the lowest or the highest value that was tried: what lies beyond is unknown.
     pub edges: Vec<Edge>,
-    /// True if no candidate's score rose above another's by more than a standard error, so that the loss alone decided.
+    /// True if on no rung a candidate's score rose above another's by more than a standard error, so that the loss alone
+    /// decided.
     pub alike: bool,
+    /// True if all that came to the last rung failed in it, so that the method took one that was trained less far.
+    pub cut_short: bool,
 }
 
 /// A setting that the search ended at the edge of.
@@ -55,9 +60,9 @@ pub struct Tried {
     /// What was tried.
     #[serde(flatten)]
     pub candidate: Candidate,
-    /// The last rung that it was trained to, from 0.
+    /// The last rung that it came to, from 0.
     pub rung: usize,
-    /// Optimizer steps by then.
+    /// Optimizer steps by the end of the last rung that it came through.
     pub steps: usize,
     /// The task's score on the validation rows; none if it failed or the score is not defined.
     pub score: Option<f64>,
@@ -67,42 +72,56 @@ pub struct Tried {
     pub chosen: bool,
 }
 
+/// A candidate's way through the rungs; none where it failed.
+type Course<'e> = BTreeMap<usize, Option<&'e Trained>>;
+
 /// The search of a method; `None` if it has none.
-pub fn searched(evidence: &Evidence, method: &str) -> Option<Searched> {
+pub fn searched<'e>(evidence: &Evidence<'e>, method: &str) -> Option<Searched> {
     let chosen = evidence.method(method).and_then(|facts| facts.chosen.as_ref());
-    let mut last: Vec<(&Candidate, usize, Option<&Trained>)> = Vec::new();
+    let mut courses: Vec<(&Candidate, Course)> = Vec::new();
     for record in evidence.records.iter().filter(|record| record.trial.method == method) {
         let Role::Search { candidate, rung } = &record.trial.role else { continue };
         let run = match &record.outcome {
             Outcome::Trained(run) => Some(&**run),
             _ => None,
         };
-        match last.iter_mut().find(|(other, ..)| *other == candidate) {
-            Some(known) if known.1 < *rung => *known = (candidate, *rung, run),
-            Some(_) => {}
-            None => last.push((candidate, *rung, run)),
+        match courses.iter_mut().find(|(other, _)| *other == candidate) {
+            Some((_, course)) => drop(course.insert(*rung, run)),
+            None => courses.push((candidate, Course::from([(*rung, run)]))),
         }
     }
-    last.sort_by(|(a, ..), (b, ..)| {
+    courses.sort_by(|(a, _), (b, _)| {
         a.learning_rate.total_cmp(&b.learning_rate).then_with(|| a.to_string().cmp(&b.to_string()))
     });
-    let runs = || last.iter().filter_map(|(_, _, run)| *run);
-    let tried = |(candidate, rung, run): &(&Candidate, usize, Option<&Trained>)| {
+    // Of one that failed what it was trained until then is known by its last rung before.
+    let furthest = |course: &Course<'e>| course.values().rev().find_map(|run| *run);
+    let runs = || courses.iter().filter_map(|(_, course)| furthest(course));
+    let tried = |(candidate, course): &(&Candidate, Course<'e>)| {
+        let (rung, run) = course.last_key_value().map_or((0, None), |(rung, run)| (*rung, *run));
         let look = run.and_then(best_look);
         Tried {
             candidate: (*candidate).clone(),
-            rung: *rung,
-            steps: run.map_or(0, |run| run.steps),
+            rung,
+            steps: furthest(course).map_or(0, |run| run.steps),
             score: look.and_then(|score| score.value),
             loss: look.map(|score| score.loss),
             chosen: chosen == Some(*candidate),
         }
     };
-    let candidates: Vec<&Candidate> = last.iter().map(|(candidate, ..)| *candidate).collect();
-    (!last.is_empty()).then(|| Searched {
+    let candidates: Vec<&Candidate> = courses.iter().map(|(candidate, _)| *candidate).collect();
+    let rungs: BTreeSet<usize> = courses.iter().flat_map(|(_, course)| course.keys().copied()).collect();
+    let of_rung = |rung| {
+        courses.iter().filter_map(move |(_, course)| best_look((*course.get(rung)?)?)).collect::<Vec<_>>()
+    };
+    let contests: Vec<Vec<&Score>> = rungs.iter().map(of_rung).filter(|scores| scores.len() > 1).collect();
+    let last = |(candidate, course): &&(&Candidate, Course)| {
+        chosen == Some(*candidate) && course.keys().max() < rungs.last()
+    };
+    (!courses.is_empty()).then(|| Searched {
         edges: chosen.map_or_else(Vec::new, |chosen| edges(chosen, &candidates)),
-        alike: are_alike(evidence.scoring(), runs().filter_map(best_look)),
-        tried: last.iter().map(tried).collect(),
+        alike: !contests.is_empty() && contests.iter().all(|scores| are_alike(evidence.scoring(), scores)),
+        cut_short: courses.iter().any(|course| last(&course)),
+        tried: courses.iter().map(tried).collect(),
         steps: runs().map(|run| run.steps as u64).sum(),
         tokens: runs().map(|run| run.tokens).sum(),
         seconds: runs().map(|run| run.seconds).sum(),
@@ -147,8 +166,9 @@ fn number(candidate: &Candidate, setting: &str) -> Option<f64> {
     candidate.settings.get(setting)?.as_f64()
 }
 
-fn are_alike<'a>(scoring: &Scoring, scores: impl Iterator<Item = &'a Score>) -> bool {
-    let scores: Vec<(f64, usize)> = scores.filter_map(|score| Some((score.value?, score.examples))).collect();
+fn are_alike(scoring: &Scoring, scores: &[&Score]) -> bool {
+    let defined = scores.iter().filter_map(|score| Some((score.value?, score.examples)));
+    let scores: Vec<(f64, usize)> = defined.collect();
     let better = |a: &(f64, usize), b: &(f64, usize)| scoring.is_better(Some(a.0), Some(b.0));
     let Some(best) = scores.iter().reduce(|best, next| if better(next, best) { next } else { best }) else {
         return false;
@@ -159,10 +179,14 @@ fn are_alike<'a>(scoring: &Scoring, scores: impl Iterator<Item = &'a Score>) -> 
 /// What to know of the searches before relying on what they took: a sentence for each kind, which names its methods.
 pub(super) fn cautions(evidence: &Evidence) -> Vec<String> {
     let (mut ends, mut alike): (Vec<(Edge, Vec<String>)>, Vec<&str>) = Default::default();
+    let mut cut_short = Vec::new();
     for method in &evidence.study.methods {
         let Some(found) = searched(evidence, &method.name) else { continue };
         if found.alike {
             alike.push(&method.name);
+        }
+        if found.cut_short {
+            cut_short.push(method.name.as_str());
         }
         for edge in found.edges {
             let named = format!("{} ({})", method.name, written(&edge));
@@ -183,7 +207,14 @@ pub(super) fn cautions(evidence: &Evidence) -> Vec<String> {
             list(&alike)
         )
     });
-    ends.chain(alike).collect()
+    let cut_short = (!cut_short.is_empty()).then(|| {
+        format!(
+            "All candidates of {} that came to the last rung of the search failed in it: the best of those before was \
+             taken, which was trained less far.",
+            list(&cut_short)
+        )
+    });
+    ends.chain(alike).chain(cut_short).collect()
 }
 
 fn sentence(edge: &Edge, methods: &[String]) -> String {
@@ -310,6 +341,8 @@ mod tests {
             (1e-3, 1, run(12)),
             (1e-3, 0, run(4)),
             (1e-1, 0, Outcome::Failed { reason: "NaN".into() }),
+            (3e-2, 0, run(4)),
+            (3e-2, 1, Outcome::Failed { reason: "NaN".into() }),
         ] {
             let mut record = base.clone();
             record.trial.role = Role::Search { candidate: rate(learning_rate), rung };
@@ -320,13 +353,26 @@ mod tests {
         evidence.study.methods[place].chosen = Some(rate(1e-3));
         let evidence = Evidence::new(evidence.study.clone(), &records);
         let found = searched(&evidence, "lora").unwrap();
-        assert_eq!((found.steps, found.tokens, found.seconds), (16, 160, 16.0));
+        assert_eq!((found.steps, found.tokens, found.seconds), (20, 200, 20.0));
         let tried: Vec<_> = found
             .tried
             .iter()
             .map(|t| (t.candidate.learning_rate, t.rung, t.score.is_some(), t.chosen))
             .collect();
-        assert_eq!(tried, [(1e-3, 1, true, true), (1e-2, 0, true, false), (1e-1, 0, false, false)]);
+        let failed = [(3e-2, 1, false, false), (1e-1, 0, false, false)];
+        assert_eq!(tried[..2], [(1e-3, 1, true, true), (1e-2, 0, true, false)]);
+        assert_eq!((&tried[2..], found.cut_short), (&failed[..], false));
+        // The three of the first rung scored alike, and nothing else was left to be compared.
+        assert!(found.alike);
+        let mut study = evidence.study.clone();
+        study.methods[place].chosen = Some(rate(1e-2));
+        let cut = Evidence::new(study, &records);
+        assert!(searched(&cut, "lora").unwrap().cut_short);
+        assert!(
+            cautions(&cut)[1].starts_with("All candidates of lora that came to the last rung"),
+            "{:?}",
+            cautions(&cut)
+        );
         assert_eq!(searched(&evidence, "ia3"), None);
     }
 }

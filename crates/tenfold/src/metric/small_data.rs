@@ -37,7 +37,9 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         ),
     ];
     for n in sizes(evidence, &curve) {
-        let reading = Reading::measured(curve.get(&n).copied(), &why);
+        let unseen = "no run of this size: sizes of all training rows or more are left out";
+        let why = if curve.is_empty() { &why } else { unseen };
+        let reading = Reading::measured(curve.get(&n).copied(), why);
         figures.push(Figure::new(format!("at_{n}"), format!("n = {n}"), unit, direction, reading));
     }
     figures.push(Figure::new(
@@ -115,6 +117,9 @@ fn enough(evidence: &Evidence, method: &str, curve: &BTreeMap<usize, Estimate>) 
         return Reading::unavailable(evidence.why_no_small_data(method));
     };
     let scoring = evidence.scoring();
+    if scoring.kept(all.value, all.value).is_nan() {
+        return Reading::unavailable("its score with all rows is not above 0, of which there is no share");
+    }
     let target = all.map(|score| scoring.part(score, ENOUGH));
     let ahead = |score: &Estimate| match scoring.direction {
         Direction::Lower => minus(&target, score),

@@ -71,13 +71,15 @@ impl Purpose {
         found.ok_or_else(|| crate::Error::unknown("purpose", name, Purpose::ALL.map(Purpose::name)))
     }
 
-    /// How it chooses, for people.
-    pub fn rule(self) -> &'static str {
-        match self {
+    /// How it chooses, for people: where likeness to the best decides, at a margin written so, and at twice that.
+    pub(super) fn rule(self, [margin, twice]: [&str; 2]) -> String {
+        let rule = match self {
             Purpose::Balanced => {
-                "Among the methods whose score the data cannot tell from the best (and which fall short by at most 2 points), or \
-                 whose shortfall is within 1 point with 95 % confidence: the lowest geometric mean of training memory, training \
-                 time, adapter size and p95 response time, each as a multiple of the lowest and counted at most 10."
+                return format!(
+                    "Among the methods whose score the data cannot tell from the best (and which fall short by at most {twice}), \
+                     or whose shortfall is within {margin} with 95 % confidence: the lowest geometric mean of training memory, \
+                     training time, adapter size and p95 response time, each as a multiple of the lowest and counted at most 10."
+                );
             }
             Purpose::Accuracy => "The best mean score over the seeds.",
             Purpose::Memory => {
@@ -92,7 +94,8 @@ impl Purpose {
             Purpose::Energy => {
                 "The fewest joules in training among the methods that keep 95 % of the best score."
             }
-        }
+        };
+        rule.to_owned()
     }
 
     /// What it is about, after "for".

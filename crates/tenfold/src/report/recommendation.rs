@@ -5,15 +5,14 @@
 use super::account::Account;
 use super::purpose::{Cost, Purpose};
 use crate::metric::{Contrast, Findings, MethodFacts};
+use crate::record::Role;
 use crate::words::list;
 use serde::Serialize;
 
 /// Version of `recommendation.json`.
 pub const SCHEMA: u32 = 1;
-/// A shortfall in accuracy up to this is no loss worth paying for: one point.
-const MARGIN: f64 = 0.01;
-/// A method that the data cannot tell from the best may still fall short by no more than this.
-const WIDEST_SHORTFALL: f64 = 0.02;
+/// A method that the data cannot tell from the best may still fall short by no more than so many of the study's margins.
+const WIDEST_SHORTFALL: f64 = 2.0;
 /// What a method must keep of the best accuracy where accuracy is not the purpose.
 const FLOOR: f64 = 0.95;
 /// What a method must lose in another domain to be named for it.
@@ -75,6 +74,7 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
     let mut caveats = Vec::new();
     let mut candidates = candidates(findings, purpose, &mut caveats);
     let scoring = findings.standing.scoring;
+    let written = |times: f64| scoring.unit.of_difference().write(times * findings.evidence.study.margin);
     candidates.sort_by(|a, b| {
         a.penalty.total_cmp(&b.penalty).then(scoring.shortfall(a.accuracy, b.accuracy).total_cmp(&0.0))
     });
@@ -82,7 +82,7 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
         schema: SCHEMA,
         study: findings.evidence.study.name.clone(),
         purpose,
-        rule: purpose.rule().to_owned(),
+        rule: purpose.rule([1.0, WIDEST_SHORTFALL].map(written).each_ref().map(String::as_str)),
         method: None,
         adapter: None,
         sentence: String::new(),
@@ -107,10 +107,13 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
             advice.caveats = specific_caveats(findings, purpose, first.facts);
         }
         None => {
-            advice.sentence = format!(
-                "No method can be recommended for the purpose \"{}\": no method has all the figures that it needs.",
-                purpose.name()
-            );
+            let why =
+                match findings.methods().iter().any(|facts| needed(findings, purpose, &facts.name).is_ok()) {
+                    true => "none that has all the figures that it needs is near enough to the best score",
+                    false => "no method has all the figures that it needs",
+                };
+            advice.sentence =
+                format!("No method can be recommended for the purpose \"{}\": {why}.", purpose.name());
         }
     }
     advice.caveats.append(&mut caveats);
@@ -166,23 +169,26 @@ fn admitted(findings: &Findings, purpose: Purpose, facts: &MethodFacts, accuracy
     match purpose {
         Purpose::Accuracy | Purpose::SmallData => true,
         Purpose::Balanced => as_good_as_best(findings, &facts.name, scoring.shortfall(best, accuracy)),
+        // Of a best score that is not above 0 there is no part to keep.
+        _ if scoring.kept(best, best).is_nan() => {
+            as_good_as_best(findings, &facts.name, scoring.shortfall(best, accuracy))
+        }
         _ => scoring.kept(accuracy, best) >= FLOOR,
     }
 }
 
-/// Not distinguishably worse and not far below, or shown to be within the margin.
+/// Not distinguishably worse and not far below, or shown to be within the study's margin.
 fn as_good_as_best(findings: &Findings, method: &str, shortfall: f64) -> bool {
-    let standing = &findings.standing;
+    let (standing, margin) = (&findings.standing, findings.evidence.study.margin);
     let (Some(best), Some(own)) = (standing.best(), standing.place(method)) else {
         return false;
     };
     if best == own {
         return true;
     }
-    let tied = !standing.comparison.differ(best, own) && shortfall <= WIDEST_SHORTFALL;
-    let pair = standing.comparison.pair(best, own);
-    let within = pair.and_then(|p| p.difference.high).is_some_and(|high| high <= MARGIN);
-    tied || within
+    let tied = !standing.comparison.differ(best, own) && shortfall <= WIDEST_SHORTFALL * margin;
+    let lost = findings.ahead(&standing.methods[best], method).and_then(|lead| lead.high);
+    tied || lost.is_some_and(|most| most <= margin)
 }
 
 fn geometric_mean_ratio(costs: &[f64], lowest: &[f64]) -> f64 {
@@ -281,8 +287,18 @@ fn tied(findings: &Findings, a: &str, b: &str) -> bool {
 fn specific_caveats(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Vec<String> {
     let name = facts.name.as_str();
     let mut caveats = Vec::new();
-    if findings.evidence.main(name).len() == 1 {
+    let (finished, seeds) = (findings.evidence.main(name).len(), findings.evidence.study.seeds.len());
+    if finished == 1 {
         caveats.push("It rests on one seed: how another seed would come out is unknown.".to_owned());
+    }
+    if finished < seeds {
+        let failed = findings.evidence.failures().into_iter();
+        let why = failed
+            .filter(|failure| failure.method == name && *failure.role == Role::Main)
+            .map(|f| f.reason)
+            .next();
+        let why = why.map_or_else(String::new, |reason| format!(" ({reason})"));
+        caveats.push(format!("Only {finished} of its {seeds} seeds finished{why}."));
     }
     let alike: Vec<&str> = findings
         .standing
@@ -316,6 +332,7 @@ fn specific_caveats(findings: &Findings, purpose: Purpose, facts: &MethodFacts) 
 mod tests {
     use super::*;
     use crate::metric::{Evidence, synthetic::World};
+    use crate::record::{Answers, Outcome};
 
     #[test]
     fn each_purpose_chooses_by_its_own_figure() {
@@ -331,6 +348,38 @@ mod tests {
             assert!(advice.caveats.iter().any(named), "the failed method is named: {:?}", advice.caveats);
             assert!(serde_json::to_string(&advice).unwrap().contains("\"schema\":1"));
         }
+    }
+
+    #[test]
+    fn the_studys_margin_decides_what_is_as_good_as_the_best() {
+        let world = World::new();
+        let mut evidence = world.evidence();
+        evidence.study.margin = 0.2;
+        let advice = recommend(&Findings::of(&evidence), Purpose::Balanced);
+        assert!(
+            advice.rule.contains("at most 40.0 points") && advice.rule.contains("within 20.0 points"),
+            "{}",
+            advice.rule
+        );
+        assert_eq!(advice.method.as_deref(), Some("linear_probe"));
+    }
+
+    #[test]
+    fn where_all_score_nothing_costs_decide_and_seeds_that_failed_are_told() {
+        let mut world = World::new();
+        for (place, record) in world.records.iter_mut().enumerate() {
+            let Outcome::Trained(run) = &mut record.outcome else { continue };
+            if let Answers::Labels { labels, predictions } = &mut run.tests[0].answers {
+                *predictions = labels.iter().map(|label| 1 - label).collect();
+            }
+            if record.trial.method == "bitfit" && record.trial.role == Role::Main && place % 2 == 0 {
+                record.outcome = Outcome::Failed { reason: "NaN".into() };
+            }
+        }
+        let advice = recommend(&Findings::of(&world.evidence()), Purpose::Memory);
+        assert_eq!(advice.method.as_deref(), Some("linear_probe"), "{}", advice.sentence);
+        let advice = recommend(&Findings::of(&world.evidence()), Purpose::Speed);
+        assert!(advice.method.is_some(), "{}", advice.sentence);
     }
 
     #[test]

@@ -334,9 +334,10 @@ impl Scoring {
         if self.direction == Direction::Lower { value - best } else { best - value }
     }
 
-    /// What part of `best` is left in `value`: 1 for as good.
+    /// What part of `best` is left in `value`: 1 for as good; not a number where it is a part of nothing, or of less.
     pub fn kept(&self, value: f64, best: f64) -> f64 {
-        if self.direction == Direction::Lower { best / value } else { value / best }
+        let (part, whole) = if self.direction == Direction::Lower { (best, value) } else { (value, best) };
+        if whole > 0.0 { part / whole } else { f64::NAN }
     }
 
     /// The value that keeps this share of `best`.

@@ -10,8 +10,8 @@ pub struct Runs {
     rows: Vec<f64>,
     /// Mean over rows, for each seed.
     seeds: Vec<f64>,
-    /// Standard error of the mean over seeds, net of what single rows explain.
-    seed_error: Option<f64>,
+    /// Variance that rows alone give a seed's mean.
+    residual: f64,
     /// What the mean cannot leave.
     range: (f64, f64),
 }
@@ -29,8 +29,8 @@ impl Runs {
         let count = outcomes.len() as f64;
         let rows: Vec<f64> = (0..n).map(|i| outcomes.iter().map(|run| run[i]).sum::<f64>() / count).collect();
         let seeds: Vec<f64> = outcomes.iter().map(|run| run.iter().sum::<f64>() / n as f64).collect();
-        let seed_error = seed_error(&seeds, residual(outcomes, &rows, &seeds));
-        Some(Runs { rows, seeds, seed_error, range: SHARE })
+        let residual = residual(outcomes, &rows, &seeds);
+        Some(Runs { rows, seeds, residual, range: SHARE })
     }
 
     /// The same of numbers that may be any.
@@ -56,7 +56,7 @@ impl Runs {
     /// Standard error of the mean over seeds, net of what single rows explain. `None` with one seed,
     /// whose spread nobody knows.
     pub fn seed_error(&self) -> Option<f64> {
-        self.seed_error
+        seed_error(&self.seeds, self.residual)
     }
 
     /// What `self` minus `other` cannot leave.
@@ -65,7 +65,7 @@ impl Runs {
     }
 
     pub(super) fn resampled(&self, rows: Rows) -> Resampled {
-        Resampled::of_means(&self.seeds, &self.rows, self.seed_error, self.range, Chance::of(rows))
+        Resampled::of_means(&self.seeds, &self.rows, self.residual, self.range, Chance::of(rows))
     }
 }
 

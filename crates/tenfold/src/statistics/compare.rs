@@ -13,7 +13,7 @@
 //! with a third and yet differ from one another.
 
 use super::bootstrap::{Runs, bounded};
-use super::{CONFIDENCE, Estimate, t_p_value, t_quantile};
+use super::{CONFIDENCE, Estimate, ROUNDING, t_p_value, t_quantile};
 
 /// Every pair of methods, and the groups that follow.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,9 +126,6 @@ fn split(columns: Vec<Vec<bool>>, a: usize, b: usize) -> Vec<Vec<bool>> {
 fn letter(index: usize) -> char {
     char::from_u32('a' as u32 + index as u32).filter(char::is_ascii_lowercase).unwrap_or('*')
 }
-
-/// Differences smaller than this are rounding.
-const ROUNDING: f64 = 1e-12;
 
 fn difference(a: &Runs, b: &Runs) -> (Estimate, f64) {
     let n = a.rows().len() as f64;

@@ -4,7 +4,7 @@
 //! that are no means of rows: Matthews' correlation, Pearson's r, perplexity. `cargo test --release -p tenfold --lib coverage --
 //! --ignored --nocapture` prints the large table.
 
-use super::bootstrap::{Runs, difference, score};
+use super::bootstrap::{Runs, combined, difference, score};
 use super::{Estimate, Resampled, Rows, SplitMix};
 use crate::score::{matthews, pearson};
 
@@ -27,12 +27,16 @@ impl World {
     }
 
     fn outcomes(&self, shared: &[f64], random: &mut SplitMix) -> Vec<Vec<f64>> {
-        let run = |_| {
-            let skill = SKILL + self.luck * random.normal();
+        let skills: Vec<f64> = (0..self.seeds).map(|_| SKILL + self.luck * random.normal()).collect();
+        self.outcomes_of(&skills, shared, random)
+    }
+
+    fn outcomes_of(&self, skills: &[f64], shared: &[f64], random: &mut SplitMix) -> Vec<Vec<f64>> {
+        let run = |skill: &f64| {
             let mut draw = |u: f64| if random.uniform() < self.own { random.uniform() } else { u };
-            shared.iter().map(|u| f64::from(u8::from(draw(*u) < skill))).collect()
+            shared.iter().map(|u| f64::from(u8::from(draw(*u) < *skill))).collect()
         };
-        (0..self.seeds).map(run).collect()
+        skills.iter().map(run).collect()
     }
 
     fn runs(&self, shared: &[f64], random: &mut SplitMix) -> Runs {
@@ -57,6 +61,18 @@ fn of_score(world: &World, random: &mut SplitMix) -> Estimate {
 fn of_difference(world: &World, random: &mut SplitMix) -> Estimate {
     let rows = world.rows(random);
     difference(&world.runs(&rows, random), &world.runs(&rows, random)).unwrap()
+}
+
+/// The same seeds on rows of two domains, where one that does well in the one does as well in the other, or as badly.
+fn of_drop(world: &World, random: &mut SplitMix, alike: f64) -> Estimate {
+    let lucks: Vec<f64> = (0..world.seeds).map(|_| world.luck * random.normal()).collect();
+    let mut domain = |sign: f64| {
+        let skills: Vec<f64> = lucks.iter().map(|luck| SKILL + sign * luck).collect();
+        let rows = world.rows(random);
+        Runs::new(&world.outcomes_of(&skills, &rows, random)).unwrap()
+    };
+    let (home, away) = (domain(1.0), domain(alike));
+    combined(&home, &away, Rows::Own, |home, away| home - away).unwrap()
 }
 
 /// A score of whole runs: what it truly is on average over seeds, and its interval in one trial.
@@ -187,6 +203,15 @@ fn intervals_of_differences_cover_the_truth_as_often_as_they_say() {
 }
 
 #[test]
+fn intervals_of_drops_cover_the_truth_as_often_as_they_say() {
+    for (seeds, alike) in [(3, 1.0), (3, -1.0), (5, 1.0), (5, -1.0)] {
+        let world = World { seeds, rows: 100, luck: 0.05, own: 0.2 };
+        let covered = world.coverage(500, 0.0, |world, random| of_drop(world, random, alike));
+        assert!((0.93..=0.98).contains(&covered), "{world:?}, {alike}: {covered}");
+    }
+}
+
+#[test]
 fn intervals_of_scores_that_are_no_means_cover_the_truth_about_as_often() {
     let world = World { seeds: 3, rows: 100, luck: 0.03, own: 0.2 };
     for whole in &WHOLE {
@@ -222,16 +247,19 @@ fn the_large_table_of_coverage() {
     const TRIALS: u64 = 2000;
     let settings = [(150, 0.0, 0.1), (150, 0.02, 0.2), (150, 0.06, 0.2), (600, 0.01, 0.1), (600, 0.06, 0.2)];
     let mut outside = Vec::new();
-    println!("seeds rows luck own  score  difference  plain draws of seeds and rows");
+    println!("seeds rows luck own  score  difference  drop   plain draws of seeds and rows");
     for seeds in [2, 3, 5, 10] {
         for (rows, luck, own) in settings {
             let world = World { seeds, rows, luck, own };
             let score = world.coverage(TRIALS, SKILL, of_score);
             let difference = world.coverage(TRIALS, 0.0, of_difference);
+            let drop = world.coverage(TRIALS, 0.0, |world, random| of_drop(world, random, 1.0));
             let plain = world.coverage(TRIALS / 2, SKILL, of_plain_draws);
-            println!("{seeds:5} {rows:4} {luck:4} {own:3}  {score:.3}  {difference:.3}       {plain:.3}");
+            println!(
+                "{seeds:5} {rows:4} {luck:4} {own:3}  {score:.3}  {difference:.3}       {drop:.3}  {plain:.3}"
+            );
             let good = |covered: f64| (0.93..=0.97).contains(&covered);
-            if seeds >= 5 && !(good(score) && good(difference)) {
+            if seeds >= 5 && !(good(score) && good(difference) && good(drop)) {
                 outside.push(world);
             }
         }

@@ -8,9 +8,9 @@ use statrs::function::gamma::ln_gamma;
 /// the differences. The interval is the large-sample one of Borenstein (2009, *Handbook of Research Synthesis*,
 /// chapter 12): rough below ten pairs.
 ///
-/// `None` for fewer than two differences, or if they are all alike.
+/// `None` for fewer than three differences, for whose one degree of freedom J is 0, or if they are all alike.
 pub fn cohens_d(differences: &[f64]) -> Option<Estimate> {
-    let n = differences.len();
+    let n = Some(differences.len()).filter(|n| *n > 2)?;
     let deviation = sample::standard_deviation(differences).filter(|deviation| *deviation > 0.0)?;
     let d = differences.iter().sum::<f64>() / n as f64 / deviation;
     let correction = hedges_correction(n as f64 - 1.0);
@@ -19,11 +19,8 @@ pub fn cohens_d(differences: &[f64]) -> Option<Estimate> {
     Some(Estimate { value, low: Some(value - margin), high: Some(value + margin), n })
 }
 
-/// J = Γ(f/2) / (√(f/2) Γ((f − 1)/2)); with one degree of freedom, where this is 0, the usual 1 − 3/(4f − 1).
+/// J = Γ(f/2) / (√(f/2) Γ((f − 1)/2)), of more than one degree of freedom.
 fn hedges_correction(freedom: f64) -> f64 {
-    if freedom <= 1.0 {
-        return 1.0 - 3.0 / (4.0 * freedom - 1.0);
-    }
     (ln_gamma(freedom / 2.0) - ln_gamma((freedom - 1.0) / 2.0)).exp() / (freedom / 2.0).sqrt()
 }
 
@@ -66,7 +63,10 @@ mod tests {
         assert!((found.value - 2.0 / std::f64::consts::PI.sqrt()).abs() < 1e-12);
         assert!((hedges_correction(10.0) - 0.92275).abs() < 1e-5);
         assert!((hedges_correction(1000.0) - 1.0).abs() < 1e-3);
-        assert!(cohens_d(&[1.0]).is_none() && cohens_d(&[1.0, 1.0]).is_none() && cohens_d(&[]).is_none());
+        let alike = [0.81 - 0.79, 0.83 - 0.81, 0.85 - 0.83];
+        for none in [&[][..], &[1.0], &[0.02, 0.03], &[1.0; 3], &[0.1; 3], &alike] {
+            assert_eq!(cohens_d(none), None, "{none:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,9 @@ use serde::Serialize;
 /// Confidence of every interval.
 pub const CONFIDENCE: f64 = 0.95;
 
+/// What differs by no more than this part of its size differs by rounding.
+const ROUNDING: f64 = 1e-12;
+
 /// A figure, the interval that holds it, and how many observations it rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {

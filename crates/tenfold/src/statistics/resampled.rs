@@ -21,16 +21,17 @@
 use super::jackknife::without_each;
 use super::random::SplitMix;
 use super::{
-    CONFIDENCE, Estimate, Rows, normal_quantile, normal_share, quantile_of_sorted, standard_deviation,
+    CONFIDENCE, Estimate, ROUNDING, Rows, normal_quantile, normal_share, quantile_of_sorted,
+    standard_deviation,
 };
 use rayon::prelude::*;
 
 const REPLICATES: u64 = 2000;
 const SEED: u64 = 0x7E4F_01D5;
+/// What a slope is taken over, in the score's unit.
+const STEP: f64 = 1e-6;
 /// A score that more than this share of the draws leaves undefined has no interval.
 const UNDEFINED: f64 = 0.05;
-/// Draws that differ by less, relative to the score, do not differ.
-const ROUNDING: f64 = 1e-12;
 
 /// Whose chance a draw follows: methods on the same rows share their draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +59,8 @@ pub struct Resampled {
     draws: Vec<f64>,
     /// Mean over seeds without each row, or each of the parts that many rows are left out in.
     without: Vec<f64>,
-    /// Standard error of the mean over seeds, net of what single rows explain.
-    seed_error: Option<f64>,
+    /// Variance that rows alone give a seed's score.
+    residual: f64,
     range: (f64, f64),
 }
 
@@ -103,15 +104,14 @@ impl Resampled {
             return None;
         }
         let without = without_each(rows, |kept| of(kept).as_deref().map_or_else(|| average(&whole), average));
-        let seed_error = seed_error(&whole, residuals / defined);
-        Some(Resampled { seeds: whole, draws, without, seed_error, range })
+        Some(Resampled { seeds: whole, draws, without, residual: residuals / defined, range })
     }
 
     /// A mean over rows.
     pub(super) fn of_means(
         seeds: &[f64],
         rows: &[f64],
-        seed_error: Option<f64>,
+        residual: f64,
         range: (f64, f64),
         chance: Chance,
     ) -> Resampled {
@@ -121,7 +121,7 @@ impl Resampled {
         });
         let (sum, others) = (rows.iter().sum::<f64>(), (rows.len() as f64 - 1.0).max(1.0));
         let without = rows.iter().map(|row| (sum - row) / others).collect();
-        Resampled { seeds: seeds.to_vec(), draws, without, seed_error, range }
+        Resampled { seeds: seeds.to_vec(), draws, without, residual, range }
     }
 
     /// Mean over seeds.
@@ -132,9 +132,8 @@ impl Resampled {
     /// Mean over seeds with its interval. With one seed the interval is over rows alone (`n` is then 1). No interval
     /// where there is one row, or where no draw can move the score: such draws know nothing of other rows.
     pub fn estimate(&self) -> Estimate {
-        let freedom = self.freedom().map_or(0, |freedom| freedom as usize);
-        let shift = |i| stream(Chance::Seeds, i as u64).student(freedom);
-        let draws: Vec<f64> = (0..self.draws.len()).map(|i| self.moved(i, || shift(i))).collect();
+        let error = self.seed_error();
+        let draws: Vec<f64> = (0..self.draws.len()).map(|i| self.moved(i, error, || self.luck(i))).collect();
         let share = rows_share(&self.draws, &draws);
         let acceleration = acceleration(&self.without) * share.powi(3);
         self.spread(interval(self.value(), self.seeds.len(), draws, acceleration))
@@ -147,20 +146,33 @@ impl Resampled {
         standard_deviation(&defined)
     }
 
-    /// Any function of two scores with its interval, whether on the same rows or not; `None` where it is not finite.
-    /// `n` is the smaller number of seeds. No interval as for [`Resampled::estimate`].
+    /// Any function of two scores with its interval; `None` where it is not finite. On the same rows the scores are those
+    /// of two methods, whose seeds have nothing to do with one another; on rows of their own they are one method's in two
+    /// domains, where a seed that does well in the one may do well, or badly, in the other. `n` is the smaller number of
+    /// seeds. No interval as for [`Resampled::estimate`], or where the draws leave it undefined.
     pub fn combined(&self, other: &Resampled, rows: Rows, f: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
         let (a, b) = (self.value(), other.value());
         let value = Some(f(a, b)).filter(|x| x.is_finite())?;
-        let freedom = joint_freedom(self, other);
-        let draw = |i: usize| {
-            let mut random = stream(Chance::Seeds, i as u64);
-            let (first, second) = (random.normal(), random.normal());
-            let scale = random.student_scale(freedom);
-            f(self.moved(i, || first * scale), other.moved(i, || second * scale))
-        };
         let all = 0..self.draws.len().min(other.draws.len());
-        let draws: Vec<f64> = all.clone().map(draw).collect();
+        let draws: Vec<f64> = match rows {
+            Rows::Same => {
+                let (freedom, errors) =
+                    (joint_freedom(self, other), [self, other].map(Resampled::seed_error));
+                let draw = |i: usize| {
+                    let mut random = stream(Chance::Seeds, i as u64);
+                    let (first, second) = (random.normal(), random.normal());
+                    let scale = random.student_scale(freedom);
+                    let first = self.moved(i, errors[0], || first * scale);
+                    f(first, other.moved(i, errors[1], || second * scale))
+                };
+                all.clone().map(draw).collect()
+            }
+            Rows::Own => {
+                let error = self.error_beside(other, &f);
+                let draw = |i: usize| f(self.draws[i], other.moved(i, error, || self.luck(i)));
+                all.clone().map(draw).collect()
+            }
+        };
         let of_rows: Vec<f64> = all.map(|i| f(self.draws[i], other.draws[i])).collect();
         let without: Vec<f64> = match rows {
             Rows::Same => self.without.iter().zip(&other.without).map(|(a, b)| f(*a, *b)).collect(),
@@ -180,21 +192,38 @@ impl Resampled {
         if self.without.len() > 1 { estimate } else { Estimate { low: None, high: None, ..estimate } }
     }
 
-    /// Draw `i` with what other seeds could have done, which is `luck` standard errors.
-    fn moved(&self, i: usize, luck: impl Fn() -> f64) -> f64 {
-        let shift = self.seed_error.filter(|error| *error > 0.0).map_or(0.0, |error| error * luck());
+    /// Draw `i` with what other seeds could have done, which is `luck` such errors.
+    fn moved(&self, i: usize, error: Option<f64>, luck: impl Fn() -> f64) -> f64 {
+        let shift = error.filter(|error| *error != 0.0).map_or(0.0, |error| error * luck());
         (self.draws[i] + shift).clamp(self.range.0, self.range.1)
     }
 
-    fn freedom(&self) -> Option<f64> {
-        self.seed_error.map(|_| self.seeds.len() as f64 - 1.0)
+    fn luck(&self, i: usize) -> f64 {
+        stream(Chance::Seeds, i as u64).student(self.seeds.len() - 1)
+    }
+
+    /// Standard error of the mean over seeds, net of what single rows explain; `None` with one seed.
+    fn seed_error(&self) -> Option<f64> {
+        seed_error(&self.seeds, self.residual)
+    }
+
+    /// How far the other's mean would have to move for what other seeds, the same ones in both, could have made of `f`: the
+    /// spread of each seed's own `f`, net of what the rows of either explain (the delta method).
+    fn error_beside(&self, other: &Resampled, f: impl Fn(f64, f64) -> f64) -> Option<f64> {
+        let (a, b) = (self.value(), other.value());
+        let slope = |f: &dyn Fn(f64) -> f64| (f(STEP) - f(-STEP)) / (2.0 * STEP);
+        let (of_a, of_b) = (slope(&|step| f(a + step, b)), slope(&|step| f(a, b + step)));
+        let each: Vec<f64> = self.seeds.iter().zip(&other.seeds).map(|(a, b)| f(*a, *b)).collect();
+        let of_rows = of_a * of_a * self.residual + of_b * of_b * other.residual;
+        Some(seed_error(&each, of_rows)? / of_b)
     }
 }
 
 /// Degrees of freedom of two methods' seeds together (Welch, 1938; Satterthwaite, 1946), rounded down. Each drawn with
 /// its own would make intervals of differences too wide.
 fn joint_freedom(a: &Resampled, b: &Resampled) -> usize {
-    let parts = [a, b].map(|one| (one.seed_error.unwrap_or(0.0).powi(2), one.freedom().unwrap_or(1.0)));
+    let freedom = |one: &Resampled| (one.seeds.len() as f64 - 1.0).max(1.0);
+    let parts = [a, b].map(|one| (one.seed_error().unwrap_or(0.0).powi(2), freedom(one)));
     let variance: f64 = parts.iter().map(|(v, _)| v).sum();
     let freedom = variance.powi(2) / parts.iter().map(|(v, f)| v * v / f).sum::<f64>();
     // Rounding must not cost a whole degree.
@@ -205,7 +234,9 @@ fn joint_freedom(a: &Resampled, b: &Resampled) -> usize {
 /// alone give a seed's score. `None` with one seed, whose spread nobody knows.
 pub(super) fn seed_error(seeds: &[f64], residual: f64) -> Option<f64> {
     let own = standard_deviation(seeds)?.powi(2) - residual;
-    Some((own.max(0.0) / seeds.len() as f64).sqrt())
+    // Not `max`, by which what is undefined for one seed would be no spread at all.
+    let own = if own < 0.0 { 0.0 } else { own };
+    Some((own / seeds.len() as f64).sqrt())
 }
 
 /// Rows drawn with replacement, once for each replicate.
@@ -247,12 +278,13 @@ fn rows_share(rows: &[f64], all: &[f64]) -> f64 {
     if share.is_finite() { share.min(1.0) } else { 0.0 }
 }
 
-/// The BCa interval of draws; none where all are one but for rounding.
+/// The BCa interval of draws; none where all are one but for rounding, or where more than a few are undefined.
 fn interval(value: f64, n: usize, mut draws: Vec<f64>, acceleration: f64) -> Estimate {
+    let all = draws.len() as f64;
     draws.retain(|x| x.is_finite());
     draws.sort_by(f64::total_cmp);
     let width = draws.first().zip(draws.last()).map_or(0.0, |(first, last)| last - first);
-    if width <= ROUNDING * value.abs().max(1.0) {
+    if width <= ROUNDING * value.abs().max(1.0) || (draws.len() as f64) < (1.0 - UNDEFINED) * all {
         return Estimate { value, low: None, high: None, n };
     }
     let count = draws.len() as f64;
@@ -320,6 +352,34 @@ mod tests {
         assert!(Resampled::of(2, 50, (0.0, 1.0), Rows::Same, rare).is_none());
         assert!(Resampled::of(2, 0, (0.0, 1.0), Rows::Same, |_, _| Some(0.5)).is_none());
         assert!(Resampled::of(0, 9, (0.0, 1.0), Rows::Same, |_, _| Some(0.5)).is_none());
+    }
+
+    #[test]
+    fn seeds_that_are_lucky_in_both_domains_leave_the_drop_alone() {
+        // A hundred thousand rows say all there is to know of each seed.
+        let of = |scores: [f64; 3]| {
+            let rows = vec![scores.iter().sum::<f64>() / 3.0; 2];
+            Resampled::of_means(&scores, &rows, 0.0, (-100.0, 100.0), Chance::Rows)
+        };
+        let home = of([0.80, 0.85, 0.90]);
+        let width = |away: [f64; 3]| {
+            let drop = home.combined(&of(away), Rows::Own, |home, away| home - away).unwrap();
+            drop.margin()
+        };
+        assert!(width([0.70, 0.75, 0.80]).is_none_or(|margin| margin < 1e-6));
+        // Twice as wide as one domain's, where the one's luck is the other's bad luck.
+        let (one, both) = (home.estimate().margin().unwrap(), width([0.80, 0.75, 0.70]).unwrap());
+        assert!((both / one - 2.0).abs() < 0.02, "{one} {both}");
+    }
+
+    #[test]
+    fn what_many_draws_leave_undefined_has_no_ends() {
+        let score = |_: usize, drawn: &[u32]| Some(f64::from(drawn[0] % 10));
+        let found = Resampled::of(1, 100, (0.0, 9.0), Rows::Same, score).unwrap();
+        let share = found.combined(&found, Rows::Own, |a, b| if b > 0.0 { a / b } else { f64::NAN });
+        assert_eq!(share, None);
+        let some = found.combined(&found, Rows::Own, |_, b| if b < 8.5 { b } else { f64::NAN }).unwrap();
+        assert_eq!((some.value, some.low, some.high), (0.0, None, None));
     }
 
     #[test]

@@ -1,25 +1,30 @@
 //! Means, deviations and quantiles of one sample, with intervals.
 
-use super::{CONFIDENCE, Estimate, t_quantile};
+use super::{CONFIDENCE, Estimate, ROUNDING, t_quantile};
 use crate::histogram::Histogram;
 use statrs::distribution::{Binomial, ChiSquared, ContinuousCDF, DiscreteCDF};
 
-/// Mean with Student's t interval. One observation has no interval; none has no mean.
+/// Mean with Student's t interval. One observation has no interval, nor have several that are all alike, which show
+/// nothing of further ones; none has no mean.
 pub fn mean(values: &[f64]) -> Option<Estimate> {
     let n = values.len();
     let value = average(values)?;
-    let margin = standard_deviation(values).map(|s| t_quantile(n as f64 - 1.0) * s / (n as f64).sqrt());
+    let spread = standard_deviation(values).filter(|spread| *spread > 0.0);
+    let margin = spread.map(|s| t_quantile(n as f64 - 1.0) * s / (n as f64).sqrt());
     Some(Estimate { value, low: margin.map(|m| value - m), high: margin.map(|m| value + m), n })
 }
 
-/// Standard deviation (n − 1), `None` for fewer than two observations: one run has no deviation.
+/// Standard deviation (n − 1), 0 where they are alike but for rounding; `None` for fewer than two observations: one run
+/// has no deviation.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
     let centre = average(values)?;
     let squares: f64 = values.iter().map(|x| (x - centre).powi(2)).sum();
-    Some((squares / (values.len() as f64 - 1.0)).sqrt())
+    let largest = values.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
+    let found = (squares / (values.len() as f64 - 1.0)).sqrt();
+    Some(if found <= ROUNDING * largest { 0.0 } else { found })
 }
 
 /// Standard error of the mean, in the values' unit: lm-evaluation-harness's `mean_stderr`, the deviation (n − 1) over
@@ -38,12 +43,14 @@ pub fn pooled_error(groups: &[(usize, f64)]) -> Option<f64> {
     Some((groups.iter().map(squares).sum::<f64>() / freedom / rows as f64).sqrt())
 }
 
-/// Standard deviation with its chi-squared interval, which for three runs is wide: that is the truth.
+/// Standard deviation with its chi-squared interval, which for three runs is wide: that is the truth. Runs that are all
+/// alike have none.
 pub fn deviation(values: &[f64]) -> Option<Estimate> {
     let value = standard_deviation(values)?;
     let freedom = values.len() as f64 - 1.0;
     let law = ChiSquared::new(freedom).ok()?;
-    let end = |p: f64| Some(value * (freedom / law.inverse_cdf(p)).sqrt()).filter(|x| x.is_finite());
+    let of = |p: f64| value * (freedom / law.inverse_cdf(p)).sqrt();
+    let end = |p: f64| Some(of(p)).filter(|x| x.is_finite() && value > 0.0);
     let tail = (1.0 - CONFIDENCE) / 2.0;
     Some(Estimate { value, low: end(1.0 - tail), high: end(tail), n: values.len() })
 }
@@ -104,6 +111,14 @@ mod tests {
         let one = mean(&[3.0]).unwrap();
         assert_eq!((one.value, one.low, one.high, one.n), (3.0, None, None, 1));
         assert!(mean(&[]).is_none() && standard_deviation(&[3.0]).is_none() && deviation(&[3.0]).is_none());
+    }
+
+    #[test]
+    fn observations_that_are_all_alike_promise_nothing() {
+        let alike = [0.81 - 0.79, 0.83 - 0.81, 0.85 - 0.83];
+        let (centre, spread) = (mean(&alike).unwrap(), deviation(&alike).unwrap());
+        assert_eq!((centre.low, centre.high, centre.n), (None, None, 3));
+        assert_eq!((spread.value, spread.low, spread.high), (0.0, None, None));
     }
 
     #[test]

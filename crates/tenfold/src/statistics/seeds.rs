@@ -60,9 +60,10 @@ impl Estimate {
 /// (in the scores' unit), whatever the true deviation: Stein's two-stage sample (*Annals of Mathematical Statistics*
 /// 16, 1945), which keeps the pilot's degrees of freedom for good. Never fewer than the pilot's.
 ///
-/// `None` for a pilot of one seed, which shows no spread, for a half-width that is not above 0, or beyond a million.
+/// `None` for a pilot that shows no spread, of one seed or of seeds that are all alike, for a half-width that is not
+/// above 0, or beyond a million.
 pub fn seeds_for(half_width: f64, pilot: &[f64]) -> Option<usize> {
-    let deviation = sample::standard_deviation(pilot)?;
+    let deviation = sample::standard_deviation(pilot).filter(|deviation| *deviation > 0.0)?;
     let needed = (t_quantile(pilot.len() as f64 - 1.0) * deviation / half_width).powi(2);
     let possible = half_width > 0.0 && needed <= MOST;
     possible.then(|| pilot.len().max(needed.floor() as usize + 1))
@@ -89,7 +90,7 @@ mod tests {
         // Three seeds, deviation 1: t is 4.303, so a half-width of 1 takes 18.5 and one more.
         assert_eq!(seeds_for(1.0, &[1.0, 2.0, 3.0]), Some(19));
         assert_eq!(seeds_for(9.0, &[1.0, 2.0, 3.0]), Some(3));
-        assert_eq!(seeds_for(0.1, &[1.0]), None);
+        assert_eq!([seeds_for(0.1, &[1.0]), seeds_for(0.1, &[0.1, 0.1])], [None, None]);
         assert_eq!(seeds_for(0.0, &[1.0, 2.0]), None);
         let studies = 1000;
         let covered = (0..studies)

@@ -31,7 +31,7 @@ impl MethodSettings {
         let own = adapter::method(&self.kind)?.learning_rates;
         let rates = if self.learning_rates.is_empty() { own } else { &self.learning_rates };
         let axis = match strategy {
-            Strategy::Grid if self.learning_rates.is_empty() => Axis::rates(&own[..count.min(own.len())]),
+            Strategy::Grid if self.learning_rates.is_empty() => Axis::rates(&spaced(own, count)),
             Strategy::Grid => Axis::rates(rates),
             _ => Axis::between(rates),
         };
@@ -187,6 +187,12 @@ impl Study {
     }
 }
 
+/// So many of the rates, as far apart as they allow: all, where that are no more.
+fn spaced(rates: &[f64], count: usize) -> Vec<f64> {
+    let count = count.min(rates.len());
+    (0..count).map(|i| rates[(2 * i + 1) * rates.len() / (2 * count)]).collect()
+}
+
 fn to_map(train: &TrainSettings) -> Map<String, Value> {
     match serde_json::to_value(train) {
         Ok(Value::Object(train)) => train,
@@ -215,6 +221,9 @@ mod tests {
         assert_eq!(candidates.keys().collect::<Vec<_>>(), ["lora"]);
         let rates: Vec<f64> = candidates["lora"].iter().map(|candidate| candidate.learning_rate).collect();
         assert_eq!(rates, adapter::method("lora").unwrap().learning_rates);
+        let few = |count| spaced(&[1.0, 2.0, 3.0, 4.0], count);
+        assert_eq!([few(1), few(2), few(3)], [vec![3.0], vec![2.0, 4.0], vec![1.0, 3.0, 4.0]]);
+        assert_eq!((few(4), few(0)), (few(9), vec![]));
     }
 
     #[test]

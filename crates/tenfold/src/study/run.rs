@@ -147,7 +147,8 @@ impl<'a> Runner<'a> {
         if finished.missing == 0 {
             done.iter().for_each(|job| self.folder.forget(job));
         }
-        finished.chosen = chosen(self.study, &field, &finished.records, plan.session.scoring);
+        let all = self.study.candidates()?;
+        finished.chosen = chosen(self.study, &all, &finished.records, plan.session.scoring);
         Ok(())
     }
 

@@ -66,23 +66,50 @@ pub(super) fn promoted(
     field.iter().map(of).collect()
 }
 
-/// What each method is compared with: as the study states it, or the best of its search, of those that came as far as the
-/// last rung. A method without either is left out.
+/// What each method is compared with: as the study states it, or the best of all `candidates` of its search, of those
+/// that came furthest. A method without either is left out.
 pub(super) fn chosen(
     study: &Study,
-    field: &BTreeMap<String, Vec<Candidate>>,
+    candidates: &BTreeMap<String, Vec<Candidate>>,
     records: &[Record],
     scoring: &Scoring,
 ) -> BTreeMap<String, Candidate> {
     let last = entrants(&study.search).len() - 1;
     let of = |(name, method): (&String, &super::MethodSettings)| {
-        let candidate = match field.get(name) {
-            Some(candidates) => best(scoring, scored(name, candidates, records, last))?,
+        let candidate = match candidates.get(name) {
+            Some(candidates) => best(scoring, furthest(name, candidates.clone(), records, last))?,
             None => Candidate { learning_rate: method.learning_rate?, settings: serde_json::Map::new() },
         };
         Some((name.clone(), candidate))
     };
     study.methods.iter().filter_map(of).collect()
+}
+
+/// What came as far as the last rung; where all that did failed in it, what came as far as the one before.
+fn furthest(
+    method: &str,
+    mut candidates: Vec<Candidate>,
+    records: &[Record],
+    last: usize,
+) -> Vec<(Score, Candidate)> {
+    for rung in (0..=last).rev() {
+        let found = scored(method, &candidates, records, rung);
+        let left = candidates.len();
+        candidates.retain(|candidate| !failed(method, candidate, records, rung));
+        if !found.is_empty() || candidates.len() == left {
+            return found;
+        }
+    }
+    Vec::new()
+}
+
+fn failed(method: &str, wanted: &Candidate, records: &[Record], rung: usize) -> bool {
+    records.iter().any(|record| {
+        let trial = (&record.trial.role, &record.outcome);
+        record.trial.method == method
+            && matches!(trial, (Role::Search { candidate, rung: at }, Outcome::Failed { .. })
+                if candidate == wanted && *at == rung)
+    })
 }
 
 /// What trials of a rung came to on the validation rows, in the candidates' order.
@@ -132,6 +159,7 @@ fn order(scoring: &Scoring, a: &Score, b: &Score) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::synthetic::World;
     use crate::score::scoring;
 
     fn score(value: f64, loss: f64) -> Score {
@@ -161,6 +189,34 @@ mod tests {
         assert_eq!(best(accuracy, undefined.to_vec()), Some(rate(1e-3)));
         let found = [(score(30.0, 3.4), rate(1e-2)), (score(20.0, 3.0), rate(1e-3))];
         assert_eq!(best(scoring("perplexity").unwrap(), found.to_vec()), Some(rate(1e-3)));
+    }
+
+    #[test]
+    fn where_the_last_rung_came_to_nothing_the_one_before_decides() {
+        let world = World::new();
+        let base = world.records.iter().find(|record| record.trial.method == "lora").unwrap();
+        let at = |learning_rate, rung, failed: bool| {
+            let mut record = base.clone();
+            record.trial.role = Role::Search { candidate: rate(learning_rate), rung };
+            if failed {
+                record.outcome = Outcome::Failed { reason: "NaN".into() };
+            }
+            record
+        };
+        let mut records = vec![at(1e-3, 0, false), at(1e-2, 0, false), at(1e-1, 0, true), at(1e-2, 1, false)];
+        let candidates = [1e-3, 1e-2, 1e-1].map(rate).to_vec();
+        let found = |records: &[Record], last| -> Vec<f64> {
+            let found = furthest("lora", candidates.clone(), records, last);
+            found.into_iter().map(|(_, candidate)| candidate.learning_rate).collect()
+        };
+        assert_eq!((found(&records, 0), found(&records, 1)), (vec![1e-3, 1e-2], vec![1e-2]));
+        // A rung that was not run yet is not one that failed.
+        assert_eq!(found(&records, 2), [0.0; 0]);
+        records.push(at(1e-2, 2, true));
+        assert_eq!(found(&records, 2), [0.0; 0]);
+        records.retain(|record| record.trial.role != Role::Search { candidate: rate(1e-2), rung: 1 });
+        records.push(at(1e-2, 1, true));
+        assert_eq!(found(&records, 1), [1e-3]);
     }
 
     #[test]

@@ -59,15 +59,17 @@ fn whole_answers(findings: &Findings) -> String {
     format!(" (whole answers, in all seeds at once, and the score worked out anew{drawn})")
 }
 
-/// What the permutation tests could have shown at all.
+/// What the permutation tests could have shown at all, after Holm's correction over as many.
 fn least(pairs: &[Contrast]) -> String {
-    let least = pairs.iter().filter_map(|pair| Some(pair.permuted?.smallest())).fold(f64::NAN, f64::min);
+    let smallest: Vec<f64> = pairs.iter().filter_map(|pair| Some(pair.permuted?.smallest())).collect();
+    let least = smallest.iter().copied().fold(f64::NAN, f64::min) * smallest.len() as f64;
     if least < 1.0 - CONFIDENCE || least.is_nan() {
         return String::new();
     }
     format!(
-        "With so few seeds or rows none of these can fall below {}: they can support no claim. ",
-        probability(least)
+        "With so few seeds or rows none of these can fall below {}, so that they can support no claim, nor does a large one \
+         speak for likeness. ",
+        probability(least.min(1.0))
     )
 }
 

@@ -93,7 +93,7 @@ fn by_tokens(findings: &Findings, value: impl Fn(&ProbePoint) -> Option<f64>) ->
 }
 
 fn of_tokens(title: &str, curves: &[Curve], y: &Axis) -> Drawing {
-    let x = Axis::log("Tokens in a batch: rows × length (log scale)", &xs(curves), |v| format!("{v:.0}"))?;
+    let x = Axis::log("Tokens in a batch (log scale)", &xs(curves), |v| format!("{v:.0}"))?;
     lines(title, curves, &x, y, Spread::Bars)
 }
 

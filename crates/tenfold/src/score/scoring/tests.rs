@@ -54,6 +54,7 @@ fn which_way_is_better_is_told_by_the_score_and_none_is_worst() {
     assert!(perplexity.is_better(Some(8.0), None) && !perplexity.is_better(None, Some(8.0)));
     assert!(!accuracy.is_better(Some(0.8), Some(0.8)) && !accuracy.is_better(None, None));
     assert_eq!((accuracy.kept(0.4, 0.8), perplexity.kept(8.0, 4.0)), (0.5, 0.5));
+    assert!(accuracy.kept(0.0, 0.0).is_nan() && scoring("matthews").unwrap().kept(-0.5, -0.02).is_nan());
     assert_eq!((accuracy.part(0.5, 0.5), perplexity.part(5.0, 0.5)), (0.25, 10.0));
     assert_eq!((accuracy.shortfall(0.75, 0.5), perplexity.shortfall(4.0, 5.0)), (0.25, 1.0));
     assert_eq!((accuracy.to_perfect(0.75), perplexity.to_perfect(1.0)), (0.25, 0.0));
