@@ -166,7 +166,7 @@ def compare(name, rows, scores, samples, results):
     harness = {key: value for key, value in results.items() if isinstance(value, float)}
     for key, value in scores.items():
         metric, kind = key.split(",")
-        their = harness.get(key, harness.get(metric.replace("f1_macro", "f1") + "," + kind))
+        their = harness.get(key, harness.get(metric.replace("f1_macro_all", "f1") + "," + kind))
         print(f"{'':28} {key} {value:.6f} {'?' if their is None else f'{their:.6f}'}", flush=True)
 
 

@@ -163,6 +163,13 @@ fn tuned_models_are_asked_what_they_were_not_trained_on_and_only_once() {
     assert!(ended.stderr.contains("its adapter is not there, so it is not asked"), "{}", ended.stderr);
 
     run("['trained.toml', 'glue_cola']").is_refused("no questions", &["ask", "\"glue_cola\"", "benchmarks"]);
+    run("['superglue_multirc']")
+        .is_refused("for a head", &["ask", "\"superglue_multirc\"", "as a head does"]);
+    let judged =
+        ASKED.replace("\"acc\"", "\"multirc\"").replace("names = [\"near\", \"far\"]", "name = \"near\"");
+    let rows = "train = \"near.jsonl\"\nvalidation = \"near.jsonl\"\ntest = \"near.jsonl\"";
+    fixture.write("trained.toml", judged.replace("test = \"{name}.jsonl\"", rows));
+    run("[]").is_refused("for a head", &["study", "task: metric = \"multirc\" for a language model"]);
     study(&fixture, "encoder", "['asked.toml']")
         .is_refused("nothing to train on", &["benchmarks", "asked.toml", "ask ="]);
     let encoder = fixture

@@ -225,7 +225,8 @@ impl Task {
                 Some(name) => scoring(name),
                 None => Err(Error::Unsupported {
                     what: format!("a study by {}", self.metric),
-                    why: "it is no mean of rows; `tenfold eval` computes it".into(),
+                    why: "`tenfold eval` alone computes it; take another of the task's metrics as its first"
+                        .into(),
                 }),
             },
         }

@@ -86,12 +86,7 @@ impl Asker<'_> {
         {
             return self.generated(asked, &prompts, go_on, token);
         }
-        if asked.metrics.contains(&QuestionMetric::Multirc) {
-            return Err(Error::Unsupported {
-                what: "metric = \"multirc\" for a language model".into(),
-                why: "it needs each choice judged right or wrong by itself, as a head does; take the task multirc".into(),
-            });
-        }
+        asked.check_weighable()?;
         let weigher = Weigher::new(self.model, self.tuning)?;
         let mut texts = Vec::new();
         let mut parts = Vec::new();

@@ -171,7 +171,7 @@ fn of_likelihoods(asked: &Questions, metric: QuestionMetric, rows: &[(&Question,
     use QuestionMetric::*;
     let worths = || rows.iter().map(|(question, answer)| worth(asked, metric, question, answer)).collect();
     match metric {
-        F1Macro => {
+        F1Macro | F1MacroAll => {
             let picks: Vec<(u32, u32)> = (rows.iter())
                 .filter_map(|(_, answer)| match answer {
                     Answer::Choice { chosen, golds, .. } => Some((*chosen as u32, *golds.first()? as u32)),
@@ -182,7 +182,10 @@ fn of_likelihoods(asked: &Questions, metric: QuestionMetric, rows: &[(&Question,
             of_sample(metric, None, rows.len(), (0.0, 1.0), |drawn| {
                 let (said, right): (Vec<u32>, Vec<u32>) =
                     drawn.iter().map(|row| picks[*row as usize]).unzip();
-                score::f1_macro_of(&said, &right, classes)
+                match metric {
+                    F1Macro => score::f1_macro(&said, &right),
+                    _ => score::f1_macro_of(&said, &right, classes),
+                }
             })
         }
         Perplexity | WordPerplexity | BytePerplexity | BitsPerByte => {
@@ -315,16 +318,20 @@ mod tests {
         assert_eq!(mass(&[-1e9, -1e9], &[1]), Some(0.5));
     }
 
-    /// Answers as a study keeps them, and their score by the task's own metric.
-    fn kept(task: &str, questions: &[Question], said: &[Answer]) -> (Answers, Option<f64>) {
+    fn task(keys: &str) -> Task {
         let text = format!(
-            "name = \"t\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\n{task}\ndoc_to_text = \"q\"\n\
+            "name = \"t\"\ntitle = \"t\"\nsource = \"s\"\nlicence = \"l\"\n{keys}\ndoc_to_text = \"q\"\n\
              doc_to_target = \"a\"\n[[domains]]\nname = \"d\"\ntest = \"t.jsonl\"\n"
         );
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.toml");
         std::fs::write(&path, text).unwrap();
-        let task = Task::load(path.to_str().unwrap()).unwrap();
+        Task::load(path.to_str().unwrap()).unwrap()
+    }
+
+    /// Answers as a study keeps them, and their score by the task's own metric.
+    fn kept(keys: &str, questions: &[Question], said: &[Answer]) -> (Answers, Option<f64>) {
+        let task = task(keys);
         let answers = answers(task.questions().unwrap(), questions, said).unwrap();
         let score = task.scoring().unwrap().score(&answers);
         (answers, score)
@@ -361,6 +368,31 @@ mod tests {
             references: Vec::new(),
         };
         assert_eq!(kept(&metric, &[question.clone(), question], &said).1, Some(0.5));
+    }
+
+    #[test]
+    fn macro_f1_is_one_number_in_a_study_and_an_evaluation_and_that_of_all_choices_another() {
+        let question = |gold| Question::Choice {
+            contexts: vec!["?".into()],
+            choices: ["a", "b", "c"].map(str::to_owned).to_vec(),
+            golds: vec![gold],
+            answers: Vec::new(),
+            references: Vec::new(),
+        };
+        let said = |gold| Answer::Choice {
+            log_likelihoods: vec![-1.0; 3],
+            is_greedy: vec![false; 3],
+            unconditional: Vec::new(),
+            chosen: gold,
+            golds: vec![gold],
+        };
+        let (questions, said) = ([question(0), question(1)], [said(0), said(1)]);
+        let keys = "output_type = \"multiple_choice\"\nmetric = \"f1_macro\"\nfurther_metrics = [\"f1_macro_all\"]\n\
+            doc_to_choice = [\"a\", \"b\", \"c\"]";
+        let tallied = tally(task(keys).questions().unwrap(), &questions, &said).unwrap();
+        let values: Vec<f64> = tallied.iter().map(|one| one.estimate.unwrap().value).collect();
+        // scikit-learn's f1_score(average="macro"), and cb_multi_fi of the harness.
+        assert_eq!((kept(keys, &questions, &said).1, values), (Some(1.0), vec![1.0, 2.0 / 3.0]));
     }
 
     #[test]

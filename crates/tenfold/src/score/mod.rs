@@ -13,7 +13,7 @@ mod filter;
 mod labels;
 mod likelihood;
 mod mmlu;
-mod python;
+pub(crate) mod python;
 mod rouge;
 mod scoring;
 mod squad;

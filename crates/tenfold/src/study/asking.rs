@@ -37,8 +37,9 @@ impl Asking {
         let Some(questions) = task.questions() else {
             return unsupported("its rows are no questions; name it in benchmarks, to be trained on");
         };
+        questions.check_weighable()?;
         let Some(metric) = questions.metrics.first().and_then(|metric| metric.asked_scoring()) else {
-            return unsupported("its score is not defined on every row; `tenfold eval` computes it");
+            return unsupported("no study compares by its score; `tenfold eval` computes it");
         };
         let limit = (study.ask_rows > 0).then_some(study.ask_rows);
         let sets = task.read_questions(None, limit, false)?;

@@ -1,6 +1,7 @@
 //! The standard benchmarks of a study, read before anything is trained: a slip in a name must not wait for the end.
 
 use super::asking::Asking;
+use super::check::answerable;
 use super::config::Study;
 use super::session::Session;
 use crate::error::{Error, Result};
@@ -22,6 +23,7 @@ impl Benchmarks {
         let mut benchmarks = Benchmarks { sessions: Vec::new(), asked: Vec::new(), absent: Vec::new() };
         for name in &study.benchmarks {
             let found = session.benchmark(study, name, progress);
+            let found = found.and_then(|found| answerable(&found, name).map(|()| found));
             let expected = "tasks that this model can be trained on (others to ask = [...])";
             let found = benchmarks.here(name, "benchmarks", expected, found, progress)?;
             benchmarks.sessions.extend(found);

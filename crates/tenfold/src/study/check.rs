@@ -6,6 +6,7 @@ use crate::adapter::{self, Context, Tuning};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 use crate::record::Candidate;
+use crate::task::{Questions, Task};
 use crate::unit::Unit;
 use crate::words::{be, count, list};
 use serde_json::Map;
@@ -37,9 +38,19 @@ pub(super) fn check(study: &Study, session: &Session, progress: &dyn Progress) -
     Ok(())
 }
 
+/// Refuses a task that the model has no answers to.
+pub(super) fn answerable(session: &Session, task: &str) -> Result<()> {
+    let task = Task::load(task)?;
+    let asked = task.questions().filter(|_| session.model.task().is_language_modelling());
+    asked.map_or(Ok(()), Questions::check_weighable)
+}
+
 /// What is wrong with what is to be measured.
 fn measures(study: &Study, session: &Session) -> Vec<String> {
     let mut faults = Vec::new();
+    if let Err(error) = answerable(session, &study.task) {
+        faults.push(format!("task: {error}"));
+    }
     if session.scoring.unit == Unit::Share {
         let name = session.scoring.name;
         for (key, found) in [("margin", study.margin), ("wanted_half_width", study.wanted_half_width)] {

@@ -4,6 +4,7 @@ use crate::data::language::question::Form;
 use crate::data::language::{Sampler, Template};
 use crate::score::{ExactMatch, Filter};
 use crate::words::list;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -33,8 +34,10 @@ pub enum QuestionMetric {
     AccBytes,
     /// The same less the log-likelihood of the choice alone.
     AccMutualInfo,
-    /// F1 of each choice, their mean.
+    /// F1 of each choice that is right or chosen anywhere, their mean.
     F1Macro,
+    /// F1 of every choice there is, their mean: lm-evaluation-harness's score of CommitmentBank. For `tenfold eval`.
+    F1MacroAll,
     /// Probability of all right choices together, as TruthfulQA's MC2.
     Mc2,
     /// SQuAD's exact match.
@@ -101,6 +104,18 @@ impl Questions {
         Questions { metrics: self.metrics.iter().map(of).collect(), ..self.clone() }
     }
 
+    /// Refuses to ask a language model what it takes a head to answer.
+    pub(crate) fn check_weighable(&self) -> Result<()> {
+        if self.metrics.contains(&QuestionMetric::Multirc) {
+            return Err(Error::Unsupported {
+                what: "metric = \"multirc\" for a language model".into(),
+                why: "it needs each choice judged right or wrong by itself, as a head does; take the task multirc"
+                    .into(),
+            });
+        }
+        Ok(())
+    }
+
     /// The choices, where every row has the same ones.
     pub(crate) fn label_space(&self) -> Option<Vec<String>> {
         self.form.label_space()
@@ -127,7 +142,7 @@ impl Questions {
 
 impl QuestionMetric {
     /// All of them, each with its name in task files and results.
-    pub const ALL: [(QuestionMetric, &str); 17] = {
+    pub const ALL: [(QuestionMetric, &str); 18] = {
         use QuestionMetric::*;
         [
             (Acc, "acc"),
@@ -135,6 +150,7 @@ impl QuestionMetric {
             (AccBytes, "acc_bytes"),
             (AccMutualInfo, "acc_mutual_info"),
             (F1Macro, "f1_macro"),
+            (F1MacroAll, "f1_macro_all"),
             (Mc2, "mc2"),
             (Em, "em"),
             (F1, "f1"),
@@ -156,14 +172,15 @@ impl QuestionMetric {
         known.map_or("", |(_, name)| name)
     }
 
-    /// The name of what a study compares by it, in [`crate::score::SCORINGS`]; none where it is no score of rows.
+    /// The name of what a study compares by it, in [`crate::score::SCORINGS`]; none where `tenfold eval`
+    /// alone computes it.
     pub fn scoring(self) -> Option<&'static str> {
         use QuestionMetric::*;
         match self {
             Acc => Some("accuracy"),
             Em => Some("exact_match"),
             F1 => Some("f1_words"),
-            Bleu => None,
+            Bleu | F1MacroAll => None,
             WordPerplexity | BytePerplexity | BitsPerByte => Some("token_perplexity"),
             other => Some(other.name()),
         }
@@ -189,10 +206,8 @@ impl QuestionMetric {
         use QuestionMetric::*;
         match output_type {
             OutputType::MultipleChoice => {
-                matches!(
-                    self,
-                    Acc | AccNorm | AccBytes | AccMutualInfo | F1Macro | Mc2 | Em | F1 | EmF1 | Multirc
-                )
+                matches!(self, Acc | AccNorm | AccBytes | AccMutualInfo | F1Macro | F1MacroAll)
+                    || matches!(self, Mc2 | Em | F1 | EmF1 | Multirc)
             }
             OutputType::Loglikelihood => matches!(self, Acc | Perplexity),
             OutputType::LoglikelihoodRolling => matches!(self, WordPerplexity | BytePerplexity | BitsPerByte),
@@ -229,8 +244,17 @@ mod tests {
         let said = |task: &str| crate::task::Task::load(task).unwrap().questions().unwrap().compared_by();
         let gsm8k = "compared by exact_match (strict-match) alone; `tenfold eval` has flexible-extract too";
         assert_eq!(said("gsm8k").as_deref(), Some(gsm8k));
-        assert_eq!(said("cb").as_deref(), Some("compared by acc alone; `tenfold eval` has f1_macro too"));
+        assert_eq!(said("cb").as_deref(), Some("compared by acc alone; `tenfold eval` has f1_macro_all too"));
         assert_eq!(said("boolq"), None);
+    }
+
+    #[test]
+    fn what_takes_a_head_is_not_asked_of_a_language_model() {
+        let check =
+            |task: &str| crate::task::Task::load(task).unwrap().questions().unwrap().check_weighable();
+        let error = check("superglue_multirc").unwrap_err().to_string();
+        assert!(error.contains("metric = \"multirc\" for a language model"), "{error}");
+        assert!(check("multirc").is_ok() && check("superglue_record").is_ok());
     }
 
     #[test]

@@ -17,9 +17,6 @@ use crate::{Error, Result};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-/// With fewer training rows and no validation file there is nothing to hold out.
-const FEWEST_TO_HOLD_OUT: usize = 10;
-
 impl Task {
     /// Reads all rows. Rows that are not on this machine are [`Error::MissingData`].
     pub fn read(&self) -> Result<Dataset> {
@@ -48,8 +45,7 @@ impl Task {
             return Err(self.fault("domains", "one or more", "none"));
         };
         if first.validation.is_empty() {
-            self.check_hold_out(first.train.len())?;
-            (first.train, first.validation) = hold_out(first.train);
+            (first.train, first.validation) = self.held_out(first.train, hold_out)?;
             notes.push(format!("{name}: {} validation rows are held out of train", first.validation.len()));
         }
         self.check(&labels, &first, &mut notes)?;
@@ -125,14 +121,6 @@ impl Task {
                 Some(rows) => examples(labels, rows, self.malformed, notes).map(Some),
             },
         }
-    }
-
-    fn check_hold_out(&self, rows: usize) -> Result<()> {
-        if rows < FEWEST_TO_HOLD_OUT {
-            let expected = format!("{FEWEST_TO_HOLD_OUT} training rows or more, or a validation file");
-            return Err(self.fault("domains[0].train", &expected, &format!("{rows} rows")));
-        }
-        Ok(())
     }
 
     fn check(&self, labels: &[String], splits: &Splits, notes: &mut Vec<String>) -> Result<()> {
@@ -375,6 +363,11 @@ mod tests {
             (many(&["no"]), "expected rows of two labels or more, found only \"no\""),
             ("sentence\tlabel\na\tno\nb\tyes\n".into(), "expected 10 training rows or more"),
             ("sentence\tlabel\n".into(), "expected one row or more, found none"),
+            (
+                "sentence\tlabel\n".to_owned() + &"a\tno\na\tyes\n".repeat(5),
+                "expected a validation file beside it, as rows that share a text are held out together, \
+                 found 10 of 10 rows held out",
+            ),
         ] {
             let error = read(&task, &[("train.tsv", &train), test]).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

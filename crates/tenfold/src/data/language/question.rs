@@ -209,12 +209,12 @@ impl Form {
                 let context = some(texts(&self.texts, "doc_to_text")?.concat(), "doc_to_text")?;
                 let target = right(target, columns)?;
                 let references = match serde_json::from_str(&target) {
-                    Ok(Value::Array(list)) => strings("doc_to_target", &list)?,
+                    Ok(Value::Array(list)) => answers(strings("doc_to_target", &list)?, "doc_to_target")?,
                     _ => vec![some(target, "doc_to_target")?],
                 };
                 Ok(Question::Answer { context, references })
             }
-            Asks::Choice { choices, target, answers, references, none_right } => {
+            Asks::Choice { choices, target, answers: stands_for, references, none_right } => {
                 let contexts = texts(&self.texts, "doc_to_text")?;
                 let choices = match choices {
                     Choices::Each(templates) => texts(templates, "doc_to_choice")?,
@@ -237,11 +237,11 @@ impl Form {
                 }
                 let golds = golds(&right(target, columns)?, &choices, count, *none_right)?;
                 let more = |key, template: &Option<Template>| match template {
-                    Some(template) => list(key, template, columns),
+                    Some(template) => answers(list(key, template, columns)?, key),
                     None => Ok(Vec::new()),
                 };
                 let (answers, references) =
-                    (more("doc_to_answer", answers)?, more("doc_to_reference", references)?);
+                    (more("doc_to_answer", stands_for)?, more("doc_to_reference", references)?);
                 if !answers.is_empty() && answers.len() != count {
                     let found = answers.len().to_string();
                     return Err(("doc_to_answer", format!("{count} answers, one for each choice"), found));
@@ -333,6 +333,11 @@ fn strings(key: &'static str, list: &[Value]) -> Result<Vec<String>, Fault> {
         other => Err((key, "a list of texts".into(), format!("{} in it", kind(other)))),
     };
     list.iter().map(text).collect()
+}
+
+/// Answers, of which there is one at the least: a score over none is none.
+fn answers(list: Vec<String>, key: &'static str) -> Result<Vec<String>, Fault> {
+    if list.is_empty() { Err((key, "an answer or more".into(), "an empty list".into())) } else { Ok(list) }
 }
 
 fn some(text: String, key: &'static str) -> Result<String, Fault> {
@@ -434,6 +439,24 @@ mod tests {
             let (key, expected, _) = ask(&form(target), row.clone()).unwrap_err();
             assert_eq!(key, "doc_to_target", "{target}");
             assert!(expected.contains("one of 2 choices"), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_question_has_an_answer_that_is_right() {
+        let fault = |key| Err((key, "an answer or more".to_owned(), "an empty list".to_owned()));
+        let mut form = choice(&["{{q}}"], Choices::List(template("{{ a | tojson }}")), "0");
+        let row = json!({"q": "Q", "a": ["x"], "nothing": []});
+        let empty = || Some(template("{{ nothing | tojson }}"));
+        form.asks = Asks::Answer { target: template("{{ nothing | tojson }}") };
+        assert_eq!(ask(&form, row.clone()), fault("doc_to_target"));
+        for (key, [answers, references]) in
+            [("doc_to_answer", [empty(), None]), ("doc_to_reference", [None, empty()])]
+        {
+            let choices = Choices::List(template("{{ a | tojson }}"));
+            form.asks =
+                Asks::Choice { choices, target: template("0"), answers, references, none_right: false };
+            assert_eq!(ask(&form, row.clone()), fault(key));
         }
     }
 

@@ -1,9 +1,10 @@
 //! `doc_to_text` and `doc_to_target`: Jinja templates over a row's columns, as lm-evaluation-harness has them.
 
 use crate::error::nearest;
+use crate::score::python;
 use fancy_regex::Regex;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
+use minijinja::value::{Kwargs, Serde};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, escape_formatter};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -125,12 +126,18 @@ fn looked_up<'v>(columns: &'v Map<String, Value>, path: &str) -> Option<&'v Valu
     Some(value)
 }
 
-/// `text | regex_replace(pattern, replacement)`: all matches replaced, `$1` in the replacement being the first group.
-fn regex_replace(text: &str, pattern: &str, replacement: &str) -> Result<String, minijinja::Error> {
-    let fault =
-        |error: fancy_regex::Error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string());
-    let pattern = Regex::new(pattern).map_err(fault)?;
-    Ok(pattern.try_replacen(text, 0, replacement).map_err(fault)?.into_owned())
+/// `text | regex_replace(pattern, replacement, count)`: Python's `re.sub`, as in the harness; `count` may be left out.
+fn regex_replace(
+    text: &str,
+    pattern: &str,
+    replacement: &str,
+    count: Option<usize>,
+    named: Kwargs,
+) -> Result<String, minijinja::Error> {
+    let count = count.or(named.get("count")?).unwrap_or(0);
+    named.assert_all_used()?;
+    let replaced = python::regex(pattern).and_then(|pattern| python::sub(&pattern, replacement, text, count));
+    replaced.map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string()))
 }
 
 impl fmt::Debug for Template {
@@ -164,9 +171,11 @@ mod tests {
     fn patterns_are_replaced_and_lists_written_as_json() {
         assert_eq!(render(r#"{{ "a [b] (c )" | regex_replace("\\[.*?\\] ", "") }}"#).unwrap(), "a (c )");
         assert_eq!(
-            render(r#"{{ "( c )" | regex_replace("\\(\\s*([^)]*?)\\s*\\)", "($1)") }}"#).unwrap(),
+            render(r#"{{ "( c )" | regex_replace("\\(\\s*([^)]*?)\\s*\\)", "(\\1)") }}"#).unwrap(),
             "(c)"
         );
+        assert_eq!(render(r#"{{ "aab" | regex_replace("a", "$0", count=1) }}"#).unwrap(), "$0ab");
+        assert_eq!(render(r#"{{ "aab" | regex_replace("(a)", "\g<1>!", 1) }}"#).unwrap(), "a!ab");
         assert!(render(r#"{{ "a" | regex_replace("(", "") }}"#).is_err());
         assert_eq!(render("{{ choices | tojson }}").unwrap(), r#"["a", "b"]"#);
     }

@@ -84,6 +84,9 @@ pub(super) fn questions(
     }
     let form = form(output_type, metric == QuestionMetric::Multirc.name(), &mut keys)?;
     let metrics = metrics(output_type, metric, &mut keys);
+    if output_type == OutputType::MultipleChoice {
+        answers(&metrics, &mut keys);
+    }
     let filters = filters(&mut keys);
     let exact_match = exact_match(&mut keys);
     let until: Vec<String> = keys.value("until", "a list of texts").unwrap_or_default();
@@ -191,6 +194,21 @@ fn metrics(output_type: OutputType, metric: &str, keys: &mut Keys) -> Vec<Questi
         }
     }
     metrics
+}
+
+/// What choices stand for must be said where that is what is scored.
+fn answers(metrics: &[QuestionMetric], keys: &mut Keys) {
+    use QuestionMetric::{Em, EmF1, F1};
+    let Some(metric) = metrics.iter().find(|metric| matches!(metric, Em | F1 | EmF1)) else { return };
+    for (key, what) in
+        [("doc_to_answer", "what each choice stands for"), ("doc_to_reference", "the answers that are right")]
+    {
+        if !keys.table.contains_key(key) {
+            let expected =
+                format!("a template that writes a JSON list: {what}, which {} is scored by", metric.name());
+            keys.faults.add(key, &expected, "nothing");
+        }
+    }
 }
 
 fn filters(keys: &mut Keys) -> Vec<(String, Vec<Filter>)> {
@@ -328,6 +346,13 @@ mod tests {
             "{more:#?}"
         );
         assert!(more[1].starts_with("document_start: expected a regular expression"), "{more:#?}");
+        let keys = "output_type = \"multiple_choice\"\nmetric = \"acc\"\nfurther_metrics = [\"em\"]\ndoc_to_text = \"{{q}}\"\n\
+            doc_to_choice = [\"a\"]\ndoc_to_target = \"{{a}}\"\n";
+        let Err(Error::Faults { faults: scored, .. }) = task(keys) else { panic!() };
+        let expected = "expected a template that writes a JSON list";
+        assert!(scored[0].starts_with(&format!("doc_to_answer: {expected}")), "{scored:#?}");
+        assert!(scored[1].starts_with(&format!("doc_to_reference: {expected}")), "{scored:#?}");
+        assert_eq!(scored.len(), 2);
         for expected in [
             "metric: expected em or f1 or em_f1 or exact_match or bleu or rouge_l, found \"acc\"",
             "filters: expected regex, take_first",

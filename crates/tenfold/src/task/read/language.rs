@@ -160,6 +160,22 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_one_prompt_are_not_held_out_to_the_last() {
+        let read = |prompts: usize| {
+            let row =
+                |i: usize| format!("{{\"question\": \"Q{}?\", \"answer\": \"#### {i}\"}}\n", i % prompts);
+            let rows = (0..20).map(row).collect::<String>();
+            let data = data(&[("gsm8k/train.jsonl", rows), ("gsm8k/test.jsonl", row(3))]);
+            Task::load("gsm8k").unwrap().read_language_from(Some(data.path()))
+        };
+        let error = read(1).unwrap_err().to_string();
+        for expected in ["domains[0].train: expected a validation file", "share a prompt", "20 of 20 rows"] {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        assert_eq!(read(2).unwrap().train.len(), 10);
+    }
+
+    #[test]
     fn each_kind_of_task_says_so_when_asked_for_the_other() {
         let error = Task::load("gsm8k").unwrap().read_from(None).unwrap_err().to_string();
         assert!(error.contains("its rows are for language models"), "{error}");

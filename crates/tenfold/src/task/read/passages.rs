@@ -98,6 +98,11 @@ mod tests {
         assert!(data.notes.iter().any(|told| told == note) || held.contains("Passage 39 says x39."));
         assert_eq!(data.tests[0].examples[0].texts(), ["x39"]);
         assert!(matches!(task.read_passages_from(None), Err(Error::MissingData { .. })));
+        let one = (0..20).map(|_| article(1)).collect::<Vec<_>>().join(", ");
+        fs::write(folder.path().join("squad/train-v1.1.json"), format!("{{\"data\": [{one}]}}")).unwrap();
+        let error = task.read_passages_from(Some(folder.path())).unwrap_err().to_string();
+        let shared = "a validation file beside it, as rows that share a passage are held out together";
+        assert!(error.contains(shared) && error.contains("found 40 of 40 rows held out"), "{error}");
         assert!(Task::load("sst2").unwrap().read_passages_from(None).is_err());
     }
 }

@@ -7,6 +7,9 @@ use crate::data::{Domain, Row, Splits};
 use crate::task::{Files, Rows, Source, Task};
 use std::path::PathBuf;
 
+/// With fewer training rows and no validation file there is nothing to hold out.
+const FEWEST_TO_HOLD_OUT: usize = 10;
+
 impl Reader<'_> {
     /// All splits, each file's rows read by `rows`. Without a validation file a part of the training rows is held out; a
     /// task without a training file has tests alone.
@@ -29,8 +32,7 @@ impl Reader<'_> {
         let validation = match files.validation.as_slice() {
             [] if files.train.is_empty() => Vec::new(),
             [] => {
-                task.check_hold_out(train.len())?;
-                let (rest, validation) = hold_out(train);
+                let (rest, validation) = task.held_out(train, &hold_out)?;
                 train = rest;
                 let rows = validation.len();
                 notes.push(format!("{}: {rows} validation rows are held out of train", first.name));
@@ -66,6 +68,29 @@ impl Reader<'_> {
 }
 
 impl Task {
+    /// Takes validation rows out of those to train on. Refused where most rows are so alike that they would go with them.
+    pub(super) fn held_out<T: Row>(
+        &self,
+        train: Vec<T>,
+        hold_out: impl Fn(Vec<T>) -> (Vec<T>, Vec<T>),
+    ) -> Result<(Vec<T>, Vec<T>)> {
+        let all = train.len();
+        let refused = |expected: &str, found: &str| Err(self.fault("domains[0].train", expected, found));
+        if all < FEWEST_TO_HOLD_OUT {
+            let expected = format!("{FEWEST_TO_HOLD_OUT} training rows or more, or a validation file");
+            return refused(&expected, &format!("{all} rows"));
+        }
+        let (train, validation) = hold_out(train);
+        let held = validation.len();
+        if held > train.len() {
+            let shared = T::SHARED;
+            let expected =
+                format!("a validation file beside it, as rows that share {shared} are held out together");
+            return refused(&expected, &format!("{held} of {all} rows held out"));
+        }
+        Ok((train, validation))
+    }
+
     fn files<'a>(&self, domain: &'a Source) -> Result<&'a Files> {
         match &domain.rows {
             Rows::Files(files) => Ok(files),
