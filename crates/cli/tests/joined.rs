@@ -81,6 +81,8 @@ fn an_encoder_judges_choices_and_the_surest_one_answers() {
     assert_eq!((&small["train_score"]["examples"], &small["steps"]), (&json!(8), &json!(4)));
     let probe = evidence(&fixture, "run", "probe");
     assert!(!probe["loads"].as_array().unwrap().is_empty());
+    // Two choices each.
+    assert_eq!((&probe["inference"]["examples"], &probe["inference_questions"]), (&json!(48), &json!(24)));
     let search = [
         "--set=methods={full={learning_rates=[1e-3]}}",
         "--set=search.candidates=1",

@@ -90,6 +90,10 @@ fn a_model_is_asked_before_and_after_tuning_and_timed_word_by_word() {
     }
     let probes = found(&all, "probe");
     assert_eq!(probes.len(), 2);
+    for probe in &probes {
+        let inference = &probe["inference"];
+        assert!(inference["tokens"] == 0 && inference["examples"].as_u64().unwrap() > 0, "{inference}");
+    }
     let report = String::from_utf8(fixture.read("run/report.html")).unwrap();
     for figure in ["Before tuning", "First token, p50", "Next token, p50"] {
         assert!(report.contains(figure), "{figure}");

@@ -60,7 +60,7 @@ fn a_study_measures_the_loads_that_it_names_and_judges_its_own_application() {
         "too slow",
         "p99, 3 clients",
         "p95, 50 % load",
-        "1000000.0/s",
+        "1,000,000/s",
         "not sustained",
         "All loads",
         "Requests a second (Poisson arrivals)",
@@ -123,7 +123,7 @@ fn bench_infer_shows_a_load_on_request() {
     let load = ["--clients", "1,4", "--rate", "300", "--requests", "50"];
     let text = bench(&load).done().stdout;
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    for words in ["p99.9", "4 clients", "300.0/s", "service", "whole requests, ms", "█"] {
+    for words in ["p99.9", "4 clients", "300/s", "service", "whole requests, ms", "█"] {
         assert!(text.contains(words), "\"{words}\" is not in\n{text}");
     }
     let report: Value =

@@ -295,6 +295,10 @@ pub struct Probed {
     pub training: Speed,
     /// Speed of inference at the study's evaluation batch size.
     pub inference: Speed,
+    /// Whole questions among `inference.examples`, fewer where rows are choices or windows; 0 in records of before they
+    /// were counted.
+    #[serde(default)]
+    pub inference_questions: u64,
     /// Peak memory of training, at the study's batch size.
     pub training_memory: Memory,
     /// Peak memory of inference.
@@ -309,7 +313,7 @@ pub struct Probed {
     pub loads: Vec<Load>,
     /// Energy of training, over `training.examples`.
     pub training_energy: Energy,
-    /// Energy of inference, over `inference.examples`.
+    /// Energy of inference, over [`Probed::questions`].
     pub inference_energy: Energy,
     /// Energy of the idle machine, measured before anything was read. `None` where no counter can be read, or none was
     /// asked for.
@@ -320,13 +324,23 @@ pub struct Probed {
     pub repeat: Repeat,
 }
 
+impl Probed {
+    /// Whole questions that inference answered; in records of before they were counted its rows.
+    pub fn questions(&self) -> u64 {
+        if self.inference_questions > 0 { self.inference_questions } else { self.inference.examples }
+    }
+}
+
 /// Training steps, or passes of inference, on a batch of rows of one length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
     /// Rows in the batch.
     pub batch_size: usize,
-    /// Tokens of each.
+    /// Tokens of each, those of an encoder-decoder's answer left out.
     pub length: usize,
+    /// Tokens of all of an encoder-decoder's answers together; 0 in records of before they were counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub answer_tokens: usize,
     /// The engine's own account of the peak, in bytes.
     pub peak_bytes: u64,
     /// Seconds of each step or pass, warm-up left out.
@@ -336,7 +350,7 @@ pub struct Point {
 impl Point {
     /// Real tokens of the batch.
     pub fn tokens(&self) -> usize {
-        self.batch_size * self.length
+        self.batch_size * self.length + self.answer_tokens
     }
 }
 
@@ -345,7 +359,7 @@ impl Point {
 pub struct Speed {
     /// Rows worked through.
     pub examples: u64,
-    /// Real tokens worked through.
+    /// Real tokens worked through; 0 of questions to a language model, which reads and writes others than its rows have.
     pub tokens: u64,
     /// Seconds of each batch, warm-up left out; their sum belongs to `examples` and `tokens`.
     pub batch_seconds: Vec<f64>,
@@ -366,12 +380,12 @@ pub struct Memory {
 /// Joules, and how they were come by.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Energy {
-    /// Joules over the stretch of work.
+    /// Joules over the stretch of work; 0 where neither counters nor processor time can be read.
     pub joules: f64,
     /// Seconds of the stretch.
     pub seconds: f64,
-    /// Processor time (all threads) over the stretch.
-    pub processor_seconds: f64,
+    /// Processor time (all threads) over the stretch, where the system tells.
+    pub processor_seconds: Option<f64>,
     /// Where the joules come from.
     pub source: EnergySource,
     /// Equal parts of the stretch, such as its steps, where it has such; they may leave out its beginning and its end.
@@ -439,17 +453,23 @@ mod tests {
         };
         let source = EnergySource::Estimate { watts_per_core: 8.0, because: "no counters".into() };
         let laps = vec![Lap { joules: 0.7, seconds: 0.1 }];
-        let energy = Energy { joules: 1.5, seconds: 0.2, processor_seconds: 0.3, source, laps };
+        let energy = Energy { joules: 1.5, seconds: 0.2, processor_seconds: Some(0.3), source, laps };
+        let point = |answer_tokens| {
+            let seconds = vec![0.1];
+            Point { batch_size: 8, length: 32, answer_tokens, peak_bytes: 100, seconds }
+        };
+        assert_eq!([0, 24].map(|answers| point(answers).tokens()), [256, 280]);
         let mut load = Load::empty(Arrivals::Open { rate: 12.5, share: Some(0.5) }, 2);
         load.latency.record(0.012);
         let probed = Probed {
             threads: 2,
             training: speed.clone(),
             inference: speed,
+            inference_questions: 2,
             training_memory: memory.clone(),
             inference_memory: memory,
-            points: vec![Point { batch_size: 8, length: 32, peak_bytes: 100, seconds: vec![0.1] }],
-            inference_points: vec![Point { batch_size: 8, length: 32, peak_bytes: 50, seconds: vec![0.05] }],
+            points: vec![point(24)],
+            inference_points: vec![point(0)],
             loads: vec![load],
             training_energy: energy.clone(),
             idle_energy: Some(energy.clone()),
@@ -466,5 +486,14 @@ mod tests {
             let text = serde_json::to_string(&outcome).unwrap();
             assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
         }
+    }
+
+    #[test]
+    fn records_of_before_read_without_what_was_not_counted_then() {
+        let text = r#"{"batch_size": 8, "length": 32, "peak_bytes": 100, "seconds": [0.1]}"#;
+        assert_eq!(serde_json::from_str::<Point>(text).unwrap().tokens(), 256);
+        let text = r#"{"joules": 1.5, "seconds": 0.2, "processor_seconds": 0.3, "laps": [],
+            "source": {"source": "rapl", "zones": []}}"#;
+        assert_eq!(serde_json::from_str::<Energy>(text).unwrap().processor_seconds, Some(0.3));
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::histogram::Histogram;
 use crate::record::{Arrivals, Load};
+use crate::unit::digits;
 
 /// Quantiles that are shown, and their headings; the longest time stands after them.
 const QUANTILES: [(&str, f64); 5] =
@@ -17,7 +18,7 @@ pub fn table(loads: &[Load]) -> String {
     QUANTILES.iter().for_each(|(heading, _)| text += &format!("{heading:>8}"));
     text += &format!("{:>8}{:>8}\n", "max ms", "done/s");
     for load in loads {
-        line(&mut text, &name(load), &load.latency, &format!("{:.1}", load.rate()));
+        line(&mut text, &name(load), &load.latency, &digits(load.rate()));
         for (name, times) in [
             ("  service", &load.service),
             ("  first token", &load.first_token),
@@ -42,7 +43,7 @@ pub fn table(loads: &[Load]) -> String {
 fn name(load: &Load) -> String {
     match load.arrivals {
         Arrivals::Closed { .. } => load.words(),
-        Arrivals::Open { rate, .. } => format!("{rate:.1}/s"),
+        Arrivals::Open { rate, .. } => format!("{}/s", digits(rate)),
     }
 }
 
@@ -103,10 +104,19 @@ mod tests {
         loads.push(Load::empty(Arrivals::Closed { clients: 1 }, 1));
         let text = table(&loads);
         assert!(text.lines().all(|line| line.width() <= 80), "{text}");
-        assert!(text.contains("4 clients") && text.contains("12345.6/s") && text.contains("next token"));
+        assert!(text.contains("4 clients") && text.contains("12,346/s") && text.contains("next token"));
         assert_eq!(text.matches("not sustained: asks for 988 %").count(), 1, "{text}");
         // Equal factors of time hold equally many of these.
         assert_eq!(text.matches(&"█".repeat(BAR - 3)).count(), 2 * LINES, "{text}");
-        assert!(text.contains("1111.1"), "{text}");
+        assert!(text.contains("1,111"), "{text}");
+    }
+
+    #[test]
+    fn slow_loads_are_not_called_none() {
+        let mut slow = Load::empty(Arrivals::Open { rate: 0.004, share: None }, 1);
+        slow.latency.record(0.2);
+        let text = table(&[Load { seconds: 250.0, ..slow }]);
+        // Asked for, done, and over the histogram.
+        assert_eq!(text.matches("0.0040").count(), 3, "{text}");
     }
 }

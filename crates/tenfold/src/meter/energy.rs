@@ -19,7 +19,7 @@ pub struct Meter {
     /// Counters, or why there are none.
     counters: Result<Ticking, String>,
     start: Instant,
-    processor_seconds: f64,
+    processor_seconds: Option<f64>,
     /// Joules and seconds up to the end of the last lap.
     lap: Lap,
     laps: Vec<Lap>,
@@ -38,7 +38,7 @@ impl Meter {
         Meter {
             counters: Counters::open(tree).and_then(Ticking::start),
             start: Instant::now(),
-            processor_seconds: processor_seconds().unwrap_or(0.0),
+            processor_seconds: processor_seconds(),
             lap: Lap { joules: 0.0, seconds: 0.0 },
             laps: Vec::new(),
         }
@@ -57,12 +57,12 @@ impl Meter {
     pub fn stop(self) -> Energy {
         let measured = self.counters.and_then(|ticking| Ok((ticking.joules()?, ticking.lock().names())));
         let seconds = self.start.elapsed().as_secs_f64();
-        let processor_seconds = processor_seconds().map_or(0.0, |now| now - self.processor_seconds);
+        let processor_seconds = processor_seconds().zip(self.processor_seconds).map(|(now, then)| now - then);
         let (joules, source, laps) = match measured {
             Ok((joules, zones)) => (joules, EnergySource::Rapl { zones }, self.laps),
             Err(because) => {
                 let source = EnergySource::Estimate { watts_per_core: WATTS_PER_CORE, because };
-                (processor_seconds * WATTS_PER_CORE, source, Vec::new())
+                (processor_seconds.unwrap_or(0.0) * WATTS_PER_CORE, source, Vec::new())
             }
         };
         Energy { joules, seconds, processor_seconds, source, laps }
@@ -182,8 +182,11 @@ mod tests {
         let energy = meter.stop();
         let EnergySource::Estimate { watts_per_core, because } = &energy.source else { panic!("{energy:?}") };
         assert!(because.contains("shows no counter"), "{because}");
-        assert!((energy.joules - energy.processor_seconds * watts_per_core).abs() < 1e-9);
+        assert!((energy.joules - energy.processor_seconds.unwrap() * watts_per_core).abs() < 1e-9);
         assert!(energy.laps.is_empty());
+        // Where the system tells of no processor time either, none is made up.
+        let energy = Meter { processor_seconds: None, ..Meter::start(dir.path()) }.stop();
+        assert_eq!((energy.joules, energy.processor_seconds), (0.0, None));
         // A counter that fails on the way is not believed either.
         let tree = Tree::new(u64::MAX, &[(PACKAGE, "package-0", 5000)]);
         let meter = Meter::start(tree.path());

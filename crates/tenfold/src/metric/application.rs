@@ -155,13 +155,13 @@ mod tests {
         let (light, heavy, flood) = (open(5.0, 0.15), open(8.0, 0.4), open(20.0, 0.18));
         let (word, good, because) = verdict(&[&one(0.1), &light, &heavy, &flood]);
         // The flood's times are fine so far, but its queue grows.
-        assert_eq!((word.as_str(), good), ("good to 5.0/s", Some(true)));
+        assert_eq!((word.as_str(), good), ("good to 5.00/s", Some(true)));
         assert!(
-            because.contains("20.0/s, not sustained") && because.contains("400 ms under 8.0/s"),
+            because.contains("20.0/s, not sustained") && because.contains("400 ms under 8.00/s"),
             "{because}"
         );
         assert!(because.starts_with("p95 against 500 ms (good: 200 ms): 100 ms under 1 client"), "{because}");
-        assert_eq!(verdict(&[&one(0.3), &heavy, &flood]).0, "within target to 8.0/s");
+        assert_eq!(verdict(&[&one(0.3), &heavy, &flood]).0, "within target to 8.00/s");
         assert_eq!(verdict(&[&flood]).1, Some(false));
     }
 

@@ -55,6 +55,7 @@ impl Accounting {
 
 /// Joules of a kilowatt-hour.
 const KILOWATT_HOUR: f64 = 3.6e6;
+const NO_PROCESSOR_SECONDS: &str = "the system does not tell processor seconds";
 
 pub(super) static METRIC: Metric = Metric {
     number: 10,
@@ -64,15 +65,15 @@ pub(super) static METRIC: Metric = Metric {
     direction: Direction::Lower,
     source: "Probe: the processor's own counters (RAPL: packages and memory) where the system lets them be read, read often \
              enough that none wraps around unseen; the idle machine's power, measured before the probe, is part of the joules \
-             unless the study takes it off, and both are shown. Interval: Student's t over steps and batches. Else processor \
-             seconds times an assumed power for each busy core, marked as an estimate. The engine computes on processors; GPUs that \
-             stand by are shown (nvidia-smi) and are in no joules. Utilisation: processor seconds over wall \
-             seconds and threads. Carbon, if the study states what its grid emits: joules times grams for a kilowatt-hour \
+             unless the study takes it off, and both are shown. A request is a whole question. Interval: Student's t over steps \
+             and batches. Else processor seconds times an assumed power for each busy core, marked as an estimate. The \
+             engine computes on processors; GPUs that stand by are shown (nvidia-smi) and are in no joules. Utilisation: \
+             processor seconds over wall seconds and threads. Carbon, if the study states what its grid emits: joules times grams for a kilowatt-hour \
              (Lannelongue et al. 2021, doi:10.1002/advs.202100707).",
     compute,
 };
 
-/// A stretch of work: its energy, its examples, and how it is written.
+/// A stretch of work: its energy, its examples or requests, and how it is written.
 struct Stretch {
     key: &'static str,
     /// "Training", "Inference": as in "Mean power, training".
@@ -92,7 +93,7 @@ const STRETCHES: [Stretch; 2] = [
         key: "infer",
         name: "inference",
         thousand: "1,000 requests",
-        of: |p| (&p.inference_energy, p.inference.examples),
+        of: |p| (&p.inference_energy, p.questions()),
     },
 ];
 
@@ -110,7 +111,8 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         let thousand = |net: bool| {
             read(probe.map(|probe| {
                 let (energy, examples) = (stretch.of)(probe);
-                per(energy, idle_watts(probe, net), 1000.0 * laps_or_one(energy) / examples as f64)
+                let idle = if net { idle_watts(probe, energy) } else { Ok(0.0) };
+                per(energy, idle, 1000.0 * laps_or_one(energy) / examples as f64)
             }))
         };
         let (stated, other) = (accounting.subtract_idle, !accounting.subtract_idle);
@@ -129,9 +131,9 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
             Unit::Joules,
             Lower,
             // An estimate knows of no idle machine: it has one value, not two.
-            match probe.map(|probe| &probe.training_energy.source) {
-                Some(EnergySource::Estimate { .. }) => {
-                    read(probe.map(|p| Reading::unavailable(why_no_idle(p))))
+            match probe.map(|probe| (stretch.of)(probe).0) {
+                Some(energy @ Energy { source: EnergySource::Estimate { .. }, .. }) => {
+                    Reading::unavailable(why_no_idle(energy))
                 }
                 _ => thousand(other),
             },
@@ -147,7 +149,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     }
     let idle = read(probe.map(|probe| match &probe.idle_energy {
         Some(energy) => watts(energy),
-        None => Reading::unavailable(why_no_idle(probe)),
+        None => Reading::unavailable(why_no_idle(&probe.training_energy)),
     }));
     figures.push(figure("idle_watts".into(), "Idle power".into(), Unit::Watts, Neither, idle));
     let run = run_joules(evidence, method, &figures[0].reading);
@@ -191,6 +193,9 @@ fn reading(energy: &Energy, value: f64, laps: &[f64], factor: f64) -> Reading {
     let n = laps.len().max(1);
     let estimate = Estimate { value, low: margin.map(|m| value - m), high: margin.map(|m| value + m), n };
     match &energy.source {
+        EnergySource::Estimate { because, .. } if energy.processor_seconds.is_none() => {
+            Reading::unavailable(format!("{NO_PROCESSOR_SECONDS}; {because}"))
+        }
         _ if !estimate.is_finite() => Reading::unavailable("nothing ran while it was measured"),
         EnergySource::Rapl { .. } => Reading::Measured { estimate },
         EnergySource::Estimate { watts_per_core, because } => Reading::Estimated {
@@ -200,20 +205,17 @@ fn reading(energy: &Energy, value: f64, laps: &[f64], factor: f64) -> Reading {
     }
 }
 
-/// What is to be taken off for the idle machine. An estimate counts busy cores alone.
-fn idle_watts(probe: &Probed, net: bool) -> Result<f64, String> {
-    match &probe.idle_energy {
-        _ if !net => Ok(0.0),
-        Some(idle) if idle.seconds > 0.0 => Ok(idle.joules / idle.seconds),
-        _ => match &probe.training_energy.source {
-            EnergySource::Estimate { .. } => Ok(0.0),
-            EnergySource::Rapl { .. } => Err(why_no_idle(probe)),
-        },
+/// What is to be taken off a stretch's `energy` for the idle machine. An estimate counts busy cores alone.
+fn idle_watts(probe: &Probed, energy: &Energy) -> Result<f64, String> {
+    match (&energy.source, &probe.idle_energy) {
+        (EnergySource::Estimate { .. }, _) => Ok(0.0),
+        (_, Some(idle)) if idle.seconds > 0.0 => Ok(idle.joules / idle.seconds),
+        _ => Err(why_no_idle(energy)),
     }
 }
 
-fn why_no_idle(probe: &Probed) -> String {
-    match &probe.training_energy.source {
+fn why_no_idle(energy: &Energy) -> String {
+    match &energy.source {
         EnergySource::Rapl { .. } => "the idle machine was not measured (energy.idle_seconds)".to_owned(),
         EnergySource::Estimate { because, .. } => {
             format!("the estimate is of busy cores alone, without the idle machine; {because}")
@@ -239,7 +241,8 @@ fn gpu(found: Option<&Gpu>, of: fn(&Gpu) -> Option<f64>) -> Reading {
 
 fn utilisation(probe: &Probed) -> Reading {
     let energy = &probe.training_energy;
-    let share = energy.processor_seconds / (energy.seconds * probe.threads as f64);
+    let Some(busy) = energy.processor_seconds else { return Reading::unavailable(NO_PROCESSOR_SECONDS) };
+    let share = busy / (energy.seconds * probe.threads as f64);
     Reading::measured(Some(Estimate::exact(share)), "nothing ran while it was measured")
 }
 

@@ -80,7 +80,7 @@ fn growth(points: &[Point], key: &str, label: &str, why: &str) -> [Figure; 5] {
     let read = |value: fn(&Line) -> Estimate| match &fit {
         Some(fit) => Reading::Estimated {
             estimate: value(fit),
-            how: format!("least-squares line through {} batches of rows × length tokens", fit.n),
+            how: format!("least-squares line through {} batches by their real tokens", fit.n),
         },
         None => Reading::unavailable(why),
     };

@@ -4,6 +4,7 @@ use super::application::percent;
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
 use crate::record::{Arrivals, Load};
 use crate::statistics::{Estimate, quantile};
+use crate::unit::digits;
 
 /// Quantiles of requests that come one at a time; under load those of [`UNDER_LOAD`].
 const QUANTILES: [f64; 5] = [0.5, 0.9, 0.95, 0.99, 0.999];
@@ -30,14 +31,18 @@ pub(super) static METRIC: Metric = Metric {
 
 fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let probe = evidence.probe(method);
-    let why = evidence.why_no_probe(method);
-    let unmergeable = evidence.method(method).is_some_and(|m| !m.mergeable);
-    let why_merged = match (probe, unmergeable) {
-        (_, true) => "cannot be merged into the base",
-        (Some(_), false) => "not measured merged",
-        (None, false) => &why,
-    };
     let loads = probe.map_or(&[][..], |probe| &probe.loads);
+    let why = match (probe, loads) {
+        (None, _) => evidence.why_no_probe(method),
+        (_, []) => "the task asks nothing, so there is no request".to_owned(),
+        _ => "no request was counted".to_owned(),
+    };
+    let unmergeable = evidence.method(method).is_some_and(|m| !m.mergeable);
+    let why_merged = match loads {
+        _ if unmergeable => "cannot be merged into the base",
+        [] => &why,
+        _ => "not measured merged",
+    };
     let of = |merged: bool| loads.iter().filter(|load| load.merged == merged).collect::<Vec<_>>();
     let mut figures = Vec::new();
     for (prefix, suffix, loads, why) in
@@ -128,7 +133,8 @@ fn saturated(prefix: &str, suffix: &str, loads: &[&Load], why: &str) -> Figure {
     let open = |load: &&&Load| matches!(load.arrivals, Arrivals::Open { .. });
     let each = loads.iter().filter(open).map(|load| {
         let share = load.utilisation().unwrap_or(0.0) * 100.0;
-        format!("{}: {:.1}/s done, {share:.0} % of the servers' time asked for", load.words(), load.rate())
+        let done = digits(load.rate());
+        format!("{}: {done}/s done, {share:.0} % of the servers' time asked for", load.words())
     });
     let because = each.collect::<Vec<_>>().join("; ");
     let lost = loads.iter().find(|load| !load.sustained());
@@ -217,10 +223,21 @@ mod tests {
             }
         });
         let reading = find(&flooded, "lora", "rate_2000_p95");
-        assert!(matches!(&reading, Reading::Unavailable { reason } if reason.contains("2000.0/s asks for")));
+        assert!(matches!(&reading, Reading::Unavailable { reason } if reason.contains("2,000/s asks for")));
         let Reading::Judged { verdict, because, .. } = find(&flooded, "lora", "sustained") else { panic!() };
-        assert_eq!(verdict, "not at 2000.0/s");
+        assert_eq!(verdict, "not at 2,000/s");
         assert!(because.contains("of the servers' time asked for"), "{because}");
+    }
+
+    #[test]
+    fn where_nothing_is_asked_no_request_is_missed() {
+        let silent = with_loads(Vec::clear);
+        for key in ["p95", "capacity", "merged_p95", "sustained", "for_real_time", "first_token"] {
+            let Reading::Unavailable { reason } = find(&silent, "lora", key) else { panic!("{key}") };
+            assert_eq!(reason, "the task asks nothing, so there is no request", "{key}");
+        }
+        let unprobed = find(&[], "lora", "p95");
+        assert!(matches!(unprobed, Reading::Unavailable { reason } if reason.contains("not probed")));
     }
 
     #[test]

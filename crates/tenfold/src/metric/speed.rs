@@ -29,7 +29,13 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     ];
     let mut figures = Vec::new();
     for (key, label, speed) in stretches {
-        let tokens = Reading::measured(speed.and_then(|s| rate(s, s.tokens)), &why);
+        let why_tokens = match speed {
+            Some(speed) if speed.examples > 0 && speed.tokens == 0 => {
+                "a language model that is asked reads and writes other tokens than its rows have: not counted"
+            }
+            _ => &why,
+        };
+        let tokens = Reading::measured(speed.and_then(|s| rate(s, s.tokens)), why_tokens);
         let examples = Reading::measured(speed.and_then(|s| rate(s, s.examples)), &why);
         let (tokens_key, examples_key) =
             (format!("{key}_tokens_per_second"), format!("{key}_examples_per_second"));
@@ -90,7 +96,7 @@ fn growth(points: &[Point], [rate, rest]: [(&str, &str); 2], why: &str) -> [Figu
         (Some(fit), Some(estimate)) => Reading::Estimated {
             estimate,
             how: format!(
-                "least-squares line through the seconds of {} batches of rows × length tokens, worst error {}",
+                "least-squares line through the seconds of {} batches by their real tokens, worst error {}",
                 fit.n,
                 Unit::Share.write(fit.worst_relative_error)
             ),
@@ -195,6 +201,22 @@ mod tests {
         let Reading::Unavailable { reason } = read(&before, "infer_pass_seconds") else { panic!() };
         assert!(reason.contains("sizes of the batch"), "{reason}");
         assert!(read(&before, "step_seconds").estimate().is_some());
+    }
+
+    #[test]
+    fn tokens_that_were_not_counted_have_no_rate() {
+        let mut world = crate::metric::synthetic::World::new();
+        for record in &mut world.records {
+            if let crate::record::Outcome::Probed(probed) = &mut record.outcome {
+                probed.inference.tokens = 0;
+            }
+        }
+        let figures = compute(&world.evidence(), "lora");
+        let read = |key: &str| &figures.iter().find(|figure| figure.key == key).unwrap().reading;
+        let Reading::Unavailable { reason } = read("infer_tokens_per_second") else { panic!() };
+        assert!(reason.contains("not counted"), "{reason}");
+        assert!(read("infer_examples_per_second").estimate().is_some());
+        assert!(read("train_tokens_per_second").estimate().is_some());
     }
 
     #[test]

@@ -220,7 +220,8 @@ fn memory(peak: f64, trainable: u64, training: bool) -> Memory {
 fn points(line: &dyn Fn(f64) -> (f64, f64)) -> Vec<Point> {
     let point = |(batch_size, length): (usize, usize)| {
         let (seconds, megabytes) = line((batch_size * length) as f64);
-        Point { batch_size, length, peak_bytes: (megabytes * 1e6) as u64, seconds: vec![seconds; 2] }
+        let (peak_bytes, seconds) = ((megabytes * 1e6) as u64, vec![seconds; 2]);
+        Point { batch_size, length, answer_tokens: 0, peak_bytes, seconds }
     };
     [(4, 16), (8, 16), (16, 16), (4, 64), (8, 64), (16, 64)].map(point).to_vec()
 }
@@ -236,7 +237,7 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
     let energy = |seconds: f64| Energy {
         joules: seconds * 11.4,
         seconds,
-        processor_seconds: seconds * 1.9,
+        processor_seconds: Some(seconds * 1.9),
         source: EnergySource::Estimate { watts_per_core: 6.0, because: "there is no powercap".into() },
         laps: Vec::new(),
     };
@@ -247,6 +248,7 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
         training_energy: energy(training.batch_seconds.iter().sum()),
         inference_energy: energy(inference.batch_seconds.iter().sum()),
         training,
+        inference_questions: inference.examples,
         inference,
         training_memory: memory(row.5, row.4, true),
         inference_memory: memory(104.0, row.4, false),

@@ -1,6 +1,7 @@
 //! Requests under a load: what was sent, and how long each took.
 
 use crate::histogram::Histogram;
+use crate::unit::digits;
 use serde::{Deserialize, Serialize};
 
 /// How requests come.
@@ -88,9 +89,9 @@ impl Load {
         match self.arrivals {
             Arrivals::Closed { clients: 1 } => "1 client".to_owned(),
             Arrivals::Closed { clients } => format!("{clients} clients"),
-            Arrivals::Open { rate, share: None } => format!("{rate:.1}/s"),
+            Arrivals::Open { rate, share: None } => format!("{}/s", digits(rate)),
             Arrivals::Open { rate, share: Some(share) } => {
-                format!("{rate:.1}/s ({:.0} % of capacity)", share * 100.0)
+                format!("{}/s ({:.0} % of capacity)", digits(rate), share * 100.0)
             }
         }
     }

@@ -15,7 +15,9 @@ use crate::progress::Progress;
 use crate::record::{
     Arrivals, Energy, Load, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial,
 };
-use crate::train::{EVALUATION_BATCH, Features, Order, Rows, Source, TrainSettings, Trainer, Training};
+use crate::train::{
+    EVALUATION_BATCH, Features, Order, Progressed, Rows, Source, TrainSettings, Trainer, Training,
+};
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +79,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn measure(&self, probing: &Probing, reference: Vec<f32>) -> Result<Probed> {
         let tuning = self.tuning()?;
-        let (inference, inference_memory, inference_energy) = self.inference(&tuning)?;
+        let (inference, inference_questions, inference_memory, inference_energy) = self.inference(&tuning)?;
         let inference_points =
             sizes(probing, self.session.length).map(|size| self.inference_point(&tuning, size));
         let inference_points = inference_points.collect::<Result<Vec<Point>>>()?;
@@ -95,6 +97,7 @@ impl Bench<'_> {
             threads: rayon::current_num_threads(),
             training,
             inference,
+            inference_questions,
             training_memory,
             inference_memory,
             points,
@@ -116,11 +119,10 @@ impl Bench<'_> {
         if self.progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    /// Scores rows of the first test domain in batches.
-    fn inference(&self, tuning: &Tuning) -> Result<(Speed, Memory, Energy)> {
+    /// Scores rows of the first test domain in batches of whole questions; with the speed how many questions.
+    fn inference(&self, tuning: &Tuning) -> Result<(Speed, u64, Memory, Energy)> {
         let rows = self.session.tests.first().map(|(_, rows)| rows).unwrap_or(&self.session.train);
-        let all: Vec<usize> = (0..rows.len().min(EVALUATION_BATCH * INFERENCE_BATCHES)).collect();
-        let batches: Vec<Rows> = all.chunks(EVALUATION_BATCH).map(|picks| rows.select(picks)).collect();
+        let batches: Vec<Rows> = rows.question_batches(EVALUATION_BATCH).take(INFERENCE_BATCHES).collect();
         // What a request would take: of rows that are asked about, the loss of what is right is left out.
         let score = |rows: &Rows| -> Result<()> {
             let source = Source::new(&*self.session.model, rows);
@@ -134,7 +136,7 @@ impl Bench<'_> {
         }
         self.start_peak();
         let mut meter = Meter::start(Path::new(POWERCAP));
-        let mut speed = Speed { examples: 0, tokens: 0, batch_seconds: Vec::new() };
+        let (mut speed, mut questions) = (Speed { examples: 0, tokens: 0, batch_seconds: Vec::new() }, 0);
         for rows in &batches {
             let start = Instant::now();
             score(rows)?;
@@ -142,8 +144,9 @@ impl Bench<'_> {
             meter.lap();
             speed.examples += rows.len() as u64;
             speed.tokens += tokens(rows);
+            questions += rows.questions() as u64;
         }
-        Ok((speed, self.peak(), meter.stop()))
+        Ok((speed, questions, self.peak(), meter.stop()))
     }
 
     /// Whole requests under every load, the lightest first: clients, and then rates. A language model that is asked nothing
@@ -214,14 +217,13 @@ impl Bench<'_> {
         let begin = || {
             *lock(&meter) = Some(Meter::start(Path::new(POWERCAP)));
         };
-        let seconds = Mutex::new(Vec::new());
+        let steps = Mutex::new(Vec::new());
         self.start_peak();
         if warm_up == 0 {
             begin();
         }
         let start = Instant::now();
         let before_steps = Mutex::new(None);
-        let mut token_counts = Vec::new();
         let training = self.train(
             rows,
             &self.how.train,
@@ -230,7 +232,7 @@ impl Bench<'_> {
                 lock(&before_steps).get_or_insert_with(|| start.elapsed());
             },
             &|progressed| {
-                lock(&seconds).push((progressed.seconds, progressed.tokens));
+                lock(&steps).push(progressed.clone());
                 if progressed.step == warm_up {
                     begin();
                 } else if !cached && let Some(meter) = &mut *lock(&meter) {
@@ -241,20 +243,9 @@ impl Bench<'_> {
         )?;
         let energy = meter.into_inner().unwrap_or_else(PoisonError::into_inner);
         let energy = energy.unwrap_or_else(|| Meter::start(Path::new(POWERCAP))).stop();
-        let mut timed =
-            seconds.into_inner().unwrap_or_else(PoisonError::into_inner).split_off(warm_up.min(count));
-        if cached && !timed.is_empty() {
-            let ahead = before_steps.into_inner().unwrap_or_else(PoisonError::into_inner).unwrap_or_default();
-            let share = ahead.as_secs_f64() / timed.len() as f64;
-            timed.iter_mut().for_each(|(seconds, _)| *seconds += share);
-        }
-        token_counts.extend(timed.iter().map(|(_, tokens)| *tokens));
-        let per_step = training.examples / training.step.max(1) as u64;
-        let speed = Speed {
-            examples: per_step * timed.len() as u64,
-            tokens: token_counts.iter().sum(),
-            batch_seconds: timed.into_iter().map(|(seconds, _)| seconds).collect(),
-        };
+        let steps = steps.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let ahead = before_steps.into_inner().unwrap_or_else(PoisonError::into_inner).filter(|_| cached);
+        let speed = of_steps(&steps[warm_up.min(count)..], ahead.unwrap_or_default());
         Ok((speed, self.peak(), energy, training.losses))
     }
 
@@ -272,7 +263,7 @@ impl Bench<'_> {
         pass()?;
         let peak_bytes = self.backend.ledger().peak().total();
         let seconds = (0..TIMED_PASSES).map(|_| pass()).collect::<Result<_>>()?;
-        Ok(Point { batch_size, length, peak_bytes, seconds })
+        Ok(Point { batch_size, length, answer_tokens: answer_tokens(&rows), peak_bytes, seconds })
     }
 
     /// Peak of the engine's own account, and seconds of a training step, for a batch of rows of one length.
@@ -299,7 +290,7 @@ impl Bench<'_> {
         let ahead = if computed { ahead.get() } else { 0.0 };
         let seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
         let seconds = seconds.into_iter().skip(1).map(|step: f64| step + ahead).collect();
-        Ok(Point { batch_size, length, peak_bytes, seconds })
+        Ok(Point { batch_size, length, answer_tokens: answer_tokens(&rows), peak_bytes, seconds })
     }
 
     fn train(
@@ -308,7 +299,7 @@ impl Bench<'_> {
         settings: &TrainSettings,
         count: usize,
         ready: &dyn Fn(),
-        on_step: &(dyn Fn(&crate::train::Progressed) + Sync),
+        on_step: &(dyn Fn(&Progressed) + Sync),
     ) -> Result<Training> {
         let tuning = self.tuning()?;
         let none = Rows::default();
@@ -357,8 +348,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Real tokens that pass through the model when the rows are answered. What is asked reads other tokens than the rows
+/// have and writes its own, which nobody counts: 0.
 fn tokens(rows: &Rows) -> u64 {
-    (0..rows.len()).map(|row| rows.tokens(row) as u64).sum()
+    let all = if rows.asked().is_some() { 0 } else { rows.len() };
+    (0..all).map(|row| rows.tokens(row) as u64).sum()
+}
+
+fn answer_tokens(rows: &Rows) -> usize {
+    (0..rows.len()).map(|row| rows.answer_tokens(row)).sum()
+}
+
+/// What timed steps came to. The time `ahead` of them all is shared out among them.
+fn of_steps(steps: &[Progressed], ahead: Duration) -> Speed {
+    let share = ahead.as_secs_f64() / steps.len().max(1) as f64;
+    Speed {
+        examples: steps.iter().map(|step| step.examples).sum(),
+        tokens: steps.iter().map(|step| step.tokens).sum(),
+        batch_seconds: steps.iter().map(|step| step.seconds + share).collect(),
+    }
 }
 
 /// Whether the repeated steps gave the same bits.
@@ -366,4 +374,25 @@ fn repeat(losses: &[f32], reference: &[f32]) -> Repeat {
     let steps = losses.len().min(reference.len());
     let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
     Repeat { steps, first_difference: losses.iter().zip(reference).position(differs) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_of_different_sizes_are_counted_row_by_row() {
+        let step = |examples| Progressed {
+            step: 1,
+            steps: 3,
+            loss: 0.0,
+            learning_rate: 0.0,
+            examples,
+            tokens: 10 * examples,
+            seconds: 0.5,
+        };
+        let speed = of_steps(&[step(3), step(2), step(3)], Duration::from_millis(1500));
+        assert_eq!((speed.examples, speed.tokens, speed.batch_seconds), (8, 80, vec![1.0; 3]));
+        assert_eq!(of_steps(&[], Duration::from_secs(1)).examples, 0);
+    }
 }

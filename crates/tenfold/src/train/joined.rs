@@ -169,6 +169,12 @@ mod tests {
             assert_eq!(asked(&first).unwrap(), asked(&rows).unwrap()[..count.min(3)]);
         }
         assert_eq!(asked(&rows.select_questions(&[2, 0])).unwrap(), [(2, vec![0, 1]), (0, vec![2])]);
+        let batches = |rows: &Rows, count| {
+            rows.question_batches(count).map(|batch| (batch.questions(), batch.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(batches(&rows, 4), [(2, 4), (1, 2)]);
+        assert_eq!(batches(&rows, 1), [(1, 1), (1, 3), (1, 2)]);
+        assert_eq!((batches(&each, 4), batches(&Rows::default(), 4)), (vec![(4, 4), (2, 2)], vec![]));
         // One question may have three rows, and the longest rows of all may be its.
         let lengths = |rows: &Rows| (0..rows.len()).map(|row| rows.tokens(row)).collect::<Vec<_>>();
         assert_eq!(lengths(&rows.longest(1)), [9, 4, 3]);

@@ -192,6 +192,16 @@ impl Rows {
         self.select_questions(&(0..count.min(self.questions())).collect::<Vec<_>>())
     }
 
+    /// Rows of whole questions in their order, about `count` rows at a time.
+    pub fn question_batches(&self, count: usize) -> impl Iterator<Item = Rows> {
+        let all: Vec<usize> = (0..self.questions()).collect();
+        let questions = (count * all.len() / self.len().max(1)).max(1);
+        (0..all.len().div_ceil(questions)).map(move |batch| {
+            let first = batch * questions;
+            self.select_questions(&all[first..all.len().min(first + questions)])
+        })
+    }
+
     /// How answers to them are scored.
     pub fn scoring(&self) -> &'static Scoring {
         self.scoring
@@ -232,11 +242,15 @@ impl Rows {
 
     /// Tokens of a row, special tokens and those of its answer included.
     pub fn tokens(&self, row: usize) -> usize {
-        let answer = match &self.targets[row] {
+        self.encodings[row].ids.len() + self.answer_tokens(row)
+    }
+
+    /// Those of the answer alone that a decoder gives to it; 0 without one.
+    pub fn answer_tokens(&self, row: usize) -> usize {
+        match &self.targets[row] {
             Target::Answer { ids, .. } => ids.len(),
             _ => 0,
-        };
-        self.encodings[row].ids.len() + answer
+        }
     }
 
     /// How many rows were cut.
@@ -268,7 +282,8 @@ impl Rows {
     }
 
     /// `count` rows of exactly `length` tokens, each put together from rows one after the other and cut: what a batch of
-    /// them costs. Whatever is to be said of a row's first part is to be said of the whole. None if there are no rows.
+    /// them costs. Whatever is to be said of a row's first part is to be said of the whole, and an answer stands whole
+    /// beside the row. None if there are no rows.
     pub fn of_length(&self, count: usize, length: usize) -> Rows {
         let row = |first: usize| {
             let (mut encoding, mut target) = (self.encodings[first].clone(), self.targets[first].clone());
@@ -463,6 +478,9 @@ mod tests {
         let (ids, ragged) = batch.decoder.unwrap();
         assert_eq!((ids, ragged), (vec![0, 7, 0, 9, 9], Ragged::from_lengths([2, 3])));
         assert_eq!((rows.tokens(0), rows.label_count(&[0, 1])), (5, 5));
+        // Rows of a length are as long without their answers.
+        let stretched = rows.of_length(2, 4);
+        assert_eq!([0, 1].map(|row| (stretched.tokens(row), stretched.answer_tokens(row))), [(6, 2), (7, 3)]);
         // A decoder alone foretells each token that counts from those before it.
         let rows = Rows::sequences(vec![sequence(&[5, 6, 1, 7, 1], 3)], None);
         let batch = rows.batch(&[0]);

@@ -57,6 +57,8 @@ pub struct Progressed {
     pub loss: f32,
     /// Learning rate of the step.
     pub learning_rate: f64,
+    /// Rows of the step.
+    pub examples: u64,
     /// Real tokens of the step.
     pub tokens: u64,
     /// Seconds that the step took.
@@ -187,12 +189,14 @@ impl Trainer<'_> {
         }
         optimizer.step(learning_rate)?;
         training.step += 1;
-        training.examples += passes.iter().map(|picks| picks.len() as u64).sum::<u64>();
+        let examples = passes.iter().map(|picks| picks.len() as u64).sum();
+        training.examples += examples;
         training.tokens += tokens;
         training.losses.push(loss);
         let seconds = start.elapsed().as_secs_f64();
         training.seconds += seconds;
-        (self.on_step)(&Progressed { step: training.step, steps, loss, learning_rate, tokens, seconds });
+        let step = training.step;
+        (self.on_step)(&Progressed { step, steps, loss, learning_rate, examples, tokens, seconds });
         Ok(())
     }
 

@@ -12,7 +12,7 @@ fn measured(records: &mut [Record]) {
     let energy = |joules: f64| Energy {
         joules: (joules + 0.05) * 10.0,
         seconds: 1.0,
-        processor_seconds: 1.5,
+        processor_seconds: Some(1.5),
         source: source.clone(),
         laps: laps(joules).collect(),
     };
@@ -20,7 +20,8 @@ fn measured(records: &mut [Record]) {
         if let Outcome::Probed(probed) = &mut record.outcome {
             (probed.training_energy, probed.inference_energy) = (energy(1.95), energy(0.95));
             probed.idle_energy = Some(energy(0.45));
-            (probed.training.examples, probed.inference.examples) = (160, 320);
+            (probed.training.examples, probed.inference.examples) = (160, 1280);
+            probed.inference_questions = 320;
         }
     }
 }
@@ -33,6 +34,15 @@ fn find(accounting: &Accounting, change: impl Fn(&mut [Record]), key: &str) -> O
     evidence.study.energy = accounting.clone();
     let evidence = Evidence { records: &records, ..evidence };
     compute(&evidence, "lora").into_iter().find(|figure| figure.key == key).map(|figure| figure.reading)
+}
+
+/// What `change` makes of every probe.
+fn probes(records: &mut [Record], change: impl Fn(&mut Probed)) {
+    for record in records {
+        if let Outcome::Probed(probed) = &mut record.outcome {
+            change(probed);
+        }
+    }
 }
 
 #[test]
@@ -58,11 +68,7 @@ fn counted_joules_have_intervals_and_stand_with_and_without_the_idle_machine() {
     // Without the idle machine nothing can be taken off, and nothing is made up.
     let lost = |records: &mut [Record]| {
         measured(records);
-        for record in records {
-            if let Outcome::Probed(probed) = &mut record.outcome {
-                probed.idle_energy = None;
-            }
-        }
+        probes(records, |probed| probed.idle_energy = None);
     };
     let reading = find(&net, lost, "train_joules");
     assert!(
@@ -90,15 +96,45 @@ fn an_estimate_is_marked_with_its_reason_and_has_no_interval() {
 }
 
 #[test]
+fn each_stretch_is_of_its_own_source() {
+    // Counters that failed in inference: an estimate, of which no idle machine is taken off.
+    let mixed = |records: &mut [Record]| {
+        measured(records);
+        probes(records, |probed| {
+            let source = EnergySource::Estimate { watts_per_core: 8.0, because: "a counter failed".into() };
+            let energy = probed.inference_energy.clone();
+            probed.inference_energy = Energy { joules: 0.5, source, laps: Vec::new(), ..energy };
+        });
+    };
+    let net = Accounting { subtract_idle: true, ..Accounting::default() };
+    let read = |key: &str| find(&net, mixed, key).unwrap();
+    assert!(matches!(read("train_joules_gross"), Reading::Measured { .. }));
+    assert!(
+        matches!(read("infer_joules"), Reading::Estimated { estimate, .. } if estimate.value == 0.5 / 0.32)
+    );
+    let Reading::Unavailable { reason } = read("infer_joules_gross") else { panic!() };
+    assert!(reason.contains("busy cores alone") && reason.ends_with("a counter failed"), "{reason}");
+}
+
+#[test]
+fn without_processor_seconds_nothing_is_estimated() {
+    let untold = |records: &mut [Record]| {
+        probes(records, |probed| {
+            (probed.training_energy.processor_seconds, probed.training_energy.joules) = (None, 0.0);
+        });
+    };
+    for key in ["train_joules", "train_watts", "run_joules", "utilisation"] {
+        let Some(Reading::Unavailable { reason }) = find(&Accounting::default(), untold, key) else {
+            panic!("{key}")
+        };
+        assert!(reason.starts_with("the system does not tell"), "{key}: {reason}");
+    }
+}
+
+#[test]
 fn a_gpu_that_stands_by_is_shown_and_its_absence_is_said() {
     let gpu = |gpu: Option<Gpu>, key: &str| {
-        let change = |records: &mut [Record]| {
-            for record in records {
-                if let Outcome::Probed(probed) = &mut record.outcome {
-                    probed.gpu = gpu.clone();
-                }
-            }
-        };
+        let change = |records: &mut [Record]| probes(records, |probed| probed.gpu = gpu.clone());
         find(&Accounting::default(), change, key).unwrap()
     };
     assert!(
