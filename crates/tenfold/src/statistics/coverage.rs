@@ -27,16 +27,21 @@ impl World {
     }
 
     fn outcomes(&self, shared: &[f64], random: &mut SplitMix) -> Vec<Vec<f64>> {
-        let skills: Vec<f64> = (0..self.seeds).map(|_| SKILL + self.luck * random.normal()).collect();
-        self.outcomes_of(&skills, shared, random)
+        self.outcomes_by(|_, random| SKILL + self.luck * random.normal(), shared, random)
     }
 
-    fn outcomes_of(&self, skills: &[f64], shared: &[f64], random: &mut SplitMix) -> Vec<Vec<f64>> {
-        let run = |skill: &f64| {
+    fn outcomes_by(
+        &self,
+        mut skill: impl FnMut(usize, &mut SplitMix) -> f64,
+        shared: &[f64],
+        random: &mut SplitMix,
+    ) -> Vec<Vec<f64>> {
+        let run = |seed| {
+            let skill = skill(seed, random);
             let mut draw = |u: f64| if random.uniform() < self.own { random.uniform() } else { u };
-            shared.iter().map(|u| f64::from(u8::from(draw(*u) < *skill))).collect()
+            shared.iter().map(|u| f64::from(u8::from(draw(*u) < skill))).collect()
         };
-        skills.iter().map(run).collect()
+        (0..self.seeds).map(run).collect()
     }
 
     fn runs(&self, shared: &[f64], random: &mut SplitMix) -> Runs {
@@ -67,9 +72,9 @@ fn of_difference(world: &World, random: &mut SplitMix) -> Estimate {
 fn of_drop(world: &World, random: &mut SplitMix, alike: f64) -> Estimate {
     let lucks: Vec<f64> = (0..world.seeds).map(|_| world.luck * random.normal()).collect();
     let mut domain = |sign: f64| {
-        let skills: Vec<f64> = lucks.iter().map(|luck| SKILL + sign * luck).collect();
         let rows = world.rows(random);
-        Runs::new(&world.outcomes_of(&skills, &rows, random)).unwrap()
+        let skill = |seed: usize, _: &mut SplitMix| SKILL + sign * lucks[seed];
+        Runs::new(&world.outcomes_by(skill, &rows, random)).unwrap()
     };
     let (home, away) = (domain(1.0), domain(alike));
     combined(&home, &away, Rows::Own, |home, away| home - away).unwrap()
