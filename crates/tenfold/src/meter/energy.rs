@@ -65,7 +65,7 @@ impl Meter {
                 (processor_seconds.unwrap_or(0.0) * WATTS_PER_CORE, source, Vec::new())
             }
         };
-        Energy { joules, seconds, processor_seconds, source, laps }
+        Energy { joules, seconds, processor_seconds, source, laps, disturbance: None }
     }
 }
 

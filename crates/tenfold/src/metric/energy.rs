@@ -107,7 +107,10 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     };
     let read = |found: Option<Reading>| found.unwrap_or_else(|| Reading::unavailable(&why));
     let mut figures = Vec::new();
+    let idle_disturbance = probe.and_then(|probe| probe.idle_energy.as_ref()?.disturbance.as_ref());
     for stretch in &STRETCHES {
+        let own_disturbance = probe.and_then(|probe| (stretch.of)(probe).0.disturbance.as_ref());
+        let disturbances = |net: bool| [own_disturbance, idle_disturbance.filter(|_| net)];
         let thousand = |net: bool| {
             read(probe.map(|probe| {
                 let (energy, examples) = (stretch.of)(probe);
@@ -118,44 +121,36 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         let (stated, other) = (accounting.subtract_idle, !accounting.subtract_idle);
         let words = |net: bool| if net { "idle power taken off" } else { "idle power included" };
         let Stretch { key, name, thousand: label, .. } = stretch;
-        figures.push(figure(
-            format!("{key}_joules"),
-            (*label).to_owned(),
-            Unit::Joules,
-            Lower,
-            thousand(stated),
-        ));
-        figures.push(figure(
-            format!("{key}_joules_{}", if other { "net" } else { "gross" }),
-            format!("{label}, {}", words(other)),
-            Unit::Joules,
-            Lower,
-            // An estimate knows of no idle machine: it has one value, not two.
-            match probe.map(|probe| (stretch.of)(probe).0) {
-                Some(energy @ Energy { source: EnergySource::Estimate { .. }, .. }) => {
-                    Reading::unavailable(why_no_idle(energy))
-                }
-                _ => thousand(other),
-            },
-        ));
+        let joules =
+            figure(format!("{key}_joules"), (*label).to_owned(), Unit::Joules, Lower, thousand(stated));
+        figures.push(joules.disturbed_by(disturbances(stated)));
+        // An estimate knows of no idle machine: it has one value, not two.
+        let reading = match probe.map(|probe| (stretch.of)(probe).0) {
+            Some(energy @ Energy { source: EnergySource::Estimate { .. }, .. }) => {
+                Reading::unavailable(why_no_idle(energy))
+            }
+            _ => thousand(other),
+        };
+        let key_of_other = format!("{key}_joules_{}", if other { "net" } else { "gross" });
+        let joules = figure(key_of_other, format!("{label}, {}", words(other)), Unit::Joules, Lower, reading);
+        figures.push(joules.disturbed_by(disturbances(other)));
         let watts = read(probe.map(|probe| watts((stretch.of)(probe).0)));
-        figures.push(figure(
-            format!("{key}_watts"),
-            format!("Mean power, {name}"),
-            Unit::Watts,
-            Neither,
-            watts,
-        ));
+        let watts =
+            figure(format!("{key}_watts"), format!("Mean power, {name}"), Unit::Watts, Neither, watts);
+        figures.push(watts.disturbed_by([own_disturbance]));
     }
     let idle = read(probe.map(|probe| match &probe.idle_energy {
         Some(energy) => watts(energy),
         None => Reading::unavailable(why_no_idle(&probe.training_energy)),
     }));
-    figures.push(figure("idle_watts".into(), "Idle power".into(), Unit::Watts, Neither, idle));
+    let idle = figure("idle_watts".into(), "Idle power".into(), Unit::Watts, Neither, idle);
+    figures.push(idle.disturbed_by([idle_disturbance]));
     let run = run_joules(evidence, method, &figures[0].reading);
-    figures.push(figure("run_joules".into(), "A whole training run".into(), Unit::Joules, Lower, run));
+    let run = figure("run_joules".into(), "A whole training run".into(), Unit::Joules, Lower, run);
+    figures.push(Figure { disturbed: figures[0].disturbed.clone(), ..run });
     let share = read(probe.map(utilisation));
-    figures.push(figure("utilisation".into(), "Processor use, training".into(), Unit::Share, Neither, share));
+    let share = figure("utilisation".into(), "Processor use, training".into(), Unit::Share, Neither, share);
+    figures.push(share.disturbed_by([probe.and_then(|probe| probe.training_energy.disturbance.as_ref())]));
     let gpu = |of: fn(&Gpu) -> Option<f64>| read(probe.map(|probe| gpu(probe.gpu.as_ref(), of)));
     let share = gpu(|gpu| gpu.utilisation);
     figures.push(figure("gpu".into(), "GPU use".into(), Unit::Share, Neither, share));
@@ -258,7 +253,8 @@ fn carbon(accounting: &Accounting, figures: &[Figure]) -> Vec<Figure> {
         let found = figures.iter().find(|figure| figure.key == joules);
         let reading = found.map(|figure| scaled(&figure.reading, grams / KILOWATT_HOUR, &how));
         let reading = reading.unwrap_or_else(|| Reading::unavailable("no joules"));
-        Figure::new(key, label, Unit::Grams, Direction::Lower, reading)
+        let disturbed = found.and_then(|figure| figure.disturbed.clone());
+        Figure { disturbed, ..Figure::new(key, label, Unit::Grams, Direction::Lower, reading) }
     };
     vec![
         of("run_joules", "run_grams", "Carbon, a whole training run"),

@@ -135,10 +135,20 @@ impl<'a> Findings<'a> {
         self.figure(method, metric, key)?.reading.estimate().copied()
     }
 
-    /// Why one figure is missing.
+    /// The number of one figure that may decide something: `None` also where the machine was disturbed while it was
+    /// measured. [`Findings::why_missing`] says which.
+    pub fn deciding_estimate(&self, method: &str, metric: &str, key: &str) -> Option<Estimate> {
+        let figure = self.figure(method, metric, key)?;
+        figure.reading.estimate().filter(|_| figure.disturbed.is_none()).copied()
+    }
+
+    /// Why one figure is missing, or decides nothing.
     pub fn why_missing(&self, method: &str, metric: &str, key: &str) -> String {
-        match self.figure(method, metric, key).map(|figure| &figure.reading) {
-            Some(Reading::Unavailable { reason }) => reason.clone(),
+        match self.figure(method, metric, key) {
+            Some(Figure { reading: Reading::Unavailable { reason }, .. }) => reason.clone(),
+            Some(Figure { disturbed: Some(disturbed), .. }) => {
+                format!("disturbed while it was measured: {disturbed}")
+            }
             _ => "not measured".to_owned(),
         }
     }

@@ -36,6 +36,7 @@ pub(crate) use response_time::better_form;
 pub use search::{Edge, End, Searched, Tried, searched};
 pub(crate) use small_data::curve as small_data_curve;
 
+use crate::record::{Disturbance, worst};
 use crate::statistics::Estimate;
 use serde::Serialize;
 
@@ -85,6 +86,9 @@ pub struct Figure {
     pub direction: Direction,
     /// What was found.
     pub reading: Reading,
+    /// What disturbed the machine while the figure was measured, for people; `None` if nothing did, or where no time is
+    /// measured. A disturbed figure is shown with a mark and decides nothing.
+    pub disturbed: Option<String>,
 }
 
 /// What was found: measured, estimated, judged, or not to be had.
@@ -148,7 +152,20 @@ impl Figure {
         direction: Direction,
         reading: Reading,
     ) -> Figure {
-        Figure { key: key.into(), label: label.into(), unit, direction, reading }
+        Figure { key: key.into(), label: label.into(), unit, direction, reading, disturbed: None }
+    }
+
+    /// The figure with what disturbed the parts that it was measured from.
+    fn disturbed_by<'a>(self, parts: impl IntoIterator<Item = Option<&'a Disturbance>>) -> Figure {
+        Figure { disturbed: worst(parts), ..self }
+    }
+
+    /// What disturbed the figure, where it says something at all.
+    pub fn mark(&self) -> Option<&str> {
+        match self.reading {
+            Reading::Unavailable { .. } => None,
+            _ => self.disturbed.as_deref(),
+        }
     }
 }
 

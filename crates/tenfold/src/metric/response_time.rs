@@ -2,7 +2,7 @@
 
 use super::application::percent;
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::record::{Arrivals, Load};
+use crate::record::{Arrivals, Disturbance, Load};
 use crate::statistics::{Estimate, quantile};
 use crate::unit::digits;
 
@@ -53,7 +53,13 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         figures.push(saturated(prefix, suffix, &loads, why));
     }
     let best: Vec<&Load> = better_form(loads).collect();
-    figures.extend(evidence.study.applications.iter().map(|application| application.verdict(&best, &why)));
+    figures.extend(
+        evidence
+            .study
+            .applications
+            .iter()
+            .map(|application| application.verdict(&best, &why).disturbed_by(disturbances(&best))),
+    );
     figures.extend(tokens(&best, &why));
     figures
 }
@@ -74,6 +80,7 @@ fn alone(prefix: &str, suffix: &str, loads: &[&Load], why: &str) -> Vec<Figure> 
     let seconds = |key: String, label: String, estimate: Option<Estimate>| {
         let reading = Reading::measured(estimate, why);
         Figure::new(key, label + suffix, Unit::Seconds, Direction::Lower, reading)
+            .disturbed_by([one.and_then(|load| load.disturbance.as_ref())])
     };
     let mut figures: Vec<Figure> = QUANTILES
         .iter()
@@ -85,18 +92,16 @@ fn alone(prefix: &str, suffix: &str, loads: &[&Load], why: &str) -> Vec<Figure> 
         .collect();
     let longest = one.and_then(|load| load.latency.max()).map(Estimate::exact);
     figures.push(seconds(format!("{prefix}max"), "longest".to_owned(), longest));
-    let capacity = loads
-        .iter()
-        .filter(|load| matches!(load.arrivals, Arrivals::Closed { .. }))
-        .map(|load| load.rate())
-        .max_by(f64::total_cmp);
-    figures.push(Figure::new(
+    let closed = loads.iter().filter(|load| matches!(load.arrivals, Arrivals::Closed { .. }));
+    let capacity = closed.clone().map(|load| load.rate()).max_by(f64::total_cmp);
+    let capacity = Figure::new(
         format!("{prefix}capacity"),
         format!("Capacity{suffix}"),
         Unit::RequestsPerSecond,
         Direction::Higher,
         Reading::measured(capacity.map(Estimate::exact), why),
-    ));
+    );
+    figures.push(capacity.disturbed_by(closed.map(|load| load.disturbance.as_ref())));
     figures
 }
 
@@ -124,6 +129,7 @@ fn under(prefix: &str, suffix: &str, load: &Load) -> Vec<Figure> {
             let name = format!("p{}", percent(*q));
             let key = format!("{prefix}{key}_{name}").replace('.', "_");
             Figure::new(key, format!("{name}, {label}{suffix}"), Unit::Seconds, Direction::Lower, reading(*q))
+                .disturbed_by([load.disturbance.as_ref()])
         })
         .collect()
 }
@@ -155,6 +161,12 @@ fn saturated(prefix: &str, suffix: &str, loads: &[&Load], why: &str) -> Figure {
         Direction::Neither,
         reading,
     )
+    .disturbed_by(disturbances(loads))
+}
+
+/// What disturbed each of the loads.
+fn disturbances<'l>(loads: &[&'l Load]) -> impl Iterator<Item = Option<&'l Disturbance>> {
+    loads.iter().map(|load| load.disturbance.as_ref())
 }
 
 /// The first token of an answer and every further one, one request at a time.
@@ -163,6 +175,7 @@ fn tokens(loads: &[&Load], why: &str) -> [Figure; 4] {
     let why = if one.is_some() { "a request is answered at once, not token by token" } else { why };
     let figure = |key: &str, label: &str, estimate: Option<Estimate>| {
         Figure::new(key, label, Unit::Seconds, Direction::Lower, Reading::measured(estimate, why))
+            .disturbed_by([one.and_then(|load| load.disturbance.as_ref())])
     };
     let first = |q: f64| one.and_then(|load| quantile(&load.first_token, q));
     let next = |q: f64| one.and_then(|load| quantile(&load.next_token, q));

@@ -39,8 +39,12 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         let examples = Reading::measured(speed.and_then(|s| rate(s, s.examples)), &why);
         let (tokens_key, examples_key) =
             (format!("{key}_tokens_per_second"), format!("{key}_examples_per_second"));
-        figures.push(Figure::new(examples_key, label, Unit::ExamplesPerSecond, Direction::Higher, examples));
-        figures.push(Figure::new(tokens_key, label, Unit::TokensPerSecond, Direction::Higher, tokens));
+        let disturbance = speed.and_then(|speed| speed.disturbance.as_ref());
+        let figure = |key, unit, reading| {
+            Figure::new(key, label, unit, Direction::Higher, reading).disturbed_by([disturbance])
+        };
+        figures.push(figure(examples_key, Unit::ExamplesPerSecond, examples));
+        figures.push(figure(tokens_key, Unit::TokensPerSecond, tokens));
     }
     let unswept = if probe.is_some() { "not probed over sizes of the batch" } else { &why };
     figures.extend(growth(
@@ -60,13 +64,8 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         unswept,
     ));
     let time = time_to_target(evidence, method);
-    figures.push(Figure::new(
-        "time_to_target",
-        "Time to target score",
-        Unit::Seconds,
-        Direction::Lower,
-        time,
-    ));
+    let time = Figure::new("time_to_target", "Time to target score", Unit::Seconds, Direction::Lower, time);
+    figures.push(time.disturbed_by([probe.and_then(|probe| probe.training.disturbance.as_ref())]));
     figures
 }
 
@@ -90,6 +89,7 @@ fn rate(speed: &Speed, work: u64) -> Option<Estimate> {
 /// large batches, and what one takes before any token; each with its key and label.
 fn growth(points: &[Point], [rate, rest]: [(&str, &str); 2], why: &str) -> [Figure; 2] {
     let of = |point: &Point| Some((point.tokens() as f64, mean(&point.seconds)?.value));
+    let disturbances = || points.iter().map(|point| point.disturbance.as_ref());
     let points: Vec<(f64, f64)> = points.iter().filter_map(of).collect();
     let fit = line(&points);
     let read = |found: Option<Estimate>| match (&fit, found) {
@@ -117,8 +117,10 @@ fn growth(points: &[Point], [rate, rest]: [(&str, &str); 2], why: &str) -> [Figu
         },
     });
     [
-        Figure::new(rate.0, rate.1, Unit::TokensPerSecond, Direction::Higher, read(limit)),
-        Figure::new(rest.0, rest.1, Unit::Seconds, Direction::Lower, read(fit.map(|l| l.intercept))),
+        Figure::new(rate.0, rate.1, Unit::TokensPerSecond, Direction::Higher, read(limit))
+            .disturbed_by(disturbances()),
+        Figure::new(rest.0, rest.1, Unit::Seconds, Direction::Lower, read(fit.map(|l| l.intercept)))
+            .disturbed_by(disturbances()),
     ]
 }
 
@@ -221,10 +223,13 @@ mod tests {
 
     #[test]
     fn the_rate_is_work_over_time() {
-        let speed = Speed { examples: 40, tokens: 800, batch_seconds: vec![0.9, 1.1, 1.0, 1.0] };
+        let speed =
+            Speed { examples: 40, tokens: 800, batch_seconds: vec![0.9, 1.1, 1.0, 1.0], disturbance: None };
         let e = rate(&speed, speed.tokens).unwrap();
         assert!((e.value - 200.0).abs() < 1e-9);
         assert!(e.low.unwrap() < 200.0 && e.high.unwrap() > 200.0);
-        assert!(rate(&Speed { examples: 0, tokens: 0, batch_seconds: vec![] }, 0).is_none());
+        assert!(
+            rate(&Speed { examples: 0, tokens: 0, batch_seconds: vec![], disturbance: None }, 0).is_none()
+        );
     }
 }

@@ -221,7 +221,7 @@ fn points(line: &dyn Fn(f64) -> (f64, f64)) -> Vec<Point> {
     let point = |(batch_size, length): (usize, usize)| {
         let (seconds, megabytes) = line((batch_size * length) as f64);
         let (peak_bytes, seconds) = ((megabytes * 1e6) as u64, vec![seconds; 2]);
-        Point { batch_size, length, answer_tokens: 0, peak_bytes, seconds }
+        Point { batch_size, length, answer_tokens: 0, peak_bytes, seconds, disturbance: None }
     };
     [(4, 16), (8, 16), (16, 16), (4, 64), (8, 64), (16, 64)].map(point).to_vec()
 }
@@ -230,16 +230,25 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
     let mut batches = |seconds: f64, n: usize| -> Vec<f64> {
         (0..n).map(|_| seconds * (1.0 + 0.05 * random.normal().abs())).collect()
     };
-    let training =
-        Speed { examples: 16 * 24, tokens: 16 * 24 * 24, batch_seconds: batches(16.0 / row.6, 24) };
-    let inference =
-        Speed { examples: 32 * 20, tokens: 32 * 20 * 24, batch_seconds: batches(32.0 / 410.0, 20) };
+    let training = Speed {
+        examples: 16 * 24,
+        tokens: 16 * 24 * 24,
+        batch_seconds: batches(16.0 / row.6, 24),
+        disturbance: None,
+    };
+    let inference = Speed {
+        examples: 32 * 20,
+        tokens: 32 * 20 * 24,
+        batch_seconds: batches(32.0 / 410.0, 20),
+        disturbance: None,
+    };
     let energy = |seconds: f64| Energy {
         joules: seconds * 11.4,
         seconds,
         processor_seconds: Some(seconds * 1.9),
         source: EnergySource::Estimate { watts_per_core: 6.0, because: "there is no powercap".into() },
         laps: Vec::new(),
+        disturbance: None,
     };
     let merged = if row.2 { loads(random, 7.9, true) } else { Vec::new() };
     let per_row = (row.5 - 91.0).max(4.0) / 16.0;

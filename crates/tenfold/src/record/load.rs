@@ -1,5 +1,6 @@
 //! Requests under a load: what was sent, and how long each took.
 
+use super::Disturbance;
 use crate::histogram::Histogram;
 use crate::unit::digits;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct Load {
     pub first_token: Histogram,
     /// Between one token of an answer and the next.
     pub next_token: Histogram,
+    /// What disturbed the timing; none in records of before it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbance: Option<Disturbance>,
 }
 
 impl Load {
@@ -55,6 +59,7 @@ impl Load {
             service: Histogram::default(),
             first_token: Histogram::default(),
             next_token: Histogram::default(),
+            disturbance: None,
         }
     }
 

@@ -136,7 +136,8 @@ impl Bench<'_> {
         }
         self.start_peak();
         let mut meter = Meter::start(Path::new(POWERCAP));
-        let (mut speed, mut questions) = (Speed { examples: 0, tokens: 0, batch_seconds: Vec::new() }, 0);
+        let (mut speed, mut questions) =
+            (Speed { examples: 0, tokens: 0, batch_seconds: Vec::new(), disturbance: None }, 0);
         for rows in &batches {
             let start = Instant::now();
             score(rows)?;
@@ -263,7 +264,14 @@ impl Bench<'_> {
         pass()?;
         let peak_bytes = self.backend.ledger().peak().total();
         let seconds = (0..TIMED_PASSES).map(|_| pass()).collect::<Result<_>>()?;
-        Ok(Point { batch_size, length, answer_tokens: answer_tokens(&rows), peak_bytes, seconds })
+        Ok(Point {
+            batch_size,
+            length,
+            answer_tokens: answer_tokens(&rows),
+            peak_bytes,
+            seconds,
+            disturbance: None,
+        })
     }
 
     /// Peak of the engine's own account, and seconds of a training step, for a batch of rows of one length.
@@ -290,7 +298,14 @@ impl Bench<'_> {
         let ahead = if computed { ahead.get() } else { 0.0 };
         let seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
         let seconds = seconds.into_iter().skip(1).map(|step: f64| step + ahead).collect();
-        Ok(Point { batch_size, length, answer_tokens: answer_tokens(&rows), peak_bytes, seconds })
+        Ok(Point {
+            batch_size,
+            length,
+            answer_tokens: answer_tokens(&rows),
+            peak_bytes,
+            seconds,
+            disturbance: None,
+        })
     }
 
     fn train(
@@ -366,6 +381,7 @@ fn of_steps(steps: &[Progressed], ahead: Duration) -> Speed {
         examples: steps.iter().map(|step| step.examples).sum(),
         tokens: steps.iter().map(|step| step.tokens).sum(),
         batch_seconds: steps.iter().map(|step| step.seconds + share).collect(),
+        disturbance: None,
     }
 }
 

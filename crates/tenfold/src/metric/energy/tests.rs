@@ -15,6 +15,7 @@ fn measured(records: &mut [Record]) {
         processor_seconds: Some(1.5),
         source: source.clone(),
         laps: laps(joules).collect(),
+        disturbance: None,
     };
     for record in records {
         if let Outcome::Probed(probed) = &mut record.outcome {
