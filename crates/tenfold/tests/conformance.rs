@@ -55,7 +55,7 @@ impl Place {
     ) -> tenfold::Result<Training> {
         let settings = TrainSettings {
             batch_size: 64,
-            num_train_epochs: 4,
+            num_train_epochs: 4.0,
             early_stopping_patience: 3,
             ..TrainSettings::default()
         };

@@ -115,7 +115,7 @@ fn subject<'a>(model: &'a dyn Model, method: &'static Method, rows: &'a Rows) ->
 }
 
 fn settings(recomputes: bool) -> TrainSettings {
-    let train = TrainSettings { batch_size: 8, num_train_epochs: 2, ..TrainSettings::default() };
+    let train = TrainSettings { batch_size: 8, num_train_epochs: 2.0, ..TrainSettings::default() };
     TrainSettings { gradient_checkpointing: recomputes, ..train }
 }
 

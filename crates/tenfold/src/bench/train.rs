@@ -84,7 +84,7 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
     }
     backend.ledger().reset_peak();
     memory::reset_process_peak();
-    let settings = TrainSettings { num_train_epochs: *steps, max_steps: *steps, ..fitted.train };
+    let settings = TrainSettings { num_train_epochs: *steps as f64, max_steps: *steps, ..fitted.train };
     let seconds = Mutex::new(Vec::new());
     let (source, none) = (Source::new(&*model, &rows), Rows::default());
     let trainer = Trainer {

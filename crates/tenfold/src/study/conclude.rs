@@ -2,7 +2,8 @@
 
 use super::benchmarks::Benchmarks;
 use super::config::{STORED, Strategy, Study};
-use super::plan::{Chosen, hash};
+use super::naming::name;
+use super::plan::Chosen;
 use super::search::entrants;
 use super::session::Session;
 use super::store::RunFolder;
@@ -125,7 +126,7 @@ fn adapter(scoring: &Scoring, folder: &RunFolder, records: &[Record], method: &s
             best = Some((trial, kept));
         }
     }
-    folder.adapter(&hash(best?.0))
+    folder.adapter(&name(best?.0))
 }
 
 fn learning_rates(study: &Study) -> String {

@@ -110,7 +110,7 @@ pub struct Search {
     /// Training rows; 0: the study's.
     pub train_rows: usize,
     /// Epochs; 0: the study's.
-    pub num_train_epochs: usize,
+    pub num_train_epochs: f64,
 }
 
 /// How a search finds its candidates.
@@ -234,7 +234,7 @@ impl Default for Search {
             eta: 3,
             seed: 0,
             train_rows: 0,
-            num_train_epochs: 0,
+            num_train_epochs: 0.0,
         }
     }
 }

@@ -9,6 +9,8 @@ mod conclude;
 mod config;
 mod domains;
 mod elapsed;
+mod kept;
+mod naming;
 mod overlay;
 mod paths;
 mod plan;

@@ -2,6 +2,7 @@
 
 use super::asking::Asking;
 use super::config::Study;
+use super::naming::name;
 use super::search;
 use super::session::Session;
 use crate::adapter;
@@ -12,19 +13,18 @@ use crate::record::{Candidate, Role, Trial};
 use crate::train::{Order, TrainSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The version of the code in every trial's name: raise it when a change alters results.
-pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 8");
+pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 9");
 
 /// A trial and the name of its folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// What to run.
     pub trial: Trial,
-    /// Its name on disk.
-    pub hash: String,
+    /// The name of its folder.
+    pub name: String,
     /// How it fits into memory.
     pub fit: Fit,
 }
@@ -64,12 +64,6 @@ pub(super) struct TrialSettings {
 /// The key of [`TrialSettings::rungs`].
 pub(super) const RUNGS: &str = "rungs";
 
-/// Hexadecimal name of a trial: the first 16 digits of the SHA-256 of all that decides its result.
-pub fn hash(trial: &Trial) -> String {
-    let text = serde_json::to_string(trial).unwrap_or_else(|error| unreachable!("plain values: {error}"));
-    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// What each method is compared with.
 pub(super) type Chosen = BTreeMap<String, Candidate>;
 
@@ -90,7 +84,7 @@ impl Plan<'_> {
                 if search.train_rows > 0 {
                     settings.train_rows = search.train_rows.min(settings.train_rows);
                 }
-                if search.num_train_epochs > 0 {
+                if search.num_train_epochs > 0.0 {
                     settings.train.num_train_epochs = search.num_train_epochs;
                 }
                 let rows = || self.session.train.first_questions(settings.train_rows);
@@ -176,7 +170,7 @@ impl Plan<'_> {
             let mut trial = job.trial;
             trial.role = Role::Asked { name: asking.name().into() };
             trial.data = asking.data(&trial.data);
-            (Job { hash: hash(&trial), trial, fit: Fit::AsIs }, job.hash)
+            (Job { name: name(&trial), trial, fit: Fit::AsIs }, job.name)
         };
         Ok(self.main(chosen)?.into_iter().map(after).collect())
     }
@@ -255,7 +249,7 @@ impl Plan<'_> {
             trial.train["probe"] = serde_json::to_value(&self.study.probe).unwrap_or(Value::Null);
             trial.train["probe"]["idle_seconds"] = self.study.energy.idle_seconds.into();
         }
-        Ok(Job { hash: hash(&trial), trial, fit })
+        Ok(Job { name: self::name(&trial), trial, fit })
     }
 
     /// The settings with which a trial stays within the study's limit of memory: they name the trial, the limit does not.
@@ -294,14 +288,14 @@ pub(super) fn rung_before(trial: &Trial) -> Option<String> {
     let Role::Search { rung, .. } = &mut before.role else { return None };
     *rung = rung.checked_sub(1)?;
     before.train.get_mut(RUNGS)?.as_array_mut()?.pop()?;
-    Some(hash(&before))
+    Some(name(&before))
 }
 
 /// Trains for so many steps, whatever epochs they make.
 fn train_for(train: &mut TrainSettings, steps: usize, rows: usize) {
     // Batches that count tokens may be one alone.
     let per_epoch = if train.max_tokens > 0 { 1 } else { train.steps_per_epoch(rows) };
-    train.num_train_epochs = steps.div_ceil(per_epoch).max(1);
+    train.num_train_epochs = steps.div_ceil(per_epoch).max(1) as f64;
     train.max_steps = steps;
 }
 

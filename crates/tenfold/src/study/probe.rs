@@ -1,7 +1,8 @@
 //! A probe: one method alone on the machine, in a process of its own. Speed, memory, latency, energy.
 
 use super::config::{Probing, Study};
-use super::plan::{Job, TrialSettings, hash, parts};
+use super::naming;
+use super::plan::{Job, TrialSettings, parts};
 use super::session::{Session, backend};
 use super::store::RunFolder;
 use crate::adapter::{Method, Tuning};
@@ -59,7 +60,7 @@ fn reference(folder: &RunFolder, job: &Job) -> Result<Vec<f32>> {
     if let Value::Object(train) = &mut trial.train {
         train.remove("probe");
     }
-    let main = Job { hash: hash(&trial), trial, fit: job.fit.clone() };
+    let main = Job { name: naming::name(&trial), trial, fit: job.fit.clone() };
     Ok(match folder.record(&main)?.map(|record| record.outcome) {
         Some(Outcome::Trained(trained)) => trained.losses,
         _ => Vec::new(),
@@ -283,7 +284,7 @@ impl Bench<'_> {
             gradient_accumulation_steps: 1,
             max_tokens: 0,
             max_steps: 0,
-            num_train_epochs: steps,
+            num_train_epochs: steps as f64,
             ..self.how.train.clone()
         };
         let (start, ahead, seconds) = (Instant::now(), Cell::new(0.0), Mutex::new(Vec::new()));

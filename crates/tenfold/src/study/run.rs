@@ -207,7 +207,7 @@ impl<'a> Runner<'a> {
         let mut queue = VecDeque::new();
         let mut names = HashSet::new();
         // What is named twice, a learning rate say, is one trial in one folder.
-        for job in jobs.into_iter().filter(|job| names.insert(job.hash.clone())) {
+        for job in jobs.into_iter().filter(|job| names.insert(job.name.clone())) {
             match self.folder.finished(&job)? {
                 Some(record) => finished.records.push(record),
                 None => queue.push_back(job),
@@ -322,7 +322,7 @@ impl<'a> Runner<'a> {
                 total: None,
             });
             let stop = || self.progress.stop_requested();
-            let failure = child::probe(&self.options.probe_command, &self.options.out, &job.hash, stop)?;
+            let failure = child::probe(&self.options.probe_command, &self.options.out, &job.name, stop)?;
             self.progress.event(Event::Finished { job: bar, note: String::new() });
             let record = match (self.folder.finished(&job)?, failure) {
                 (Some(record), _) => record,

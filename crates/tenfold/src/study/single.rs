@@ -60,6 +60,6 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
         Outcome::Trained(trained) => trained.untuned.as_ref().map(|untuned| untuned.score),
         _ => None,
     };
-    let adapter = folder.trial(&job.hash).join(ADAPTER);
+    let adapter = folder.trial(&job.name).join(ADAPTER);
     Ok(Single { record, base, notes: session.notes, adapter, process_peak_bytes })
 }

@@ -1,11 +1,12 @@
 //! The run's folder: its lock, its trials' folders and records.
 
+use super::kept::{self, Kept, Unusable};
 use super::plan::{Fit, Job, RUNGS};
 use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::lock::{self, Lock};
-use crate::record::{Outcome, Record, SCHEMA};
+use crate::record::{Outcome, Record};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ const TRIALS: &str = "trials";
 /// The folder of an adapter in that of its trial.
 pub(super) const ADAPTER: &str = "adapter";
 /// What a trial came to, in its folder.
-const RECORD: &str = "record.json";
+pub(super) const RECORD: &str = "record.json";
 /// From where a trial goes on, in its folder.
 pub(super) const SNAPSHOT: &str = "snapshot.safetensors";
 
@@ -34,13 +35,13 @@ impl RunFolder {
     }
 
     /// The folder of a trial.
-    pub(super) fn trial(&self, hash: &str) -> PathBuf {
-        self.0.join(TRIALS).join(hash)
+    pub(super) fn trial(&self, name: &str) -> PathBuf {
+        self.0.join(TRIALS).join(name)
     }
 
     /// The adapter that a trial left, as a path below the run's folder, if it is there.
-    pub(super) fn adapter(&self, hash: &str) -> Option<String> {
-        self.trial(hash).join(ADAPTER).is_dir().then(|| format!("{TRIALS}/{hash}/{ADAPTER}"))
+    pub(super) fn adapter(&self, name: &str) -> Option<String> {
+        self.trial(name).join(ADAPTER).is_dir().then(|| format!("{TRIALS}/{name}/{ADAPTER}"))
     }
 
     /// Makes the folder, and makes sure that no other process works in it while the lock lives.
@@ -60,17 +61,22 @@ impl RunFolder {
         }
     }
 
-    /// The record of a finished trial; none if there is none, none of this version, or a damaged one.
+    /// The record of a trial, however it ended; none if there is none that can be believed.
     pub(super) fn record(&self, job: &Job) -> Result<Option<Record>> {
-        let path = self.trial(&job.hash).join(RECORD);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &path)(error)),
-        };
-        let record: Option<Record> =
-            seal::opened(&bytes).and_then(|record| serde_json::from_slice(&record).ok());
-        Ok(record.filter(|record| record.schema == SCHEMA && record.trial == job.trial))
+        Ok(match kept::read(&self.trial(&job.name).join(RECORD))? {
+            Some(Kept::Record(record)) if record.trial == job.trial => Some(*record),
+            _ => None,
+        })
+    }
+
+    /// What the record of the trial's folder of this name holds.
+    pub(super) fn kept(&self, name: &str) -> Result<Option<Kept>> {
+        kept::read(&self.trial(name).join(RECORD))
+    }
+
+    /// The records of all trials that cannot be believed. A record of a newer schema is an error.
+    pub(super) fn damaged(&self) -> Result<Vec<Unusable>> {
+        kept::damaged(&self.0.join(TRIALS))
     }
 
     /// The record, if the trial need not be run again.
@@ -85,7 +91,7 @@ impl RunFolder {
 
     /// Writes a record, whole or not at all; what a trial needs no more goes.
     pub(super) fn keep(&self, job: &Job, record: &Record) -> Result<()> {
-        let folder = self.trial(&job.hash);
+        let folder = self.trial(&job.name);
         let text =
             serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
         atomic::write(&folder.join(RECORD), seal::sealed(&text).as_bytes())?;
@@ -97,12 +103,12 @@ impl RunFolder {
 
     /// Removes that from which a trial, or one that takes it further, would go on.
     pub(super) fn forget(&self, job: &Job) {
-        let _ = fs::remove_file(self.trial(&job.hash).join(SNAPSHOT));
+        let _ = fs::remove_file(self.trial(&job.name).join(SNAPSHOT));
     }
 
     /// Makes a trial's folder and says in it what it is.
     pub(super) fn prepare(&self, job: &Job) -> Result<PathBuf> {
-        let folder = self.trial(&job.hash);
+        let folder = self.trial(&job.name);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         let path = folder.join("trial.json");
         let text = serde_json::to_string_pretty(&job.trial).unwrap_or_default();
@@ -113,14 +119,14 @@ impl RunFolder {
     }
 
     /// The trial that a folder is for.
-    pub(super) fn job(&self, hash: &str) -> Result<Job> {
-        let path = self.trial(hash).join("trial.json");
+    pub(super) fn job(&self, name: &str) -> Result<Job> {
+        let path = self.trial(name).join("trial.json");
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         let trial = serde_json::from_str(&text).map_err(|error| {
             Error::malformed(&path, format!("line {}", error.line()), "a trial", error.to_string())
         })?;
         // Its settings are those that fitted.
-        Ok(Job { trial, hash: hash.to_owned(), fit: Fit::AsIs })
+        Ok(Job { trial, name: name.to_owned(), fit: Fit::AsIs })
     }
 }
 

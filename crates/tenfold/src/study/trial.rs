@@ -96,7 +96,7 @@ impl Work<'_> {
     /// A candidate that goes on to the next rung goes on from where it stands; where that is lost it trains anew, to the
     /// same bits.
     fn take_over(&self, snapshot: &Path) -> Result<()> {
-        let before = rung_before(&self.job.trial).and_then(|hash| Some(self.folder.parent()?.join(hash)));
+        let before = rung_before(&self.job.trial).and_then(|name| Some(self.folder.parent()?.join(name)));
         let Some(before) = before.filter(|before| before.join(SNAPSHOT).is_file() && !snapshot.exists())
         else {
             return Ok(());

@@ -20,11 +20,13 @@ impl<'a> Order<'a> {
         let lengths = (0..rows.len()).map(|row| rows.tokens(row)).collect();
         let mut order = Order { settings, lengths, seed, epochs: vec![0] };
         let mut steps = 0;
-        for epoch in 0..settings.num_train_epochs {
+        for epoch in 0..settings.num_train_epochs.ceil() as usize {
             if settings.max_steps > 0 && steps >= settings.max_steps {
                 break;
             }
-            steps += order.steps_in(epoch);
+            let share = (settings.num_train_epochs - epoch as f64).min(1.0);
+            // 0.7 of 10 steps are 7, although 0.7 × 10 is a little more in floating point.
+            steps += (share * order.steps_in(epoch) as f64 - 1e-6).ceil().max(1.0) as usize;
             order.epochs.push(steps);
         }
         order
@@ -104,7 +106,7 @@ mod tests {
             (1, 2, 12, Some(7)),
         ] {
             let settings = TrainSettings {
-                num_train_epochs: 3,
+                num_train_epochs: 3.0,
                 batch_size,
                 gradient_accumulation_steps: accumulation,
                 max_tokens,

@@ -12,8 +12,8 @@ pub(crate) const MOST: usize = 1_000_000_000;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainSettings {
-    /// Passes over the training rows.
-    pub num_train_epochs: usize,
+    /// Passes over the training rows; 0.5 is half a pass. The steps of the last, partial pass are rounded up.
+    pub num_train_epochs: f64,
     /// Optimizer steps at the most; 0: as many as the epochs have.
     pub max_steps: usize,
     /// Rows in each batch.
@@ -43,8 +43,10 @@ pub struct TrainSettings {
     pub group_by_length: bool,
     /// How the learning rate goes.
     pub lr_scheduler_type: Schedule,
-    /// Share of the steps in which the learning rate rises from 0.
+    /// Share of the steps in which the learning rate rises from 0; not used where `warmup_steps` is above 0.
     pub warmup_ratio: f64,
+    /// Steps in which the learning rate rises from 0; 0: as many as `warmup_ratio` says.
+    pub warmup_steps: usize,
     /// AdamW's decoupled weight decay, on everything trained.
     pub weight_decay: f64,
     /// AdamW's β₁.
@@ -67,7 +69,7 @@ pub struct TrainSettings {
 impl Default for TrainSettings {
     fn default() -> TrainSettings {
         TrainSettings {
-            num_train_epochs: 3,
+            num_train_epochs: 3.0,
             max_steps: 0,
             batch_size: 32,
             gradient_accumulation_steps: 1,
@@ -81,6 +83,7 @@ impl Default for TrainSettings {
             group_by_length: false,
             lr_scheduler_type: Schedule::Linear,
             warmup_ratio: 0.06,
+            warmup_steps: 0,
             weight_decay: 0.01,
             adam_beta1: 0.9,
             adam_beta2: 0.999,
@@ -104,7 +107,12 @@ impl TrainSettings {
         let of_share = |key, x: f64| (key, share(x), SHARE, x.to_string());
         let pass_tokens = self.pass_tokens.unwrap_or(1);
         [
-            of_count("num_train_epochs", self.num_train_epochs),
+            (
+                "num_train_epochs",
+                self.num_train_epochs > 0.0 && self.num_train_epochs <= MOST as f64,
+                "a number above 0, 1,000,000,000 at the most",
+                self.num_train_epochs.to_string(),
+            ),
             of_count("batch_size", self.batch_size),
             of_count("gradient_accumulation_steps", self.gradient_accumulation_steps),
             (
@@ -121,6 +129,7 @@ impl TrainSettings {
                 self.max_tokens.to_string(),
             ),
             of_share("warmup_ratio", self.warmup_ratio),
+            ("warmup_steps", self.warmup_steps <= MOST, "0 to 1,000,000,000", self.warmup_steps.to_string()),
             (
                 "weight_decay",
                 self.weight_decay >= 0.0 && self.weight_decay.is_finite(),
@@ -148,6 +157,14 @@ impl TrainSettings {
     /// Optimizer steps in one epoch over `rows` rows, where batches count rows.
     pub fn steps_per_epoch(&self, rows: usize) -> usize {
         rows.div_ceil(self.rows_per_step()).max(1)
+    }
+
+    /// Steps in which the learning rate rises, of `steps` in all.
+    pub fn warmup(&self, steps: usize) -> usize {
+        match self.warmup_steps {
+            0 => (self.warmup_ratio * steps as f64) as usize,
+            stated => stated,
+        }
     }
 
     /// Rows that each optimizer step sees, but for an epoch's last.

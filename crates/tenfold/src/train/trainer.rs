@@ -181,7 +181,7 @@ impl Trainer<'_> {
             loss += pass(self.train, &forward, micro, self.settings, labels)?;
             tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
         }
-        let warmup = (self.settings.warmup_ratio * steps as f64) as usize;
+        let warmup = self.settings.warmup(steps);
         let factor = self.settings.lr_scheduler_type.factor(training.step, warmup, steps);
         let learning_rate = self.learning_rate * factor;
         if !loss.is_finite() {
