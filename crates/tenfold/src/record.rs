@@ -58,7 +58,7 @@ pub struct Trial {
 pub struct ModelIdentity {
     /// The name it was asked for by.
     pub name: String,
-    /// SHA-256 of its weights file, hexadecimal.
+    /// SHA-256 over all files that decide its results, hexadecimal: weights, configuration, tokenizer, chat template.
     pub sha256: String,
     /// Parameters of the base model without a task's head.
     pub parameters: u64,

@@ -15,7 +15,7 @@ use tenfold_tensor::{Cpu, Dtype};
 
 pub fn pull(name: &str, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
-    say!("{}\nits weights have SHA-256 {}", located.dir.display(), located.sha256)
+    say!("{}\nits weights have SHA-256 {}", located.dir.display(), located.weights_sha256)
 }
 
 pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {

@@ -26,7 +26,7 @@ const SCHEMA: u32 = 1;
 pub struct Identity {
     /// The base model, by name and hash of its files.
     pub model: String,
-    /// SHA-256 of its weights, hexadecimal.
+    /// SHA-256 over all files that decide its answers, hexadecimal: weights, configuration, tokenizer.
     pub model_sha256: String,
     /// How frozen weights are kept.
     pub weights: String,

@@ -4,10 +4,12 @@
 //! <cache>/models/<name>/       complete models: unpacked elsewhere, checked, renamed into place
 //! <cache>/hub/                 what came from the Hub, laid out as Hugging Face's libraries do
 //! <cache>/wheels/<package>/    wheels not yet unpacked
+//! <cache>/hashes/              hashes of large files, each with the state of the file that it is of
 //! <cache>/locks/               one file for each model that is being fetched
 //! ```
 
 mod digest;
+mod folder;
 mod hub;
 mod lock;
 #[cfg(test)]
@@ -15,11 +17,13 @@ mod tests;
 mod wheel;
 
 use super::catalog::{self, Entry};
-use super::checkpoint::{INDEX, WEIGHTS, shards};
+use super::checkpoint::WEIGHTS;
 use super::gguf;
-use super::tokenizer;
 use crate::progress::{Event, Progress};
 use crate::{Error, Result};
+use digest::Hasher;
+pub(crate) use folder::is_meant;
+use folder::{is_begun, missing, missing_words};
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -32,8 +36,11 @@ pub struct Located {
     pub dir: PathBuf,
     /// The name it was asked for by.
     pub name: String,
-    /// SHA-256 of model.safetensors or the GGUF file, hexadecimal; of a sharded model, of the list of its shards' names and hashes.
+    /// SHA-256 over all files that decide the model's results, hexadecimal: weights, configuration, tokenizer and chat
+    /// template. Of a GGUF file, which holds all of them, its own.
     pub sha256: String,
+    /// SHA-256 of model.safetensors or the GGUF file, hexadecimal; of a sharded model, of the list of its shards' names and hashes.
+    pub weights_sha256: String,
 }
 
 /// Finds a model by its folder, its Hugging Face id or its name in the [`catalog`], and fetches it if need be.
@@ -149,17 +156,24 @@ impl Search<'_> {
     fn folder(&mut self, progress: &dyn Progress) -> Result<Option<Located>> {
         let folder = Path::new(self.name);
         if gguf::is_gguf(folder) && folder.is_file() {
-            return self.found(folder, digest::of_file(folder, progress)?).map(Some);
+            return self.found(folder, progress).map(Some);
         }
         if !folder.is_dir() {
             self.tried.push(format!("the folder {}: there is none", folder.display()));
             return Ok(None);
         }
         if let Some(missing) = missing(folder) {
-            self.tried.push(format!("the folder {}: it has no {missing}", folder.display()));
+            let tried =
+                format!("the folder {}: it has no {}", folder.display(), missing_words(folder, &missing));
+            if is_begun(folder) {
+                // Whoever has a part of a model here does not mean another one of that name.
+                let (name, put) = (self.name.to_owned(), folder.to_owned());
+                return Err(Error::ModelNotFound { name, tried: vec![tried], put });
+            }
+            self.tried.push(tried);
             return Ok(None);
         }
-        self.found(folder, digest::of_weights(folder, progress)?).map(Some)
+        self.found(folder, progress).map(Some)
     }
 
     /// Complete models of the cache, or of the cache of Hugging Face's own libraries.
@@ -228,10 +242,11 @@ impl Search<'_> {
 
     /// The model in `folder`, unless it is not the one that the catalog means.
     fn accept(&mut self, folder: &Path, place: &str, progress: &dyn Progress) -> Result<Option<Located>> {
-        let sha256 = digest::of_weights(folder, progress)?;
+        let found = self.found(folder, progress)?;
+        let sha256 = &found.weights_sha256;
         let expected =
             self.entry.map(|entry| entry.sha256.clone()).or_else(|| hub::blob_hash(&folder.join(WEIGHTS)));
-        if let Some(expected) = expected.filter(|expected| *expected != sha256) {
+        if let Some(expected) = expected.filter(|expected| expected != sha256) {
             let file =
                 gguf::only(folder).and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned()));
             let file = file.unwrap_or_else(|| WEIGHTS.into());
@@ -240,11 +255,13 @@ impl Search<'_> {
             self.tried.push(format!("{place} {}: {fault}", folder.display()));
             return Ok(None);
         }
-        self.found(folder, sha256).map(Some)
+        Ok(Some(found))
     }
 
-    fn found(&self, folder: &Path, sha256: String) -> Result<Located> {
-        Ok(Located { dir: folder.to_owned(), name: self.name.to_owned(), sha256 })
+    fn found(&self, folder: &Path, progress: &dyn Progress) -> Result<Located> {
+        let hashes = Hasher::new(Some(self.places.cache.join("hashes")), progress).of_model(folder)?;
+        let (dir, name) = (folder.to_owned(), self.name.to_owned());
+        Ok(Located { dir, name, sha256: hashes.model, weights_sha256: hashes.weights })
     }
 
     fn failed(mut self, reason: &str) -> Error {
@@ -271,33 +288,6 @@ impl Search<'_> {
         let name = self.entry.map_or(self.name, |entry| &entry.name);
         let plain = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
         name.replace('/', "--").trim_start_matches('.').chars().map(plain).collect()
-    }
-}
-
-/// Whether a path that may also be a name is meant as a path: a model is there, whole or not.
-pub(crate) fn is_meant(path: &Path) -> bool {
-    path.join("config.json").is_file()
-        || gguf::only(path).is_some()
-        || (gguf::is_gguf(path) && path.is_file())
-}
-
-/// What a folder lacks to be a model, if anything.
-fn missing(folder: &Path) -> Option<String> {
-    if gguf::only(folder).is_some() {
-        return None;
-    }
-    if !folder.join("config.json").is_file() {
-        return Some("config.json".into());
-    }
-    if !tokenizer::FILES.iter().any(|files| files.iter().all(|file| folder.join(file).is_file())) {
-        return Some("tokenizer.json".into());
-    }
-    if folder.join(WEIGHTS).is_file() {
-        return None;
-    }
-    match shards(&folder.join(INDEX)) {
-        Ok(shards) => shards.into_iter().find(|shard| !folder.join(shard).is_file()),
-        Err(_) => Some(WEIGHTS.into()),
     }
 }
 

@@ -39,10 +39,11 @@ const DOWNLOAD_PATIENCE: u32 = 6;
 const EVENT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Files that are fetched if the model has them, with those of its tokenizer; weights come after them.
-const SMALL_FILES: [&str; 5] = [
+const SMALL_FILES: [&str; 6] = [
     "config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "generation_config.json",
     "chat_template.jinja",
 ];
@@ -220,7 +221,11 @@ fn download_all(wanted: &Wanted, reporter: &Reporter) -> Result<PathBuf, String>
         .filter_map(|name| listed(name))
         .collect();
     let weights = listed(WEIGHTS).or_else(|| listed(INDEX));
-    files.push(weights.ok_or_else(|| format!("it has the model, but no {WEIGHTS}"))?);
+    let others = ["pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"];
+    let other = others.into_iter().find(|name| listed(name).is_some());
+    let other =
+        other.map_or(String::new(), |name| format!(" ({name} is not read; convert it to safetensors)"));
+    files.push(weights.ok_or_else(|| format!("it has the model, but no {WEIGHTS}{other}"))?);
     let shard_like =
         |file: &&Listed| file.rfilename.starts_with("model-") && file.rfilename.ends_with(".safetensors");
     let likely = files
@@ -239,7 +244,7 @@ fn download_all(wanted: &Wanted, reporter: &Reporter) -> Result<PathBuf, String>
             download(&repo, wanted, file, reporter)?;
         }
     }
-    match super::missing(&folder) {
+    match super::folder::missing(&folder) {
         Some(missing) => Err(format!("it has the model, but no {missing}")),
         None => Ok(folder),
     }

