@@ -10,6 +10,7 @@
 mod atomic;
 pub mod bytes;
 pub mod error;
+mod first_bytes;
 mod guard;
 pub mod histogram;
 mod lock;

@@ -11,7 +11,7 @@ pub(super) use stream::{Entry, TensorFile};
 pub use tensors::{HostTensor, read_tensors, read_tensors_and_metadata, write_tensors};
 pub use view::View;
 
-use crate::{Error, Result};
+use crate::{Error, Result, first_bytes};
 use header::Header;
 use memmap2::Mmap;
 use serde_json::{Map, Value};
@@ -24,6 +24,9 @@ use std::sync::Arc;
 pub const WEIGHTS: &str = "model.safetensors";
 /// The file that tells which shard holds which weight.
 pub const INDEX: &str = "model.safetensors.index.json";
+
+/// Bytes of a file that are looked at before its header is.
+const LOOKED_AT: usize = 512;
 
 /// The weights of a model's folder.
 #[derive(Debug, Clone)]
@@ -140,6 +143,9 @@ fn map_file(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, V
     // SAFETY: The map is only read. Tenfold replaces weights files by renaming a new one into place and never writes
     // into one, so the mapped bytes stay; another program that cuts the file short meanwhile could end this process.
     let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?);
+    if let Some(found) = first_bytes::instead(&map[..map.len().min(LOOKED_AT)]) {
+        return Err(Error::malformed(path, "whole file", "weights in the safetensors format", found));
+    }
     let header = Header::parse(path, &map)?;
     let view = |(name, entry): (String, header::Entry)| {
         let view = View::mapped(entry.dtype, entry.shape, map.clone(), entry.range);
@@ -149,6 +155,7 @@ fn map_file(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, V
 }
 
 fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
+    first_bytes::check(index, "a JSON object")?;
     let content = fs::read(index).map_err(Error::io("read", index))?;
     let whole: Map<String, Value> = serde_json::from_slice(&content)
         .map_err(|error| Error::malformed(index, "whole file", "a JSON object", error.to_string()))?;

@@ -116,7 +116,12 @@ impl Header {
             ));
         }
         let raw: RawHeader = serde_json::from_slice(json).map_err(|error| {
-            fault("header", "name -> dtype, shape and data_offsets".into(), error.to_string())
+            let found = error.to_string();
+            let expected = match found.contains("`F8_") {
+                true => "numbers of 16 bits or more, not FP8; take the same model in bf16",
+                false => "name -> dtype, shape and data_offsets",
+            };
+            fault("header", expected.into(), found)
         })?;
         let mut entries = BTreeMap::new();
         for (name, tensor) in raw.tensors {

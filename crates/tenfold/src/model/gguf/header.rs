@@ -46,8 +46,9 @@ impl Header {
     pub fn parse(file: &Path, bytes: &[u8]) -> Result<Header> {
         let mut reader = Reader { file, bytes, at: 0 };
         if reader.take(4).ok() != Some(b"GGUF") {
-            let start = String::from_utf8_lossy(&bytes[..bytes.len().min(4)]).into_owned();
-            return Err(Error::malformed(file, "byte 0", "the letters GGUF", format!("{start:?}")));
+            let start = || format!("{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(4)]));
+            let found = crate::first_bytes::instead(bytes).map_or_else(start, str::to_owned);
+            return Err(Error::malformed(file, "byte 0", "the letters GGUF", found));
         }
         let version = reader.u32()?;
         if !matches!(version, 2 | 3) {
