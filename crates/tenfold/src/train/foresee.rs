@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::{Forward, Model};
 use serde_json::Value;
 use std::cmp::Reverse;
-use tenfold_tensor::{Class, Product, Tally, Usage};
+use tenfold_tensor::{Class, Dtype, Product, Tally, Tensor, Usage};
 
 /// What the process takes beside the engine's account: the program itself, the allocator's rests, and what threads pack
 /// matrices into.
@@ -150,7 +150,12 @@ pub fn fit(subject: &Subject, train: &TrainSettings, limit: Bytes) -> Result<Fit
         }
         least = foreseen;
     }
-    Err(Error::Memory { needed: Bytes(total(&least)), limit, parts: parts(&least), help: help(&least) })
+    Err(Error::Memory {
+        needed: Bytes(total(&least)),
+        limit,
+        parts: parts(&least),
+        help: help(&least, subject),
+    })
 }
 
 /// Tokens of a pass whose activations are small, or small beside all else; all that a batch has if they are so.
@@ -221,18 +226,32 @@ fn parts(usage: &Usage) -> String {
 }
 
 /// What would help, first against what takes the most.
-fn help(usage: &Usage) -> String {
+fn help(usage: &Usage, subject: &Subject) -> String {
     let of = |classes: &[Class]| classes.iter().map(|class| usage.bytes[*class as usize]).sum::<u64>();
-    let mut ways = [
-        (of(&[Class::Base]), "the frozen base in fewer bits (weights = \"nf4\")"),
+    let own = subject.method.name;
+    let lighter: Vec<&str> = ["lora", "ia3"].into_iter().filter(|name| *name != own).collect();
+    // Full fine-tuning changes the base itself, which then is not kept in few bits.
+    let shrinks = own != "full" && subject.model.weights().iter().any(|weight| is_wide(&weight.tensor));
+    let ways = [
+        (of(&[Class::Base]), shrinks.then(|| "the frozen base in fewer bits (weights = \"nf4\")".to_owned())),
         (
             of(&[Class::Trainable, Class::Gradients, Class::Optimizer]),
-            "a method that trains less (lora, ia3)",
+            Some(format!("a method that trains less ({})", lighter.join(", "))),
         ),
-        (of(&[Class::Activations, Class::Workspace]), "shorter rows (train.max_length)"),
+        (of(&[Class::Activations, Class::Workspace]), Some("shorter rows (train.max_length)".to_owned())),
     ];
+    let mut ways: Vec<(u64, String)> =
+        ways.into_iter().filter_map(|(bytes, way)| Some((bytes, way?))).collect();
     ways.sort_by_key(|(bytes, _)| Reverse(*bytes));
-    ways.map(|(_, way)| way).join(", ")
+    ways.into_iter().map(|(_, way)| way).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a matrix would take fewer bytes in NF4.
+fn is_wide(tensor: &Tensor) -> bool {
+    let bytes = |dtype: Dtype| dtype.bytes(tensor.len());
+    tensor.shape().len() == 2
+        && tensor.cols().is_multiple_of(Dtype::Nf4.block_len())
+        && bytes(tensor.dtype()) > bytes(Dtype::Nf4)
 }
 
 #[cfg(test)]
