@@ -18,6 +18,7 @@ pub fn chat(request: &ChatOptions, dashboard: &Dashboard) -> Result<()> {
     let generator = speaker.generator(&sampling, &decode)?;
     // A model without a template is refused before anyone types.
     speaker.conversation(&[&opening[..], &[Message::new("user", "")]].concat())?;
+    speaker.note_endless_turns(dashboard);
     let mut messages = opening.clone();
     // Of what the model has read only what a longer conversation begins with is used again.
     let mut memory = Memory::default();

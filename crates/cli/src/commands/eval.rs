@@ -1,5 +1,6 @@
 //! eval: a base model with an adapter over texts.
 
+use super::generate::note_all;
 use super::say;
 use crate::dashboard::Dashboard;
 use anyhow::{Context as _, Result, bail};
@@ -26,6 +27,7 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let model = model::load(&located.dir, task, &backend, None)?;
     let tokenizer = model::tokenizer(&located.dir)?;
     tokenizer.check(&model.extents())?;
+    note_all(model::notes(&located.dir, task, &tokenizer)?, dashboard);
     let tokenize = |text: &str| tokenizer.words(text);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };
     let mut tuning = file::read(&request.adapter, &context)?;

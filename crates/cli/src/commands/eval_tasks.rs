@@ -1,5 +1,6 @@
 //! eval --task: a language model, with or without an adapter, asked a task's questions.
 
+use super::generate::note_all;
 use super::run::quoted;
 use super::{print_json, say};
 use crate::arguments::EvalOptions;
@@ -44,6 +45,7 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
     let backend = Cpu::new();
     let model = model::load(&located.dir, usual, &backend, format)?;
     let tokenizer = model::tokenizer(&located.dir)?;
+    note_all(model::notes(&located.dir, usual, &tokenizer)?, dashboard);
     tokenizer.check(&model.extents())?;
     let tuning = match &request.adapter {
         None => Tuning::untouched(&*model),

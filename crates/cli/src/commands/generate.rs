@@ -13,8 +13,10 @@ use tenfold::data::language::Message;
 use tenfold::generate::{FinishReason, Generated, Generator, Sampling, Watch};
 use tenfold::model::chat_template::ChatTemplate;
 use tenfold::model::tokenizer::Tokenizer;
+use tenfold::model::wording::Wording;
 use tenfold::model::{self, Model, store};
-use tenfold::progress::Progress;
+use tenfold::progress::{Event, Progress};
+use tenfold::words::count;
 use tenfold_tensor::{Backend, Cpu};
 
 /// Prompts that are answered side by side.
@@ -23,6 +25,10 @@ const BATCH: usize = 8;
 pub fn generate(request: &GenerateOptions, dashboard: &Dashboard) -> Result<()> {
     let prompts = prompts(request)?;
     let speaker = Speaker::load(&request.model, dashboard)?;
+    match request.chat {
+        true => speaker.note_endless_turns(dashboard),
+        false => speaker.note_repeated_starts(&prompts, dashboard)?,
+    }
     let encoded: Vec<Vec<u32>> = (prompts.iter())
         .map(|prompt| match request.chat {
             true => speaker.conversation(&[Message::new("user", prompt.as_str())]),
@@ -94,6 +100,7 @@ impl Speaker {
         let model = model::load(&dir, task, &backend, None)?;
         let tokenizer = model::tokenizer(&dir)?;
         tokenizer.check(&model.extents())?;
+        note_all(model::notes(&dir, task, &tokenizer)?, dashboard);
         let tuning = match &request.adapter {
             Some(adapter) => tuning(adapter, request.merged, &*model, &backend, &tokenizer)?,
             None => Tuning::untouched(&*model),
@@ -112,8 +119,37 @@ impl Speaker {
 
     /// A text as the model reads it; an empty one is the beginning of any.
     fn text(&self, text: &str) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(text, None, usize::MAX)?.ids;
+        let ids = self.tokenizer.prompt(text)?;
         if ids.is_empty() { Ok(self.tokenizer.bos_id().into_iter().collect()) } else { Ok(ids) }
+    }
+
+    /// Says so where prompts begin with the token that the tokenizer puts before every text.
+    fn note_repeated_starts(&self, prompts: &[String], dashboard: &Dashboard) -> Result<()> {
+        let mut repeated = 0;
+        for prompt in prompts {
+            repeated += usize::from(self.tokenizer.begins_twice(prompt)?);
+        }
+        if let Some(token) =
+            self.tokenizer.bos_id().and_then(|id| self.tokenizer.token(id)).filter(|_| repeated > 0)
+        {
+            let (prompts, begin) =
+                (count(repeated, "prompt"), if repeated == 1 { "begins" } else { "begin" });
+            dashboard.event(Event::Note(format!(
+                "{prompts} {begin} with {token}, which the tokenizer puts before every text: the model reads it once"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Says so where nothing in the chat template's turns ends an answer.
+    pub fn note_endless_turns(&self, dashboard: &Dashboard) {
+        let wording = Wording::new(&self.tokenizer, self.template.as_ref());
+        if let Some(behind) = wording.endless_turn() {
+            dashboard.event(Event::Note(format!(
+                "the chat template writes {behind:?} behind an answer, and no token of that ends a text: answers may go \
+                 on to --max-new-tokens; --stop TEXT ends them at a text"
+            )));
+        }
     }
 
     /// A conversation as the model reads it, up to where its own words begin.
@@ -129,6 +165,12 @@ impl Speaker {
         let words: Vec<u32> =
             ids.iter().copied().filter(|id| (*id as usize) < self.tokenizer.vocab_size()).collect();
         self.tokenizer.decode(&words, true)
+    }
+}
+
+pub(super) fn note_all(notes: Vec<String>, dashboard: &Dashboard) {
+    for note in notes {
+        dashboard.event(Event::Note(note));
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) use template::Template;
 use super::{Example, Row, put_count, put_text};
 use crate::Result;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::Sha256;
 use std::borrow::Cow;
 
@@ -33,14 +34,17 @@ use std::borrow::Cow;
 pub struct Message {
     /// Who speaks: "system", "user", "assistant", or what else the model's chat template knows.
     pub role: String,
-    /// What is said, as it is: white space counts.
-    pub content: String,
+    /// What is said, as it is: white space counts. `None` where a tool is called without a word.
+    pub content: Option<String>,
+    /// What else the row says of the turn, for chat templates that read it: `tool_calls`, `name`, `reasoning_content`.
+    #[serde(flatten)]
+    pub more: Map<String, Value>,
 }
 
 impl Message {
     /// A message of that role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Message {
-        Message { role: role.into(), content: content.into() }
+        Message { role: role.into(), content: Some(content.into()), more: Map::new() }
     }
 }
 
@@ -97,6 +101,9 @@ pub trait LanguageTokenizer: Sync {
     /// The end-of-text token.
     fn end_id(&self) -> Option<u32>;
 
+    /// Whether a token ends what a model generates.
+    fn ends(&self, id: u32) -> bool;
+
     /// The conversation as the model's chat template writes it, begin-of-text included where the template has it.
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String>;
 }
@@ -126,7 +133,10 @@ impl Row for LanguageExample {
                 put_count(hash, messages.len());
                 for message in messages {
                     put_text(hash, &message.role);
-                    put_text(hash, &message.content);
+                    put_text(hash, message.content.as_deref().unwrap_or_default());
+                    if !message.more.is_empty() || message.content.is_none() {
+                        put_text(hash, &serde_json::to_string(message).unwrap_or_default());
+                    }
                 }
             }
             LanguageExample::Prompt { prompt, completion } => {
@@ -154,7 +164,8 @@ impl LanguageExample {
             LanguageExample::Chat(messages) => {
                 let until = messages.iter().position(|message| message.role == "assistant");
                 let given = &messages[..until.unwrap_or(messages.len())];
-                given.iter().map(|message| format!("{}\0{}\0", message.role, message.content)).collect()
+                let said = |message: &Message| message.content.clone().unwrap_or_default();
+                given.iter().map(|message| format!("{}\0{}\0", message.role, said(message))).collect()
             }
             LanguageExample::Prompt { prompt, .. } => prompt.clone(),
             LanguageExample::Text(text) => text.clone(),

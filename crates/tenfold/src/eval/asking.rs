@@ -170,7 +170,7 @@ impl Asker<'_> {
 
     /// A text as the model reads it by itself.
     fn words(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.tokenizer.encode(text, None, usize::MAX)?.ids)
+        self.tokenizer.prompt(text)
     }
 
     /// What stands before a text that nothing stands before.

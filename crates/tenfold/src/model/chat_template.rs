@@ -6,7 +6,7 @@
 use super::gguf::Metadata;
 use super::tokenizer::config;
 use crate::data::language::Message;
-use crate::{Error, Result};
+use crate::{Error, Result, first_bytes};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind, context};
@@ -22,6 +22,8 @@ const FUEL: u64 = 1_000_000;
 /// More than any real template; larger ones are not compiled.
 const LONGEST: usize = 1 << 20;
 const NAME: &str = "chat_template";
+/// 26 July 2024 in seconds since 1970: the day that Llama 3's templates fall back to where they are told no other.
+const FIXED_DATE: u64 = 1_721_952_000;
 
 /// A model's chat template.
 #[derive(Debug, Clone)]
@@ -30,6 +32,7 @@ pub struct ChatTemplate {
     file: PathBuf,
     bos_token: String,
     eos_token: String,
+    writes_dates: bool,
 }
 
 impl ChatTemplate {
@@ -61,6 +64,29 @@ impl ChatTemplate {
         Self::compile(metadata.file().to_owned(), source.to_owned(), bos, eos).map(Some)
     }
 
+    /// The same template on a day that does not pass, and a sentence about it, if it writes the date: rows that are kept
+    /// must be the same tomorrow. The day is that of `SOURCE_DATE_EPOCH`, or else [`FIXED_DATE`].
+    pub fn of_a_fixed_day(mut self) -> (ChatTemplate, Option<String>) {
+        if !self.writes_dates {
+            return (self, None);
+        }
+        let day = source_date().unwrap_or(FIXED_DATE);
+        let environment = Arc::make_mut(&mut self.environment);
+        environment.add_function("strftime_now", move |format: String| strftime(&format, day));
+        let date = strftime("%d %B %Y", day).unwrap_or_default();
+        let note = format!(
+            "{}: the chat template writes the date of the day; here it is {date} in every row, so that the same rows \
+             give the same model on any day (SOURCE_DATE_EPOCH sets another date)",
+            self.file.display()
+        );
+        (self, Some(note))
+    }
+
+    /// What else than the rows and the model decides a rendering of [`Self::of_a_fixed_day`]: a date that was set.
+    pub fn date_set(&self) -> Option<u64> {
+        source_date().filter(|_| self.writes_dates)
+    }
+
     /// The conversation as one text, special tokens included: a tokenizer must add none of its own
     /// ([`super::tokenizer::Tokenizer::words`]). With `add_generation_prompt` it ends where the assistant's words begin.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
@@ -81,12 +107,13 @@ impl ChatTemplate {
             let (expected, found) = (format!("at most {LONGEST} bytes"), format!("{} bytes", source.len()));
             return Err(Error::malformed(file, NAME, expected, found));
         }
+        let writes_dates = source.contains("strftime_now");
         let compiled = environment().and_then(|mut environment| {
             environment.add_template_owned(NAME, without_generation_marks(&source))?;
             Ok(environment)
         });
         let environment = compiled.map_err(|error| fault(&file, &error))?;
-        Ok(ChatTemplate { environment: Arc::new(environment), file, bos_token, eos_token })
+        Ok(ChatTemplate { environment: Arc::new(environment), file, bos_token, eos_token, writes_dates })
     }
 
     fn fault(&self, error: &minijinja::Error) -> Error {
@@ -105,6 +132,7 @@ fn settings(folder: &Path) -> Result<(PathBuf, serde_json::Map<String, serde_jso
 pub(super) fn source(folder: &Path) -> Result<Option<(PathBuf, String)>> {
     let own = folder.join("chat_template.jinja");
     if own.is_file() {
+        first_bytes::check(&own, "a chat template")?;
         let source = fs::read_to_string(&own).map_err(Error::io("read", &own))?;
         return Ok(Some((own, source)));
     }
@@ -216,9 +244,12 @@ impl serde_json::ser::Formatter for Spaced {
 
 /// Seconds since 1970 in UTC: of `SOURCE_DATE_EPOCH`, which makes prompts with a date reproducible, or of the clock.
 fn now() -> u64 {
-    let fixed = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse().ok());
     let clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    fixed.unwrap_or_else(clock)
+    source_date().unwrap_or_else(clock)
+}
+
+fn source_date() -> Option<u64> {
+    std::env::var("SOURCE_DATE_EPOCH").ok()?.trim().parse().ok()
 }
 
 const MONTHS: [&str; 12] = [
@@ -346,6 +377,28 @@ mod tests {
         assert_eq!(written, "Wed Wednesday 01  1 Jul July 26 2026-07-01 14:05:05 02 PM %");
         assert_eq!((civil(0), civil(11_016), civil(11_017)), ((1970, 1, 1), (2000, 2, 29), (2000, 3, 1)));
         assert!(strftime("%Q", 0).is_err() && strftime("%", 0).is_err());
+    }
+
+    #[test]
+    fn calls_of_tools_reach_the_template_and_silence_is_none() {
+        let source = "{% for m in messages %}{{ m.role }}:{{ 'none' if m.content is none else m.content }}\
+            {% for call in m.tool_calls %} {{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %};{% endfor %}";
+        let call: Message = serde_json::from_value(serde_json::json!({"role": "assistant", "content": null,
+            "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"n": 1}}}]}))
+        .unwrap();
+        let text = template(source).unwrap().render(&[Message::new("user", "q"), call], false).unwrap();
+        assert_eq!(text, "user:q;assistant:none f{\"n\": 1};");
+    }
+
+    #[test]
+    fn rows_that_are_kept_have_the_date_of_a_fixed_day() {
+        let dated = template("{{ strftime_now('%d %b %Y') }}").unwrap();
+        let (fixed, note) = dated.of_a_fixed_day();
+        assert!(note.unwrap().contains("writes the date of the day"));
+        let text = fixed.render(&[], false).unwrap();
+        assert!(text == "26 Jul 2024" || source_date().is_some(), "{text}");
+        let (_, note) = template("{{ bos_token }}").unwrap().of_a_fixed_day();
+        assert_eq!(note, None);
     }
 
     #[test]

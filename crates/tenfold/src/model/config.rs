@@ -1,6 +1,9 @@
 //! `config.json`: keys by Hugging Face's names, each checked where it is read.
 
+mod keys;
+
 use crate::error::{Error, Result};
+use crate::first_bytes;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -19,12 +22,15 @@ const MOST: usize = 1 << 20;
 impl Config {
     /// Reads a file.
     pub fn read(file: &Path) -> Result<Config> {
-        let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
-        let keys = serde_json::from_str(&text).map_err(|error| {
+        let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
+        if let Some(found) = first_bytes::instead(&bytes) {
+            return Err(Error::malformed(file, "whole file", "a model's configuration", found));
+        }
+        let keys = serde_json::from_slice(&bytes).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             Error::malformed(file, place, "a model's configuration", error.to_string())
         })?;
-        Ok(Config { file: file.to_owned(), keys })
+        Config { file: file.to_owned(), keys }.with_own_names()
     }
 
     /// Keys that come from elsewhere; `file` is for messages.

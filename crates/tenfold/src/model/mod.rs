@@ -19,6 +19,7 @@ mod source;
 pub mod store;
 mod t5;
 pub mod tokenizer;
+mod unused;
 mod weights;
 pub mod wording;
 
@@ -36,7 +37,7 @@ use gguf::Gguf;
 use source::{Random, Source};
 use std::path::Path;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Dtype, Ragged, Tensor};
+use tenfold_tensor::{Backend, Dry, Dtype, Ragged, Tensor};
 use tokenizer::Tokenizer;
 use weights::Loader;
 
@@ -146,12 +147,32 @@ pub fn load(
     backend: &Arc<dyn Backend>,
     dtype: impl Into<Option<Dtype>>,
 ) -> Result<Arc<dyn Model>> {
+    Ok(load_noting(dir, task, backend, dtype.into())?.0)
+}
+
+/// What a user of a model should know about its files: sentences. None of it keeps the model from working.
+pub fn notes(dir: &Path, task: TaskType, tokenizer: &Tokenizer) -> Result<Vec<String>> {
+    let mut notes = load_noting(dir, task, &Dry::new(), None)?.1;
+    notes.extend(tokenizer.notes().iter().cloned());
+    Ok(notes)
+}
+
+/// A model, and what there is to know about files that it leaves out.
+fn load_noting(
+    dir: &Path,
+    task: TaskType,
+    backend: &Arc<dyn Backend>,
+    dtype: Option<Dtype>,
+) -> Result<(Arc<dyn Model>, Vec<String>)> {
     let (config, checkpoint) = match gguf_of(dir)? {
         Some(gguf) => ggml::open(&gguf)?,
         None => (Config::read(&dir.join(CONFIG))?, Checkpoint::open(dir)?),
     };
     let (family, source) = (family(&config)?, Source::Checkpoint(checkpoint));
-    (family.load)(&config, task, &Loader::new(&source, backend, dtype.into()))
+    let loader = Loader::new(&source, backend, dtype);
+    let model = (family.load)(&config, task, &loader)?;
+    let notes = unused::check(&config, task, &loader)?;
+    Ok((model, notes))
 }
 
 /// A model that was never trained, from its configuration alone: matrices are normal with `initializer_range`, norms one,
@@ -205,10 +226,12 @@ pub fn gguf_of(dir: &Path) -> Result<Option<Gguf>> {
 fn family(config: &Config) -> Result<&'static Family> {
     let wanted = config.model_type()?;
     let known = || FAMILIES.iter().copied().flatten();
-    known().find(|family| family.name == wanted).ok_or_else(|| {
+    let family = known().find(|family| family.name == wanted).ok_or_else(|| {
         let names: Vec<&str> = known().map(|family| family.name).collect();
         config.fault("model_type", format!("one of {}", names.join(", ")), &wanted)
-    })
+    })?;
+    config.check(family.name)?;
+    Ok(family)
 }
 
 /// The rows of so many last tokens of each sequence, and where these lie among themselves.

@@ -19,11 +19,12 @@ pub(super) use ggml::SPECIAL;
 use super::Extents;
 use super::gguf::{self, Gguf, Metadata};
 use crate::guard;
-use crate::{Error, Result};
+use crate::{Error, Result, first_bytes};
 use config::Config;
 pub(super) use ggml::to_ggml;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tokenizers::models::ModelWrapper;
 use tokenizers::utils::truncation::truncate_encodings;
 use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
@@ -56,6 +57,9 @@ pub struct Tokenizer {
     token_types: usize,
     bos: Option<u32>,
     eos: Vec<u32>,
+    /// The file that states `eos`.
+    eos_file: PathBuf,
+    notes: Vec<String>,
 }
 
 impl Tokenizer {
@@ -74,7 +78,10 @@ impl Tokenizer {
         let id = |token: Option<&str>| tokenizer.token_id(token?);
         let (bos, eos) = (id(config.token("bos_token")), id(config.token("eos_token")));
         tokenizer.bos = bos;
-        tokenizer.eos = once(config::end_ids(folder)?.into_iter().chain(eos));
+        let stated = config::end_ids(folder)?;
+        tokenizer.eos_file =
+            stated.as_ref().map_or_else(|| config.file().to_owned(), |(file, _)| file.clone());
+        tokenizer.eos = once(stated.into_iter().flat_map(|(_, ids)| ids).chain(eos));
         Ok(tokenizer)
     }
 
@@ -149,6 +156,33 @@ impl Tokenizer {
         special
     }
 
+    /// The ids of a text that a model goes on from, with what stands around every text. A text that itself begins with the
+    /// token that begins texts gets no second one, as in lm-evaluation-harness; Transformers puts two, which no model has
+    /// seen in its training.
+    pub fn prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let mut ids = self.encode(text, None, usize::MAX)?.ids;
+        if self.repeats_bos(&ids, text)? {
+            ids.remove(0);
+        }
+        Ok(ids)
+    }
+
+    /// Whether a text begins with the very token that this tokenizer puts before every text.
+    pub fn begins_twice(&self, text: &str) -> Result<bool> {
+        self.repeats_bos(&self.encode(text, None, usize::MAX)?.ids, text)
+    }
+
+    fn repeats_bos(&self, ids: &[u32], text: &str) -> Result<bool> {
+        let Some(bos) = self.bos else { return Ok(false) };
+        let leading = |ids: &[u32]| ids.iter().take_while(|id| **id == bos).count();
+        Ok(leading(ids) > 1 && leading(ids) > leading(&self.words(text)?))
+    }
+
+    /// What a user should know about how this tokenizer differs from its files: sentences.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// The ids of a text's words alone: nothing stands around them, but special tokens written in the text are known.
     pub fn words(&self, text: &str) -> Result<Vec<u32>> {
         let encode = || Ok(self.inner.encode(text, false)?.get_ids().to_vec());
@@ -171,11 +205,16 @@ impl Tokenizer {
                 return Err(Error::malformed(&self.file, "vocabulary", expected, given.to_string()));
             }
         }
+        if let Some(id) = self.eos.iter().find(|id| **id as usize >= extents.vocab_size) {
+            let expected = format!("ids of tokens, below the vocabulary's {}", extents.vocab_size);
+            return Err(Error::malformed(&self.eos_file, "eos_token_id", expected, id.to_string()));
+        }
         Ok(())
     }
 
     fn from_json(file: PathBuf, content: &[u8]) -> Result<Tokenizer> {
         let mut inner = load(&file, content)?;
+        let notes = without_dropout(&mut inner, &file).into_iter().collect();
         // Both are settings of whoever published the file (all-MiniLM-L6-v2: cut at and padded to 128), not of the model.
         inner.with_padding(None);
         inner
@@ -185,7 +224,16 @@ impl Tokenizer {
         if vocab_size == 0 {
             return Err(Error::malformed(file, "model.vocab", "one token or more", "none"));
         }
-        let mut tokenizer = Tokenizer { inner, file, vocab_size, token_types: 0, bos: None, eos: Vec::new() };
+        let mut tokenizer = Tokenizer {
+            inner,
+            eos_file: file.clone(),
+            file,
+            vocab_size,
+            token_types: 0,
+            bos: None,
+            eos: Vec::new(),
+            notes,
+        };
         // What stands around every text need not be in the vocabulary, and its types are stated nowhere else.
         for pair in [None, Some("a")] {
             let Ok(around) = tokenizer.encode("a", pair, usize::MAX) else { continue };
@@ -239,6 +287,9 @@ impl Tokenizer {
 /// The tokenizer.json of a Hugging Face folder, or what its older files say as one, and the file that says it.
 fn described(folder: &Path, config: &Config) -> Result<Option<(PathBuf, Vec<u8>)>> {
     let path = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
+    for file in FILES.into_iter().flatten().filter_map(|name| path(name)) {
+        first_bytes::check(&file, "a file of a tokenizer")?;
+    }
     Ok(Some(if let Some(file) = path("tokenizer.json") {
         let content = fs::read(&file).map_err(Error::io("read", &file))?;
         (file, content)
@@ -253,6 +304,20 @@ fn described(folder: &Path, config: &Config) -> Result<Option<(PathBuf, Vec<u8>)
     } else {
         return Ok(None);
     }))
+}
+
+/// Switches off the dropout of merges, by which the same text would get other tokens each time. That of Unigram cannot be
+/// stated in a tokenizer.json.
+fn without_dropout(inner: &mut tokenizers::Tokenizer, file: &Path) -> Option<String> {
+    let ModelWrapper::BPE(bpe) = inner.get_model() else { return None };
+    let dropout = bpe.dropout.filter(|dropout| *dropout > 0.0)?;
+    let mut bpe = bpe.clone();
+    bpe.dropout = None;
+    inner.with_model(bpe);
+    Some(format!(
+        "{}: model.dropout = {dropout} is off: with it the same text would get other tokens each time",
+        file.display()
+    ))
 }
 
 /// The ids in their order, each at its first place alone.

@@ -1,9 +1,11 @@
 //! From a source's tensors to frozen weights in the format the study asks for.
 
-use super::checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::layer::{Linear, Norm, NormKind, Role, Site, Weight};
 use super::source::{Found, Source};
 use crate::error::{Error, Result};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Dtype, Mapped, Tensor};
 
@@ -13,13 +15,15 @@ pub struct Loader<'a> {
     source: &'a Source,
     backend: Arc<dyn Backend>,
     dtype: Option<Dtype>,
+    /// The names that were asked for.
+    asked: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Loader<'a> {
     /// `dtype` is the format in which matrices are kept, linear maps and embeddings alike; by default each as the file has
     /// it. Vectors are always f32, and so are matrices whose rows are no whole blocks of the format.
     pub fn new(source: &'a Source, backend: &Arc<dyn Backend>, dtype: Option<Dtype>) -> Loader<'a> {
-        Loader { source, backend: backend.clone(), dtype }
+        Loader { source, backend: backend.clone(), dtype, asked: RefCell::default() }
     }
 
     /// `path.weight` \[outputs, inputs\] and, with a bias, `path.bias` of a linear map.
@@ -71,6 +75,15 @@ impl<'a> Loader<'a> {
         Ok(Weight { name, tensor })
     }
 
+    /// The checkpoint that tensors come from, and its names that nothing has asked for. `None` where tensors are drawn.
+    pub fn unused(&self) -> Option<(&Checkpoint, Vec<&str>)> {
+        let Source::Checkpoint(checkpoint) = self.source else { return None };
+        let asked = self.asked.borrow();
+        let used: BTreeSet<&str> =
+            asked.iter().filter_map(|name| checkpoint.find(name)).map(|(stored, _)| stored).collect();
+        Some((checkpoint, checkpoint.names().filter(|name| !used.contains(name)).collect()))
+    }
+
     /// Whether the source has a tensor of that name.
     pub fn has(&self, name: &str) -> bool {
         self.source.has(name)
@@ -79,7 +92,9 @@ impl<'a> Loader<'a> {
     /// Weight and bias of a head's layer, where the source has them.
     pub fn stored_head(&self, path: &str) -> [Option<(Vec<usize>, Vec<f32>)>; 2] {
         ["weight", "bias"].map(|part| {
-            let view = self.source.stored(&format!("{path}.{part}"))?;
+            let name = format!("{path}.{part}");
+            let view = self.source.stored(&name)?;
+            self.asked.borrow_mut().insert(name);
             let numbers = match self.backend.holds_numbers() {
                 true => view.to_f32(),
                 false => vec![0.0; view.shape.iter().product()],
@@ -91,6 +106,7 @@ impl<'a> Loader<'a> {
     /// A tensor in a format, by default in that of the file; rows that are no whole blocks of it are kept in f32.
     fn tensor(&self, name: &str, shape: &[usize], dtype: Option<Dtype>) -> Result<Tensor> {
         let found = self.source.require(name, shape)?;
+        self.asked.borrow_mut().insert(name.to_owned());
         let own = match &found {
             Found::Stored(view) => stored(view.dtype),
             Found::Drawn(_) => None,
@@ -145,7 +161,7 @@ fn stored(dtype: checkpoint::Dtype) -> Option<Dtype> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::checkpoint::{Checkpoint, HostTensor, WEIGHTS, write_tensors};
+    use crate::model::checkpoint::{HostTensor, WEIGHTS, write_tensors};
     use std::collections::BTreeMap;
     use tenfold_tensor::Cpu;
 

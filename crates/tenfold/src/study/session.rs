@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, TaskType, store};
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, Forgetting, ModelIdentity, Test};
 use crate::score::Scoring;
 use crate::task::{Extraction, Questions, Task};
@@ -90,6 +90,8 @@ struct Base {
     tokenizer: Tokenizer,
     located: (PathBuf, Option<Dtype>),
     identity: ModelIdentity,
+    /// What there is to know about its files: sentences.
+    notes: Vec<String>,
 }
 
 /// Rows of a study, encoded.
@@ -121,6 +123,10 @@ impl Session {
         let model = model::load(&located.dir, task_type, backend, dtype)?;
         let tokenizer = model::tokenizer(&located.dir)?;
         tokenizer.check(&model.extents())?;
+        let notes = model::notes(&located.dir, task_type, &tokenizer)?;
+        for note in &notes {
+            progress.event(Event::Note(note.clone()));
+        }
         let parameters = model.weights().iter().map(|weight| weight.tensor.len() as u64).sum();
         let base = Base {
             model,
@@ -132,6 +138,7 @@ impl Session {
                 parameters,
                 weights: study.weights.clone(),
             },
+            notes,
         };
         let rows = [study.train_rows, study.validation_rows, study.test_rows];
         Session::encode(study, base, &task, rows, true, progress)
@@ -152,6 +159,7 @@ impl Session {
             tokenizer: self.tokenizer.clone(),
             located: self.located.clone(),
             identity: self.model_identity.clone(),
+            notes: Vec::new(),
         };
         Session::encode(study, base, &task, [study.train_rows, study.validation_rows, 0], false, progress)
     }
@@ -197,6 +205,7 @@ impl Session {
             (true, false) => session.language(study, &base, task, counts, is_main, progress)?,
             (false, false) => session.labelled(study, task, counts, is_main, progress)?,
         };
+        session.notes.extend(base.notes.iter().cloned());
         if let Some(by) = task.questions().filter(|_| !has_head).and_then(Questions::compared_by) {
             session.notes.push(format!("{}: {by}", task.name));
         }

@@ -216,8 +216,7 @@ impl Encoder<'_> {
 
     /// Raw text in sequences of `max_length` tokens; the last one is as short as it comes.
     fn text(&self, text: &str) -> Result<Row> {
-        let mut ids = Vec::from_iter(self.tokenizer.first_id());
-        ids.extend(self.tokenizer.ids(text)?);
+        let (mut ids, _) = self.begun(self.tokenizer.ids(text)?);
         ids.extend(self.tokenizer.end_id());
         let pieces = ids.chunks(self.settings.max_length).filter(|piece| piece.len() > 1);
         let sequences: Vec<Sequence> = pieces.map(|piece| everything(piece.to_vec())).collect();
@@ -228,18 +227,25 @@ impl Encoder<'_> {
     fn prompt(&self, prompt: &str, completion: &str) -> Result<(Sequence, usize)> {
         let whole = self.tokenizer.ids(&format!("{prompt}{completion}"))?;
         let given = common(&whole, &self.tokenizer.ids(prompt)?);
-        let mut ids = Vec::from_iter(self.tokenizer.first_id());
-        let head = ids.len();
-        ids.extend(whole);
+        let (mut ids, ahead) = self.begun(whole);
         ids.extend(self.tokenizer.end_id());
-        let first = (head + given).max(1);
+        let first = (ahead + given).max(1);
         let labelled = (0..ids.len()).map(|place| place >= first).collect();
-        Ok((Sequence { ids, labelled }, head))
+        Ok((Sequence { ids, labelled }, usize::from(self.tokenizer.first_id().is_some())))
+    }
+
+    /// The tokens behind the one that begins every text, and how many were put before them: none where the text itself
+    /// begins with that token.
+    fn begun(&self, words: Vec<u32>) -> (Vec<u32>, usize) {
+        let mut ids = Vec::from_iter(self.tokenizer.first_id().filter(|first| words.first() != Some(first)));
+        let ahead = ids.len();
+        ids.extend(words);
+        (ids, ahead)
     }
 
     fn chat(&self, number: usize, messages: &[Message]) -> Result<Sequence> {
         let whole = self.tokenizer.render(messages, false)?;
-        let ids = self.tokenizer.ids(&whole)?;
+        let mut ids = self.tokenizer.ids(&whole)?;
         let mut labelled = vec![false; ids.len()];
         let tokens_of = |text: &str| Ok::<_, Error>(common(&ids, &self.tokenizer.ids(text)?));
         for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
@@ -251,7 +257,23 @@ impl Encoder<'_> {
             let (first, end) = (tokens_of(&before)?.max(1), tokens_of(&after)?);
             labelled.iter_mut().take(end).skip(first).for_each(|labelled| *labelled = true);
         }
+        if messages.last().is_some_and(|message| message.role == "assistant") {
+            self.end(&mut ids, &mut labelled);
+        }
         Ok(Sequence { ids, labelled })
+    }
+
+    /// Puts the end-of-text token behind a chat whose template ends the assistant's turns with none: what is never learnt
+    /// is never said, and the model would not stop.
+    fn end(&self, ids: &mut Vec<u32>, labelled: &mut Vec<bool>) {
+        let learnt = labelled.iter().rposition(|labelled| !labelled).map_or(0, |before| before + 1);
+        if ids[learnt..].iter().any(|id| self.tokenizer.ends(*id)) {
+            return;
+        }
+        if let Some(end) = self.tokenizer.end_id() {
+            ids.push(end);
+            labelled.push(true);
+        }
     }
 
     /// Leaves out the oldest turns until the rest fits; then cuts the last exchange's prompt after the system prompt.

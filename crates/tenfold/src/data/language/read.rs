@@ -138,10 +138,7 @@ fn alpaca(instruction: &str, input: Option<String>) -> String {
 
 fn exchange(instruction: String, input: Option<String>, output: String) -> LanguageExample {
     let asked = input.map_or(instruction.clone(), |input| format!("{instruction}\n\n{input}"));
-    LanguageExample::Chat(vec![
-        Message { role: "user".into(), content: asked },
-        Message { role: "assistant".into(), content: output },
-    ])
+    LanguageExample::Chat(vec![Message::new("user", asked), Message::new("assistant", output)])
 }
 
 fn chat(records: &Records, record: &Record, column: Option<&Column>) -> Result<Vec<Message>> {
@@ -175,26 +172,79 @@ fn chat(records: &Records, record: &Record, column: Option<&Column>) -> Result<V
 /// One turn; or what was expected and what came.
 fn message(value: &Value) -> std::result::Result<Message, (&'static str, String)> {
     let Value::Object(fields) = value else { return Err(("an object", kind(value).into())) };
-    let text = |keys: [&str; 2], expected: &'static str| {
-        let value = keys.iter().find_map(|key| fields.get(*key));
-        match value {
-            Some(Value::String(text)) => Ok(text.as_str()),
-            Some(other) => Err((expected, kind(other).to_owned())),
-            None => {
-                let keys: Vec<&str> = fields.keys().map(String::as_str).collect();
-                Err((expected, format!("the keys {}", keys.join(", "))))
-            }
-        }
+    let found = |keys: [&'static str; 2]| {
+        keys.into_iter().find_map(|key| Some((key, fields.get(key)?))).ok_or_else(|| {
+            let keys: Vec<&str> = fields.keys().map(String::as_str).collect();
+            format!("the keys {}", keys.join(", "))
+        })
     };
-    let said = text(["role", "from"], "text under \"role\" (or \"from\")")?;
-    let content = text(["content", "value"], "text under \"content\" (or \"value\")")?;
+    let expected = "text under \"role\" (or \"from\")";
+    let (role_key, said) = found(["role", "from"]).map_err(|found| (expected, found))?;
+    let said = said.as_str().ok_or_else(|| (expected, kind(said).to_owned()))?;
     let role = ROLES.iter().find(|(_, names)| names.contains(&said)).ok_or_else(|| {
         ("a role of system, developer, user (human), assistant (gpt) or tool", format!("\"{said}\""))
     })?;
-    if role.0 == "assistant" && content.trim().is_empty() {
+    let calls = tool_calls(fields.get(CALLS))?;
+    let content = match found(["content", "value"]) {
+        Ok((_, Value::Null)) | Err(_) if calls.is_some() => None,
+        Ok((_, value)) => Some(content(value)?),
+        Err(found) => return Err((CONTENT, found)),
+    };
+    let blank = content.as_ref().is_none_or(|content| content.trim().is_empty());
+    if role.0 == "assistant" && blank && calls.is_none() {
         return Err(("some text from the assistant", "nothing".into()));
     }
-    Ok(Message { role: role.0.to_owned(), content: content.to_owned() })
+    let own = [role_key, "content", "value"];
+    let mut more = fields.clone();
+    more.retain(|key, _| !own.contains(&key.as_str()));
+    if let Some(calls) = calls {
+        more.insert(CALLS.into(), calls);
+    }
+    Ok(Message { role: role.0.to_owned(), content, more })
+}
+
+const CALLS: &str = "tool_calls";
+const CONTENT: &str = "text under \"content\" (or \"value\"), or a list of parts with text";
+
+/// What is said: a text, or a list of parts of type text, which follow one another as chat templates write them.
+fn content(value: &Value) -> std::result::Result<String, (&'static str, String)> {
+    let part = |part: &Value| {
+        let stated = part.get("type").and_then(Value::as_str);
+        match (stated, part.get("text")) {
+            (Some("text") | None, Some(Value::String(text))) => Ok(text.clone()),
+            (Some(other), _) if other != "text" => Err(("parts of type text alone", format!("\"{other}\""))),
+            _ => Err(("parts with text", part.to_string().chars().take(60).collect())),
+        }
+    };
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(parts) => parts.iter().map(part).collect(),
+        other => Err((CONTENT, kind(other).to_owned())),
+    }
+}
+
+/// The tools that a turn calls, if it does. Arguments in a text become what the text says, as templates write them.
+fn tool_calls(value: Option<&Value>) -> std::result::Result<Option<Value>, (&'static str, String)> {
+    let mut calls = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(calls)) if calls.is_empty() => return Ok(None),
+        Some(Value::Array(calls)) => calls.clone(),
+        Some(other) => return Err(("a list under \"tool_calls\"", kind(other).to_owned())),
+    };
+    for call in &mut calls {
+        let function = match call.get("function") {
+            Some(_) => call.get_mut("function"),
+            None => Some(call),
+        };
+        let Some(Value::Object(function)) = function else {
+            return Err(("objects in \"tool_calls\"", "others".to_owned()));
+        };
+        let written = function.get("arguments").and_then(Value::as_str);
+        if let Some(arguments @ Value::Object(_)) = written.and_then(|text| serde_json::from_str(text).ok()) {
+            function.insert("arguments".into(), arguments);
+        }
+    }
+    Ok(Some(Value::Array(calls)))
 }
 
 #[cfg(test)]

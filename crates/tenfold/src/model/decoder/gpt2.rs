@@ -61,6 +61,7 @@ pub(super) fn gpt2(config: &Config) -> Result<Plan> {
             attention: config.probability("attn_pdrop", 0.1)?,
             residual: config.probability("resid_pdrop", 0.1)?,
         },
+        tied: config.or("tie_word_embeddings", true)?,
         output_bias: false,
         token_head: ("classifier", token_dropout(config)?),
         initializer_range: config.small("initializer_range", 0.02)?,

@@ -24,8 +24,9 @@ pub(super) fn gpt_neox(config: &Config) -> Result<Plan> {
     let layer = LayerPlan { window: None, rope: Some(0), scale: (head_dim as f32).sqrt().recip() };
     let bias = config.or("attention_bias", true)?;
     let hidden_dropout = config.probability("hidden_dropout", 0.0)?;
-    let share = config.or("rotary_pct", 0.25)?;
-    let theta = config.or("rotary_emb_base", 10_000.0)?;
+    // Transformers passes over `rope_theta` and `partial_rotary_factor` beside the family's own keys.
+    let share = same(config, "rotary_pct", 0.25, "partial_rotary_factor")?;
+    let theta = same(config, "rotary_emb_base", 10_000.0, "rope_theta")?;
     Ok(Plan {
         family: "gpt_neox",
         prefix: "gpt_neox",
@@ -38,7 +39,7 @@ pub(super) fn gpt_neox(config: &Config) -> Result<Plan> {
         vocab_size: config.extent("vocab_size")?,
         max_positions: config.extent("max_position_embeddings")?,
         layers: vec![layer; config.extent("num_hidden_layers")?],
-        ropes: vec![Rope::read(config, None, head_dim, theta, share)?],
+        ropes: vec![Rope::read(config, head_dim, theta, Some(share))?],
         embedding_scale: 1.0,
         rms_offset: None,
         eps: config.small("layer_norm_eps", 1e-5)?,
@@ -56,8 +57,17 @@ pub(super) fn gpt_neox(config: &Config) -> Result<Plan> {
             attention: config.probability("attention_dropout", 0.0)?,
             residual: hidden_dropout,
         },
+        tied: config.or("tie_word_embeddings", false)?,
         output_bias: false,
         token_head: ("classifier", config.probability("classifier_dropout", 0.1)?),
         initializer_range: config.small("initializer_range", 0.02)?,
     })
+}
+
+/// The number under the family's own key, which another name of it may not contradict.
+fn same(config: &Config, key: &str, default: f64, other: &str) -> Result<f64> {
+    let own = config.or(key, default)?;
+    let same = config.optional::<f64>(other)?.is_none_or(|number| number == own);
+    config.refuse_unless(same, other, &format!("{own}, as {key} is"))?;
+    Ok(own)
 }

@@ -15,10 +15,20 @@ pub(super) struct Defaults {
     pub kv_heads: Option<usize>,
     /// Base of the rotary frequencies.
     pub theta: f64,
+    /// Whether logits come from the word embeddings.
+    pub tied: bool,
+    /// Its ropes, of a head's width and the base.
+    pub ropes: fn(&Config, usize, f64) -> Result<Vec<Rope>>,
 }
 
 /// Llama's own.
-pub(super) const DEFAULTS: Defaults = Defaults { head_dim: None, kv_heads: None, theta: 10_000.0 };
+pub(super) const DEFAULTS: Defaults = Defaults {
+    head_dim: None,
+    kv_heads: None,
+    theta: 10_000.0,
+    tied: false,
+    ropes: |config, head_dim, theta| Ok(vec![Rope::read(config, head_dim, theta, None)?]),
+};
 
 pub(super) fn llama(config: &Config) -> Result<Plan> {
     house(config, DEFAULTS)
@@ -51,7 +61,7 @@ pub(super) fn house(config: &Config, defaults: Defaults) -> Result<Plan> {
         vocab_size: config.extent("vocab_size")?,
         max_positions: config.extent("max_position_embeddings")?,
         layers: vec![layer; layers],
-        ropes: vec![Rope::read(config, None, head_dim, defaults.theta, 1.0)?],
+        ropes: (defaults.ropes)(config, head_dim, defaults.theta)?,
         embedding_scale: 1.0,
         rms_offset: Some(0.0),
         eps: config.small("rms_norm_eps", 1e-6)?,
@@ -65,6 +75,7 @@ pub(super) fn house(config: &Config, defaults: Defaults) -> Result<Plan> {
         attention_softcap: None,
         final_softcap: None,
         dropout: Dropouts { attention: config.probability("attention_dropout", 0.0)?, ..Dropouts::default() },
+        tied: config.or("tie_word_embeddings", defaults.tied)?,
         output_bias: false,
         token_head: ("score", token_dropout(config)?),
         initializer_range: config.small("initializer_range", 0.02)?,
@@ -73,9 +84,7 @@ pub(super) fn house(config: &Config, defaults: Defaults) -> Result<Plan> {
 
 pub(super) fn mistral(config: &Config) -> Result<Plan> {
     let plan = house(config, Defaults { kv_heads: Some(8), ..DEFAULTS })?;
-    // Null means none, nothing the default.
-    let window =
-        if config.names("sliding_window") { config.optional_extent("sliding_window")? } else { Some(4096) };
+    let window = window(config, Some(4096))?;
     let layers = plan.layers.iter().map(|layer| LayerPlan { window, ..layer.clone() }).collect();
     Ok(Plan {
         family: "mistral",
@@ -111,7 +120,7 @@ pub(super) fn qwen3(config: &Config) -> Result<Plan> {
 }
 
 pub(super) fn smollm3(config: &Config) -> Result<Plan> {
-    let plan = house(config, Defaults { kv_heads: Some(4), theta: 2_000_000.0, ..DEFAULTS })?;
+    let plan = house(config, Defaults { kv_heads: Some(4), theta: 2_000_000.0, tied: true, ..DEFAULTS })?;
     let count = plan.layers.len();
     let interval = config.optional_extent("no_rope_layer_interval")?.unwrap_or(4);
     let every = (0..count).map(|layer| u8::from(!(layer + 1).is_multiple_of(interval))).collect();
@@ -119,7 +128,7 @@ pub(super) fn smollm3(config: &Config) -> Result<Plan> {
     let roped: Vec<u8> = config.or("no_rope_layers", every)?;
     config.refuse_unless(roped.len() == count, "no_rope_layers", "a number for each layer")?;
     // By default just the layers without rotary positions slide.
-    let layers = sliding(config, &plan, |layer| roped[layer] == 0)?.into_iter().zip(&roped);
+    let layers = sliding(config, &plan, None, |layer| roped[layer] == 0)?.into_iter().zip(&roped);
     let layers =
         layers.map(|(layer, roped)| LayerPlan { rope: (*roped != 0).then_some(0), ..layer }).collect();
     Ok(Plan { family: "smollm3", layers, ..plan })
@@ -128,20 +137,28 @@ pub(super) fn smollm3(config: &Config) -> Result<Plan> {
 /// Qwen's layers: those from `max_window_layers` on slide, unless `layer_types` says otherwise.
 fn sliding_from(config: &Config, plan: &Plan) -> Result<Vec<LayerPlan>> {
     let first = config.or("max_window_layers", 28usize)?;
-    sliding(config, plan, |layer| layer >= first)
+    sliding(config, plan, Some(4096), |layer| layer >= first)
 }
 
-/// Layers whose queries see a window, if `use_sliding_window`: those that `layer_types` or `otherwise` names.
-fn sliding(config: &Config, plan: &Plan, otherwise: impl Fn(usize) -> bool) -> Result<Vec<LayerPlan>> {
-    let window = match config.or("use_sliding_window", false)? {
-        false => None,
-        true => config.optional_extent("sliding_window")?,
-    };
+/// Layers whose queries see a window, of that width where nothing is said, if `use_sliding_window`: those that
+/// `layer_types` or `otherwise` names.
+fn sliding(
+    config: &Config,
+    plan: &Plan,
+    width: Option<usize>,
+    otherwise: impl Fn(usize) -> bool,
+) -> Result<Vec<LayerPlan>> {
+    let window = if config.or("use_sliding_window", false)? { window(config, width)? } else { None };
     let sliding = layer_types(config, plan.layers.len(), otherwise)?;
     let layers = plan.layers.iter().zip(sliding);
     Ok(layers
         .map(|(layer, sliding)| LayerPlan { window: window.filter(|_| sliding), ..layer.clone() })
         .collect())
+}
+
+/// `sliding_window`: null means that there is none, no such key the family's default.
+pub(super) fn window(config: &Config, default: Option<usize>) -> Result<Option<usize>> {
+    if config.names("sliding_window") { config.optional_extent("sliding_window") } else { Ok(default) }
 }
 
 /// Which layers slide: `layer_types`, or what `otherwise` says of a layer's number.

@@ -125,9 +125,9 @@ fn load(mut plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Res
     let table = |name: &str, rows| loader.matrix(format!("{}.{name}.weight", plan.prefix), rows, hidden);
     let positions = plan.names.positions.map(|name| table(name, plan.max_positions));
     let head_name = format!("{}.weight", plan.names.output_embeddings);
-    // A table of its own counts where the checkpoint has one, whatever the configuration says; who says that there is one
-    // must have it.
-    let own = loader.has(&head_name) || config.optional("tie_word_embeddings")? == Some(false);
+    // A table of its own counts where the checkpoint has one, whatever the configuration says, as in Transformers; a
+    // configuration that says that there is one must have it.
+    let own = loader.has(&head_name) || !plan.tied;
     let output = (task == TaskType::CausalLm && own).then(|| -> Result<_> {
         let weight = loader.matrix(head_name, vocab, hidden)?;
         let bias =

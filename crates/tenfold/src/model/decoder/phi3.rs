@@ -1,20 +1,18 @@
 //! Phi-3 and Phi-4-mini (Abdin et al. 2024, arXiv:2404.14219): Llama's block with queries, keys and values in one map,
 //! gate and inner layer in another, rotary positions stretched pair by pair.
 
-use super::llama::llama;
+use super::llama::{DEFAULTS, Defaults, house};
 use super::plan::{Dropouts, FeedForward, LayerPlan, Plan, Projections};
 use super::rope::Rope;
 use crate::error::Result;
 use crate::model::config::Config;
 
 pub(super) fn phi3(config: &Config) -> Result<Plan> {
-    let plan = llama(config)?;
+    let plan = house(config, Defaults { ropes, ..DEFAULTS })?;
     let window = config.optional_extent("sliding_window")?;
-    let share = config.or("partial_rotary_factor", 1.0)?;
     Ok(Plan {
         family: "phi3",
         layers: plan.layers.iter().map(|layer| LayerPlan { window, ..layer.clone() }).collect(),
-        ropes: vec![Rope::read(config, None, plan.head_dim, 10_000.0, share)?],
         eps: config.small("rms_norm_eps", 1e-5)?,
         projections: Projections::Fused { bias: false, transposed: false },
         attention_output_bias: false,
@@ -27,4 +25,9 @@ pub(super) fn phi3(config: &Config) -> Result<Plan> {
         },
         ..plan
     })
+}
+
+fn ropes(config: &Config, head_dim: usize, theta: f64) -> Result<Vec<Rope>> {
+    let share = config.or("partial_rotary_factor", 1.0)?;
+    Ok(vec![Rope::read(config, head_dim, theta, Some(share))?])
 }

@@ -42,6 +42,8 @@ pub(in crate::model) struct Plan {
     pub attention_softcap: Option<f32>,
     pub final_softcap: Option<f32>,
     pub dropout: Dropouts,
+    /// Whether logits come from the word embeddings where the checkpoint has no other table.
+    pub tied: bool,
     /// Whether the table that logits come from has a bias.
     pub output_bias: bool,
     /// Module and dropout of the head for tokens.

@@ -34,41 +34,50 @@ pub(in crate::model) enum Stretch {
     Long { short: Vec<f64>, long: Vec<f64>, original: usize, attention: f64 },
 }
 
+/// Kinds of layers that turn by ropes of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::model) enum Kind {
+    /// Queries see all tokens before them.
+    Full,
+    /// Queries see a window.
+    Sliding,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Full => "full_attention",
+            Kind::Sliding => "sliding_attention",
+        }
+    }
+}
+
 impl Rope {
-    /// Reads `rope_parameters` (or `kind` below it, where kinds of layers differ), or the older `rope_theta` and
-    /// `rope_scaling`. `theta` is the family's default, `share` that part of a head that turns.
-    pub fn read(
-        config: &Config,
-        kind: Option<&str>,
-        head_dim: usize,
-        theta: f64,
-        share: f64,
-    ) -> Result<Rope> {
-        let (key, keys) = match config.optional::<Map<String, Value>>("rope_parameters")? {
-            Some(keys) => ("rope_parameters", keys),
-            None => ("rope_scaling", config.optional("rope_scaling")?.unwrap_or_default()),
-        };
-        let keys = match kind.and_then(|kind| keys.get(kind)) {
-            Some(Value::Object(own)) => own.clone(),
-            _ => keys,
-        };
-        let keys = Keys { config, key, keys };
+    /// The one rope of all layers, read as Transformers does: of `rope_scaling`, or else of `rope_parameters`, and where
+    /// these are silent of the keys beside them. `theta` is the family's default; `share` is the part of a head that turns
+    /// where the configuration does not say, none where the family turns whole heads.
+    pub fn read(config: &Config, head_dim: usize, theta: f64, share: Option<f64>) -> Result<Rope> {
+        let keys = Keys::of_all(config)?;
         let theta = keys.number("rope_theta")?.map_or_else(|| config.or("rope_theta", theta), Ok)?;
-        let share = keys.number("partial_rotary_factor")?.unwrap_or(share);
-        if !(theta > 1.0 && theta.is_finite() && share > 0.0 && share <= 1.0) {
-            return Err(config.fault(
-                key,
-                "rope_theta above 1, a share of 0 to 1",
-                format!("{theta}, {share}"),
-            ));
+        let stated = keys.number("partial_rotary_factor")?;
+        if share.is_none() && stated.is_some_and(|stated| stated != 1.0) {
+            let place = format!("{}.partial_rotary_factor", keys.key);
+            let expected = "1, or none, for the family turns whole heads";
+            return Err(config.fault(&place, expected, stated.unwrap_or_default()));
         }
-        let max_positions = config.extent("max_position_embeddings")?;
-        let rotated = ((head_dim as f64 * share) as usize) / 2 * 2;
-        if rotated == 0 {
-            return Err(config.fault("partial_rotary_factor", "a pair of each head or more", share));
-        }
-        let stretch = keys.stretch(rotated, max_positions)?;
-        Ok(Rope { rotated, theta, stretch, max_positions })
+        keys.rope(head_dim, theta, stated.or(share).unwrap_or(1.0))
+    }
+
+    /// The rope of layers of one kind, which `rope_parameters` states below the kind's name. What `rope_scaling` says is
+    /// of layers that see all tokens.
+    pub fn of_kind(config: &Config, kind: Kind, head_dim: usize) -> Result<Rope> {
+        let keys = Keys::of_kind(config, kind)?;
+        let (key, theta) = match kind {
+            Kind::Full => ("rope_theta", 1_000_000.0),
+            Kind::Sliding => ("rope_local_base_freq", 10_000.0),
+        };
+        let theta = keys.number("rope_theta")?.map_or_else(|| config.or(key, theta), Ok)?;
+        keys.rope(head_dim, theta, keys.number("partial_rotary_factor")?.unwrap_or(1.0))
     }
 
     /// Angles without any stretch.
@@ -154,11 +163,64 @@ fn llama3(frequency: f64, factor: f64, low: f64, high: f64, original: f64) -> f6
 /// The keys of one kind of rope.
 struct Keys<'a> {
     config: &'a Config,
-    key: &'static str,
+    key: String,
     keys: Map<String, Value>,
+    /// Whether they are of one kind of layers alone.
+    of_kind: bool,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
+    fn of_all(config: &'a Config) -> Result<Keys<'a>> {
+        let stated = |key: &str| -> Result<Option<(String, Map<String, Value>)>> {
+            let keys = config.optional::<Map<String, Value>>(key)?.filter(|keys| !keys.is_empty());
+            Ok(keys.map(|keys| (key.to_owned(), keys)))
+        };
+        let scaling = stated("rope_scaling")?;
+        let found = if scaling.is_some() { scaling } else { stated("rope_parameters")? };
+        let (key, keys) = found.unwrap_or_else(|| ("rope_parameters".into(), Map::new()));
+        if let Some(kind) = [Kind::Full, Kind::Sliding].iter().find(|kind| keys.contains_key(kind.name())) {
+            let found = format!("one for {}", kind.name());
+            return Err(config.fault(&key, "one rope for all layers, as the family has it", found));
+        }
+        Ok(Keys { config, key, keys, of_kind: false })
+    }
+
+    fn of_kind(config: &'a Config, kind: Kind) -> Result<Keys<'a>> {
+        let all = config.optional::<Map<String, Value>>("rope_parameters")?.unwrap_or_default();
+        let known = |kind: Kind| all.contains_key(kind.name());
+        if !all.is_empty() && !known(Kind::Full) && !known(Kind::Sliding) {
+            let expected = "full_attention and sliding_attention, each with a rope of its own";
+            let names: Vec<&str> = all.keys().map(String::as_str).collect();
+            return Err(config.fault("rope_parameters", expected, names.join(", ")));
+        }
+        let key = format!("rope_parameters.{}", kind.name());
+        let mut keys = match all.get(kind.name()) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(keys)) => keys.clone(),
+            Some(other) => return Err(config.fault(&key, "the keys of a rope", other)),
+        };
+        if kind == Kind::Full {
+            keys.extend(config.optional::<Map<String, Value>>("rope_scaling")?.unwrap_or_default());
+        }
+        Ok(Keys { config, key, keys, of_kind: true })
+    }
+
+    /// The rope of heads of that width.
+    fn rope(&self, head_dim: usize, theta: f64, share: f64) -> Result<Rope> {
+        let config = self.config;
+        if !(theta > 1.0 && theta.is_finite() && share > 0.0 && share <= 1.0) {
+            let expected = "rope_theta above 1, a share of 0 to 1";
+            return Err(config.fault(&self.key, expected, format!("{theta}, {share}")));
+        }
+        let max_positions = config.extent("max_position_embeddings")?;
+        let rotated = ((head_dim as f64 * share) as usize) / 2 * 2;
+        if rotated == 0 {
+            return Err(config.fault("partial_rotary_factor", "a pair of each head or more", share));
+        }
+        let stretch = self.stretch(rotated, max_positions)?;
+        Ok(Rope { rotated, theta, stretch, max_positions })
+    }
+
     fn number(&self, name: &str) -> Result<Option<f64>> {
         match self.keys.get(name) {
             None | Some(Value::Null) => Ok(None),
@@ -189,16 +251,25 @@ impl Keys<'_> {
     }
 
     fn stretch(&self, rotated: usize, max_positions: usize) -> Result<Stretch> {
+        let phi3 = self.config.model_type()? == "phi3";
         let kind = self.keys.get("rope_type").or(self.keys.get("type"));
-        let kind = kind.and_then(Value::as_str).unwrap_or("default");
+        let kind = match kind.and_then(Value::as_str).unwrap_or("default") {
+            // Phi-3's first files have the two older names for its own way.
+            "su" | "yarn" if phi3 => "longrope",
+            kind => kind,
+        };
+        if phi3 && !["default", "longrope"].contains(&kind) {
+            return Err(self.config.fault(&self.key, "a rope_type of default or longrope", kind));
+        }
         let original = || -> Result<f64> {
             let own = self.number("original_max_position_embeddings")?;
-            let outer = self.config.optional_extent("original_max_position_embeddings")?;
-            let outer = outer.map(|extent| extent as f64);
-            // Phi-3's own key, beside the ropes, wins there.
-            let phi3 = self.config.model_type()? == "phi3" && kind == "longrope";
-            let stated = if phi3 { Some(outer.unwrap_or(4096.0)) } else { own.or(outer) };
-            Ok(stated.unwrap_or(max_positions as f64))
+            let beside = match self.config.optional_extent("original_max_position_embeddings")? {
+                None if phi3 => Some(4096),
+                beside => beside,
+            };
+            // What stands beside the ropes wins where all layers have one.
+            let beside = beside.filter(|_| !self.of_kind).map(|extent| extent as f64);
+            Ok(beside.or(own).unwrap_or(max_positions as f64))
         };
         match kind {
             "default" => Ok(Stretch::None),
@@ -207,21 +278,20 @@ impl Keys<'_> {
             "llama3" => {
                 let (low, high) = (self.positive("low_freq_factor")?, self.positive("high_freq_factor")?);
                 let factor = self.positive("factor")?;
-                let original = self.positive("original_max_position_embeddings")?;
-                Ok(Stretch::Llama3 { factor, low, high, original })
+                Ok(Stretch::Llama3 { factor, low, high, original: original()? })
             }
             "yarn" => {
                 let factor = self.positive("factor")?;
                 Ok(Stretch::Yarn {
                     factor,
                     original: original()?,
-                    fast: self.number("beta_fast")?.unwrap_or(32.0),
-                    slow: self.number("beta_slow")?.unwrap_or(1.0),
+                    fast: self.number("beta_fast")?.filter(|turns| *turns != 0.0).unwrap_or(32.0),
+                    slow: self.number("beta_slow")?.filter(|turns| *turns != 0.0).unwrap_or(1.0),
                     truncate: self.keys.get("truncate").and_then(Value::as_bool).unwrap_or(true),
                     attention: self.yarn_attention(factor)?,
                 })
             }
-            "longrope" | "su" => {
+            "longrope" => {
                 let original = original()?;
                 let factor = self.number("factor")?.unwrap_or(max_positions as f64 / original);
                 let stretched = (1.0 + factor.ln() / original.ln()).sqrt();
@@ -234,7 +304,7 @@ impl Keys<'_> {
                 })
             }
             other => Err(self.config.fault(
-                self.key,
+                &self.key,
                 "a rope_type of default, linear, dynamic, llama3, yarn or longrope",
                 other,
             )),
@@ -258,9 +328,24 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    fn config(json: &str) -> Config {
+        let mut keys: Map<String, Value> = serde_json::from_str(json).unwrap();
+        keys.entry("model_type").or_insert("llama".into());
+        keys.entry("max_position_embeddings").or_insert(64.into());
+        Config::new(Path::new("config.json"), keys)
+    }
+
+    fn read(json: &str) -> Result<Rope> {
+        Rope::read(&config(json), 8, 10_000.0, None)
+    }
+
     fn rope(json: &str) -> Rope {
-        let keys = serde_json::from_str(json).unwrap();
-        Rope::read(&Config::new(Path::new("config.json"), keys), None, 8, 10_000.0, 1.0).unwrap()
+        read(json).unwrap()
+    }
+
+    fn near(numbers: &[f64], expected: &[f64]) {
+        let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * b.abs();
+        assert!(numbers.len() == expected.len() && numbers.iter().zip(expected).all(close), "{numbers:?}");
     }
 
     #[test]
@@ -275,6 +360,76 @@ mod tests {
         );
         assert_eq!(old.frequencies(10), new.frequencies(10));
         assert_eq!(old.frequencies(10)[0], 0.25);
+    }
+
+    /// Frequencies by Transformers 5.24 of the same keys.
+    #[test]
+    fn the_older_key_wins_over_the_newer_and_what_stands_beside_them_fills_the_gaps() {
+        for (json, expected) in [
+            (
+                r#"{"rope_scaling": {"rope_type": "linear", "factor": 2.0},
+                    "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0}}"#,
+                [0.5, 0.05, 0.005, 0.0005],
+            ),
+            (
+                r#"{"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "rope_theta": 300.0,
+                    "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}"#,
+                [0.5, 0.120140575, 0.028867511, 0.0069363192],
+            ),
+            (
+                r#"{"rope_scaling": {}, "rope_theta": 300.0,
+                    "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0}}"#,
+                [0.25, 0.05286856, 0.01118034, 0.002364354],
+            ),
+            (
+                r#"{"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+                    "original_max_position_embeddings": 16}"#,
+                [1.0, 0.025, 0.0025, 0.00025],
+            ),
+            (
+                r#"{"rope_scaling": {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}}"#,
+                [1.0, 0.02546479, 0.0025, 0.00025],
+            ),
+            (
+                r#"{"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 0}}"#,
+                [1.0, 0.0625, 0.0025, 0.00025],
+            ),
+        ] {
+            near(&rope(json).frequencies(1), &expected);
+        }
+    }
+
+    #[test]
+    fn ropes_of_kinds_have_bases_of_their_own() {
+        let keys = r#"{"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "rope_theta": 77.0,
+            "rope_local_base_freq": 33.0}"#;
+        let [full, sliding] =
+            [Kind::Full, Kind::Sliding].map(|kind| Rope::of_kind(&config(keys), kind, 8).unwrap());
+        near(&sliding.frequencies(1), &[1.0, 0.41722617, 0.17407766, 0.07262975]);
+        assert_eq!((full.theta, full.frequencies(1)[0]), (77.0, 0.125));
+        let nested = r#"{"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 500.0}},
+            "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "rope_theta": 77.0}"#;
+        let full = Rope::of_kind(&config(nested), Kind::Full, 8).unwrap();
+        assert_eq!((full.theta, full.frequencies(1)[0]), (500.0, 0.125));
+        let flat = r#"{"rope_parameters": {"rope_type": "linear", "factor": 8.0}}"#;
+        let error = Rope::of_kind(&config(flat), Kind::Full, 8).unwrap_err().to_string();
+        assert!(error.contains("expected full_attention and sliding_attention"), "{error}");
+    }
+
+    #[test]
+    fn what_the_family_cannot_do_is_refused() {
+        for (json, expected) in [
+            (r#"{"rope_parameters": {"partial_rotary_factor": 0.5}}"#, "the family turns whole heads"),
+            (r#"{"rope_parameters": {"full_attention": {}}}"#, "one rope for all layers"),
+            (r#"{"rope_scaling": {"type": "proportional"}}"#, "a rope_type of default"),
+            (
+                r#"{"model_type": "phi3", "rope_scaling": {"type": "linear", "factor": 2}}"#,
+                "a rope_type of default or longrope",
+            ),
+        ] {
+            let error = read(json).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

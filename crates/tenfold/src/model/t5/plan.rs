@@ -38,6 +38,7 @@ impl Plan {
             Some(name) => (true, config.named_activation("feed_forward_proj", name)?),
             None => (false, config.named_activation("feed_forward_proj", &projection)?),
         };
+        check_parts(config, gated, activation)?;
         // Version 1.1 says that it is not tied, and does not scale; older configurations say nothing of either.
         let tied = config.or("tie_word_embeddings", true)?;
         let num_layers = config.extent("num_layers")?;
@@ -93,4 +94,17 @@ impl Plan {
         };
         Head { layers }
     }
+}
+
+/// The parts of `feed_forward_proj` may be stated beside it, where Transformers lets them win: they must say the same.
+fn check_parts(config: &Config, gated: bool, activation: Activation) -> Result<()> {
+    let expected = "the same as feed_forward_proj";
+    if let Some(stated) = config.optional::<bool>("is_gated_act")? {
+        config.refuse_unless(stated == gated, "is_gated_act", expected)?;
+    }
+    if let Some(name) = config.optional::<String>("dense_act_fn")? {
+        let stated = config.named_activation("dense_act_fn", &name)?;
+        config.refuse_unless(stated == activation, "dense_act_fn", expected)?;
+    }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the small files beside a tokenizer say: tokenizer_config.json, generation_config.json, config.json.
 
 use super::parts::Added;
-use crate::{Error, Result};
+use crate::{Error, Result, first_bytes};
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,10 @@ impl Config {
         let file = folder.join("tokenizer_config.json");
         let object = object(&file)?.unwrap_or_default();
         Ok(Config { file, object })
+    }
+
+    pub(super) fn file(&self) -> &Path {
+        &self.file
     }
 
     pub(super) fn truth(&self, key: &str) -> Option<bool> {
@@ -74,8 +78,8 @@ impl Config {
     }
 }
 
-/// The ids that end a generated text: of generation_config.json, or else of config.json.
-pub(super) fn end_ids(folder: &Path) -> Result<Vec<u32>> {
+/// The ids that end a generated text and the file that states them: generation_config.json, or else config.json.
+pub(super) fn end_ids(folder: &Path) -> Result<Option<(PathBuf, Vec<u32>)>> {
     for name in ["generation_config.json", "config.json"] {
         let file = folder.join(name);
         match object(&file)?.and_then(|mut object| object.remove("eos_token_id")) {
@@ -84,18 +88,15 @@ pub(super) fn end_ids(folder: &Path) -> Result<Vec<u32>> {
                 let listed =
                     if let Value::Array(values) = &value { values.clone() } else { vec![value.clone()] };
                 let ids = listed.iter().map(|id| u32::try_from(id.as_u64()?).ok()).collect::<Option<_>>();
-                return ids.ok_or_else(|| {
-                    Error::malformed(
-                        &file,
-                        "eos_token_id",
-                        "a token's id, or a list of them",
-                        value.to_string(),
-                    )
-                });
+                let ids = ids.ok_or_else(|| {
+                    let expected = "a token's id, or a list of them";
+                    Error::malformed(&file, "eos_token_id", expected, value.to_string())
+                })?;
+                return Ok(Some((file, ids)));
             }
         }
     }
-    Ok(Vec::new())
+    Ok(None)
 }
 
 /// The object in a JSON file; `None` without the file.
@@ -103,6 +104,7 @@ pub(in crate::model) fn object(file: &Path) -> Result<Option<Map<String, Value>>
     if !file.is_file() {
         return Ok(None);
     }
+    first_bytes::check(file, "a JSON object")?;
     let content = fs::read(file).map_err(Error::io("read", file))?;
     let object = serde_json::from_slice(&content)
         .map_err(|error| Error::malformed(file, "whole file", "a JSON object", error.to_string()))?;

@@ -66,6 +66,88 @@ fn the_files_own_padding_and_truncation_are_left_aside() {
     assert_eq!((encoding.ids, encoding.truncated), (vec![2, 4, 5, 6, 3], false));
 }
 
+/// A BPE of a, b and "ab" that puts <s> before every text.
+fn letters(dropout: serde_json::Value, config: &str) -> tempfile::TempDir {
+    let added = |id: u32, content: &str| {
+        serde_json::json!({"id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false})
+    };
+    let around = parts::Around { before: Some(("<s>".into(), 0)), after: None };
+    let json = serde_json::json!({"version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [added(0, "<s>"), added(1, "</s>")], "normalizer": null, "pre_tokenizer": null,
+        "post_processor": around.template(), "decoder": null,
+        "model": {"type": "BPE", "dropout": dropout, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+            "vocab": {"<s>": 0, "</s>": 1, "a": 2, "b": 3, "ab": 4}, "merges": [["a", "b"]]}});
+    let settings = r#"{"bos_token": "<s>", "eos_token": "</s>"}"#;
+    folder(&[
+        ("tokenizer.json", json.to_string()),
+        ("tokenizer_config.json", settings.into()),
+        ("config.json", config.into()),
+    ])
+}
+
+#[test]
+fn dropout_of_merges_is_off_and_said_to_be() {
+    let folder = letters(0.5.into(), "{}");
+    let tokenizer = Tokenizer::from_dir(folder.path()).unwrap();
+    for _ in 0..20 {
+        assert_eq!(tokenizer.words("abababab").unwrap(), [4; 4]);
+    }
+    assert!(tokenizer.notes()[0].contains("tokenizer.json: model.dropout = 0.5 is off"));
+    let folder = letters(serde_json::Value::Null, "{}");
+    assert!(Tokenizer::from_dir(folder.path()).unwrap().notes().is_empty());
+}
+
+#[test]
+fn a_prompt_that_begins_with_the_first_token_gets_no_second_one() {
+    let folder = letters(serde_json::Value::Null, "{}");
+    let tokenizer = Tokenizer::from_dir(folder.path()).unwrap();
+    assert_eq!(tokenizer.encode("<s>ab", None, 9).unwrap().ids, [0, 0, 4]);
+    for (text, ids, twice) in [
+        ("<s>ab", &[0, 4][..], true),
+        ("ab", &[0, 4], false),
+        ("<s><s>a", &[0, 0, 2], true),
+        ("", &[0], false),
+    ] {
+        assert_eq!(tokenizer.prompt(text).unwrap(), ids, "{text}");
+        assert_eq!(tokenizer.begins_twice(text).unwrap(), twice, "{text}");
+    }
+}
+
+#[test]
+fn an_end_beyond_the_vocabulary_is_refused_by_the_file_that_states_it() {
+    let extents = |vocab_size| Extents {
+        hidden_size: 1,
+        num_layers: 1,
+        num_attention_heads: 1,
+        num_key_value_heads: 1,
+        kv_size: 1,
+        vocab_size,
+        max_positions: 1,
+        token_types: usize::MAX,
+        num_submodules: 1,
+    };
+    let folder = letters(serde_json::Value::Null, r#"{"eos_token_id": [1, 7]}"#);
+    let tokenizer = Tokenizer::from_dir(folder.path()).unwrap();
+    tokenizer.check(&extents(8)).unwrap();
+    let error = tokenizer.check(&extents(7)).unwrap_err().to_string();
+    assert!(error.contains("config.json: eos_token_id: expected ids of tokens, below"), "{error}");
+    fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": 9}"#).unwrap();
+    let error = Tokenizer::from_dir(folder.path()).unwrap().check(&extents(7)).unwrap_err().to_string();
+    assert!(error.contains("generation_config.json: eos_token_id") && error.ends_with("found 9"), "{error}");
+}
+
+#[test]
+fn files_that_stand_for_others_are_named() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+    for name in ["tokenizer.json", "vocab.txt", "spiece.model", "tokenizer_config.json"] {
+        let folder = folder(&[(name, pointer.into())]);
+        let error = Tokenizer::from_dir(folder.path()).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("git lfs pull"), "{error}");
+    }
+}
+
 #[test]
 fn hostile_files_are_errors_that_name_the_file() {
     let vocabulary = folder(&[("vocab.txt", WORDS.join("\n"))]);

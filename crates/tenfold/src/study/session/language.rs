@@ -7,6 +7,7 @@ use crate::data::language::{self, LanguageExample, LengthReport, Question, Seque
 use crate::data::{Domain, Example, Row, Splits, hexadecimal, put_text};
 use crate::error::{Error, Result};
 use crate::model;
+use crate::model::chat_template::ChatTemplate;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::wording::Wording;
 use crate::progress::{Event, Progress};
@@ -75,8 +76,17 @@ impl Session {
             };
             arranged = arranged.beside(study, task, Beside { other, training })?;
         }
-        let template = model::chat_template(&base.located.0)?;
+        let chats = arranged.train().iter().any(|row| matches!(row.example, LanguageExample::Chat(_)));
+        let template = model::chat_template(&base.located.0)?.map(ChatTemplate::of_a_fixed_day);
+        let (template, dated) = template.map_or((None, None), |(template, dated)| (Some(template), dated));
         let wording = Wording::new(&self.tokenizer, template.as_ref());
+        if chats {
+            arranged.data.notes.extend(dated.into_iter().chain(endless(&wording)));
+            if let Some(date) = template.as_ref().and_then(ChatTemplate::date_set) {
+                arranged.data.sha256 =
+                    hexadecimal(&Sha256::digest(format!("{} of {date}", arranged.data.sha256)));
+            }
+        }
         let settings = SequenceSettings {
             max_length: self.length,
             train_on: study.train.train_on,
@@ -146,6 +156,22 @@ fn drawn(rows: &[Posed], of: &[usize]) -> Vec<Example> {
         (0..sequences.len()).map(part).collect()
     };
     of.chunk_by(|one, other| one == other).flat_map(each).collect()
+}
+
+/// What is done where the chat template would not let the model learn to stop.
+fn endless(wording: &Wording) -> Option<String> {
+    let behind = wording.endless_turn()?;
+    let way = match wording.end() {
+        Some(end) => format!(
+            "each chat that the assistant ends is trained with {end} behind it, so that the model learns to stop"
+        ),
+        None => "the model's files name no such token, so the model does not learn to stop; state eos_token_id in \
+                 generation_config.json"
+            .into(),
+    };
+    Some(format!(
+        "the chat template writes {behind:?} behind the assistant's words, and no token of that ends a text: {way}"
+    ))
 }
 
 /// What the loss of these rows is not of, in a sentence; none where it is of all.

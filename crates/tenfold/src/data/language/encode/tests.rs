@@ -4,9 +4,12 @@ use super::*;
 struct Letters {
     /// Whether earlier answers are written differently once something follows, as templates that hide thoughts do.
     forgetful: bool,
+    /// Whether the end of a turn ends an answer.
+    stops: bool,
 }
 
-const LETTERS: Letters = Letters { forgetful: false };
+const LETTERS: Letters = Letters { forgetful: false, stops: true };
+const FORGETFUL: Letters = Letters { forgetful: true, ..LETTERS };
 const END: u32 = 1;
 const FIRST: u32 = 2;
 const AB: u32 = 3;
@@ -37,6 +40,10 @@ impl LanguageTokenizer for Letters {
         Some(FIRST)
     }
 
+    fn ends(&self, id: u32) -> bool {
+        id == END || (self.stops && id == OVER)
+    }
+
     fn end_id(&self) -> Option<u32> {
         Some(END)
     }
@@ -45,7 +52,7 @@ impl LanguageTokenizer for Letters {
         let mut text = "<first>".to_owned();
         for (index, message) in messages.iter().enumerate() {
             let hidden = self.forgetful && index + 1 < messages.len() && message.role == "assistant";
-            let content = if hidden { "" } else { &message.content };
+            let content = message.content.as_deref().filter(|_| !hidden).unwrap_or_default();
             text += &format!("<turn>{}{content}<over>", &message.role[..1]);
         }
         Ok(if add_generation_prompt { text + "<turn>a" } else { text })
@@ -53,8 +60,7 @@ impl LanguageTokenizer for Letters {
 }
 
 fn chat(turns: &[(&str, &str)]) -> LanguageExample {
-    let message =
-        |(role, content): &(&str, &str)| Message { role: (*role).into(), content: (*content).into() };
+    let message = |(role, content): &(&str, &str)| Message::new(*role, *content);
     LanguageExample::Chat(turns.iter().map(message).collect())
 }
 
@@ -116,11 +122,31 @@ fn of_a_chat_every_answer_is_learnt_with_its_end_of_turn() {
 }
 
 #[test]
+fn where_no_turn_ends_an_answer_the_last_one_is_learnt_with_the_end_of_text() {
+    let endless = Letters { stops: false, ..LETTERS };
+    let turns = [("user", "q"), ("assistant", "r"), ("user", "t"), ("assistant", "v")];
+    let shown_of = |turns: &[(&str, &str)]| {
+        shown(&encode(&endless, &[chat(turns)], &settings(99)).unwrap().sequences[0])
+    };
+    assert_eq!(shown_of(&turns), "^/uq./a[r.]/ut./a[v.$]");
+    assert_eq!(shown_of(&turns[..3]), "^/uq./a[r.]/ut.");
+    // A template may write the end of text itself.
+    assert_eq!(shown_of(&[("user", "q"), ("assistant", "r<end>")]), "^/uq./a[r$.]");
+}
+
+#[test]
+fn a_text_that_begins_with_the_first_token_gets_no_second_one() {
+    assert_eq!(only(prompt("<first>xy", "zw"), &settings(9)), "^xy[zw$]");
+    assert_eq!(only(prompt("<first>wxyz", "cd"), &settings(6)), "^yz[cd$]");
+    assert_eq!(only(LanguageExample::Text("<first>cd".into()), &settings(9)), "^[cd$]");
+}
+
+#[test]
 fn a_template_that_rewrites_earlier_turns_is_refused_with_the_place() {
     let turns = [("user", "q"), ("assistant", "r"), ("user", "t"), ("assistant", "v")];
-    let error = encode(&Letters { forgetful: true }, &[chat(&turns)], &settings(99)).unwrap_err().to_string();
+    let error = encode(&FORGETFUL, &[chat(&turns)], &settings(99)).unwrap_err().to_string();
     assert!(error.contains("row 1, message 2") && error.contains("\"r<over>\" became \"<over>"), "{error}");
-    assert!(encode(&Letters { forgetful: true }, &[chat(&turns[..2])], &settings(99)).is_ok());
+    assert!(encode(&FORGETFUL, &[chat(&turns[..2])], &settings(99)).is_ok());
 }
 
 #[test]

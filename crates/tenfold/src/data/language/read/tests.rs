@@ -23,7 +23,7 @@ fn examples(file: &str, content: &[u8], shape: &Shape) -> Result<Vec<LanguageExa
 }
 
 fn message(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
+    Message::new(role, content)
 }
 
 fn prompt(prompt: &str, completion: &str) -> LanguageExample {
@@ -69,6 +69,36 @@ fn chats_come_in_both_spellings_and_out_of_parquet() {
     let rows = examples("a.parquet", parquet, &CHAT).unwrap();
     let LanguageExample::Chat(messages) = &rows[1] else { panic!("{rows:?}") };
     assert_eq!((messages.len(), messages[2].clone()), (3, message("assistant", "Yes.")));
+}
+
+#[test]
+fn content_may_be_a_list_of_parts_and_a_tool_may_be_called_without_a_word() {
+    let lines = r#"{"messages": [
+        {"role": "user", "content": [{"type": "text", "text": "a "}, {"type": "text", "text": "b"}], "name": "x"},
+        {"role": "assistant", "content": null, "tool_calls": [
+            {"type": "function", "function": {"name": "f", "arguments": "{\"n\": 1}"}}]},
+        {"role": "tool", "content": "2", "tool_calls": null},
+        {"role": "assistant", "content": "c", "tool_calls": []}]}"#;
+    let rows = examples("a.jsonl", lines.replace('\n', "").as_bytes(), &CHAT).unwrap();
+    let LanguageExample::Chat(messages) = &rows[0] else { panic!("{rows:?}") };
+    let contents: Vec<Option<&str>> = messages.iter().map(|message| message.content.as_deref()).collect();
+    assert_eq!(contents, [Some("a b"), None, Some("2"), Some("c")]);
+    assert_eq!(messages[0].more["name"], "x");
+    assert_eq!(messages[1].more["tool_calls"][0]["function"]["arguments"]["n"], 1);
+    for (message, expected) in [
+        (r#"{"role": "assistant", "content": null}"#, "found null"),
+        (r#"{"role": "assistant", "content": null, "tool_calls": []}"#, "found null"),
+        (
+            r#"{"role": "user", "content": [{"type": "image_url"}]}"#,
+            "parts of type text alone, found \"image_url\"",
+        ),
+        (r#"{"role": "user", "content": [1]}"#, "expected parts with text, found 1"),
+        (r#"{"role": "assistant", "tool_calls": "f"}"#, "expected a list under \"tool_calls\", found"),
+    ] {
+        let row = format!("{{\"messages\": [{message}]}}\n");
+        let error = examples("a.jsonl", row.as_bytes(), &CHAT).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

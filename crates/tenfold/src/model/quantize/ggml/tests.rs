@@ -247,7 +247,7 @@ fn what_a_gguf_file_has_no_place_for_is_refused_before_anything_is_written() {
         (rope(json!({"rope_type": "yarn", "factor": 4.0, "beta_fast": 16})), "yarn with settings of its own"),
         (
             rope(json!({"rope_type": "default", "partial_rotary_factor": 0.5})),
-            "a partial_rotary_factor below 1",
+            "partial_rotary_factor: expected 1, or none",
         ),
         (of("llama", "vocab_size", 95.into()), "model.embed_tokens.weight"),
         (of("llama", "num_hidden_layers", 1.into()), "model.layers.1."),
