@@ -4,12 +4,20 @@
 
 mod bf16;
 mod f16;
+mod iq4_nl;
+mod iq4_xs;
 mod nf4;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
 mod q4_k;
+mod q5_0;
+mod q5_1;
+mod q5_k;
 mod q6_k;
 mod q8_0;
+mod q8_k;
 mod single;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod turned;
@@ -25,7 +33,7 @@ use rayon::prelude::*;
 
 /// A format in which numbers are stored. All but [`Format::F32`] are for weights that stay as they are.
 ///
-/// The names that begin with Q are the blocks of GGUF files, byte for byte as ggml lays them out.
+/// The names that begin with Q or Iq are the blocks of GGUF files, byte for byte as ggml lays them out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is documented in its file, `elements/<name>.rs`")]
 pub enum Format {
@@ -35,8 +43,16 @@ pub enum Format {
     Q8_0,
     Q4_0,
     Q4_1,
+    Q5_0,
+    Q5_1,
+    Q2K,
+    Q3K,
     Q4K,
+    Q5K,
     Q6K,
+    Q8K,
+    Iq4Nl,
+    Iq4Xs,
     Nf4,
 }
 
@@ -87,15 +103,23 @@ impl Format {
     }
 
     /// Every format.
-    pub const ALL: [Format; 9] = [
+    pub const ALL: [Format; 17] = [
         Format::F32,
         Format::F16,
         Format::Bf16,
         Format::Q8_0,
         Format::Q4_0,
         Format::Q4_1,
+        Format::Q5_0,
+        Format::Q5_1,
+        Format::Q2K,
+        Format::Q3K,
         Format::Q4K,
+        Format::Q5K,
         Format::Q6K,
+        Format::Q8K,
+        Format::Iq4Nl,
+        Format::Iq4Xs,
         Format::Nf4,
     ];
 
@@ -107,8 +131,16 @@ impl Format {
             Format::Q8_0 => &q8_0::Q8_0,
             Format::Q4_0 => &q4_0::Q4_0,
             Format::Q4_1 => &q4_1::Q4_1,
+            Format::Q5_0 => &q5_0::Q5_0,
+            Format::Q5_1 => &q5_1::Q5_1,
+            Format::Q2K => &q2_k::Q2K,
+            Format::Q3K => &q3_k::Q3K,
             Format::Q4K => &q4_k::Q4K,
+            Format::Q5K => &q5_k::Q5K,
             Format::Q6K => &q6_k::Q6K,
+            Format::Q8K => &q8_k::Q8K,
+            Format::Iq4Nl => &iq4_nl::Iq4Nl,
+            Format::Iq4Xs => &iq4_xs::Iq4Xs,
             Format::Nf4 => &nf4::Nf4,
         }
     }

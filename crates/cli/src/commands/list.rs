@@ -69,7 +69,7 @@ fn models() -> Result<Vec<Value>> {
     let entries = model::catalog::entries()?;
     Ok(entries
         .iter()
-        .map(|entry| json!({"name": entry.name, "what": entry.title, "source": entry.hub.as_ref().or(entry.wheel.as_ref().map(|wheel| &wheel.package))}))
+        .map(|entry| json!({"name": entry.name, "what": entry.title, "source": entry.source()}))
         .collect())
 }
 

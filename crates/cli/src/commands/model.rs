@@ -9,9 +9,13 @@ use std::path::Path;
 use tenfold::Error;
 use tenfold::bytes::Bytes;
 use tenfold::model::gguf::Gguf;
+use tenfold::model::quantize::Kept;
 use tenfold::model::{self, store};
 use tenfold::words::count;
 use tenfold_tensor::{Cpu, Dtype};
+
+/// How many tensors of a kind are named.
+const SHOWN: usize = 5;
 
 pub fn pull(name: &str, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
@@ -71,13 +75,30 @@ pub fn quantize(name: &str, weights: &str, out: &Path, json: bool, dashboard: &D
     let after: usize = written.formats.values().map(|[_, bytes]| bytes).sum();
     if json {
         let formats = named(written.formats.iter().map(|(format, counts)| (format.as_str(), *counts)));
-        return print_json(
-            &json!({"out": out, "formats": formats, "bytes_before": written.bytes_before, "bytes": after}),
-        );
+        let kept = written.kept.iter().map(|(why, names)| json!({"why": why.words(), "tensors": names}));
+        return print_json(&json!({"out": out, "formats": formats, "bytes_before": written.bytes_before,
+            "bytes": after, "changed": written.changed, "already": written.already, "kept": kept.collect::<Vec<_>>()}));
     }
     say!("{}", out.display())?;
     for (format, [tensors, bytes]) in &written.formats {
         say!("  {format:6} {tensors:>5} tensors {:>10}", Bytes(*bytes as u64).words())?;
+    }
+    match (written.changed, written.already) {
+        (0, already) => say!("  no number changed: {} in {weights} already", count(already, "tensor"))?,
+        (changed, 0) => say!("  {} brought into {weights}", count(changed, "tensor"))?,
+        (changed, already) => {
+            say!("  {} brought into {weights}, {already} in it already", count(changed, "tensor"))?
+        }
+    }
+    for (why, names) in &written.kept {
+        say!("  {} left: {}", count(names.len(), "tensor"), why.words())?;
+        // Everybody expects that norms stay; matrices are named.
+        if *why != Kept::Vector {
+            names.iter().take(SHOWN).try_for_each(|name| say!("    {name}"))?;
+            if names.len() > SHOWN {
+                say!("    and {} more", names.len() - SHOWN)?;
+            }
+        }
     }
     let [before, now] = [written.bytes_before, after].map(|bytes| Bytes(bytes as u64).words());
     say!("  {before} of tensors before, {now} now")

@@ -38,15 +38,7 @@ impl Storage for Q4K {
     fn at(&self, bytes: &[u8], i: usize) -> f32 {
         let block = &bytes[BYTES * (i / LEN)..][..BYTES];
         let part = i % LEN / 32;
-        // Of the first four parts s and m have a byte each, of the others their upper two bits lie in those bytes.
-        let six = |byte: usize| block[4 + byte] & 63;
-        let spread = |four: u8, upper: usize| four | block[4 + upper] >> 6 << 4;
-        let (s, m) = if part < 4 {
-            (six(part), six(part + 4))
-        } else {
-            let both = block[4 + part + 4];
-            (spread(both & 15, part - 4), spread(both >> 4, part))
-        };
+        let (s, m) = scales_by_definition(&block[4..16], part);
         let byte = block[16 + part / 2 * 32 + i % 32];
         let q = if part.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
         let (d, e) = (f16::F16.at(block, 0), f16::F16.at(block, 1));
@@ -59,7 +51,7 @@ simd_fn! {
         for (i, out) in out.as_chunks_mut::<UNIT>().0.iter_mut().enumerate() {
             let (block, pair) = (&blocks[(first + i) / 4], (first + i) % 4);
             let (d, e) = (f16::one([block[0], block[1]]), f16::one([block[2], block[3]]));
-            let [(s0, m0), (s1, m1)] = [scales(block, 2 * pair), scales(block, 2 * pair + 1)];
+            let [(s0, m0), (s1, m1)] = [scales(&block[4..16], 2 * pair), scales(&block[4..16], 2 * pair + 1)];
             let (s0, m0, s1, m1) = (d * s0, e * m0, d * s1, e * m1);
             let (even, odd) = out.split_at_mut(UNIT / 2);
             for ((l, u), q) in even.iter_mut().zip(odd).zip(&block[16 + 32 * pair..][..32]) {
@@ -70,10 +62,9 @@ simd_fn! {
     }
 }
 
-/// s and m of a part.
+/// s and m of a part, from the 12 bytes of them.
 #[inline(always)]
-fn scales(block: &[u8; BYTES], part: usize) -> (f32, f32) {
-    let six = &block[4..16];
+pub(super) fn scales(six: &[u8], part: usize) -> (f32, f32) {
     let (s, m) = if part < 4 {
         (six[part] & 63, six[part + 4] & 63)
     } else {
@@ -81,6 +72,18 @@ fn scales(block: &[u8; BYTES], part: usize) -> (f32, f32) {
         (six[part + 4] & 15 | upper.0, six[part + 4] >> 4 | upper.1)
     };
     (s as f32, m as f32)
+}
+
+/// The same by the definition of the format.
+pub(super) fn scales_by_definition(packed: &[u8], part: usize) -> (u8, u8) {
+    // Of the first four parts s and m have a byte each, of the others their upper two bits lie in those bytes.
+    let six = |byte: usize| packed[byte] & 63;
+    let spread = |four: u8, upper: usize| four | packed[upper] >> 6 << 4;
+    if part < 4 {
+        return (six(part), six(part + 4));
+    }
+    let both = packed[part + 4];
+    (spread(both & 15, part - 4), spread(both >> 4, part))
 }
 
 #[cfg(test)]

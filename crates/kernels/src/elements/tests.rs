@@ -11,8 +11,13 @@ pub(super) fn digest(bytes: &[u8]) -> u64 {
 /// `len` elements in a format: quantised where we quantise, else any bytes, the scales made ordinary.
 pub(crate) fn stored(format: Format, len: usize) -> Vec<u8> {
     match format {
-        Format::Q4K => arbitrary(format, len, &[0, 2]),
+        Format::Q5_0 | Format::Iq4Nl | Format::Iq4Xs => arbitrary(format, len, &[0]),
+        Format::Q4K | Format::Q5_1 | Format::Q5K => arbitrary(format, len, &[0, 2]),
+        Format::Q2K => arbitrary(format, len, &[80, 82]),
+        Format::Q3K => arbitrary(format, len, &[108]),
         Format::Q6K => arbitrary(format, len, &[208]),
+        // The scale is an f32: the upper of its halves is made ordinary.
+        Format::Q8K => arbitrary(format, len, &[2]),
         _ => quantize(format, &values(5, len)).unwrap(),
     }
 }
@@ -139,9 +144,15 @@ fn names_lead_back_and_lengths_are_whole_blocks() {
         );
         assert!(format.storage().unit() <= UNIT && block.is_multiple_of(format.storage().unit()));
     }
-    assert_eq!(Format::from_name("q5_0"), None);
+    assert_eq!(Format::from_name("q1_0"), None);
     let sizes = Format::ALL.map(|format| format.bytes(1 << 14).unwrap());
-    assert_eq!(sizes, [65536, 32768, 32768, 17408, 9216, 10240, 9216, 13440, 8456]);
+    assert_eq!(
+        sizes,
+        [
+            65536, 32768, 32768, 17408, 9216, 10240, 11264, 12288, 5376, 7040, 9216, 11264, 13440, 18688,
+            9216, 8704, 8456
+        ]
+    );
 }
 
 #[test]

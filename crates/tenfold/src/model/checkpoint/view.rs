@@ -18,6 +18,8 @@ pub struct View {
     /// Its shape; empty for a single number.
     pub shape: Vec<usize>,
     bytes: Bytes,
+    /// Whether it is a linear map's \[outputs, inputs\], even where the module is a Conv1D in Hugging Face's files.
+    linear_map: bool,
 }
 
 /// Where a tensor's bytes are.
@@ -37,17 +39,17 @@ const PIECE: usize = 1 << 16;
 impl View {
     /// A tensor whose bytes are a range of a mapped file.
     pub fn mapped(dtype: Dtype, shape: Vec<usize>, map: Arc<Mmap>, range: Range<usize>) -> View {
-        View { dtype, shape, bytes: Bytes::Mapped(map, range) }
+        View { dtype, shape, bytes: Bytes::Mapped(map, range), linear_map: false }
     }
 
     /// A tensor whose bytes are here.
     pub(in crate::model) fn of(dtype: Dtype, shape: Vec<usize>, bytes: Vec<u8>) -> View {
-        View { dtype, shape, bytes: Bytes::Own(bytes.into()) }
+        View { dtype, shape, bytes: Bytes::Own(bytes.into()), linear_map: false }
     }
 
     /// A matrix of bitsandbytes, in the type that its parts can be put together to.
     pub(super) fn four_bit(dtype: Dtype, shape: Vec<usize>, parts: FourBit) -> View {
-        View { dtype, shape, bytes: Bytes::FourBit(Arc::new(parts)) }
+        View { dtype, shape, bytes: Bytes::FourBit(Arc::new(parts)), linear_map: true }
     }
 
     /// The same tensor with other bytes.
@@ -72,9 +74,15 @@ impl View {
         }
     }
 
-    /// Whether bitsandbytes has it in 4 bits: it is a linear map's \[outputs, inputs\] then, whatever the module was before.
-    pub fn is_four_bit(&self) -> bool {
-        matches!(self.bytes, Bytes::FourBit(_))
+    /// The same tensor, marked as a linear map's \[outputs, inputs\].
+    pub(in crate::model) fn as_linear_map(self) -> View {
+        View { linear_map: true, ..self }
+    }
+
+    /// Whether it is a linear map's \[outputs, inputs\] whatever the module was before: what bitsandbytes has in 4 bits, and
+    /// what llama.cpp has of a Conv1D.
+    pub fn is_linear_map(&self) -> bool {
+        self.linear_map
     }
 
     /// How many numbers there are; their bytes are in memory or in a file, so it can be counted.

@@ -85,6 +85,14 @@ impl Array {
         }
     }
 
+    /// Truth values, which some writers have as whole numbers.
+    pub fn truths(&self) -> Option<Vec<bool>> {
+        match self {
+            Array::Bool(values) => Some(values.clone()),
+            other => Some(other.integers()?.into_iter().map(|number| number != 0).collect()),
+        }
+    }
+
     fn type_name(&self) -> &'static str {
         match self {
             Array::U8(_) => "u8",
@@ -105,7 +113,8 @@ impl Array {
 }
 
 impl Value {
-    fn integer(&self) -> Option<i64> {
+    /// A whole number of any width that fits into i64.
+    pub fn integer(&self) -> Option<i64> {
         Some(match self {
             Value::U8(value) => i64::from(*value),
             Value::I8(value) => i64::from(*value),

@@ -1,9 +1,11 @@
 //! GGUF files, versions 2 and 3, little-endian: opened by memory map, checked whole, looked up by ggml's names.
 //!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>. A model may be split into files that are called
+//! `<name>-00001-of-00003.gguf` and so on (`split.rs`); these are opened as one.
 
 mod header;
 mod metadata;
+mod split;
 mod types;
 mod write;
 
@@ -14,6 +16,7 @@ pub use write::{Tensor, write};
 
 use crate::{Error, Result};
 use memmap2::Mmap;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -39,16 +42,23 @@ impl View {
     }
 }
 
-/// An open GGUF file.
+/// An open GGUF file, or all files of a model that was split.
 #[derive(Debug, Clone)]
 pub struct Gguf {
+    parts: Vec<Part>,
+    /// The part that each tensor is in.
+    places: BTreeMap<String, usize>,
+}
+
+/// One mapped file.
+#[derive(Debug, Clone)]
+struct Part {
     header: Header,
     map: Arc<Mmap>,
 }
 
-impl Gguf {
-    /// Maps the file and checks everything that its header says.
-    pub fn open(path: &Path) -> Result<Gguf> {
+impl Part {
+    fn open(path: &Path) -> Result<Part> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
             return Err(Error::malformed(path, "byte 0", "the letters GGUF", "an empty file"));
@@ -56,23 +66,47 @@ impl Gguf {
         // SAFETY: The map is only read. Tenfold replaces files by renaming a new one into place and never writes into
         // one, so the mapped bytes stay; another program that cuts the file short meanwhile could end this process.
         let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?);
-        Ok(Gguf { header: Header::parse(path, &map)?, map })
+        Ok(Part { header: Header::parse(path, &map)?, map })
+    }
+}
+
+impl Gguf {
+    /// Maps the file and checks everything that its header says. Of a model that was split it is the first file, and the
+    /// others are opened too.
+    pub fn open(path: &Path) -> Result<Gguf> {
+        let parts = split::open(path)?;
+        let mut places = BTreeMap::new();
+        for (number, part) in parts.iter().enumerate() {
+            for name in part.header.tensors.keys() {
+                if places.insert(name.clone(), number).is_some() {
+                    let (place, file) = (format!("tensor {name}"), part.header.metadata.file());
+                    return Err(Error::malformed(file, place, "each name once", "one of an earlier part"));
+                }
+            }
+        }
+        Ok(Gguf { parts, places })
     }
 
-    /// What the file says about itself.
+    /// What the file says about itself; of a model that was split, the first file.
     pub fn metadata(&self) -> &Metadata {
-        &self.header.metadata
+        &self.parts[0].header.metadata
+    }
+
+    /// The files, in their order.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().map(|part| part.header.metadata.file())
     }
 
     /// The names of all tensors, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.header.tensors.keys().map(String::as_str)
+        self.places.keys().map(String::as_str)
     }
 
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<View> {
-        let TensorInfo { dtype, shape, range } = self.header.tensors.get(name)?.clone();
-        Some(View { dtype, shape, map: self.map.clone(), range })
+        let part = self.parts.get(*self.places.get(name)?)?;
+        let TensorInfo { dtype, shape, range } = part.header.tensors.get(name)?.clone();
+        Some(View { dtype, shape, map: part.map.clone(), range })
     }
 
     /// The tensor of that name, which must have that shape.
@@ -91,7 +125,7 @@ impl Gguf {
 
     /// The file, for errors.
     pub fn file(&self) -> &Path {
-        self.header.metadata.file()
+        self.metadata().file()
     }
 }
 
@@ -100,15 +134,22 @@ pub fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
 }
 
-/// The GGUF file of a folder that has one and no config.json, which would be another model's.
+/// The GGUF file of a folder that has one and no config.json, which would be another model's; of a model that was split,
+/// its first file.
 pub fn only(folder: &Path) -> Option<PathBuf> {
     if folder.join("config.json").is_file() {
         return None;
     }
     let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    let mut files = entries.filter(|path| is_gguf(path) && path.is_file());
-    let first = files.next()?;
-    files.next().is_none().then_some(first)
+    let mut files: Vec<PathBuf> = entries.filter(|path| is_gguf(path) && path.is_file()).collect();
+    files.sort();
+    let one = files.len() == 1 || split::is_one_model(&files);
+    files.into_iter().next().filter(|_| one)
+}
+
+/// The files of the model whose first, or only, file this is, by their names alone.
+pub fn files_of(first: &Path) -> Vec<PathBuf> {
+    split::Name::of(first).map_or_else(|| vec![first.to_owned()], |name| name.all())
 }
 
 #[cfg(test)]

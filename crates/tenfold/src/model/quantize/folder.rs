@@ -50,8 +50,13 @@ fn write_in_files_of(
     let name = free(out)?;
     let original = Original::open(dir)?;
     let plan = Plan::new(&original, format)?;
+    let mut counted = Written::default();
+    for tensor in &plan.tensors {
+        counted.note(&tensor.name, tensor.change);
+    }
+    counted.check(dir, format)?;
     let made = Making::beside(out, &name)?;
-    let written = write_weights(&original, &plan, largest, (&made.folder, &name), progress)?;
+    let written = write_weights(counted, (&original, &plan), largest, (&made.folder, &name), progress)?;
     words::write(&original, &plan, &made.folder)?;
     made.put(out)?;
     Ok(written)
@@ -116,8 +121,8 @@ impl Drop for Making {
 
 /// All tensors, in one file or several.
 fn write_weights(
-    original: &Original,
-    plan: &Plan,
+    mut written: Written,
+    (original, plan): (&Original, &Plan),
     largest: usize,
     (folder, name): (&Path, &str),
     progress: &dyn Progress,
@@ -126,7 +131,7 @@ fn write_weights(
     let total = plan.tensors.iter().map(Planned::bytes).sum::<usize>();
     let (job, title) = (Job::new(), format!("writing {name}"));
     progress.event(Event::Started { job, title, unit: "bytes", total: Some(total as u64) });
-    let (mut written, mut done, mut index) = (Written::default(), 0, Map::new());
+    let (mut done, mut index) = (0, Map::new());
     for (number, tensors) in files.iter().enumerate() {
         let file_name = match files.len() {
             1 => WEIGHTS.to_owned(),

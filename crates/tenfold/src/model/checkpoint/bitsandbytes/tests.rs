@@ -46,7 +46,7 @@ fn what_is_taken_apart_is_put_together_again() {
     assert_eq!((view.dtype, view.shape.as_slice()), (Dtype::Blocks(Format::Nf4), &SHAPE[..]));
     assert_eq!(*view.bytes(), original());
     assert_eq!(view.to_f32().len(), SHAPE[0] * SHAPE[1]);
-    assert!(view.place().is_none() && view.is_four_bit() && view.first_not_finite().is_none());
+    assert!(view.place().is_none() && view.is_linear_map() && view.first_not_finite().is_none());
 }
 
 /// A scale that is none is found wherever it is: the bytes are in groups of 256 blocks.
@@ -66,7 +66,7 @@ fn what_our_order_cannot_say_is_widened_to_the_same_numbers() {
     let widened = |tensors: &Tensors, shape: &[usize]| {
         let view = open(tensors).unwrap().get("x.weight").unwrap();
         assert_eq!((view.dtype, view.shape.as_slice()), (Dtype::F32, shape));
-        assert!(view.is_four_bit());
+        assert!(view.is_linear_map());
         view.to_f32()
     };
     // Rows of half a block.

@@ -1,5 +1,6 @@
 //! Which tensor is written how.
 
+use super::super::{Change, Kept};
 use super::Original;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Dtype, Entry, View, bitsandbytes};
@@ -48,6 +49,8 @@ pub(super) struct Planned {
     form: Form,
     /// Whether rows become columns: a Conv1D is a linear map in bitsandbytes' files, and nowhere else.
     turned: bool,
+    /// What the format asked for has to do with it.
+    pub change: Change,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,17 +81,31 @@ impl Plan {
             let linear = linears.get(name);
             let conv1d = linear == Some(&true);
             // A row of the linear map's, however it lies here.
-            let inputs = view.shape.get(usize::from(!conv1d || view.is_four_bit()));
+            let inputs = view.shape.get(usize::from(!conv1d || view.is_linear_map()));
             let matrix = view.shape.len() == 2;
             let whole = matrix && inputs.is_some_and(|n| n.is_multiple_of(format.block_len()));
             let kept = name.strip_suffix(".weight").is_none_or(|module| module.ends_with(KEPT));
-            let form = match nf4 && linear.is_some() && whole && !kept && !view.is_empty() {
+            let left = match nf4 {
+                _ if !matrix || view.is_empty() => Some(Kept::Vector),
+                true if linear.is_none() => Some(Kept::NotLinear),
+                true if kept => Some(Kept::Sensitive),
+                true if !whole => Some(Kept::Narrow),
+                _ => None,
+            };
+            let form = match nf4 && left.is_none() {
                 _ if !is_floating(view.dtype) => Form::AsItIs,
                 true => Form::Nf4(rest),
                 false => Form::Plain(rest),
             };
-            let turned = conv1d && matrix && view.is_four_bit() != matches!(form, Form::Nf4(_));
-            Planned { name: name.to_owned(), view: view.clone(), form, turned }
+            let before = if nf4 { Dtype::Blocks(Format::Nf4) } else { rest.dtype };
+            let change = match left {
+                // Without blocks everything is brought into the format, vectors too.
+                Some(why) if nf4 => Change::Kept(why),
+                _ if view.dtype == before => Change::Already,
+                _ => Change::Changed,
+            };
+            let turned = conv1d && matrix && view.is_linear_map() != matches!(form, Form::Nf4(_));
+            Planned { name: name.to_owned(), view: view.clone(), form, turned, change }
         };
         let tensors: Vec<Planned> = original.checkpoint.views().map(plan).collect();
         let skipped = nf4.then(|| skipped(&tensors));

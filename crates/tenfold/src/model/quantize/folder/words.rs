@@ -4,6 +4,7 @@ use super::{Original, Plan};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::model::CONFIG;
+use crate::model::ggml::Architecture;
 use crate::model::gguf::{Gguf, Metadata};
 use crate::model::tokenizer::{self, SPECIAL};
 use serde_json::{Map, Value, json};
@@ -77,13 +78,11 @@ fn copy(from: &Path, to: &Path, folders: bool) -> Result<()> {
 /// Says a GGUF file's metadata as Hugging Face's files.
 fn tell(gguf: &Gguf, config: &mut Map<String, Value>, folder: &Path) -> Result<()> {
     let metadata = gguf.metadata();
-    let architecture = match metadata.string("general.architecture")? {
-        "llama" => "LlamaForCausalLM",
-        "qwen2" => "Qwen2ForCausalLM",
-        "qwen3" => "Qwen3ForCausalLM",
-        "bert" if gguf.get("cls.output.weight").is_some() => "BertForSequenceClassification",
-        "bert" => "BertModel",
-        other => return Err(metadata.fault("general.architecture", "llama, qwen2, qwen3 or bert", other)),
+    let name = metadata.string("general.architecture")?;
+    let known = || metadata.fault("general.architecture", Architecture::known(), name);
+    let architecture = match Architecture::named(name).ok_or_else(known)?.class {
+        "BertModel" if gguf.get("cls.output.weight").is_some() => "BertForSequenceClassification",
+        class => class,
     };
     config.insert("architectures".into(), json!([architecture]));
     if let Some(labels) =

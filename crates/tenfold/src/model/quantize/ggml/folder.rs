@@ -4,14 +4,15 @@
 //! plan has and ggml's architecture has not is refused.
 
 use super::tensor::Planned;
-use super::{Content, Target};
+use super::{Change, Content, Kept, Target};
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Checkpoint, Dtype, View};
 use crate::model::config::Config;
 use crate::model::decoder::{self, FeedForward, Projections, Stretch};
+use crate::model::ggml::{self, Layout};
 use crate::model::gguf::{GgmlType, Value};
 use crate::model::tokenizer::{self, config::object};
-use crate::model::{CONFIG, TaskType, encoder, ggml};
+use crate::model::{CONFIG, TaskType, encoder};
 use crate::progress::{Event, Progress};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -165,15 +166,20 @@ impl Described {
             if self.tied && theirs == "output.weight" {
                 continue;
             }
-            let format = if target.takes(&theirs, &view.shape) { target.ggml } else { GgmlType::F32 };
-            let heads = ggml::turned(self.architecture, &theirs, self.heads);
-            tensors.insert(theirs, Planned { view: view.clone(), heads, format });
+            let change = target.change(&theirs, &view.shape, view.dtype);
+            let format = if let Change::Kept(_) = change { GgmlType::F32 } else { target.ggml };
+            let layout = Layout::of(self.architecture, &theirs, self.heads);
+            tensors.insert(theirs, Planned { view: view.clone(), layout, format, change });
         }
         self.account_for(&checkpoint, checkpoint.names().filter(|name| !seen.contains(name)), progress)?;
         if let Some(divisors) = &self.divisors {
             let bytes = divisors.iter().flat_map(|divisor| divisor.to_le_bytes()).collect();
             let view = View::of(Dtype::F32, vec![divisors.len()], bytes);
-            tensors.insert(ggml::FACTORS.into(), Planned { view, heads: None, format: GgmlType::F32 });
+            let change = Change::Kept(Kept::Vector);
+            tensors.insert(
+                ggml::FACTORS.into(),
+                Planned { view, layout: Layout::Same, format: GgmlType::F32, change },
+            );
         }
         Ok(tensors)
     }

@@ -1,18 +1,21 @@
 //! One tensor on its way into a GGUF file: rows in ggml's order, numbers in the format of the file.
 
+use super::Change;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::View;
-use crate::model::ggml::{self, Order};
+use crate::model::ggml::{self, Layout};
 use crate::model::gguf::{GgmlType, Tensor};
 use std::path::Path;
-use tenfold_tensor::{Dtype, quantize};
+use tenfold_tensor::quantize;
 
 /// A tensor that is going to be written.
 pub(super) struct Planned {
     pub(super) view: View,
-    /// The heads whose rows llama.cpp has in another order.
-    pub(super) heads: Option<usize>,
+    /// How llama.cpp stores it.
+    pub(super) layout: Layout,
     pub(super) format: GgmlType,
+    /// What the format asked for has to do with it.
+    pub(super) change: Change,
 }
 
 /// Numbers that are brought into a format at a time: whole blocks of every format.
@@ -21,7 +24,11 @@ const PIECE: usize = 1 << 20;
 impl Planned {
     /// What the file's header says about it.
     pub(super) fn described(&self) -> Tensor {
-        Tensor { dtype: self.format, shape: self.view.shape.clone() }
+        let mut shape = self.view.shape.clone();
+        if self.layout == Layout::LinearMap && !self.view.is_linear_map() {
+            shape.reverse();
+        }
+        Tensor { dtype: self.format, shape }
     }
 
     /// Hands its bytes to `put`, piece by piece; `file`, where it comes from, and `name` are for errors.
@@ -32,22 +39,16 @@ impl Planned {
         mut put: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let fault = |expected: String, found: String| Error::malformed(file, name, expected, found);
-        let turned = match self.heads {
-            None => None,
-            Some(heads) => Some(ggml::reordered(&self.view, heads, Order::Neighbours).ok_or_else(|| {
-                fault(
-                    format!("rows of {heads} heads of an even width"),
-                    format!("shape {:?}", self.view.shape),
-                )
-            })?),
-        };
-        let view = turned.as_ref().unwrap_or(&self.view);
+        let view = self.layout.stored(&self.view).ok_or_else(|| {
+            let expected = format!("rows that llama.cpp's order is known of ({:?})", self.layout);
+            fault(expected, format!("shape {:?}", self.view.shape))
+        })?;
         let bytes = view.bytes();
         let mut pieces = bytes.chunks(view.piece_bytes(PIECE));
         if ggml::dtype(self.format) == view.dtype {
             return pieces.try_for_each(put);
         }
-        let format = engine(self.format);
+        let format = self.format.dtype();
         for piece in pieces {
             let written = quantize(format, &view.dtype.to_f32(piece)).ok_or_else(|| {
                 let expected = format!("finite numbers within the range of {}", format.name());
@@ -56,19 +57,5 @@ impl Planned {
             put(&written)?;
         }
         Ok(())
-    }
-}
-
-/// ggml's format as the engine's.
-fn engine(format: GgmlType) -> Dtype {
-    match format {
-        GgmlType::F32 => Dtype::F32,
-        GgmlType::F16 => Dtype::F16,
-        GgmlType::BF16 => Dtype::Bf16,
-        GgmlType::Q8_0 => Dtype::Q8_0,
-        GgmlType::Q4_0 => Dtype::Q4_0,
-        GgmlType::Q4_1 => Dtype::Q4_1,
-        GgmlType::Q4_K => Dtype::Q4K,
-        GgmlType::Q6_K => Dtype::Q6K,
     }
 }
