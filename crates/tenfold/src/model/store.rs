@@ -247,7 +247,7 @@ impl<'a> Search<'a> {
     /// The model in `folder`, unless it is not the one that the catalog means.
     fn accept(&mut self, folder: &Path, place: &str, progress: &dyn Progress) -> Result<Option<Located>> {
         let found = match self.found(folder, progress) {
-            Err(error @ Error::Malformed { .. }) => {
+            Err(error @ (Error::Malformed { .. } | Error::Unsupported { .. })) => {
                 return Ok(self.reject(folder, place, &error.to_string(), progress));
             }
             found => found?,

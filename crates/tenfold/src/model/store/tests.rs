@@ -174,9 +174,11 @@ fn a_folder_comes_first_and_needs_no_catalog() {
 fn a_gguf_file_is_a_model_by_itself_and_its_folder_is_if_it_is_the_only_one() {
     let store = Store::new();
     let folder = store.folder.path().join("mine");
-    store.put(&folder, &[("a.gguf", WEIGHT_BYTES), ("notes.txt", b"x")]);
+    // Version 3, no tensors, no keys.
+    let gguf = [b"GGUF\x03\0\0\0".as_slice(), &[0; 16]].concat();
+    store.put(&folder, &[("a.gguf", &gguf), ("notes.txt", b"x")]);
     let locate = |path: &Path| store.places.locate(path.to_str().unwrap(), &Silent).unwrap();
-    let (file, hash) = (folder.join("a.gguf"), sha256(WEIGHT_BYTES));
+    let (file, hash) = (folder.join("a.gguf"), sha256(&gguf));
     let found = (locate(&folder), locate(&file));
     assert_eq!((found.0.dir, found.0.sha256), (folder.clone(), hash.clone()));
     assert_eq!((found.1.dir, found.1.sha256), (file.clone(), hash.clone()));
@@ -184,6 +186,10 @@ fn a_gguf_file_is_a_model_by_itself_and_its_folder_is_if_it_is_the_only_one() {
     assert!(store.fault(folder.to_str().unwrap()).contains("it has no config.json"));
     assert_eq!(locate(&file).weights_sha256, hash);
     assert!(store.fault(folder.join("c.gguf").to_str().unwrap()).contains("there is none"));
+    // What is none is told before it is read whole.
+    store.put(&folder, &[("d.gguf", b"version https://git-lfs.github.com/spec/v1\noid sha256:0")]);
+    let error = store.fault(folder.join("d.gguf").to_str().unwrap());
+    assert!(error.contains("expected the letters GGUF, found a Git LFS pointer"), "{error}");
 }
 
 #[test]

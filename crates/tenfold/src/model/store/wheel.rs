@@ -224,7 +224,9 @@ fn check(source: &Source, partial: &Path, progress: &dyn Progress) -> Result<Res
     }
     let found = match Hasher::new(None, progress).of_model(partial) {
         Ok(hashes) => hashes.weights,
-        Err(error @ Error::Malformed { .. }) => return Ok(Err(error.to_string())),
+        Err(error @ (Error::Malformed { .. } | Error::Unsupported { .. })) => {
+            return Ok(Err(error.to_string()));
+        }
         Err(error) => return Err(error),
     };
     if found != source.sha256 {

@@ -73,10 +73,23 @@ fn halves_are_those_that_the_engine_makes() {
 #[test]
 fn every_family_in_nf4_is_what_the_engine_makes_of_it() {
     let (home, backend) = (tempfile::tempdir().unwrap(), Cpu::new());
+    let mut refused = Vec::new();
     for (number, folder) in models().iter().enumerate() {
         let about = folder.display();
         let out = home.path().join(number.to_string());
-        let written = write(folder, Dtype::Nf4, &out, &Silent).unwrap();
+        let written = match write(folder, Dtype::Nf4, &out, &Silent) {
+            Ok(written) => written,
+            // Rows of 32 and 48 numbers are no whole blocks of 64, and T5's widest maps are never quantized.
+            Err(error) => {
+                assert!(
+                    error.to_string().contains("rows must be a multiple of 64") && !out.exists(),
+                    "{error}"
+                );
+                let name = folder.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+                refused.push(name);
+                continue;
+            }
+        };
         let [before, after] = [folder, &out].map(|folder| Checkpoint::open(folder).unwrap());
         assert!(before.names().eq(after.names()), "{about}");
         let [before, after] = [before, after].map(Source::Checkpoint);
@@ -117,10 +130,12 @@ fn every_family_in_nf4_is_what_the_engine_makes_of_it() {
             assert_eq!(*view.bytes(), made, "{about} {name}");
         }
         assert_eq!(written.formats.get("nf4").map_or(0, |count| count[0]), four_bit);
-        // T5's only rows of 64 numbers are those that Transformers keeps as they are, and T5-three has none at all.
-        let wide = !about.to_string().contains("t5") && !about.to_string().contains("gpt2-scaled");
-        assert_eq!(four_bit > 0, wide, "{about}");
+        assert!(four_bit > 0, "{about}");
     }
+    assert_eq!(
+        refused,
+        ["gpt2-scaled", "t5", "t5-answer", "t5-classes", "t5-gated", "t5-three", "t5-tokens"]
+    );
 }
 
 /// Last hidden states of a few tokens.
