@@ -1,5 +1,9 @@
 //! What can be typed.
 
+use crate::numbers::{
+    count, count_or_none, one_or_more, positive, positive_single, probability, rate, seconds, seed,
+    side_by_side,
+};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tenfold::bytes::Bytes;
@@ -109,14 +113,15 @@ pub struct TrainOptions {
     /// One of `tenfold list methods`
     #[arg(long, default_value = "lora")]
     pub method: String,
-    /// Highest learning rate [default: the lowest that a search would try for the method]
-    #[arg(long)]
+    /// Highest learning rate [default: the second lowest of those that a search would try for the method, which is what is
+    /// published for it: 1e-3 for lora, 3e-5 for full]
+    #[arg(long, value_parser = positive)]
     pub learning_rate: Option<f64>,
     /// How frozen matrices are kept: stored (as the file has them), f32, f16, bf16, q8_0, q4_0, q4_1 or nf4
     #[arg(long, default_value = "stored")]
     pub weights: String,
     /// Seed of everything random
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     pub seed: u64,
     /// The run's folder [default: runs/<task>-<method>]
     #[arg(long)]
@@ -140,6 +145,10 @@ pub struct RunOptions {
     /// Change a setting: --set train.batch_size=16 --set seeds=[0]
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Train this method of the study alone; may be given more than once. The study stays whole, and the report says what
+    /// of it is missing
+    #[arg(long, value_name = "METHOD")]
+    pub only: Vec<String>,
     /// Memory that a trial may take, as 2GiB: blocks are recomputed and passes made smaller where that is needed
     #[arg(long, value_name = "BYTES")]
     pub memory_limit: Option<Bytes>,
@@ -178,10 +187,10 @@ pub struct BenchModel {
     #[arg(long, default_value = "stored")]
     pub weights: String,
     /// Threads [default: one for each core]
-    #[arg(long)]
+    #[arg(long, value_parser = one_or_more)]
     pub threads: Option<usize>,
     /// Seed of weights, rows and the method's start
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = seed)]
     pub seed: u64,
     /// Print JSON
     #[arg(long)]
@@ -196,20 +205,20 @@ pub struct BenchTrain {
     #[arg(long)]
     pub method: String,
     /// Rows of an optimizer step
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = one_or_more)]
     pub batch: usize,
     /// Tokens of a row
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = one_or_more)]
     pub seq: usize,
     /// Tokens of an answer, for encoder-decoders
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = one_or_more)]
     pub target_seq: usize,
     /// Optimizer steps
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 6, value_parser = count)]
     pub steps: usize,
     /// Tokens that go through the model at a time [default: all of a step's, unless what they keep for their
     /// gradients is large beside all else]
-    #[arg(long)]
+    #[arg(long, value_parser = count)]
     pub pass_tokens: Option<usize>,
     /// Compute blocks again in the backward pass instead of keeping them
     #[arg(long)]
@@ -226,16 +235,16 @@ pub struct BenchInfer {
     #[command(flatten)]
     pub method: BenchMethod,
     /// Rows of a pass
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = one_or_more)]
     pub batch: usize,
     /// Tokens of a row
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = one_or_more)]
     pub seq: usize,
     /// Tokens of an answer, for encoder-decoders
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = one_or_more)]
     pub target_seq: usize,
     /// Timed passes
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = count)]
     pub passes: usize,
     #[command(flatten)]
     pub load: BenchLoad,
@@ -248,16 +257,16 @@ pub struct BenchGenerate {
     #[command(flatten)]
     pub method: BenchMethod,
     /// Prompts that are answered side by side
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = one_or_more)]
     pub batch: usize,
     /// Tokens of each prompt
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = count)]
     pub prompt_tokens: usize,
     /// Tokens of each answer
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = count)]
     pub new_tokens: usize,
     /// How often all of it is done
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = count)]
     pub repetitions: usize,
     #[command(flatten)]
     pub load: BenchLoad,
@@ -267,22 +276,22 @@ pub struct BenchGenerate {
 #[command(next_help_heading = "Load")]
 pub struct BenchLoad {
     /// Closed loads as well: so many clients, each of which sends its next request when the last is answered
-    #[arg(long, value_name = "COUNT", value_delimiter = ',')]
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', value_parser = side_by_side)]
     pub clients: Vec<usize>,
     /// Open loads as well: so many requests a second at random moments, timed from when they were to be sent
-    #[arg(long, value_name = "PER_SECOND", value_delimiter = ',')]
+    #[arg(long, value_name = "PER_SECOND", value_delimiter = ',', value_parser = rate)]
     pub rate: Vec<f64>,
     /// Requests that are worked on side by side; they share out the threads
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = side_by_side)]
     pub servers: usize,
     /// Requests that are timed under each load
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = count)]
     pub requests: usize,
     /// Requests before them that are not
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = count_or_none)]
     pub warm_up: usize,
     /// Seconds of each load, instead of a number of requests
-    #[arg(long, conflicts_with = "requests")]
+    #[arg(long, conflicts_with = "requests", value_parser = seconds)]
     pub seconds: Option<f64>,
 }
 
@@ -310,6 +319,9 @@ pub enum ModelCommand {
     Pull {
         /// A folder, a Hugging Face id or a catalog name
         name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show a model's extents and the modules that methods can step in at
     Inspect {
@@ -372,7 +384,7 @@ pub struct EvalOptions {
     #[arg(long, conflicts_with = "texts", value_name = "NAME")]
     pub domain: Vec<String>,
     /// Worked examples before each question [default: as the task says]
-    #[arg(long, conflicts_with = "texts")]
+    #[arg(long, conflicts_with = "texts", value_parser = count_or_none)]
     pub num_fewshot: Option<usize>,
     /// Ask the first so many rows of each domain alone
     #[arg(long, conflicts_with = "texts", value_parser = one_or_more)]
@@ -392,12 +404,6 @@ pub struct EvalOptions {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-/// A count that would mean nothing if it were 0.
-fn one_or_more(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| format!("expected 1 or more, found {text}"))
 }
 
 #[derive(Debug, clap::Args)]
@@ -447,27 +453,27 @@ pub struct ChatOptions {
 #[derive(Debug, clap::Args)]
 pub struct SamplingOptions {
     /// Tokens of an answer at the most
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 256, value_parser = count)]
     pub max_new_tokens: usize,
     /// Draw tokens by their probabilities instead of taking the likeliest
     #[arg(long)]
     pub do_sample: bool,
     /// Below 1: more of the likely tokens; above: more of the others
-    #[arg(long, default_value_t = 1.0, requires = "do_sample")]
+    #[arg(long, default_value_t = 1.0, value_parser = positive_single, requires = "do_sample")]
     pub temperature: f32,
     /// Draw from so many likeliest tokens; 0: from all
-    #[arg(long, default_value_t = 50, requires = "do_sample")]
+    #[arg(long, default_value_t = 50, value_parser = count_or_none, requires = "do_sample")]
     pub top_k: usize,
     /// Draw from the fewest tokens whose probabilities add up to this
-    #[arg(long, default_value_t = 1.0, requires = "do_sample")]
+    #[arg(long, default_value_t = 1.0, value_parser = probability, requires = "do_sample")]
     pub top_p: f64,
     /// Above 1: tokens that are there already become less likely
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = positive_single)]
     pub repetition_penalty: f32,
     /// An answer ends before this; may be given more than once
     #[arg(long = "stop", value_name = "TEXT")]
     pub stop_strings: Vec<String>,
     /// Decides what is drawn
-    #[arg(long, default_value_t = 0, requires = "do_sample")]
+    #[arg(long, default_value_t = 0, value_parser = seed, requires = "do_sample")]
     pub seed: u64,
 }

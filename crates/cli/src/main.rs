@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod dashboard;
+mod numbers;
 
 use arguments::Arguments;
 use clap::Parser;

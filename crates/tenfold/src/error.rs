@@ -116,6 +116,45 @@ pub enum Error {
         process: Option<u32>,
     },
 
+    /// The folder of a run is not where it was when the run began.
+    #[error(
+        "{} was moved, removed or replaced while the run was going on; what was finished before is in it: put it back, and \
+         the same command goes on",
+        folder.display()
+    )]
+    Moved {
+        /// The run's folder, as it was given.
+        folder: PathBuf,
+    },
+
+    /// Records of a run that cannot be believed, where nothing may be changed.
+    #[error(
+        "{}: {} cannot be used, so that no report is made and the one that may be there stays:\n  {}\n\
+         `tenfold run` keeps damaged records under another name and runs their trials again",
+        folder.display(), count(faults.len(), "record"), faults.join("\n  ")
+    )]
+    DamagedRecords {
+        /// The run's folder.
+        folder: PathBuf,
+        /// One line for each: file, what was expected, what came.
+        faults: Vec<String>,
+    },
+
+    /// A report that cannot be made anew, since what it was made from has changed.
+    #[error(
+        "{}: its report stays as it is: {} of it {} not what the study, the model, the data and this version of Tenfold \
+         would give now:\n  {}\nTo have results of what is there now, run the study again; the report is kept then, too",
+        folder.display(), count(*trials, "trial"), be(*trials), differences.join("\n  ")
+    )]
+    Outdated {
+        /// The run's folder.
+        folder: PathBuf,
+        /// How many of the trials that the report was made from.
+        trials: usize,
+        /// What differs, a line each.
+        differences: Vec<String>,
+    },
+
     /// The user asked to stop.
     #[error("stopped; the same command goes on from here")]
     Interrupted,
@@ -138,25 +177,23 @@ pub enum Error {
     },
 
     /// A training run whose loss is no longer a number.
-    #[error("the loss became {loss} at step {step}: try a lower learning rate than {learning_rate:e}")]
+    #[error("the loss became {loss} at step {step}: {causes}")]
     Diverged {
         /// The optimizer step, counted from 0.
         step: usize,
         /// The loss that came.
         loss: f32,
-        /// The learning rate of that step.
-        learning_rate: f32,
+        /// What most likely caused it, and what to do.
+        causes: String,
     },
 
     /// A training run whose last step took its weights beyond all numbers.
-    #[error(
-        "the weights are no longer numbers after step {step}: try a lower learning rate than {learning_rate:e}"
-    )]
+    #[error("the weights are no longer numbers after step {step}: {causes}")]
     Overflowed {
         /// The optimizer step, counted from 0.
         step: usize,
-        /// The highest learning rate of the run.
-        learning_rate: f32,
+        /// What most likely caused it, and what to do.
+        causes: String,
     },
 
     /// An error of the engine.

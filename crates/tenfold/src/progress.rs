@@ -1,5 +1,8 @@
 //! How the library tells what it is doing: events for whoever draws them, and the wish to stop.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
 /// One thing that has a beginning and an end: a download, a trial, a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Job(pub u64);
@@ -58,6 +61,28 @@ pub trait Progress: Send + Sync {
     }
 }
 
+/// Does some work, and says what it is if it takes longer than a second: nobody should have to guess what a silent command
+/// does.
+pub fn told_if_slow<T>(progress: &dyn Progress, title: &str, work: impl FnOnce() -> T) -> T {
+    const SILENCE: Duration = Duration::from_secs(1);
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if is_done.recv_timeout(SILENCE) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let job = Job::new();
+            progress.event(Event::Started { job, title: title.to_owned(), unit: "work", total: None });
+            // The channel ends with the work, also with one that panics.
+            let _ = is_done.recv();
+            progress.event(Event::Finished { job, note: String::new() });
+        });
+        let outcome = work();
+        drop(done);
+        outcome
+    })
+}
+
 /// Drops every event and never asks to stop.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Silent;
@@ -78,5 +103,30 @@ impl Job {
 impl Default for Job {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Titles(Mutex<Vec<String>>);
+
+    impl Progress for Titles {
+        fn event(&self, event: Event) {
+            if let Event::Started { title, .. } = event {
+                self.0.lock().unwrap().push(title);
+            }
+        }
+    }
+
+    #[test]
+    fn only_work_that_takes_its_time_is_told() {
+        let titles = Titles::default();
+        assert_eq!(told_if_slow(&titles, "quick", || 3), 3);
+        told_if_slow(&titles, "slow", || std::thread::sleep(Duration::from_millis(1300)));
+        assert_eq!(*titles.0.lock().unwrap(), ["slow"]);
     }
 }

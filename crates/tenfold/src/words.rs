@@ -34,7 +34,7 @@ pub(crate) fn or(items: &[impl AsRef<str>]) -> String {
 }
 
 /// "16,384".
-pub(crate) fn thousands(number: u64) -> String {
+pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let comma = |(place, digit): (usize, char)| {
         let before = place > 0 && (digits.len() - place).is_multiple_of(3);

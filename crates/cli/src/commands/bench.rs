@@ -14,6 +14,7 @@ use tenfold::bench::{
 use tenfold::bytes::Bytes;
 use tenfold::load::{self, Quantiles, Summary};
 use tenfold::model::{TaskType, store};
+use tenfold::progress::told_if_slow;
 use tenfold::study::format_of_weights;
 use tenfold::train::TrainSettings;
 use tenfold::words::count;
@@ -22,19 +23,19 @@ pub fn bench(command: &BenchCommand, dashboard: &Dashboard) -> Result<()> {
     match command {
         BenchCommand::Train(options) => {
             let request = train_request(options, dashboard)?;
-            measure(&options.model, || bench::train(&request), show_train)
+            measure(&options.model, dashboard, || bench::train(&request), show_train)
         }
         BenchCommand::Matmul(options) => {
             let request = train_request(options, dashboard)?;
-            measure(&options.model, || bench::matmul(&request), show_matmul)
+            measure(&options.model, dashboard, || bench::matmul(&request), show_matmul)
         }
         BenchCommand::Infer(options) => {
             let request = infer_request(options, dashboard)?;
-            measure(&options.model, || bench::infer(&request), show_infer)
+            measure(&options.model, dashboard, || bench::infer(&request), show_infer)
         }
         BenchCommand::Generate(options) => {
             let request = generate_request(options, dashboard)?;
-            measure(&options.model, || bench::generate(&request), show_generate)
+            measure(&options.model, dashboard, || bench::generate(&request), show_generate)
         }
     }
 }
@@ -42,11 +43,14 @@ pub fn bench(command: &BenchCommand, dashboard: &Dashboard) -> Result<()> {
 /// Measures on as many threads as were asked for, and says what came of it.
 fn measure<Report: Serialize + Send>(
     options: &BenchModel,
+    dashboard: &Dashboard,
     run: impl FnOnce() -> tenfold::Result<Report> + Send,
     show: impl FnOnce(&Report) -> Result<()>,
 ) -> Result<()> {
     let threads = rayon::ThreadPoolBuilder::new().num_threads(options.threads.unwrap_or(0));
-    let report = threads.build().context("cannot start threads")?.install(run)?;
+    let threads = threads.build().context("cannot start threads")?;
+    let title = format!("measuring {}", options.model);
+    let report = told_if_slow(dashboard, &title, || threads.install(run))?;
     if options.json { print_json(&report) } else { show(&report) }
 }
 

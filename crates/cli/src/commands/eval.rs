@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tenfold::adapter::{self, Context, Tuning, file};
 use tenfold::model::tokenizer::Tokenizer;
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, store};
+use tenfold::progress::told_if_slow;
 use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
 
@@ -24,7 +25,8 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
     let backend = Cpu::new();
     let task = file::task_type(&request.adapter)?.unwrap_or(TaskType::SequenceClassification);
-    let model = model::load(&located.dir, task, &backend, None)?;
+    let reading = format!("reading {}", request.model);
+    let model = told_if_slow(dashboard, &reading, || model::load(&located.dir, task, &backend, None))?;
     let tokenizer = model::tokenizer(&located.dir)?;
     tokenizer.check(&model.extents())?;
     note_all(model::notes(&located.dir, task, &tokenizer)?, dashboard);
@@ -62,7 +64,8 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
         false => file::read_labels(&request.adapter, outputs(&source, &forward)?)?,
     };
     for picks in all.chunks(EVALUATION_BATCH) {
-        let logits = without_gradients(|| source.logits(&forward, picks))?;
+        let logits =
+            told_if_slow(dashboard, "computing", || without_gradients(|| source.logits(&forward, picks)))?;
         for (row, logits) in picks.iter().zip(logits.numbers()?.chunks_exact(logits.cols())) {
             answer(request, &lines[*row], logits, labels.as_deref())?;
         }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use tenfold::adapter::{Context, Tuning, file};
 use tenfold::eval::{Asker, Evaluation, Identity, Tallied, TaskResult};
 use tenfold::model::{self, store};
+use tenfold::progress::told_if_slow;
 use tenfold::study::format_of_weights;
 use tenfold::task::Task;
 use tenfold::words::count;
@@ -32,7 +33,9 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
     }
     // What one of them is missing is better known before the first has taken its time.
     for task in &tasks {
-        task.read_questions(request.num_fewshot, request.limit, request.skip_malformed)?;
+        told_if_slow(dashboard, &format!("reading the questions of {}", task.name), || {
+            task.read_questions(request.num_fewshot, request.limit, request.skip_malformed)
+        })?;
     }
     let located = store::locate(&request.model, dashboard)?;
     let usual = model::usual_task(&located.dir)?;
@@ -43,7 +46,8 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
         );
     }
     let backend = Cpu::new();
-    let model = model::load(&located.dir, usual, &backend, format)?;
+    let reading = format!("reading {}", request.model);
+    let model = told_if_slow(dashboard, &reading, || model::load(&located.dir, usual, &backend, format))?;
     let tokenizer = model::tokenizer(&located.dir)?;
     note_all(model::notes(&located.dir, usual, &tokenizer)?, dashboard);
     tokenizer.check(&model.extents())?;

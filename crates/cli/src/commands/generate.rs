@@ -15,7 +15,7 @@ use tenfold::model::chat_template::ChatTemplate;
 use tenfold::model::tokenizer::Tokenizer;
 use tenfold::model::wording::Wording;
 use tenfold::model::{self, Model, store};
-use tenfold::progress::{Event, Progress};
+use tenfold::progress::{Event, Progress, told_if_slow};
 use tenfold::words::count;
 use tenfold_tensor::{Backend, Cpu};
 
@@ -41,7 +41,10 @@ pub fn generate(request: &GenerateOptions, dashboard: &Dashboard) -> Result<()> 
     let streams = prompts.len() == 1 && !request.json && stdout().is_terminal();
     let mut aloud = Aloud { dashboard, streams };
     for (prompts, encoded) in prompts.chunks(BATCH).zip(encoded.chunks(BATCH)) {
-        let answers = generator.generate(encoded, &mut aloud)?;
+        let answers = match streams {
+            true => generator.generate(encoded, &mut aloud),
+            false => told_if_slow(dashboard, "generating", || generator.generate(encoded, &mut aloud)),
+        }?;
         for (prompt, answer) in prompts.iter().zip(&answers) {
             match (request.json, streams, request.prompts.is_some()) {
                 (true, ..) => say!("{}", line(prompt, answer))?,
@@ -97,7 +100,8 @@ impl Speaker {
             bail!("{} is no language model: it does not generate text", request.model);
         }
         let backend = Cpu::new();
-        let model = model::load(&dir, task, &backend, None)?;
+        let reading = format!("reading {}", request.model);
+        let model = told_if_slow(dashboard, &reading, || model::load(&dir, task, &backend, None))?;
         let tokenizer = model::tokenizer(&dir)?;
         tokenizer.check(&model.extents())?;
         note_all(model::notes(&dir, task, &tokenizer)?, dashboard);

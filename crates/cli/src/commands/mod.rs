@@ -36,7 +36,7 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Generate(request) => generate::generate(&request, dashboard),
         Command::Chat(request) => chat::chat(&request, dashboard),
         Command::List { what, json } => list::list(what, json),
-        Command::Model { command: ModelCommand::Pull { name } } => model::pull(&name, dashboard),
+        Command::Model { command: ModelCommand::Pull { name, json } } => model::pull(&name, json, dashboard),
         Command::Model { command: ModelCommand::Inspect { name, json } } => {
             model::inspect(&name, json, dashboard)
         }

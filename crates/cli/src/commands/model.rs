@@ -11,14 +11,18 @@ use tenfold::bytes::Bytes;
 use tenfold::model::gguf::Gguf;
 use tenfold::model::quantize::Kept;
 use tenfold::model::{self, store};
+use tenfold::progress::told_if_slow;
 use tenfold::words::count;
 use tenfold_tensor::{Cpu, Dtype};
 
 /// How many tensors of a kind are named.
 const SHOWN: usize = 5;
 
-pub fn pull(name: &str, dashboard: &Dashboard) -> Result<()> {
+pub fn pull(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
+    if json {
+        return print_json(&json!({"name": name, "folder": located.dir, "sha256": located.weights_sha256}));
+    }
     say!("{}\nits weights have SHA-256 {}", located.dir.display(), located.weights_sha256)
 }
 
@@ -29,7 +33,10 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     if let Some(file) = file.as_ref().filter(|_| !json) {
         describe(file)?;
     }
-    let model = model::load(&located.dir, model::usual_task(&located.dir)?, &Cpu::new(), Dtype::F32)?;
+    let task = model::usual_task(&located.dir)?;
+    let reading = format!("reading {name}");
+    let model =
+        told_if_slow(dashboard, &reading, || model::load(&located.dir, task, &Cpu::new(), Dtype::F32))?;
     let parameters: usize = model.weights().iter().map(|weight| weight.tensor.len()).sum();
     let extents = model.extents();
     let sites: Vec<_> = (model.linears().iter())

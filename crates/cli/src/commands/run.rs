@@ -4,6 +4,7 @@ use super::{print_json, say};
 use crate::arguments::RunOptions;
 use crate::dashboard::Dashboard;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tenfold::bytes::Bytes;
 use tenfold::report::Recommendation;
@@ -28,18 +29,15 @@ pub fn study(path: &Path, options: &RunOptions, dashboard: &Dashboard) -> Result
 
 pub fn report(folder: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
     let study = read_back(folder)?;
-    let (finished, conclusion) = conclude(&study, folder, false, dashboard)?;
-    if finished.missing > 0 {
-        let (trials, are) = (count(finished.missing, "trial"), be(finished.missing));
-        dashboard.say(&format!("{trials} of this study {are} not finished"));
-    }
+    let (finished, conclusion) = conclude(&study, folder, Asked::Report, dashboard)?;
+    tell_missing(&finished, dashboard);
     show(folder, &conclusion, json)
 }
 
 pub fn recommend(folder: &Path, purpose: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     let set = [format!("purpose={purpose:?}")];
     let study = Study::read(&folder.join("study.toml"), &set)?;
-    let (_, conclusion) = conclude(&study, folder, false, dashboard)?;
+    let (_, conclusion) = conclude(&study, folder, Asked::Report, dashboard)?;
     if json {
         print_json(&conclusion.recommendation)
     } else {
@@ -54,11 +52,29 @@ fn read_back(folder: &Path) -> Result<Study> {
 fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard) -> Result<()> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
     dashboard.goes_on_with(format!("{command}{}", typed(options)));
-    let (finished, conclusion) = conclude(study, &folder, true, dashboard)?;
-    if finished.ran == 0 {
-        dashboard.say("every trial of this study was finished already");
+    let (finished, conclusion) = conclude(study, &folder, Asked::Run(&options.only), dashboard)?;
+    match (finished.ran, finished.missing.is_empty()) {
+        (0, true) => dashboard.say("every trial of this study was finished already"),
+        (0, false) => dashboard.say("every trial of these methods was finished already"),
+        _ => {}
     }
+    tell_missing(&finished, dashboard);
     show(&folder, &conclusion, options.json)
+}
+
+/// Says which trials of the study the report is without.
+fn tell_missing(finished: &Finished, dashboard: &Dashboard) {
+    if finished.missing.is_empty() {
+        return;
+    }
+    let methods: BTreeSet<&str> = finished.missing.iter().map(|trial| trial.method.as_str()).collect();
+    let methods: Vec<&str> = methods.into_iter().collect();
+    let (trials, are) = (count(finished.missing.len(), "trial"), be(finished.missing.len()));
+    dashboard.say(&format!(
+        "{trials} of this study {are} not there ({}): the report is of the others; `tenfold run` without --only \
+         runs what is missing",
+        methods.join(", ")
+    ));
 }
 
 /// All changes to the study that were typed.
@@ -73,7 +89,8 @@ fn typed(options: &RunOptions) -> String {
     let set = options.set.iter().map(|set| format!(" --set {}", quoted(set)));
     let json = options.json.then(|| " --json".to_owned());
     let limit = options.memory_limit.map(|limit| format!(" --memory-limit {limit}"));
-    out.chain(set).chain(limit).chain(json).collect()
+    let only = options.only.iter().map(|name| format!(" --only {}", quoted(name)));
+    out.chain(set).chain(only).chain(limit).chain(json).collect()
 }
 
 /// A word as a shell reads it back.
@@ -85,15 +102,27 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
+/// What is wanted of a study.
+enum Asked<'a> {
+    /// To run what is missing of these methods, or of all.
+    Run(&'a [String]),
+    /// To report on what is there.
+    Report,
+}
+
 fn conclude(
     study: &Study,
     folder: &Path,
-    run_missing: bool,
+    asked: Asked,
     dashboard: &Dashboard,
 ) -> tenfold::Result<(Finished, Conclusion)> {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
     let probe_command = vec![program.into(), "probe".into(), "--until-stdin-ends".into()];
-    study::run(study, &Options { out: folder.to_owned(), run_missing, probe_command }, dashboard)
+    let (run_missing, only) = match asked {
+        Asked::Run(only) => (true, only.to_vec()),
+        Asked::Report => (false, Vec::new()),
+    };
+    study::run(study, &Options { out: folder.to_owned(), run_missing, only, probe_command }, dashboard)
 }
 
 fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {

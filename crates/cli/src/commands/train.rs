@@ -10,38 +10,57 @@ use std::path::Path;
 use tenfold::adapter;
 use tenfold::record::{Outcome, Score, Trained};
 use tenfold::score::scoring;
-use tenfold::study::{self, Options, Single, Study};
+use tenfold::study::{self, Answers, Options, Single, Study};
 use tenfold::words::{count, wrapped};
 
 pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
     let study = study_of(request)?;
+    if !study.learning_rate_note.is_empty() {
+        dashboard.say(&format!("{} --learning-rate sets another.", study.learning_rate_note));
+    }
     let out = request.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
     dashboard.goes_on_with(typed(request));
-    let options = Options { out: out.clone(), run_missing: true, probe_command: Vec::new() };
+    let options =
+        Options { out: out.clone(), run_missing: true, only: Vec::new(), probe_command: Vec::new() };
     let single = study::train(&study, &options, dashboard)?;
     let Outcome::Trained(trained) = &single.record.outcome else { return Ok(()) };
-    if request.json { print(&single, trained) } else { show(&single, trained) }
+    if request.json { print(&study, &single, trained) } else { show(&single, trained) }
 }
 
 /// A study of one trial.
 fn study_of(request: &TrainOptions) -> Result<Study> {
     let method = adapter::method(&request.method)?;
-    let rate = request.learning_rate.or(method.learning_rates.first().copied()).unwrap_or(1e-4);
-    let task =
-        Path::new(&request.task).file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
-    let name = format!("{task}-{}", method.name);
+    let (rate, note) = match request.learning_rate {
+        Some(rate) => (rate, String::new()),
+        None => study::default_learning_rate(method),
+    };
+    let task = Path::new(&request.task).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let name = format!("{}-{}", plain(&task.unwrap_or_default()), method.name);
     let quote = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let text = format!(
-        "name = {}\nmodel = {}\ntask = {}\nweights = {}\nseeds = [{}]\n[probe]\nenabled = false\n[small_data]\n\
+        "name = {}\nmodel = {}\ntask = {}\nweights = {}\nseeds = [{}]\nlearning_rate_note = {}\n[probe]\nenabled = false\n[small_data]\n\
          examples = []\n[methods.{}]\nlearning_rate = {rate:e}\n",
         quote(&name),
         quote(&request.model),
         quote(&request.task),
         quote(&request.weights),
         request.seed,
+        quote(&note),
         method.name
     );
-    Ok(Study::parse(Path::new("the command line"), &text, &changes(&request.set, request.memory_limit))?)
+    let changes = changes(&request.set, request.memory_limit);
+    let mut study = Study::parse(Path::new("the command line"), &text, &changes)?;
+    // What --set states is no default.
+    if study.methods.get(method.name).is_none_or(|given| given.learning_rate != Some(rate)) {
+        study.learning_rate_note.clear();
+    }
+    Ok(study)
+}
+
+/// A file's name as the name of a study, which is that of a folder: letters, digits, - and _.
+fn plain(name: &str) -> String {
+    let keep = |c: char| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '_' };
+    name.trim_start_matches('.').chars().map(keep).collect()
 }
 
 /// The command as it was typed, to type it again.
@@ -66,7 +85,7 @@ fn typed(request: &TrainOptions) -> String {
     words.join(" ")
 }
 
-fn print(single: &Single, trained: &Trained) -> Result<()> {
+fn print(study: &Study, single: &Single, trained: &Trained) -> Result<()> {
     let tests: Vec<_> = trained
         .tests
         .iter()
@@ -74,6 +93,9 @@ fn print(single: &Single, trained: &Trained) -> Result<()> {
         .collect();
     print_json(&json!({
         "adapter": single.adapter,
+        "learning_rate": rate(single),
+        "learning_rate_note": study.learning_rate_note,
+        "greedy_answers": single.answers,
         "parameters": trained.parameters,
         "steps": trained.steps,
         "examples": trained.examples,
@@ -91,9 +113,10 @@ fn print(single: &Single, trained: &Trained) -> Result<()> {
 
 fn show(single: &Single, trained: &Trained) -> Result<()> {
     say!(
-        "{} in {}, {:.1} s, {:.0} tokens/s",
+        "{} in {}, learning rate {}, {:.1} s, {:.0} tokens/s",
         count(trained.examples as usize, "row"),
         count(trained.steps, "step"),
+        rate(single).map_or("unknown".into(), |rate| format!("{rate:e}")),
         trained.seconds,
         trained.tokens as f64 / trained.seconds.max(1e-9)
     )?;
@@ -109,10 +132,40 @@ fn show(single: &Single, trained: &Trained) -> Result<()> {
     for test in &trained.tests {
         say!("{:16} {}", test.domain, words(&test.score, &test.metric))?;
     }
-    for note in &single.notes {
+    for note in single.notes.iter().chain(&answers(single, trained)) {
         say!("{}", wrapped(note, 80).join("\n"))?;
     }
     say!("Adapter: {}", single.adapter.display())
+}
+
+/// The highest learning rate of the training.
+fn rate(single: &Single) -> Option<f64> {
+    single.record.trial.train["learning_rate"].as_f64()
+}
+
+/// What training did to a language model's answers, in a sentence.
+fn answers(single: &Single, trained: &Trained) -> Option<String> {
+    let Answers { asked, changed } = single.answers?;
+    if changed > 0 {
+        let prompts = count(asked, "held-out prompt");
+        return Some(format!(
+            "Of {prompts} the tuned model answers {changed} otherwise than the base model."
+        ));
+    }
+    let losses = single.base.map(|base| base.loss).zip(trained.tests.first().map(|test| test.score.loss));
+    let fell = losses.filter(|(before, after)| after < before);
+    let fell = fell.map(|(before, after)| {
+        format!("The loss on held-out rows fell from {before:.4} to {after:.4}, yet ")
+    });
+    let rate = rate(single).map_or(String::new(), |rate| format!(" than {rate:e}"));
+    let sentence = format!(
+        "{}the greedy answers to {} are the same as before training: for other answers train longer \
+         (--set train.num_train_epochs) or with a higher --learning-rate{rate}.",
+        fell.unwrap_or_default(),
+        count(asked, "held-out prompt")
+    );
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect())
 }
 
 /// "matthews 0.523, loss 0.4123 nats, 1043 rows"; "pearson 0.812, loss 0.4123 (squared error), 1500 rows".

@@ -7,8 +7,9 @@ use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 use crate::record::Candidate;
 use crate::task::{Questions, Task};
+use crate::train::Order;
 use crate::unit::Unit;
-use crate::words::{be, count, list};
+use crate::words::{be, count, list, thousands};
 use serde_json::Map;
 
 /// Refuses a study that asks for what its model and its rows cannot give, and says what of it will not be done.
@@ -29,6 +30,14 @@ pub(super) fn check(study: &Study, session: &Session, progress: &dyn Progress) -
             be(too_many.len())
         ));
     }
+    let steps = Order::new(&study.train, &session.train, 0).steps();
+    if study.train.warmup_steps >= steps {
+        note(format!(
+            "train.warmup_steps: {} of {}: the learning rate is still rising when training ends",
+            thousands(study.train.warmup_steps as u64),
+            count(steps, "step")
+        ));
+    }
     if !study.forgetting_text.is_empty() && session.model.decoder_start().is_some() {
         note(
             "forgetting_text: not measured, for an encoder-decoder has no loss of a text that is no answer"
@@ -36,6 +45,15 @@ pub(super) fn check(study: &Study, session: &Session, progress: &dyn Progress) -
         );
     }
     Ok(())
+}
+
+impl Study {
+    /// Refuses methods to train that the study does not have.
+    pub(super) fn check_only(&self, only: &[String]) -> Result<()> {
+        let unknown = only.iter().find(|name| !self.methods.contains_key(*name));
+        let names = self.methods.keys().map(String::as_str);
+        unknown.map_or(Ok(()), |name| Err(Error::unknown("method of this study", name, names)))
+    }
 }
 
 /// Refuses a task that the model has no answers to.

@@ -274,8 +274,19 @@ impl Study {
     pub fn parse(path: &Path, text: &str, set: &[String]) -> Result<Study> {
         let (study, mut faults) = overlay::resolve(path, text, set)?;
         let study = study.located(path)?;
-        faults.extend(study.faults());
-        if faults.is_empty() { Ok(study) } else { Err(Error::Faults { file: path.to_owned(), faults }) }
+        // A value that could not be taken has its fault already; the default in its place is not to blame.
+        let key = |fault: &str| fault.split_once(':').map_or(String::new(), |(key, _)| key.to_owned());
+        let taken: Vec<String> = faults.iter().map(|fault| key(fault)).collect();
+        let is_new = |fault: &String| {
+            let key = key(fault);
+            !taken.iter().any(|taken| *taken == key || taken.starts_with(&format!("{key}.")))
+        };
+        faults.extend(study.faults().into_iter().filter(is_new));
+        if faults.is_empty() {
+            return Ok(study);
+        }
+        let faults = faults.into_iter().map(|fault| overlay::with_option(fault, set)).collect();
+        Err(Error::Faults { file: path.to_owned(), faults })
     }
 
     /// What the model is called.

@@ -26,6 +26,11 @@ impl Elapsed {
         self.write(self.before + self.start.elapsed().as_secs_f64())
     }
 
+    /// What was kept before.
+    pub(super) fn before(&self) -> f64 {
+        self.before
+    }
+
     /// What was kept before: to look at a finished run is no part of it.
     pub(super) fn leave(&self) -> Result<f64> {
         self.write(self.before)

@@ -1,5 +1,7 @@
 //! Studies: which methods to compare, on which model and data, and how to run that to its end.
 
+mod aliases;
+mod answers;
 mod asking;
 mod benchmarks;
 mod candidates;
@@ -8,6 +10,7 @@ mod child;
 mod conclude;
 mod config;
 mod domains;
+mod earlier;
 mod elapsed;
 mod kept;
 mod naming;
@@ -16,6 +19,7 @@ mod paths;
 mod plan;
 mod probe;
 mod run;
+mod runner;
 mod seal;
 mod search;
 mod session;
@@ -24,8 +28,9 @@ mod space;
 mod store;
 mod trial;
 
+pub use answers::Answers;
 pub use conclude::Conclusion;
 pub use config::{MethodSettings, Picked, Probing, Search, SmallData, Strategy, Study, format_of_weights};
 pub use probe::probe;
 pub use run::{Finished, Options, run};
-pub use single::{Single, train};
+pub use single::{Single, default_learning_rate, train};

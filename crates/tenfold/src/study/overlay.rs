@@ -1,7 +1,9 @@
 //! A study's text laid over the defaults: every fault at once, each with its key and the nearest that exists.
 
+use super::aliases;
 use super::config::Study;
 use crate::error::{Error, Result, nearest};
+use crate::metric::Application;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -15,8 +17,7 @@ pub(super) fn resolve(path: &Path, text: &str, set: &[String]) -> Result<(Study,
         Error::malformed(path, place, "TOML", error.message().to_owned())
     })?;
     let mut faults = Vec::new();
-    let given = toml::Value::Table(given);
-    refuse_infinite("", &given, &mut faults);
+    let given = finite("", toml::Value::Table(given), &mut faults);
     let mut given = match serde_json::to_value(given) {
         Ok(Value::Object(given)) => given,
         _ => Map::new(),
@@ -39,7 +40,9 @@ fn lay_over_defaults(mut given: Map<String, Value>, faults: &mut Vec<String>) ->
     };
     let [train, search, small_data, probe, energy, methods] =
         ["train", "search", "small_data", "probe", "energy", "methods"].map(&mut table);
+    let own = given.remove("applications").map(|own| applications(own, faults));
     let mut study: Study = overlay("", given, faults);
+    study.applications = own.unwrap_or_default();
     study.train = overlay("train.", train, faults);
     study.search = overlay("search.", search, faults);
     study.small_data = overlay("small_data.", small_data, faults);
@@ -50,16 +53,13 @@ fn lay_over_defaults(mut given: Map<String, Value>, faults: &mut Vec<String>) ->
             faults.push(format!("methods.{name}: expected a table, found {settings}"));
             continue;
         };
-        settings.entry("type").or_insert_with(|| name.clone().into());
-        let before = faults.len();
         for (key, is_so, expected) in STATED {
             if let Some(found) = settings.get(*key).filter(|value| !is_so(value)) {
                 faults.push(format!("methods.{name}.{key}: expected {expected}, found {}", shown(found)));
+                settings.remove(*key);
             }
         }
-        if faults.len() > before {
-            continue;
-        }
+        settings.entry("type").or_insert_with(|| name.clone().into());
         match serde_json::from_value(Value::Object(settings)) {
             Ok(method) => drop(study.methods.insert(name, method)),
             Err(error) => faults.push(format!("methods.{name}: {error}")),
@@ -125,8 +125,10 @@ fn overlay<T: Default + Serialize + DeserializeOwned>(
     let Ok(Value::Object(mut whole)) = serde_json::to_value(T::default()) else { return T::default() };
     for (key, value) in given {
         let Some(default) = whole.get(&key).cloned() else {
-            let hint = nearest(&key, whole.keys().map(String::as_str));
-            let hint = hint.map_or(String::new(), |name| format!(": did you mean \"{section}{name}\"?"));
+            let near = || nearest(&key, whole.keys().map(String::as_str));
+            let near = || near().map(|name| format!("did you mean \"{section}{name}\"?"));
+            let hint = aliases::of_study(section, &key).or_else(near);
+            let hint = hint.map_or(String::new(), |hint| format!(": {hint}"));
             faults.push(format!("{section}{key}: there is no such key{hint}"));
             continue;
         };
@@ -140,6 +142,72 @@ fn overlay<T: Default + Serialize + DeserializeOwned>(
     T::deserialize(Value::Object(whole)).unwrap_or_default()
 }
 
+/// The study's own applications; of one that does not fit only the fault.
+fn applications(given: Value, faults: &mut Vec<String>) -> Vec<Application> {
+    const SECONDS: &str = "a number of seconds, such as 0.02";
+    const KEYS: [(&str, fn(&Value) -> bool, &str); 4] = [
+        ("name", Value::is_string, "text in quotation marks"),
+        ("target_seconds", Value::is_number, SECONDS),
+        ("good_seconds", Value::is_number, SECONDS),
+        ("quantile", Value::is_number, "a share such as 0.95"),
+    ];
+    let Value::Array(items) = given else {
+        faults.push(format!(
+            "applications: expected tables, each under [[applications]], found {}",
+            shown(&given)
+        ));
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for (number, item) in items.into_iter().enumerate() {
+        let named = item.get("name").and_then(Value::as_str).map(str::to_owned);
+        let place = format!("applications.{}", named.unwrap_or_else(|| (number + 1).to_string()));
+        let Value::Object(table) = &item else {
+            faults.push(format!("{place}: expected a table, found {}", shown(&item)));
+            continue;
+        };
+        let before = faults.len();
+        for (key, value) in table {
+            match KEYS.iter().find(|(known, ..)| known == key) {
+                Some((_, is_so, _)) if is_so(value) => {}
+                Some((.., expected)) => {
+                    faults.push(format!("{place}.{key}: expected {expected}, found {}", shown(value)));
+                }
+                None => {
+                    let hint = nearest(key, KEYS.map(|(known, ..)| known));
+                    let hint = hint.map_or(String::new(), |name| format!(": did you mean \"{name}\"?"));
+                    faults.push(format!("{place}.{key}: there is no such key{hint}"));
+                }
+            }
+        }
+        for (key, _, expected) in &KEYS[..2] {
+            if !table.contains_key(*key) {
+                faults.push(format!("{place}.{key}: expected {expected}, found none"));
+            }
+        }
+        if faults.len() == before {
+            match serde_json::from_value(item) {
+                Ok(application) => all.push(application),
+                Err(error) => faults.push(format!("{place}: {error}")),
+            }
+        }
+    }
+    all
+}
+
+/// A fault with the option that set the value, if one did.
+pub(super) fn with_option(fault: String, set: &[String]) -> String {
+    let is_set = |change: &&String| {
+        let path = change.split_once('=').map_or("", |(path, _)| path.trim());
+        let rest = fault.strip_prefix(path).filter(|_| !path.is_empty());
+        rest.is_some_and(|rest| rest.starts_with([':', '.']))
+    };
+    match set.iter().rev().find(is_set) {
+        Some(change) => format!("{fault} (--set {change})"),
+        None => fault,
+    }
+}
+
 /// Applies one "a.b=value"; the value is TOML, or else a string.
 fn apply(given: &mut Map<String, Value>, change: &str, faults: &mut Vec<String>) {
     let Some((path, text)) = change.split_once('=') else {
@@ -148,8 +216,10 @@ fn apply(given: &mut Map<String, Value>, change: &str, faults: &mut Vec<String>)
     };
     let parsed =
         format!("value = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("value"));
-    if let Some(parsed) = &parsed {
-        refuse_infinite(path.trim(), parsed, faults);
+    let before = faults.len();
+    let parsed = parsed.map(|parsed| finite(path.trim(), parsed, faults));
+    if faults.len() > before {
+        return;
     }
     let parsed: Option<Value> = parsed.and_then(|value| serde_json::to_value(value).ok());
     let value = parsed.unwrap_or_else(|| text.trim().into());
@@ -170,18 +240,35 @@ fn apply(given: &mut Map<String, Value>, change: &str, faults: &mut Vec<String>)
     }
 }
 
-/// TOML has infinite numbers and ones that are none; as JSON they would be null, as if nothing had been given.
-fn refuse_infinite(key: &str, value: &toml::Value, faults: &mut Vec<String>) {
+/// The value without infinite numbers and ones that are none, which TOML has, each of them a fault: as JSON they would be
+/// null, as if nothing had been given.
+fn finite(key: &str, value: toml::Value, faults: &mut Vec<String>) -> toml::Value {
+    fn is_finite(value: &toml::Value) -> bool {
+        match value {
+            toml::Value::Float(number) => number.is_finite(),
+            toml::Value::Array(items) => items.iter().all(is_finite),
+            _ => true,
+        }
+    }
     let below = |name: &str| if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
     match value {
-        toml::Value::Float(number) if !number.is_finite() => {
-            faults.push(format!("{key}: expected a finite number, found {number}"));
-        }
-        toml::Value::Array(items) => items.iter().for_each(|item| refuse_infinite(key, item, faults)),
         toml::Value::Table(table) => {
-            table.iter().for_each(|(name, value)| refuse_infinite(&below(name), value, faults));
+            let mut kept = toml::Table::new();
+            for (name, value) in table {
+                let key = below(&name);
+                if is_finite(&value) {
+                    kept.insert(name, finite(&key, value, faults));
+                } else {
+                    faults.push(format!("{key}: expected finite numbers, found {value}"));
+                }
+            }
+            toml::Value::Table(kept)
         }
-        _ => {}
+        value if is_finite(&value) => value,
+        value => {
+            faults.push(format!("{key}: expected finite numbers, found {value}"));
+            value
+        }
     }
 }
 

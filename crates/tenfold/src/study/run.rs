@@ -2,26 +2,20 @@
 
 use super::benchmarks::Benchmarks;
 use super::check::check;
-use super::child;
 use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
-use super::elapsed::Elapsed;
-use super::plan::{Chosen, Fit, Job, Plan};
-use super::search::{chosen, entrants, promoted};
+use super::earlier::{self, Outdated};
+use super::plan::Plan;
+use super::runner::Runner;
 use super::session::{Session, backend};
 use super::store::RunFolder;
-use super::trial::{Work, title};
-use crate::atomic;
+use super::trial::title;
 use crate::error::{Error, Result};
-use crate::meter::machine;
-use crate::progress::{Event, Job as Bar, Progress};
-use crate::record::{Candidate, Outcome, Record, Role, SCHEMA};
-use crate::words::count;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use crate::progress::{Event, Progress};
+use crate::record::{Candidate, Outcome, Record, Role, Trial};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::path::PathBuf;
 
 /// Where and how to run.
 #[derive(Debug, Clone)]
@@ -30,6 +24,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Whether to run what is missing, or to report on what is there.
     pub run_missing: bool,
+    /// The methods to train now, by their names in the study; empty: all. Of the others what is there counts.
+    pub only: Vec<String>,
     /// A command that probes: run folder and trial name are appended to it. Its standard input ends when this
     /// process does, however it ends.
     pub probe_command: Vec<OsString>,
@@ -44,22 +40,38 @@ pub struct Finished {
     pub chosen: BTreeMap<String, Candidate>,
     /// How many trials were run just now; the others were there already.
     pub ran: usize,
-    /// How many trials are missing, where the study was not to be run.
-    pub missing: usize,
+    /// The trials that are not there, where not all were to be run. Of a method without a learning rate these are the
+    /// trials of its search alone, for the others depend on it.
+    pub missing: Vec<Trial>,
 }
 
 /// Runs all trials that are not finished, and writes the report.
+///
+/// Without [`Options::run_missing`] nothing is trained, and no report is written over that could not be made again.
 pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<(Finished, Conclusion)> {
-    let folder = RunFolder::new(&options.out);
-    let _lock = folder.lock()?;
+    study.check_only(&options.only)?;
+    let (folder, _lock) = RunFolder::locked(&options.out)?;
+    go(study, options, &folder, progress).map_err(|error| folder.blamed(error))
+}
+
+fn go(
+    study: &Study,
+    options: &Options,
+    folder: &RunFolder,
+    progress: &dyn Progress,
+) -> Result<(Finished, Conclusion)> {
     if options.run_missing {
-        atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
+        folder.set_damaged_aside(progress)?;
+        earlier::take_over(study, folder, progress)?;
+    } else {
+        folder.check_records()?;
     }
-    let runner = Runner::new(study, options, progress);
+    let runner = Runner::new(study, options, folder, progress);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
     if options.run_missing {
         check(study, &session, progress)?;
+        earlier::announce(folder, &session.model_identity, &session.data_identity, progress)?;
     }
     let mut benchmarks = Benchmarks::open(study, &session, progress)?;
     for note in session.notes.iter().chain(&benchmarks.notes()) {
@@ -75,284 +87,67 @@ pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<
     runner.benchmarks(&benchmarks, &chosen, &mut finished)?;
     runner.asked(&mut benchmarks, &plan, &chosen, &mut finished)?;
     runner.probes(plan.probes(&chosen)?, &mut finished)?;
-    let elapsed_seconds = if finished.ran > 0 { runner.elapsed.keep() } else { runner.elapsed.leave() }?;
+    let elapsed_seconds = runner.elapsed(&finished)?;
+    keep_earlier_report(options, folder, &finished, progress)?;
     let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds };
-    let conclusion = conclude(study, &session, &folder, &finished.records, &circumstances)?;
-    if finished.missing == 0 {
-        check_trained(&finished.records, &options.out)?;
-    }
+    let conclusion = conclude(study, &session, folder, &finished.records, &circumstances)?;
+    earlier::write_reported(folder, finished.records.iter().map(|record| &record.trial))?;
+    folder.check_here()?;
+    tell_lost_adapters(folder, &finished.records, progress);
+    check_trained(&finished, options)?;
     Ok((finished, conclusion))
 }
 
+/// A report that was made from other results than those of now is refused to be written over by a query, and kept by a run.
+fn keep_earlier_report(
+    options: &Options,
+    folder: &RunFolder,
+    finished: &Finished,
+    progress: &dyn Progress,
+) -> Result<()> {
+    folder.check_here()?;
+    let found: Vec<&Trial> = finished.records.iter().map(|record| &record.trial).collect();
+    let planned: Vec<&Trial> = found.iter().copied().chain(&finished.missing).collect();
+    let Some(Outdated { trials, differences }) = earlier::outdated(folder, &found, &planned)? else {
+        return Ok(());
+    };
+    if !options.run_missing {
+        return Err(Error::Outdated { folder: options.out.clone(), trials, differences });
+    }
+    let place = earlier::set_aside(folder)?;
+    progress.event(Event::Note(format!(
+        "the report of before was made from other results ({}); it is kept in {place}",
+        differences.join("; ")
+    )));
+    Ok(())
+}
+
+/// A record that names an adapter which is not there would send its reader nowhere.
+fn tell_lost_adapters(folder: &RunFolder, records: &[Record], progress: &dyn Progress) {
+    let is_trained =
+        |record: &&Record| record.trial.role == Role::Main && matches!(record.outcome, Outcome::Trained(_));
+    for record in records.iter().filter(is_trained) {
+        let name = super::naming::name(&record.trial);
+        if folder.adapter(&name).is_none() {
+            let (title, place) = (title(&record.trial), folder.trial(&name));
+            progress.event(Event::Note(format!(
+                "{title}: its adapter is not there any more; remove {} to train it again",
+                place.display()
+            )));
+        }
+    }
+}
+
 /// One failed method is a line in the report; a study that trained none has failed itself.
-fn check_trained(records: &[Record], run: &Path) -> Result<()> {
+fn check_trained(finished: &Finished, options: &Options) -> Result<()> {
     let is_trained =
         |record: &Record| record.trial.role == Role::Main && matches!(record.outcome, Outcome::Trained(_));
-    if records.iter().any(is_trained) {
+    if !options.run_missing || finished.records.iter().any(is_trained) {
         return Ok(());
     }
-    let faults = records.iter().filter_map(|record| match &record.outcome {
+    let faults = finished.records.iter().filter_map(|record| match &record.outcome {
         Outcome::Failed { reason } => Some(format!("{}: {reason}", title(&record.trial))),
         _ => None,
     });
-    Err(Error::Faults { file: run.to_owned(), faults: faults.collect() })
-}
-
-pub(super) struct Runner<'a> {
-    study: &'a Study,
-    options: &'a Options,
-    folder: RunFolder,
-    elapsed: Elapsed,
-    progress: &'a dyn Progress,
-}
-
-impl<'a> Runner<'a> {
-    /// A runner of trials in the folder of `options`.
-    pub(super) fn new(study: &'a Study, options: &'a Options, progress: &'a dyn Progress) -> Runner<'a> {
-        let folder = RunFolder::new(&options.out);
-        Runner { study, options, elapsed: Elapsed::start(&folder), folder, progress }
-    }
-
-    /// Runs jobs that are not finished; gives the records of all, and whether one was run.
-    pub(super) fn records(
-        &self,
-        phase: &str,
-        session: &Session,
-        jobs: Vec<Job>,
-    ) -> Result<(Vec<Record>, bool)> {
-        let mut finished = Finished::default();
-        self.trials(phase, session, jobs, &mut finished)?;
-        Ok((finished.records, finished.ran > 0))
-    }
-
-    /// Runs the search rung by rung, and says what each method takes.
-    fn search(&self, plan: &Plan, finished: &mut Finished) -> Result<()> {
-        let (mut field, rungs) = (self.study.candidates()?, entrants(&self.study.search));
-        let mut done = Vec::new();
-        for rung in 0..rungs.len() {
-            let jobs = plan.search(&field, rung)?;
-            let phase = match rungs.len() {
-                1 => "search".to_owned(),
-                all => format!("search, rung {} of {all}", rung + 1),
-            };
-            self.trials(&phase, plan.session, jobs.clone(), finished)?;
-            done.extend(jobs);
-            match rungs.get(rung + 1) {
-                Some(next) if finished.missing == 0 => {
-                    field = promoted(&field, &finished.records, plan.session.scoring, rung, *next)
-                }
-                _ => break,
-            }
-        }
-        if finished.missing == 0 {
-            done.iter().for_each(|job| self.folder.forget(job));
-        }
-        let all = self.study.candidates()?;
-        finished.chosen = chosen(self.study, &all, &finished.records, plan.session.scoring);
-        Ok(())
-    }
-
-    /// Trains every method on the standard benchmarks whose rows are here.
-    fn benchmarks(&self, all: &Benchmarks, chosen: &Chosen, finished: &mut Finished) -> Result<()> {
-        for session in &all.sessions {
-            let name = &session.data_identity.task;
-            let plan = Plan { study: self.study, session };
-            let jobs = plan.benchmark(name, chosen)?;
-            self.trials(&format!("benchmark {name}"), session, jobs, finished)?;
-        }
-        Ok(())
-    }
-
-    /// Asks every trained model of the comparison, one after the other, what it was not trained on.
-    fn asked(
-        &self,
-        all: &mut Benchmarks,
-        plan: &Plan,
-        chosen: &Chosen,
-        finished: &mut Finished,
-    ) -> Result<()> {
-        for asking in &mut all.asked {
-            for (job, trained) in plan.asked(asking, chosen)? {
-                if let Some(record) = self.folder.finished(&job)? {
-                    finished.records.push(record);
-                    continue;
-                }
-                // What failed to be trained cannot be asked; that has its own line in the report.
-                let Some(adapter) = self.folder.adapter(&trained) else {
-                    let words =
-                        format!("{}: its adapter is not there, so it is not asked", title(&job.trial));
-                    self.progress.event(Event::Note(words));
-                    continue;
-                };
-                if !self.options.run_missing {
-                    finished.missing += 1;
-                    continue;
-                }
-                self.folder.prepare(&job)?;
-                self.progress.event(Event::Note(title(&job.trial)));
-                let outcome = match asking.ask(plan.session, &self.options.out, &adapter, self.progress) {
-                    Ok(asked) => Outcome::Asked(Box::new(asked)),
-                    Err(error @ (Error::Io { .. } | Error::Interrupted)) => return Err(error),
-                    Err(error) => self.failed(&job, error.to_string()),
-                };
-                finished.ran += 1;
-                finished.records.push(self.record(&job, outcome)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs trials side by side over the one base; they share out the cores, and a lone one has them all.
-    fn trials(&self, phase: &str, session: &Session, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
-        let mut queue = VecDeque::new();
-        let mut names = HashSet::new();
-        // What is named twice, a learning rate say, is one trial in one folder.
-        for job in jobs.into_iter().filter(|job| names.insert(job.name.clone())) {
-            match self.folder.finished(&job)? {
-                Some(record) => finished.records.push(record),
-                None => queue.push_back(job),
-            }
-        }
-        let total = queue.len();
-        if !self.options.run_missing {
-            finished.missing += total;
-            return Ok(());
-        }
-        if total == 0 {
-            return Ok(());
-        }
-        let bar = Bar::new();
-        self.progress.event(Event::Started {
-            job: bar,
-            title: phase.into(),
-            unit: "trials",
-            total: Some(total as u64),
-        });
-        let workers = if self.study.workers == 0 { machine::cores() } else { self.study.workers };
-        let state = Mutex::new(State { queue, records: Vec::new(), error: None });
-        let workers = workers.min(total);
-        let threads = (machine::cores() / workers).max(1);
-        std::thread::scope(|scope| {
-            for _ in 0..workers {
-                scope.spawn(|| self.work(session, &state, threads, bar));
-            }
-        });
-        self.progress.event(Event::Finished { job: bar, note: count(total, "trial") });
-        let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        finished.ran += state.records.len();
-        finished.records.extend(state.records);
-        state.error.map_or(Ok(()), Err)
-    }
-
-    /// One worker: takes trials until there are none, or until one meets trouble that concerns all.
-    fn work(&self, session: &Session, state: &Mutex<State>, threads: usize, bar: Bar) {
-        let lock = || state.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
-            Ok(pool) => pool,
-            Err(error) => {
-                lock().error = Some(Error::io("start", "a thread")(std::io::Error::other(error.to_string())));
-                return;
-            }
-        };
-        loop {
-            let job = {
-                let mut state = lock();
-                if state.error.is_some() {
-                    return;
-                }
-                match state.queue.pop_front() {
-                    Some(job) => job,
-                    None => return,
-                }
-            };
-            let outcome = pool.install(|| self.trial(session, &job));
-            let mut state = lock();
-            match outcome {
-                Ok(record) => state.records.push(record),
-                Err(error) => drop(state.error.get_or_insert(error)),
-            }
-            let done = state.records.len() as u64;
-            drop(state);
-            self.progress.event(Event::Advanced { job: bar, done, note: String::new() });
-        }
-    }
-
-    fn trial(&self, session: &Session, job: &Job) -> Result<Record> {
-        let folder = self.folder.prepare(job)?;
-        match &job.fit {
-            Fit::AsIs => {}
-            Fit::Changed(how) => {
-                self.progress.event(Event::Note(format!("{}: {how}", title(&job.trial))));
-            }
-            Fit::Refused(reason) => return self.record(job, self.failed(job, reason.clone())),
-        }
-        let snapshot_every = Duration::from_secs_f64(self.study.snapshot_seconds);
-        let work = Work { session, job, folder: &folder, snapshot_every, progress: self.progress };
-        let outcome = match work.run() {
-            Ok(trained) => Outcome::Trained(Box::new(trained)),
-            // These concern the whole study, not the trial.
-            Err(error @ (Error::Io { .. } | Error::Interrupted)) => return Err(error),
-            Err(error) => self.failed(job, error.to_string()),
-        };
-        self.record(job, outcome)
-    }
-
-    /// Probes one after the other, each in a process of its own.
-    fn probes(&self, jobs: Vec<Job>, finished: &mut Finished) -> Result<()> {
-        for job in jobs {
-            if let Some(record) = self.folder.finished(&job)? {
-                finished.records.push(record);
-                continue;
-            }
-            if !self.options.run_missing {
-                finished.missing += 1;
-                continue;
-            }
-            self.folder.prepare(&job)?;
-            if let Fit::Refused(reason) = &job.fit {
-                finished.records.push(self.record(&job, self.failed(&job, reason.clone()))?);
-                finished.ran += 1;
-                continue;
-            }
-            let bar = Bar::new();
-            self.progress.event(Event::Started {
-                job: bar,
-                title: title(&job.trial),
-                unit: "probe",
-                total: None,
-            });
-            let stop = || self.progress.stop_requested();
-            let failure = child::probe(&self.options.probe_command, &self.options.out, &job.name, stop)?;
-            self.progress.event(Event::Finished { job: bar, note: String::new() });
-            let record = match (self.folder.finished(&job)?, failure) {
-                (Some(record), _) => record,
-                (None, reason) => {
-                    let reason = reason.unwrap_or_else(|| "the probe ended without a record".into());
-                    self.record(&job, self.failed(&job, reason))?
-                }
-            };
-            finished.ran += 1;
-            finished.records.push(record);
-        }
-        Ok(())
-    }
-
-    fn failed(&self, job: &Job, reason: String) -> Outcome {
-        self.progress.event(Event::Note(format!("{} failed: {reason}", title(&job.trial))));
-        Outcome::Failed { reason }
-    }
-
-    fn record(&self, job: &Job, outcome: Outcome) -> Result<Record> {
-        let record =
-            Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
-        self.folder.keep(job, &record)?;
-        self.elapsed.keep()?;
-        Ok(record)
-    }
-}
-
-struct State {
-    queue: VecDeque<Job>,
-    records: Vec<Record>,
-    error: Option<Error>,
+    Err(Error::Faults { file: options.out.clone(), faults: faults.collect() })
 }

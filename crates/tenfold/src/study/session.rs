@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::{self, Model, TaskType, store};
-use crate::progress::{Event, Progress};
+use crate::progress::{Event, Progress, told_if_slow};
 use crate::record::{DataIdentity, Forgetting, ModelIdentity, Test};
 use crate::score::Scoring;
 use crate::task::{Extraction, Questions, Task};
@@ -120,7 +120,9 @@ impl Session {
         let task = Task::load(&study.task)?;
         let located = store::locate(&study.model, progress)?;
         let (task_type, dtype) = (task_type(&task, &located.dir)?, study.dtype()?);
-        let model = model::load(&located.dir, task_type, backend, dtype)?;
+        let reading = format!("reading {}", study.name_of_model());
+        let model =
+            told_if_slow(progress, &reading, || model::load(&located.dir, task_type, backend, dtype))?;
         let tokenizer = model::tokenizer(&located.dir)?;
         tokenizer.check(&model.extents())?;
         let notes = model::notes(&located.dir, task_type, &tokenizer)?;
@@ -199,12 +201,13 @@ impl Session {
             model_identity: base.identity.clone(),
         };
         let joined = (has_head && task.is_language()) || task.extraction().is_some();
-        let encoded = match (task.is_language(), joined) {
-            (true, true) => session.choices(study, task, counts, is_main, progress)?,
-            (false, true) => session.passages(study, task, counts, is_main)?,
-            (true, false) => session.language(study, &base, task, counts, is_main, progress)?,
-            (false, false) => session.labelled(study, task, counts, is_main, progress)?,
-        };
+        let title = format!("reading and encoding the rows of {}", task.name);
+        let encoded = told_if_slow(progress, &title, || match (task.is_language(), joined) {
+            (true, true) => session.choices(study, task, counts, is_main, progress),
+            (false, true) => session.passages(study, task, counts, is_main),
+            (true, false) => session.language(study, &base, task, counts, is_main, progress),
+            (false, false) => session.labelled(study, task, counts, is_main, progress),
+        })?;
         session.notes.extend(base.notes.iter().cloned());
         if let Some(by) = task.questions().filter(|_| !has_head).and_then(Questions::compared_by) {
             session.notes.push(format!("{}: {by}", task.name));

@@ -1,16 +1,19 @@
 //! One method trained once: a study of one trial, without a comparison.
 
+use super::answers::{self, Answers};
 use super::check::check;
 use super::config::{MethodSettings, Study};
+use super::earlier;
 use super::plan::Plan;
-use super::run::{Options, Runner};
+use super::run::Options;
+use super::runner::Runner;
 use super::session::{Session, backend};
 use super::store::{ADAPTER, RunFolder};
 use super::trial::title;
-use crate::atomic;
+use crate::adapter::Method;
 use crate::error::{Error, Result};
 use crate::meter::memory;
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
 use crate::record::{Candidate, Outcome, Record, Score};
 use serde_json::Map;
 use std::path::PathBuf;
@@ -22,6 +25,8 @@ pub struct Single {
     pub record: Record,
     /// What the base model scores on the test rows, where it can answer untrained: language models.
     pub base: Option<Score>,
+    /// What a language model answers before and after, in words.
+    pub answers: Option<Answers>,
     /// What there is to know of the data, such as rows that were left out: sentences.
     pub notes: Vec<String>,
     /// Its adapter's folder.
@@ -30,11 +35,30 @@ pub struct Single {
     pub process_peak_bytes: Option<u64>,
 }
 
+/// The learning rate of a method that is trained once without one being stated, and where it comes from: the lower middle of
+/// the rates that a search tries. Those are what the methods' authors and PEFT's documentation use (LoRA 2e-4 to 1e-3, all
+/// parameters 1e-5 to 5e-5, IA³ 3e-3), and the ends of the list are far from it in either direction.
+pub fn default_learning_rate(method: &Method) -> (f64, String) {
+    let rates = method.learning_rates;
+    let rate = rates.get(rates.len().saturating_sub(1) / 2).copied().unwrap_or(1e-4);
+    let all: Vec<String> = rates.iter().map(|rate| format!("{rate:e}")).collect();
+    let note = format!(
+        "The learning rate {rate:e} was not stated: it is the second lowest of those that a search tries for {} ({}).",
+        method.name,
+        all.join(", ")
+    );
+    (rate, note)
+}
+
 /// Trains the one method of a study with its one seed, or gives what is there if it is finished.
 pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Result<Single> {
-    let folder = RunFolder::new(&options.out);
-    let _lock = folder.lock()?;
-    atomic::write(&folder.file("study.toml"), study.to_toml().as_bytes())?;
+    let (folder, _lock) = RunFolder::locked(&options.out)?;
+    train_in(&folder, study, options, progress).map_err(|error| folder.blamed(error))
+}
+
+fn train_in(folder: &RunFolder, study: &Study, options: &Options, progress: &dyn Progress) -> Result<Single> {
+    folder.set_damaged_aside(progress)?;
+    earlier::take_over(study, folder, progress)?;
     let backend = backend();
     let session = Session::open(study, &backend, progress)?;
     check(study, &session, progress)?;
@@ -46,7 +70,7 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
         let expected = "one method with a learning rate, and one seed";
         return Err(Error::malformed("study", "methods", expected, format!("{} trials", jobs.len())));
     };
-    let runner = Runner::new(study, options, progress);
+    let runner = Runner::new(study, options, folder, progress);
     let (records, ran) = runner.records("training", &session, jobs.clone())?;
     let Some(record) = records.into_iter().next() else {
         return Err(Error::malformed("study", "methods", "a trial", "none"));
@@ -61,5 +85,14 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
         _ => None,
     };
     let adapter = folder.trial(&job.name).join(ADAPTER);
-    Ok(Single { record, base, notes: session.notes, adapter, process_peak_bytes })
+    let answers = match answers::compare(&session, &adapter, progress) {
+        Err(error @ Error::Interrupted) => return Err(error),
+        Err(error) => {
+            progress
+                .event(Event::Note(format!("answers before and after training were not compared: {error}")));
+            None
+        }
+        Ok(answers) => answers,
+    };
+    Ok(Single { record, base, answers, notes: session.notes, adapter, process_peak_bytes })
 }

@@ -6,8 +6,10 @@ use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::lock::{self, Lock};
+use crate::progress::{Event, Progress};
 use crate::record::{Outcome, Record};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The folder of all trials in that of the run.
@@ -21,22 +23,77 @@ pub(super) const SNAPSHOT: &str = "snapshot.safetensors";
 
 /// The folder of one run.
 #[derive(Debug, Clone)]
-pub(super) struct RunFolder(PathBuf);
+pub(super) struct RunFolder {
+    path: PathBuf,
+    /// Which folder it is, wherever it is moved; none before it is there, or where the system does not tell.
+    identity: Option<Identity>,
+}
+
+/// Device and inode.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|folder| (folder.dev(), folder.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    path.is_dir().then_some((0, 0))
+}
 
 impl RunFolder {
-    /// The folder as it is, or will be.
+    /// The folder as it is.
     pub(super) fn new(path: &Path) -> RunFolder {
-        RunFolder(path.to_owned())
+        RunFolder { path: path.to_owned(), identity: identity(path) }
+    }
+
+    /// Makes the folder where there is none, and makes sure that no other process works in it while the lock lives.
+    pub(super) fn locked(path: &Path) -> Result<(RunFolder, Lock)> {
+        fs::create_dir_all(path.join(TRIALS)).map_err(Error::io("create", path))?;
+        let lock = lock::take(path)?;
+        let folder = RunFolder::new(path);
+        folder.sweep();
+        Ok((folder, lock))
+    }
+
+    /// Its path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An error if the path does not lead to this folder any more: whatever is written there then is half a run.
+    pub(super) fn check_here(&self) -> Result<()> {
+        let is_here = self.identity.is_none() || self.identity == identity(&self.path);
+        let is_whole = is_here && self.path.join(TRIALS).is_dir();
+        if is_whole { Ok(()) } else { Err(Error::Moved { folder: self.path.clone() }) }
+    }
+
+    /// The error, or that the folder was moved or removed, where that is why.
+    pub(super) fn blamed(&self, error: Error) -> Error {
+        match error {
+            Error::Interrupted => error,
+            error => self.check_here().err().unwrap_or(error),
+        }
     }
 
     /// A file in it.
     pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// The folder of a trial.
     pub(super) fn trial(&self, name: &str) -> PathBuf {
-        self.0.join(TRIALS).join(name)
+        self.path.join(TRIALS).join(name)
+    }
+
+    /// The names of the folders of all trials, in their order.
+    pub(super) fn trials(&self) -> Vec<String> {
+        let all = fs::read_dir(self.path.join(TRIALS)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = all.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
     }
 
     /// The adapter that a trial left, as a path below the run's folder, if it is there.
@@ -44,18 +101,10 @@ impl RunFolder {
         self.trial(name).join(ADAPTER).is_dir().then(|| format!("{TRIALS}/{name}/{ADAPTER}"))
     }
 
-    /// Makes the folder, and makes sure that no other process works in it while the lock lives.
-    pub(super) fn lock(&self) -> Result<Lock> {
-        fs::create_dir_all(self.0.join(TRIALS)).map_err(Error::io("create", &self.0))?;
-        let lock = lock::take(&self.0)?;
-        self.sweep();
-        Ok(lock)
-    }
-
     /// Only the lock's holder may: what lies half-written in a run that nobody works on stays so.
     fn sweep(&self) {
-        atomic::sweep(&self.0);
-        for trial in fs::read_dir(self.0.join(TRIALS)).into_iter().flatten().flatten() {
+        atomic::sweep(&self.path);
+        for trial in fs::read_dir(self.path.join(TRIALS)).into_iter().flatten().flatten() {
             atomic::sweep(&trial.path());
             atomic::sweep(&trial.path().join(ADAPTER));
         }
@@ -74,9 +123,25 @@ impl RunFolder {
         kept::read(&self.trial(name).join(RECORD))
     }
 
-    /// The records of all trials that cannot be believed. A record of a newer schema is an error.
-    pub(super) fn damaged(&self) -> Result<Vec<Unusable>> {
-        kept::damaged(&self.0.join(TRIALS))
+    /// Refuses a folder with records that cannot be believed.
+    pub(super) fn check_records(&self) -> Result<()> {
+        let damaged = kept::damaged(&self.path.join(TRIALS))?;
+        if damaged.is_empty() {
+            return Ok(());
+        }
+        let faults = damaged.iter().map(|one| format!("{}: {}", one.path.display(), one.fault)).collect();
+        Err(Error::DamagedRecords { folder: self.path.clone(), faults })
+    }
+
+    /// Renames records that cannot be believed, and says which: their trials are run again.
+    pub(super) fn set_damaged_aside(&self, progress: &dyn Progress) -> Result<()> {
+        for Unusable { path, fault } in kept::damaged(&self.path.join(TRIALS))? {
+            let aside = kept::set_aside(&path)?;
+            let words =
+                format!("{}: {fault}; it is kept as {aside}, and its trial is run again", path.display());
+            progress.event(Event::Note(words));
+        }
+        Ok(())
     }
 
     /// The record, if the trial need not be run again.
@@ -91,6 +156,7 @@ impl RunFolder {
 
     /// Writes a record, whole or not at all; what a trial needs no more goes.
     pub(super) fn keep(&self, job: &Job, record: &Record) -> Result<()> {
+        self.check_here()?;
         let folder = self.trial(&job.name);
         let text =
             serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
@@ -108,8 +174,14 @@ impl RunFolder {
 
     /// Makes a trial's folder and says in it what it is.
     pub(super) fn prepare(&self, job: &Job) -> Result<PathBuf> {
+        self.check_here()?;
         let folder = self.trial(&job.name);
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(Error::io("create", &folder)(error));
+            }
+            _ => {}
+        }
         let path = folder.join("trial.json");
         let text = serde_json::to_string_pretty(&job.trial).unwrap_or_default();
         if fs::read(&path).ok().is_none_or(|there| there != text.as_bytes()) {
@@ -142,13 +214,36 @@ mod tests {
     #[test]
     fn a_second_lock_is_refused_and_names_the_first_process() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = RunFolder::new(dir.path());
-        let first = folder.lock().unwrap();
-        match folder.lock() {
+        let first = RunFolder::locked(dir.path()).unwrap();
+        match RunFolder::locked(dir.path()) {
             Err(Error::Busy { process, .. }) => assert_eq!(process, Some(std::process::id())),
             other => panic!("{:?}", other.err()),
         }
         drop(first);
-        assert!(folder.lock().is_ok());
+        assert!(RunFolder::locked(dir.path()).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_was_moved_or_removed_or_replaced_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run");
+        let (folder, _lock) = RunFolder::locked(&path).unwrap();
+        let trial = crate::metric::synthetic::World::new().records[0].trial.clone();
+        let job = Job { name: "lora-s0".into(), trial, fit: Fit::AsIs };
+        folder.prepare(&job).unwrap();
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        let moved = |error: Error| matches!(error, Error::Moved { .. });
+        assert!(moved(folder.prepare(&job).unwrap_err()) && !path.exists());
+        // Another folder of the same name is not the run's.
+        fs::create_dir_all(path.join(TRIALS)).unwrap();
+        assert!(moved(folder.prepare(&job).unwrap_err()));
+        assert_eq!(fs::read_dir(path.join(TRIALS)).unwrap().count(), 0);
+        let denied = Error::io("write", &path)(std::io::Error::other("x"));
+        assert!(moved(folder.blamed(denied)));
+        fs::remove_dir_all(&path).unwrap();
+        fs::rename(dir.path().join("moved"), &path).unwrap();
+        folder.prepare(&job).unwrap();
+        assert!(matches!(folder.blamed(Error::Interrupted), Error::Interrupted));
     }
 }

@@ -1,5 +1,6 @@
 //! Training: from a tuning as it starts to one that has learned.
 
+mod diverged;
 mod features;
 mod foresee;
 mod joined;

@@ -315,6 +315,26 @@ impl Rows {
         Rows::of(encodings, targets)
     }
 
+    /// What is to be said of a row.
+    pub(super) fn target(&self, row: usize) -> &Target {
+        &self.targets[row]
+    }
+
+    /// What a language model reads of a row before its own words begin; of a text that is all its own words the first
+    /// half. `None` of rows that are no language model's.
+    pub fn prompt(&self, row: usize) -> Option<&[u32]> {
+        let ids = self.encoding(row).ids.as_slice();
+        match self.target(row) {
+            Target::Next(labelled) => {
+                let own =
+                    labelled.iter().skip(1).position(|labelled| *labelled).map_or(ids.len(), |at| at + 1);
+                Some(if own > 1 { &ids[..own] } else { &ids[..ids.len().div_ceil(2)] })
+            }
+            Target::Answer { .. } => Some(ids),
+            Target::Label(_) | Target::Number(_) | Target::Tokens(_) | Target::Span(_) => None,
+        }
+    }
+
     /// A row as the model reads it.
     pub fn encoding(&self, row: usize) -> &Encoding {
         &self.encodings[row]

@@ -1,6 +1,7 @@
 //! The training loop: batches in a seeded order, an optimizer step each, a look at the validation
 //! split now and then, and snapshots from which it goes on with the same bits.
 
+use super::diverged::likely_causes;
 use super::optimizer::Optimizer;
 use super::order::Order;
 use super::rows::Source;
@@ -114,8 +115,8 @@ impl Trainer<'_> {
     fn check_numbers(&self, training: &Training) -> Result<()> {
         for parameter in self.tuning.parameters() {
             if !parameter.numbers()?.iter().all(|number| number.is_finite()) {
-                let (step, learning_rate) = (training.best_step.saturating_sub(1), self.learning_rate as f32);
-                return Err(Error::Overflowed { step, learning_rate });
+                let step = training.best_step.saturating_sub(1);
+                return Err(Error::Overflowed { step, causes: self.likely_causes(training.best_step) });
             }
         }
         Ok(())
@@ -185,7 +186,8 @@ impl Trainer<'_> {
         let factor = self.settings.lr_scheduler_type.factor(training.step, warmup, steps);
         let learning_rate = self.learning_rate * factor;
         if !loss.is_finite() {
-            return Err(Error::Diverged { step: training.step, loss, learning_rate: learning_rate as f32 });
+            let causes = self.likely_causes(training.step);
+            return Err(Error::Diverged { step: training.step, loss, causes });
         }
         optimizer.step(learning_rate)?;
         training.step += 1;
@@ -198,6 +200,11 @@ impl Trainer<'_> {
         let step = training.step;
         (self.on_step)(&Progressed { step, steps, loss, learning_rate, examples, tokens, seconds });
         Ok(())
+    }
+
+    /// Why numbers are none any more, after so many steps.
+    fn likely_causes(&self, steps: usize) -> String {
+        likely_causes(self.settings, self.learning_rate, self.train.rows(), steps)
     }
 
     fn order(&self) -> Order<'_> {

@@ -3,6 +3,7 @@
 use super::{MethodSettings, Probing, Study};
 use crate::error::nearest;
 use crate::load::{MOST_SIDE_BY_SIDE, RATES};
+use crate::study::aliases;
 use crate::train::MOST;
 use crate::words::thousands;
 use crate::{adapter, metric};
@@ -95,6 +96,13 @@ impl Study {
         require(
             (1..=MOST_CANDIDATES).contains(&search.candidates),
             format!("search.candidates: expected 1 to {MOST_CANDIDATES}, found {}", search.candidates),
+        );
+        require(
+            search.num_train_epochs >= 0.0,
+            format!(
+                "search.num_train_epochs: expected 0, for the study's, or a number above 0, found {}",
+                search.num_train_epochs
+            ),
         );
         require(search.eta >= 2, format!("search.eta: expected 2 or more, found {}", search.eta));
         require(
@@ -191,9 +199,13 @@ impl MethodSettings {
         };
         let mut faults = Vec::new();
         for (key, fault) in adapter::faults(method, &self.settings) {
-            let known = method.settings.iter().any(|(name, _)| *name == key);
-            faults.push(match nearest(&key, OWN).filter(|_| !known) {
-                Some(own) => format!("{key}: there is no such setting: did you mean \"{own}\"?"),
+            let names: Vec<&str> = method.settings.iter().map(|(name, _)| *name).collect();
+            let meant = || {
+                let own = nearest(&key, OWN).map(|own| format!("did you mean \"{own}\"?"));
+                aliases::of_method(&names, &key).or(own)
+            };
+            faults.push(match (!names.contains(&key.as_str())).then(meant).flatten() {
+                Some(meant) => format!("{key}: there is no such setting: {meant}"),
                 None => format!("{key}: {fault}"),
             });
         }
