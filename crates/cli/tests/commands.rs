@@ -27,6 +27,23 @@ fn wrong_usage_is_exit_code_2_with_a_hint() {
         let said = ended.stderr.contains(option) && ended.stderr.contains("--texts");
         assert!(said, "{arguments:?}: {}", ended.stderr);
     }
+    let train = ["train", "--model", "model", "--task", "task.toml"];
+    for (option, value, expected) in [
+        ("--learning-rate", "nan", "expected a number above 0, found nan"),
+        ("--learning-rate", "-1", "expected a number above 0, found -1"),
+        ("--learning-rate", "1e-3x", "expected a number above 0, found 1e-3x"),
+        (
+            "--seed",
+            "18446744073709551615",
+            "expected a whole number from 0 to 9,223,372,036,854,775,807, found 1844",
+        ),
+        ("--seed", "-1", "expected a whole number from 0 to"),
+        ("--memory-limit", "much", "--memory-limit <BYTES>"),
+    ] {
+        let ended = fixture.run(&[&train[..], &[&format!("{option}={value}")]].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{option} {value}");
+        assert!(ended.stderr.contains(option) && ended.stderr.contains(expected), "{}", ended.stderr);
+    }
     let cases: [(&[&str], &str); 11] = [
         (&["eval", "--model", "model", "--task", "t", "--limit", "0"], "expected 1 or more, found 0"),
         (&[], "Usage"),
@@ -59,7 +76,15 @@ fn what_was_meant_is_said_with_exit_code_1() {
     let bench = ["bench", "infer", "--model", "model", "--weights", "foo"];
     let train = ["train", "--model", "model", "--task", "task.toml", "--weights", "foo"];
     let weights = ["no format of weights named \"foo\"", "known are"];
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 11] = [
+        (
+            &["run", "study.toml", "--set", "train.batch_size=x"],
+            &["train.batch_size: expected a whole number, 0 or more, found \"x\" (--set train.batch_size=x)"],
+        ),
+        (
+            &["run", "study.toml", "--out", "only", "--only", "loar"],
+            &["no method of this study named \"loar\": did you mean \"lora\"?"],
+        ),
         (&["eval", "--model", "model", "--task", "boolq", "--weights", "foo"], &weights),
         (&bench, &weights),
         (&train, &weights),
@@ -197,12 +222,29 @@ fn a_finished_run_is_not_run_again_and_a_changed_one_is() {
     let trial = fixture.only_trial("a");
     assert!(fixture.short_run("a").done().stderr.contains("finished already"));
     assert_eq!(fixture.only_trial("a"), trial);
+    let (study, report) = (fixture.read("a/study.toml"), fixture.read("a/report.html"));
     let changed =
-        fixture.run(&[&["run", "study.toml", "--out", "a", "--set=seeds=[1]"][..], &SHORT].concat());
-    assert!(changed.done().stderr.contains("comparison, 1 trial\n"));
+        fixture.run(&[&["run", "study.toml", "--out", "a", "--set=seeds=[1]"][..], &SHORT].concat()).done();
+    assert!(changed.stderr.contains("comparison, 1 trial\n"));
+    // A report stays with the study that it is of.
+    assert!(
+        changed.stderr.contains("a held another study (seeds: [0] before, [1] now)"),
+        "{}",
+        changed.stderr
+    );
+    assert!(changed.stderr.contains("kept in a/earlier-1"), "{}", changed.stderr);
+    assert_eq!(fixture.read("a/earlier-1/study.toml"), study);
+    assert_eq!(fixture.read("a/earlier-1/report.html"), report);
     // `report` shows the study as it was asked for last.
     let report = fixture.run(&["report", "a"]).done();
-    assert!(!report.stderr.contains("not finished"), "{report:?}");
+    assert!(!report.stderr.contains("not there"), "{report:?}");
+    // The trial of the first study is there still.
+    let first = fixture.short_run("a").done();
+    assert!(
+        first.stderr.contains("finished already") && first.stderr.contains("earlier-2"),
+        "{}",
+        first.stderr
+    );
 }
 
 #[test]
@@ -310,15 +352,9 @@ fn a_pass_of_no_tokens_is_refused_with_what_may_be_said() {
     let fixture = Fixture::new();
     let passes = ["bench", "train", "--model", "model", "--method", "lora", "--pass-tokens", "0"];
     let ended = fixture.run(&passes);
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("1 fault to mend"), "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains(
-            "train.pass_tokens: expected 1 to 1,000,000,000, or left out: as many as memory allows, found 0"
-        ),
-        "{}",
-        ended.stderr
-    );
+    assert_eq!(ended.code, Some(2));
+    let words = "--pass-tokens <PASS_TOKENS>': expected 1 to 1,000,000,000, found 0";
+    assert!(ended.stderr.contains(words), "{}", ended.stderr);
 }
 
 #[test]

@@ -91,6 +91,7 @@ fn damaged_records_and_other_files_of_a_run_are_done_again() {
     let expected = Run::read(&fixture.path("a"));
     let all = records(&fixture.path("a"));
     let name = |place: usize, file: &str| all[place].0.join(file);
+    let mut number = 0;
     let record = fs::read(name(0, "record.json")).unwrap();
     let digit = record
         .windows(9)
@@ -111,11 +112,38 @@ fn damaged_records_and_other_files_of_a_run_are_done_again() {
         ("another trial's", fs::read(name(1, "record.json")).unwrap()),
     ];
     for (what, bytes) in damages {
-        fs::write(name(0, "record.json"), bytes).unwrap();
-        fixture.run(&["report", "a"]).done();
-        run(&fixture, "a").done();
+        fs::write(name(0, "record.json"), &bytes).unwrap();
+        let report = fixture.read("a/report.html");
+        fixture
+            .run(&["report", "a"])
+            .is_refused(what, &["1 record cannot be used", "record.json: expected", "found"]);
+        assert!(
+            fixture.read("a/report.html") == report && fs::read(name(0, "record.json")).unwrap() == bytes,
+            "{what}"
+        );
+        let said = run(&fixture, "a").done().stderr;
+        number += 1;
+        let aside = format!("record.json.damaged-{number}");
+        assert!(
+            said.contains(&format!("kept as {aside}")) && said.matches("damaged-").count() == 1,
+            "{what}: {said}"
+        );
+        assert!(fs::read(name(0, &aside)).unwrap() == bytes, "{what}");
         assert!(Run::read(&fixture.path("a")) == expected, "{what}");
     }
+    // A record of a newer schema ends the run before anything is trained, and stays.
+    let newer = String::from_utf8(record.clone()).unwrap().replacen("\"schema\":", "\"schema\":9", 1);
+    fs::write(name(0, "record.json"), &newer).unwrap();
+    fs::remove_file(name(1, "record.json")).unwrap();
+    for ended in [run(&fixture, "a"), fixture.run(&["report", "a"])] {
+        ended.is_refused(
+            "a newer schema",
+            &["record.json: schema: expected", "at the most, found 9", "newer version"],
+        );
+    }
+    assert!(fs::read_to_string(name(0, "record.json")).unwrap() == newer && !name(1, "record.json").exists());
+    fs::write(name(0, "record.json"), &record).unwrap();
+    run(&fixture, "a").done();
     for (file, bytes) in [("trial.json", &b"{\"co"[..]), ("events.jsonl", b"\xff\xfe{\"step\":1,\"lo")] {
         for place in 0..all.len() {
             fs::write(name(place, file), bytes).unwrap();

@@ -141,6 +141,11 @@ fn bench_infer_shows_a_load_on_request() {
     let mean = |place: usize| loads[place]["latency_seconds"]["p50"].as_f64().unwrap();
     assert!(mean(1) > 2.0 * mean(0), "{} {}", mean(1), mean(0));
     assert!(!bench(&["--json"]).done().stdout.contains("\"loads\""));
-    bench(&["--rate", "0"]).is_refused("no rate", &["rate", "0.001 to 1,000,000 requests a second, found 0"]);
-    bench(&["--clients", "0"]).is_refused("no clients", &["clients", "expected 1 to 1024, found 0"]);
+    for (option, expected) in [
+        ("--rate", "--rate <PER_SECOND>': expected 0.001 to 1,000,000 requests a second, found 0"),
+        ("--clients", "--clients <COUNT>': expected 1 to 1,024, found 0"),
+    ] {
+        let ended = bench(&[option, "0"]);
+        assert!(ended.code == Some(2) && ended.stderr.contains(expected), "{ended:?}");
+    }
 }

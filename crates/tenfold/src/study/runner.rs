@@ -270,8 +270,10 @@ impl<'a> Runner<'a> {
                 unit: "probe",
                 total: None,
             });
-            let stop = || self.progress.stop_requested();
-            let failure = child::probe(&self.options.probe_command, &self.options.out, &job.name, stop)?;
+            let stop = || self.progress.stop_requested() || self.folder.check_here().is_err();
+            let failure = child::probe(&self.options.probe_command, &self.options.out, &job.name, stop);
+            // A probe that was ended for want of its folder was not interrupted.
+            let failure = failure.map_err(|error| self.folder.check_here().err().unwrap_or(error))?;
             self.progress.event(Event::Finished { job: bar, note: String::new() });
             self.folder.check_here()?;
             let record = match (self.folder.finished(&job)?, failure) {

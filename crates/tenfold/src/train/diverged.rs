@@ -39,7 +39,7 @@ pub(super) fn likely_causes(
             .push(format!("train.adam_epsilon = {:e} is as good as 0: 1e-8 is usual", settings.adam_epsilon));
     }
     let decay = settings.weight_decay * learning_rate;
-    if decay > MOST_DECAY {
+    if settings.weight_decay > 1.0 && decay > MOST_DECAY {
         causes.push(format!(
             "train.weight_decay = {:e} takes {decay:.1e} times itself off every weight in a step: 0.01 is usual",
             settings.weight_decay

@@ -135,4 +135,24 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_part_of_an_epoch_is_its_first_steps_rounded_up() {
+        let rows = rows(40);
+        let steps = |num_train_epochs: f64, max_tokens: usize| {
+            let settings =
+                TrainSettings { num_train_epochs, max_tokens, batch_size: 4, ..TrainSettings::default() };
+            Order::new(&settings, &rows, 7).steps()
+        };
+        for (epochs, expected) in [(0.5, 5), (0.7, 7), (0.71, 8), (1.0, 10), (2.5, 25), (1e-9, 1)] {
+            assert_eq!(steps(epochs, 0), expected, "{epochs}");
+        }
+        let whole = steps(1.0, 12);
+        assert_eq!(steps(0.5, 12), whole.div_ceil(2));
+        let settings = TrainSettings { num_train_epochs: 1.5, batch_size: 4, ..TrainSettings::default() };
+        let order = Order::new(&settings, &rows, 7);
+        assert_eq!(order.place(14), (1, 4, 5));
+        let whole = TrainSettings { num_train_epochs: 2.0, ..settings.clone() };
+        assert_eq!(order.passes(12), Order::new(&whole, &rows, 7).passes(12));
+    }
 }

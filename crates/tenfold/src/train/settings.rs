@@ -172,3 +172,15 @@ impl TrainSettings {
         self.batch_size * self.gradient_accumulation_steps
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warm_up_steps_take_the_place_of_the_ratio() {
+        let settings = TrainSettings { warmup_ratio: 0.25, ..TrainSettings::default() };
+        assert_eq!(settings.warmup(10), 2);
+        assert_eq!(TrainSettings { warmup_steps: 7, ..settings }.warmup(10), 7);
+    }
+}

@@ -123,7 +123,17 @@ fn loads_applications_and_energy_are_checked_all_at_once() {
     }
     let unknown = SMALL.to_owned() + "[[applications]]\nname = 'x'\ntarget = 3\n";
     let message = parse(&unknown, &[]).unwrap_err().to_string();
-    assert!(message.contains("applications: unknown field `target`"), "{message}");
+    for expected in [
+        "applications.x.target: there is no such key",
+        "applications.x.target_seconds: expected a number of seconds, such as 0.02, found none",
+    ] {
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+    }
+    let words = SMALL.to_owned() + "[[applications]]\nname = 'x'\ntarget_seconds = '20ms'\n";
+    let message = parse(&words, &[]).unwrap_err().to_string();
+    let expected =
+        "applications.x.target_seconds: expected a number of seconds, such as 0.02, found \"20ms\"";
+    assert!(message.contains(expected) && message.contains("1 fault"), "{message}");
 }
 
 #[test]
@@ -189,4 +199,56 @@ fn what_can_only_be_a_slip_is_refused_with_what_was_found() {
 fn broken_toml_names_its_line() {
     let message = parse("name = 'a'\nmodel = \n", &[]).unwrap_err().to_string();
     assert!(message.contains("line 2"), "{message}");
+}
+
+#[test]
+fn one_slip_is_one_fault() {
+    let nothing = "name = 'a'\nmodel = 'm'\ntask = 'vader'\n";
+    for (text, expected) in [
+        (
+            "[methods.lora]\nlearning_rate = '1e-3'\n",
+            "methods.lora.learning_rate: expected a number above 0, found \"1e-3\"",
+        ),
+        (
+            "[methods.lora]\nlearning_rate = nan\n",
+            "methods.lora.learning_rate: expected finite numbers, found nan",
+        ),
+        ("[methods]\nlora = 3\n", "methods.lora: expected a table, found 3"),
+        ("margin = nan\n[methods.lora]\n", "margin: expected finite numbers, found nan"),
+    ] {
+        let message = parse(&format!("{nothing}{text}"), &[]).unwrap_err().to_string();
+        assert!(message.contains("1 fault to mend") && message.contains(expected), "{text}\n{message}");
+    }
+    let message =
+        parse("name = 3\nmodel = 'm'\ntask = 'vader'\n[methods.lora]\n", &[]).unwrap_err().to_string();
+    assert!(message.contains("1 fault to mend"), "{message}");
+}
+
+#[test]
+fn names_of_other_programs_lead_to_the_keys_of_a_study_and_a_fault_names_the_option_that_caused_it() {
+    for (change, expected) in [
+        ("epochs=3", "epochs: there is no such key: did you mean \"train.num_train_epochs\"?"),
+        ("train.epochs=3", "train.epochs: there is no such key: did you mean \"train.num_train_epochs\"?"),
+        ("lr=1e-3", "lr: there is no such key: did you mean \"methods.<method>.learning_rate\"?"),
+        ("train.learning_rate=1e-3", "did you mean \"methods.<method>.learning_rate\"?"),
+        (
+            "methods.lora.lr=1e-3",
+            "methods.lora.lr: there is no such setting: did you mean \"learning_rate\"?",
+        ),
+        ("methods.lora.rank=8", "methods.lora.rank: there is no such setting: did you mean \"r\"?"),
+        ("methods.lora.alpha=8", "did you mean \"lora_alpha\"?"),
+        ("rank=8", "did you mean \"methods.<method>.r\"?"),
+        ("train.num_warmup_steps=8", "did you mean \"train.warmup_steps\"?"),
+        ("train.per_device_train_batch_size=8", "did you mean \"train.batch_size\"?"),
+        ("methods.lora.num_train_epochs=8", "did you mean \"train.num_train_epochs\"?"),
+        ("methods.lora.learning_rat=1", "did you mean \"learning_rate\"?"),
+    ] {
+        let message = parse(SMALL, &[change]).unwrap_err().to_string();
+        assert!(message.contains(expected), "{expected} not in:\n{message}");
+        assert!(message.contains(&format!("(--set {change})")), "{message}");
+    }
+    assert_eq!(
+        parse(SMALL, &["train.warmup_steps=8", "train.num_train_epochs=0.5"]).unwrap().train.warmup_steps,
+        8
+    );
 }
