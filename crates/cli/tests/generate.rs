@@ -62,7 +62,9 @@ fn chat_answers_until_it_is_told_to_quit_and_a_reset_begins_anew() {
     let folder = model();
     let chat = ["chat", "--model", ".", "--max-new-tokens", "4"];
     let (code, out, words) = tenfold(folder.path(), &chat, "w3 w4\nw5\n/reset\nw3 w4\n/quit\nw5\n");
-    assert_eq!((code, words.as_str()), (Some(0), ""), "{words}");
+    // The fixture's template ends its turns with a blank, and its model has no token that ends a text.
+    let note = "the chat template writes \" \" behind an answer, and no token of that ends a text";
+    assert!(code == Some(0) && words.starts_with(note) && words.lines().count() == 1, "{words}");
     let answers: Vec<&str> = out.lines().collect();
     assert_eq!(answers.len(), 3, "{out}");
     assert_eq!(answers[0], answers[2]);

@@ -42,6 +42,9 @@ fn weights_that_are_not_what_they_should_be_are_refused() {
         .collect();
     let huge = |length: u64| [&length.to_le_bytes(), &good[8..]].concat();
     let mut add = |what: &str, bytes: Vec<u8>, word| cases.push((what.into(), bytes, word));
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    add("a pointer to it", pointer.to_vec(), "git lfs pull");
+    add("what torch.save writes", b"PK\x03\x04\0\0\0\0\0\0".to_vec(), "a zip archive");
     add("one byte too many", [&good[..], b"x"].concat(), "up to the file's last byte");
     add("a header of u64::MAX bytes", huge(u64::MAX), "one of 18446744073709551615");
     add("a header of i64::MAX bytes", huge(i64::MAX as u64), "a header of at most");
@@ -118,6 +121,16 @@ fn configurations_that_make_no_model_are_refused() {
         ("unknown activation", with("hidden_act", json!("sine")), "hidden_act"),
         ("negative epsilon", with("layer_norm_eps", json!(-1.0)), "layer_norm_eps"),
         ("a word for a number", with("hidden_size", json!("wide")), "hidden_size"),
+        ("a decoder", with("is_decoder", json!(true)), "is_decoder"),
+        ("pruned heads", with("pruned_heads", json!({"0": [1]})), "pruned_heads"),
+        ("quantised weights", with("quantization_config", json!({"quant_method": "gptq"})), "found \"gptq\""),
+        ("fewer layers than the weights", with("num_hidden_layers", json!(1)), "num_hidden_layers = 1"),
+        (
+            "a pointer to it",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n".to_vec(),
+            "git lfs pull",
+        ),
+        ("a web page", b"<!DOCTYPE html><html><body>Not found</body></html>".to_vec(), "an HTML page"),
     ];
     for (what, bytes, word) in cases {
         fixture.write(name, bytes);

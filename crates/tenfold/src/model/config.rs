@@ -22,11 +22,9 @@ const MOST: usize = 1 << 20;
 impl Config {
     /// Reads a file.
     pub fn read(file: &Path) -> Result<Config> {
-        let bytes = std::fs::read(file).map_err(Error::io("read", file))?;
-        if let Some(found) = first_bytes::instead(&bytes) {
-            return Err(Error::malformed(file, "whole file", "a model's configuration", found));
-        }
-        let keys = serde_json::from_slice(&bytes).map_err(|error| {
+        first_bytes::check(file, "a model's configuration")?;
+        let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+        let keys = serde_json::from_str(&text).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             Error::malformed(file, place, "a model's configuration", error.to_string())
         })?;
