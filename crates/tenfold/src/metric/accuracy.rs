@@ -3,7 +3,10 @@
 use super::contrast::against_full;
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
 use crate::score::scoring;
-use crate::statistics::Verdict;
+use crate::statistics::Estimate;
+
+/// Scores of labels that are shown beside the task's own.
+const BY_LABEL: [&str; 2] = ["f1_macro", "balanced_accuracy"];
 
 pub(super) static METRIC: Metric = Metric {
     number: 1,
@@ -13,10 +16,17 @@ pub(super) static METRIC: Metric = Metric {
     direction: Direction::Higher,
     source: "Mean over seeds on the test split of the trained domain. The interval (95 %) is a bootstrap over \
              seeds and test rows, with the score itself; where all rows are alike, which no draw can doubt, the exact binomial \
-             bound of what they may hide, if the score is a mean of rows; one row has none. Groups: methods that share a letter cannot be told apart (paired by test \
-             row, scores that are no means by their jackknife; Holm's correction over all pairs, 5 %). Perplexity alone is better \
-             the lower it is. Before tuning: what a language model answers to the same rows by itself. As good: the paired bootstrap's interval of the difference to full fine-tuning ends above minus the study's margin; \
-             worse: it ends below.",
+             bound of what they may hide, if the score is a mean of rows; one row has none. Perplexity alone is better \
+             the lower it is. Before tuning: what a language model answers to the same rows by itself. Every pair of methods \
+             has one interval of its difference (Student's t, paired by test row, scores that are no means by their jackknife; \
+             95 %, simultaneous over all pairs), and one verdict. Groups: methods that share a letter cannot be told apart, as \
+             the interval holds 0. Against full: as good, where the interval holds 0 and ends above minus the study's margin; \
+             undecided, where it holds 0 and does not; better or worse, where it leaves out 0; within or beyond the margin, where \
+             it ends above or below minus the margin. Share of full: the same interval as a share of full fine-tuning's score. \
+             Always answering one label: the best score that a constant answer reaches on the test rows; better than that: the \
+             same test, simultaneous over all methods. Macro F1: mean F1 of the labels that stand or are answered; balanced \
+             accuracy: mean recall of the labels that stand; both, and the figures of each label, as scikit-learn has them with \
+             zero_division = 0, mean over seeds, without an interval.",
     compute,
 };
 
@@ -37,6 +47,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
             reading,
         ));
     }
+    figures.extend(of_labels(evidence, method, undefined));
     figures.extend(gain(evidence, method, undefined));
     figures.push(Figure::new(
         "group",
@@ -54,11 +65,50 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     ));
     figures.push(Figure::new(
         "non_inferiority",
-        "As good as full, but for the margin",
+        "Against full",
         Unit::Number,
         Direction::Neither,
         as_good(evidence, method, undefined),
     ));
+    figures
+}
+
+/// What scores of labels are read beside: the best constant answer, and figures in which rare labels weigh as much as
+/// frequent ones. Nothing where answers are no labels.
+fn of_labels(evidence: &Evidence, method: &str, why: &str) -> Vec<Figure> {
+    let Some(baseline) = evidence.baseline() else { return Vec::new() };
+    let own = evidence.scoring();
+    let shown = |name: &str| name == own.name || own.parts.contains(&name);
+    let mut figures = Vec::new();
+    for by in BY_LABEL.iter().filter(|name| !shown(name)).filter_map(|name| scoring(name).ok()) {
+        // Drawing rows anew for every one of these would take longer than all else together.
+        let found = evidence.outcomes_by(by, method, None);
+        let bare = found.map(|found| Estimate { n: found.values().len(), ..Estimate::exact(found.mean()) });
+        let reading = Reading::measured(bare, why);
+        figures.push(Figure::new(by.name, by.title, by.unit, by.direction, reading));
+    }
+    let constant = Reading::measured(Some(Estimate::exact(baseline.value)), why);
+    let label = format!("Always answering {}", baseline.answer);
+    figures.push(Figure::new("constant", label, own.unit, own.direction, constant));
+    let beaten = baseline.lead(method).map_or_else(
+        || Reading::unavailable(why),
+        |judged| {
+            let unit = own.unit.of_difference();
+            let end = |end: Option<f64>| end.map_or_else(|| "–".to_owned(), |end| unit.write(end));
+            let (is, lead) = (baseline.is_beaten_by(method), judged.lead);
+            Reading::Judged {
+                verdict: if is { "yes" } else { "not shown" }.to_owned(),
+                good: Some(is),
+                because: format!(
+                    "better by {}, interval {} to {}, simultaneous over all methods",
+                    unit.write(lead.value),
+                    end(lead.low),
+                    end(lead.high)
+                ),
+            }
+        },
+    );
+    figures.push(Figure::new("beats_constant", "Better than that", Unit::Number, Direction::Neither, beaten));
     figures
 }
 
@@ -86,32 +136,33 @@ fn group(evidence: &Evidence, method: &str, why: &str) -> Reading {
     }
 }
 
-/// Non-inferiority at the study's margin, in words.
+/// The verdict against full fine-tuning at the study's margin, in words.
 fn as_good(evidence: &Evidence, method: &str, why: &str) -> Reading {
     let Some(found) = against_full(evidence, method) else {
         // Whatever keeps the share of full fine-tuning from being had keeps this.
         return match share_of_full(evidence, method, why) {
             Reading::Unavailable { reason } => Reading::Unavailable { reason },
-            _ => Reading::unavailable("drawing the rows anew leaves a score undefined"),
+            _ => Reading::unavailable("leaving out rows leaves a score undefined"),
         };
     };
-    let (verdict, good) = match found.verdict {
-        Verdict::NonInferior => ("as good", Some(true)),
-        Verdict::Inferior => ("worse", Some(false)),
-        Verdict::Undecided => ("undecided", None),
+    let good = match found.verdict {
+        verdict if verdict.is_within_margin() => Some(true),
+        verdict => verdict.tells_apart().then_some(false),
     };
     let unit = evidence.scoring().unit.of_difference();
     let ends = |end: Option<f64>| end.map_or_else(|| "–".to_owned(), |end| unit.write(end));
     let because = format!(
         "difference to full {}, interval {} to {}, margin {}",
-        unit.write(found.difference.value),
-        ends(found.difference.low),
-        ends(found.difference.high),
+        unit.write(found.lead.value),
+        ends(found.lead.low),
+        ends(found.lead.high),
         unit.write(found.margin)
     );
-    Reading::Judged { verdict: verdict.to_owned(), good, because }
+    Reading::Judged { verdict: found.verdict.words().to_owned(), good, because }
 }
 
+/// What part of full fine-tuning's score is kept, with the ends of the pair's own interval: they leave out 100 % exactly
+/// where the two are told apart.
 fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {
     let Some(full) = evidence.full() else {
         return Reading::unavailable("the study has no full fine-tuning to compare with");
@@ -127,8 +178,21 @@ fn share_of_full(evidence: &Evidence, method: &str, why: &str) -> Reading {
             Reading::unavailable("not scored on the same rows as full fine-tuning")
         }
         Some(yardstick) => {
+            let (scoring, best) = (evidence.scoring(), yardstick.mean());
             let nothing = "full fine-tuning's score is not above 0, of which there is no share";
-            Reading::measured(own.kept_of(&yardstick), nothing)
+            let whole = scoring.kept(own.mean(), best);
+            let lead = against_full(evidence, method).map(|found| found.lead);
+            let end = |lead: f64| {
+                let value = scoring.behind(best, -lead);
+                Some(scoring.kept(value, best)).filter(|share| share.is_finite())
+            };
+            let share = Estimate {
+                value: whole,
+                low: lead.and_then(|lead| end(lead.low?)),
+                high: lead.and_then(|lead| end(lead.high?)),
+                n: own.values().len().min(yardstick.values().len()),
+            };
+            Reading::measured(Some(share), nothing)
         }
         None => Reading::unavailable("full fine-tuning has no finished run"),
     }
@@ -153,7 +217,8 @@ mod tests {
         let find = |key: &str| compute(&evidence, "lora").into_iter().find(|f| f.key == key).unwrap().reading;
         let Reading::Unavailable { reason } = find("share_of_full") else { panic!() };
         assert!(reason.contains("not above 0"), "{reason}");
-        assert!(matches!(find("non_inferiority"), Reading::Judged { good: Some(true), .. }));
+        let Reading::Judged { verdict, good, .. } = find("non_inferiority") else { panic!() };
+        assert_eq!((verdict.as_str(), good), ("better", Some(true)));
     }
 
     #[test]

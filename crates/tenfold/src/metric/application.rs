@@ -1,7 +1,8 @@
 //! What applications ask of a response, and under which load they get it.
 
 use super::{Direction, Figure, Reading, Unit};
-use crate::record::Load;
+use crate::record::{Arrivals, Load};
+use crate::statistics::{Estimate, quantile};
 use serde::{Deserialize, Serialize};
 
 /// What an application asks of a response.
@@ -69,7 +70,51 @@ pub fn application_faults(own: &[Application]) -> Vec<String> {
     faults
 }
 
+/// How a method keeps to what an application asks, under the loads that a study states: so many clients, or so many
+/// requests a second.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// Under every load.
+    Everywhere,
+    /// Under the lighter ones, up to this one.
+    UpTo(String),
+    /// Under none, although the interval of the lightest still reaches the target.
+    Perhaps,
+    /// Under none: even under the lightest load the whole interval is above the target.
+    Never,
+    /// Nothing was measured.
+    Unknown,
+}
+
 impl Application {
+    /// How a method with these loads, the lightest first, keeps to the target. Loads that are a share of the method's own
+    /// capacity are another amount of work for every method, and are left out.
+    pub(crate) fn kept(&self, loads: &[&Load]) -> Kept {
+        let stated = |load: &&&Load| !matches!(load.arrivals, Arrivals::Open { share: Some(_), .. });
+        let found: Vec<(&Load, Estimate)> = loads
+            .iter()
+            .filter(stated)
+            .filter_map(|load| Some((*load, quantile(&load.latency, self.quantile)?)))
+            .collect();
+        let Some((lightest, seconds)) = found.first() else { return Kept::Unknown };
+        let holds =
+            |(load, seconds): &&(&Load, Estimate)| load.sustained() && seconds.value <= self.target_seconds;
+        match found.iter().rev().find(holds) {
+            Some(_) if found.iter().all(|load| holds(&load)) => Kept::Everywhere,
+            Some((heaviest, _)) => Kept::UpTo(heaviest.words()),
+            None if lightest.sustained() && seconds.low.is_none_or(|low| low <= self.target_seconds) => {
+                Kept::Perhaps
+            }
+            None => Kept::Never,
+        }
+    }
+
+    /// What it asks: "spell check (p99.9 within 100 ms)".
+    pub(crate) fn words(&self) -> String {
+        let target = Unit::Seconds.write(self.target_seconds);
+        format!("{} (p{} within {target})", self.name.replace('_', " "), percent(self.quantile))
+    }
+
     /// Its name for people.
     fn title(&self) -> String {
         let words = self.name.replace('_', " ");
@@ -127,7 +172,6 @@ pub(super) fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Arrivals;
 
     fn load(arrivals: Arrivals, service: f64, latency: f64) -> Load {
         let mut load = Load::empty(arrivals, 1);
@@ -163,6 +207,25 @@ mod tests {
         assert!(because.starts_with("p95 against 500 ms (good: 200 ms): 100 ms under 1 client"), "{because}");
         assert_eq!(verdict(&[&one(0.3), &heavy, &flood]).0, "within target to 8.00/s");
         assert_eq!(verdict(&[&flood]).1, Some(false));
+    }
+
+    #[test]
+    fn a_target_is_kept_up_to_a_load_that_the_study_states() {
+        let (clients, rate) =
+            (|clients| Arrivals::Closed { clients }, |rate| Arrivals::Open { rate, share: None });
+        let (fast, slow) = (load(clients(1), 0.1, 0.1), load(clients(4), 0.1, 0.7));
+        let flood = load(rate(20.0), 0.1, 0.18);
+        let share = load(Arrivals::Open { rate: 9.0, share: Some(0.9) }, 0.1, 0.9);
+        let real_time = &applications()[1];
+        assert_eq!(real_time.kept(&[&fast, &share]), Kept::Everywhere);
+        assert_eq!(real_time.kept(&[&fast, &slow, &flood]), Kept::UpTo("1 client".into()));
+        assert_eq!(real_time.kept(&[&slow, &flood]), Kept::Never);
+        assert_eq!(real_time.kept(&[]), Kept::Unknown);
+        // Seven slow requests of a hundred: the interval of p95 reaches down to the fast ones.
+        let mut unsure = load(clients(1), 0.1, 0.1);
+        (0..7).for_each(|_| unsure.latency.record(0.7));
+        assert_eq!(real_time.kept(&[&unsure]), Kept::Perhaps);
+        assert_eq!(real_time.words(), "real time (p95 within 500 ms)");
     }
 
     #[test]

@@ -1,12 +1,11 @@
-//! Every pair of methods: how they differ on the same test rows, how surely, and how much.
+//! Every pair of methods: what the data say of it, and for reference what other tests and effect sizes say.
 
 use super::Evidence;
 use super::findings::Standing;
 use crate::record::{Test, Trained};
 use crate::score::Scoring;
 use crate::statistics::{
-    Basis, Discordance, Estimate, NonInferiority, Permuted, cliffs_delta, cohens_d, cohens_h, discordance,
-    holm, non_inferiority,
+    Basis, Discordance, Estimate, Judgement, Permuted, cliffs_delta, cohens_d, cohens_h, discordance, holm,
 };
 use serde::Serialize;
 
@@ -17,13 +16,21 @@ pub struct Contrast {
     pub first: String,
     /// The other's name.
     pub second: String,
-    /// Difference of the mean scores, with Student's t interval, which is not corrected for many looks.
-    pub difference: Estimate,
-    /// The same difference with the paired bootstrap's interval (BCa; seeds and rows both drawn anew), not corrected
-    /// either. `None` where draws leave a score undefined; without ends where none can move it, or for one row.
+    /// What the data say of the first against the second, at the study's margin: the one statement that groups, the list
+    /// of pairs that differ, the comparison with full fine-tuning and the recommendation are made of.
+    pub judgement: Judgement,
+    /// For reference: other tests and effect sizes. They decide nothing.
+    pub reference: Reference,
+    /// What so many seeds can carry.
+    pub basis: Basis,
+}
+
+/// What other tests say of a pair, and how large the difference is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reference {
+    /// The difference with the paired bootstrap's interval (BCa; seeds and rows both drawn anew), of this pair alone.
+    /// `None` where draws leave a score undefined; without ends where none can move it, or for one row.
     pub bootstrap: Option<Estimate>,
-    /// Probability of such a difference if there were none (paired by test row), after Holm's correction over all pairs.
-    pub p: f64,
     /// Permutation tests over rows and over seeds, which assume no distribution; the p of both is after Holm's
     /// correction over all pairs that have one. Rows exchange what they are worth where the score is the mean of that,
     /// else their whole answers, and the score is worked out anew.
@@ -36,72 +43,62 @@ pub struct Contrast {
     pub cliffs_delta: Option<f64>,
     /// Rows that tell the two apart, in the first seed that both have, with McNemar's test; where rows are right or wrong.
     pub discordance: Option<Discordance>,
-    /// What so many seeds can carry.
-    pub basis: Basis,
 }
 
 /// Every pair of methods that have a score.
 pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contrast> {
-    let scoring = evidence.scoring();
-    let permuted = |first: &str, second: &str| {
-        let (a, b) = (evidence.outcomes(first, None)?, evidence.outcomes(second, None)?);
-        a.permuted(&b)
-    };
     let of = |pair: &crate::statistics::Pair| {
         let (first, second) = (&standing.methods[pair.first], &standing.methods[pair.second]);
-        let shared = shared(evidence, first, second);
-        let by = |(a, b): &(&Test, &Test)| Some(scoring.shortfall(a.score.value?, b.score.value?));
-        let differences: Vec<f64> = shared.iter().filter_map(by).collect();
-        // Scores of which less is better are turned round, so that every figure points the same way.
-        let towards = |value: f64| -scoring.to_perfect(value);
-        let scores = |method: &str| -> Vec<f64> {
-            let found = evidence.outcomes(method, None);
-            found.map_or_else(Vec::new, |found| found.values().iter().map(|value| towards(*value)).collect())
-        };
-        let is_share = scoring.range == (0.0, 1.0);
-        let h = || cohens_h(standing.means[pair.first], standing.means[pair.second]);
-        let split = |(a, b): &(&Test, &Test)| discordance(&right(scoring, a)?, &right(scoring, b)?);
         Contrast {
             first: first.clone(),
             second: second.clone(),
-            difference: pair.difference,
-            bootstrap: ahead(evidence, first, second),
-            p: pair.p,
-            permuted: permuted(first, second),
-            cohens_d: cohens_d(&differences).filter(Estimate::is_finite),
-            cohens_h: is_share.then(h).flatten(),
-            cliffs_delta: cliffs_delta(&scores(first), &scores(second)),
-            discordance: shared.first().and_then(split),
+            judgement: pair.judged(evidence.study.margin),
+            reference: reference(evidence, standing, (pair.first, pair.second)),
             basis: Basis::of(pair.difference.n),
         }
     };
     let mut contrasts: Vec<Contrast> = standing.comparison.pairs.iter().map(of).collect();
-    let found = || contrasts.iter().filter_map(|pair| pair.permuted.map(|both| both.p));
+    let found = || contrasts.iter().filter_map(|pair| pair.reference.permuted.map(|both| both.p));
     let corrected = holm(&found().collect::<Vec<_>>());
     contrasts
         .iter_mut()
-        .filter_map(|pair| pair.permuted.as_mut())
+        .filter_map(|pair| pair.reference.permuted.as_mut())
         .zip(corrected)
         .for_each(|(both, p)| both.p = p);
     contrasts
 }
 
-/// A method against full fine-tuning: is it worse by more than the study's margin? `None` for the yardstick itself, or
-/// where either has no score.
-pub(super) fn against_full(evidence: &Evidence, method: &str) -> Option<NonInferiority> {
-    let full = evidence.full().filter(|full| full.name != method)?;
-    non_inferiority(ahead(evidence, method, &full.name)?, evidence.study.margin)
+fn reference(evidence: &Evidence, standing: &Standing, (a, b): (usize, usize)) -> Reference {
+    let (first, second) = (standing.methods[a].as_str(), standing.methods[b].as_str());
+    let (scoring, shared) = (evidence.scoring(), shared(evidence, first, second));
+    let by = |(a, b): &(&Test, &Test)| Some(scoring.shortfall(a.score.value?, b.score.value?));
+    let differences: Vec<f64> = shared.iter().filter_map(by).collect();
+    // Scores of which less is better are turned round, so that every figure points the same way.
+    let towards = |value: f64| -scoring.to_perfect(value);
+    let scores = |method: &str| -> Vec<f64> {
+        let found = evidence.outcomes(method, None);
+        found.map_or_else(Vec::new, |found| found.values().iter().map(|value| towards(*value)).collect())
+    };
+    let is_share = scoring.range == (0.0, 1.0);
+    let h = || cohens_h(standing.means[a], standing.means[b]);
+    let split = |(a, b): &(&Test, &Test)| discordance(&right(scoring, a)?, &right(scoring, b)?);
+    let both = evidence.outcomes(first, None).zip(evidence.outcomes(second, None));
+    let both = both.as_ref();
+    Reference {
+        bootstrap: both.and_then(|(a, b)| a.ahead_of(b)).filter(Estimate::is_finite),
+        permuted: both.and_then(|(a, b)| a.permuted(b)),
+        cohens_d: cohens_d(&differences).filter(Estimate::is_finite),
+        cohens_h: is_share.then(h).flatten(),
+        cliffs_delta: cliffs_delta(&scores(first), &scores(second)),
+        discordance: shared.first().and_then(split),
+    }
 }
 
-/// By how much the first is better than the second, by the paired bootstrap. The study's order decides whose draws of
-/// luck come first, so that a pair has one interval whichever way it is read.
-pub(super) fn ahead(evidence: &Evidence, first: &str, second: &str) -> Option<Estimate> {
-    let place = |name: &str| evidence.study.methods.iter().position(|method| method.name == name);
-    if place(first) > place(second) {
-        return Some(ahead(evidence, second, first)?.map(|x| -x));
-    }
-    let (a, b) = (evidence.outcomes(first, None)?, evidence.outcomes(second, None)?);
-    a.ahead_of(&b).filter(Estimate::is_finite)
+/// What the data say of a method against full fine-tuning at the study's margin. `None` for the yardstick itself, or
+/// where either has no score.
+pub(super) fn against_full(evidence: &Evidence, method: &str) -> Option<Judgement> {
+    let full = evidence.full().filter(|full| full.name != method)?;
+    evidence.standing().judged(method, &full.name, evidence.study.margin)
 }
 
 /// The tests of every seed that both have, by rising seed.
@@ -133,20 +130,23 @@ mod tests {
         let scored = findings.standing.methods.len();
         assert_eq!(pairs.len(), scored * (scored - 1) / 2);
         let far = pairs.iter().find(|pair| pair.first == "full" && pair.second == "prompt_tuning").unwrap();
-        assert!(far.difference.value > 0.05 && far.p < 0.05 && far.cohens_h.unwrap() > 0.1, "{far:?}");
-        assert!(far.cohens_d.unwrap().value > 1.0 && far.cliffs_delta == Some(1.0));
-        // The paired bootstrap and Student's t are two roads to one interval.
-        let (drawn, t) = (far.bootstrap.unwrap(), far.difference);
-        assert!((drawn.value - t.value).abs() < 1e-12 && drawn.low.unwrap() > 0.05, "{drawn:?}");
-        assert!((drawn.margin().unwrap() / t.margin().unwrap() - 1.0).abs() < 0.1, "{drawn:?} {t:?}");
-        assert!(pairs.iter().all(|pair| pair.bootstrap.is_some() && pair.permuted.is_some()));
-        let yardstick = against_full(findings.evidence, "prompt_tuning").unwrap().difference;
-        assert_eq!((yardstick.low.map(|x| -x), yardstick.high.map(|x| -x)), (drawn.high, drawn.low));
-        let split = far.discordance.unwrap();
+        let (judged, other) = (far.judgement, &far.reference);
+        assert!(judged.lead.value > 0.05 && judged.p < 0.05 && other.cohens_h.unwrap() > 0.1, "{far:?}");
+        assert_eq!(judged.verdict, Verdict::Better);
+        assert!(other.cohens_d.unwrap().value > 1.0 && other.cliffs_delta == Some(1.0));
+        // The bootstrap's interval is of one pair, the other of all 28: 1.6 times as wide where rows are many.
+        let (drawn, all) = (other.bootstrap.unwrap(), judged.lead);
+        assert!((drawn.value - all.value).abs() < 1e-12 && drawn.low.unwrap() > 0.05, "{drawn:?}");
+        let wider = all.margin().unwrap() / drawn.margin().unwrap();
+        assert!((1.5..2.5).contains(&wider), "{drawn:?} {all:?}");
+        assert!(
+            pairs.iter().all(|pair| pair.reference.bootstrap.is_some() && pair.reference.permuted.is_some())
+        );
+        let split = other.discordance.unwrap();
         assert!(split.first_only > split.second_only && split.p < 0.05, "{split:?}");
         assert_eq!(far.basis, Basis::Few(3));
         // Three seeds of each are regrouped in 20 ways, and Holm takes the least p of so many pairs to 1.
-        let both = far.permuted.unwrap();
+        let both = other.permuted.unwrap();
         assert!(both.rows.p < 0.001 && both.seeds.exact && both.seeds.p == 0.1, "{both:?}");
         assert_eq!((both.smallest(), both.p), (0.1, 1.0));
     }
@@ -160,6 +160,6 @@ mod tests {
         assert_eq!(verdict(&evidence, "full"), None);
         assert_eq!(verdict(&evidence, "adalora"), None);
         evidence.study.margin = 0.2;
-        assert_eq!(verdict(&evidence, "prompt_tuning"), Some(Verdict::NonInferior));
+        assert_eq!(verdict(&evidence, "prompt_tuning"), Some(Verdict::SlightlyWorse));
     }
 }

@@ -1,6 +1,6 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
-use super::{Accounting, Application, Outcomes, Standing};
+use super::{Accounting, Application, Baseline, Outcomes, Standing};
 use crate::record::{Asked, Candidate, Outcome, Probed, Record, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
 use crate::words::count;
@@ -23,6 +23,7 @@ pub struct Evidence<'a> {
 pub(crate) struct Known {
     outcomes: Mutex<BTreeMap<OutcomesOf, Option<Arc<Outcomes>>>>,
     standing: OnceLock<Arc<Standing>>,
+    baseline: OnceLock<Option<Arc<Baseline>>>,
 }
 
 /// Method, domain and score.
@@ -63,6 +64,8 @@ pub struct StudyFacts {
     pub learning_rates: String,
     /// The data: task, source, rows in each split, label shares, hash; a few sentences.
     pub data: String,
+    /// The names of the labels by their numbers; empty where answers are no labels or the names are not known.
+    pub labels: Vec<String>,
     /// The base model: name, parameters, weights' type, hash; a sentence.
     pub model: String,
     /// The machine; a sentence.
@@ -107,6 +110,19 @@ pub struct Failure<'a> {
     pub seed: u64,
     /// Why, for people.
     pub reason: &'a str,
+}
+
+impl StudyFacts {
+    /// The name of a label, or its number where it has none.
+    pub fn plain_label(&self, label: u32) -> String {
+        self.labels.get(label as usize).cloned().unwrap_or_else(|| label.to_string())
+    }
+
+    /// A label within a sentence: `"good"`, `label 1`.
+    pub fn label(&self, label: u32) -> String {
+        let named = self.labels.get(label as usize).map(|name| format!("\"{name}\""));
+        named.unwrap_or_else(|| format!("label {label}"))
+    }
 }
 
 impl<'a> Evidence<'a> {
@@ -274,6 +290,11 @@ impl<'a> Evidence<'a> {
     /// How the methods stand to one another.
     pub fn standing(&self) -> Arc<Standing> {
         self.known.standing.get_or_init(|| Arc::new(Standing::of(self))).clone()
+    }
+
+    /// What always giving the same answer scores; `None` where answers are no labels.
+    pub fn baseline(&self) -> Option<Arc<Baseline>> {
+        self.known.baseline.get_or_init(|| Baseline::of(self).map(Arc::new)).clone()
     }
 
     /// Why a method has no main run, for people.

@@ -1,9 +1,9 @@
 //! Every figure of every method, computed once and asked for by name.
 
-use super::contrast::{Contrast, against_full, ahead, contrasts};
+use super::contrast::{Contrast, against_full, contrasts};
 use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading, search};
 use crate::score::Scoring;
-use crate::statistics::{Basis, Comparison, Estimate, FEW, NonInferiority, compare};
+use crate::statistics::{Basis, Comparison, Estimate, FEW, Judgement, compare};
 use crate::words::{count, list};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,16 +47,10 @@ impl<'a> Findings<'a> {
         Findings { evidence, contrasts: contrasts(evidence, &standing), standing, figures }
     }
 
-    /// Whether a method is worse than full fine-tuning by more than the study's margin; `None` for the yardstick
-    /// itself, or where either has no score.
-    pub fn against_full(&self, method: &str) -> Option<NonInferiority> {
+    /// What the data say of a method against full fine-tuning at the study's margin; `None` for the yardstick itself, or
+    /// where either has no score.
+    pub fn against_full(&self, method: &str) -> Option<Judgement> {
         against_full(self.evidence, method)
-    }
-
-    /// By how much the first is better than the second on the same rows, by the paired bootstrap; `None` where either has
-    /// no score or draws leave it undefined.
-    pub fn ahead(&self, first: &str, second: &str) -> Option<Estimate> {
-        ahead(self.evidence, first, second)
     }
 
     /// What to know of the figures before relying on them: sentences.
@@ -112,6 +106,14 @@ impl<'a> Findings<'a> {
     /// What to know of the searches before relying on what they took: sentences.
     pub fn search_cautions(&self) -> Vec<String> {
         search::cautions(self.evidence)
+    }
+
+    /// Marks a figure as measured on a disturbed machine.
+    #[cfg(test)]
+    pub(crate) fn disturb(&mut self, method: &str, metric: &str, key: &str, by: &str) {
+        let number = METRICS.iter().find(|m| m.name == metric).map_or(0, |m| m.number);
+        let figures = self.figures.get_mut(&(number, method.to_owned())).into_iter().flatten();
+        figures.filter(|figure| figure.key == key).for_each(|figure| figure.disturbed = Some(by.to_owned()));
     }
 
     /// The study's methods.
@@ -178,6 +180,12 @@ impl Standing {
     /// Index of a method.
     pub fn place(&self, method: &str) -> Option<usize> {
         self.methods.iter().position(|name| name == method)
+    }
+
+    /// What the data say of a method against another at a margin in the score's unit. Every statement about a pair comes
+    /// from here. `None` where either has no score, or they were not scored on the same rows.
+    pub fn judged(&self, method: &str, other: &str, margin: f64) -> Option<Judgement> {
+        Some(self.comparison.pair(self.place(method)?, self.place(other)?)?.judged(margin))
     }
 
     /// The letters of a method.

@@ -137,9 +137,15 @@ impl Outcomes {
 
     /// What each row adds to the score, for paired tests; more is better, whatever the score's direction.
     pub fn by_row(&self) -> Option<&Runs> {
-        let sign = if self.scoring.direction == Direction::Lower { -1.0 } else { 1.0 };
-        let found =
-            || contributions(self.runs.len(), self.runs[0].len(), |s, rows| Some(sign * self.of(s, rows)?));
+        let (lowest, highest) = self.scoring.range;
+        let (sign, range) = match self.scoring.direction {
+            Direction::Lower => (-1.0, (-highest, -lowest)),
+            _ => (1.0, (lowest, highest)),
+        };
+        let found = || {
+            let of = |seed: usize, rows: &[u32]| Some(sign * self.of(seed, rows)?);
+            Some(contributions(self.runs.len(), self.runs[0].len(), of)?.within(range))
+        };
         self.worths.as_ref().or_else(|| self.by_row.get_or_init(found).as_ref())
     }
 

@@ -17,7 +17,8 @@ pub(super) static METRIC: Metric = Metric {
     source: "Each size n is drawn several times, each label with its share, larger draws holding the smaller; every draw \
              has rows and a seed of its own. Mean over draws, Student's t interval over both. Area: mean height over log n \
              of each draw's curve. Rows for 95 %: where the curve reaches that share of the full-data score, and the rows at \
-             which the intervals do. Gap: score on training rows minus score on test rows. \
+             which the intervals do; none for a method whose full-data score is not shown to be better than a constant answer. \
+             Gap: score on training rows minus score on test rows. \
              Rates are those of the whole comparison, found with all of its training and validation rows.",
     compute,
 };
@@ -121,6 +122,19 @@ fn enough(evidence: &Evidence, method: &str, curve: &BTreeMap<usize, Estimate>) 
         return Reading::unavailable("its score with all rows is not above 0, of which there is no share");
     }
     let target = all.map(|score| scoring.part(score, ENOUGH));
+    if let Some(baseline) = evidence.baseline() {
+        let words = baseline.words(evidence);
+        if !baseline.is_beaten_by(method) {
+            return Reading::unavailable(format!(
+                "its score with all rows is not shown to be better than {words}"
+            ));
+        }
+        if !scoring.is_better(Some(target.value), Some(baseline.value)) {
+            return Reading::unavailable(format!(
+                "95 % of its score with all rows is no better than {words}"
+            ));
+        }
+    }
     let ahead = |score: &Estimate| match scoring.direction {
         Direction::Lower => minus(&target, score),
         _ => minus(score, &target),

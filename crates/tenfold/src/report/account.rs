@@ -3,7 +3,7 @@
 
 use crate::metric::{Findings, MethodFacts, Searched, searched};
 use crate::record::Candidate;
-use crate::statistics::{Basis, NonInferiority};
+use crate::statistics::{Basis, Judgement};
 use serde::Serialize;
 
 /// One method.
@@ -21,8 +21,8 @@ pub struct Account {
     pub group: Option<String>,
     /// What so many seeds can carry.
     pub basis: Basis,
-    /// Whether it is worse than full fine-tuning by more than the study's margin.
-    pub against_full: Option<NonInferiority>,
+    /// What the data say of it against full fine-tuning, at the study's margin.
+    pub against_full: Option<Judgement>,
 }
 
 impl Account {

@@ -1,16 +1,18 @@
 //! What summary.md says after its main table: the search, the yardstick, and the pairs that differ. 80 columns hold it.
 
 use super::format::{bare_interval, interval, probability, shortened};
+use super::{labels, markdown};
 use crate::metric::{Findings, Unit, digits, searched};
-use crate::statistics::{Estimate, Verdict};
 use crate::words::count;
 
 /// A name's width in these tables.
 const NAME: usize = 16;
 
-/// The sections, each with its heading; empty where there is nothing to say.
-pub(super) fn appendix(findings: &Findings) -> String {
-    [search(findings), yardstick(findings), pairs(findings), mixture(findings)].concat()
+/// The sections, each with its heading; empty where there is nothing to say. `recommended` is the method whose labels are
+/// listed one by one.
+pub(super) fn appendix(findings: &Findings, recommended: Option<&str>) -> String {
+    let labels = labels::markdown(findings, recommended);
+    [labels, search(findings), yardstick(findings), pairs(findings), mixture(findings)].concat()
 }
 
 fn search(findings: &Findings) -> String {
@@ -39,61 +41,52 @@ fn yardstick(findings: &Findings) -> String {
     let unit = difference(findings);
     let row = |method: &crate::metric::MethodFacts| {
         let found = findings.against_full(&method.name)?;
-        let verdict = match found.verdict {
-            Verdict::NonInferior => "as good",
-            Verdict::Inferior => "worse",
-            Verdict::Undecided => "undecided",
-        };
-        let ends = interval(unit, &found.difference).unwrap_or_else(|| "–".to_owned());
-        let bare = |text: &str| text.replace(" points", "");
+        let ends = bare_interval(unit, &found.lead).unwrap_or_else(|| "–".to_owned());
         Some(vec![
             shortened(&method.name, NAME),
-            unit.write_bare(found.difference.value),
-            bare(&ends),
-            verdict.to_owned(),
+            unit.write_bare(found.lead.value),
+            ends,
+            found.verdict.words().to_owned(),
         ])
     };
     let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
+    let margin = unit.write(findings.evidence.study.margin);
     let note = format!(
-        "By how much it is better on the same test rows, with the 95 % interval of the paired bootstrap; as good: not worse by {} or more.",
-        unit.write(findings.evidence.study.margin)
+        "By how much it is better on the same test rows, with the 95 % interval, simultaneous over all pairs. Margin: {margin}. \
+         As good: the interval holds 0 and ends above minus the margin. Undecided: it holds 0 and ends below. Better, worse: it \
+         leaves out 0; within or beyond the margin: it ends above, or lies below, minus the margin."
     );
     table("Against full fine-tuning", &note, &["method", "difference", "interval", "verdict"], rows)
 }
 
 fn pairs(findings: &Findings) -> String {
     let unit = difference(findings);
-    let all = findings.contrasts.len();
+    let all = count(findings.contrasts.len(), "pair");
     let row = |pair: &crate::metric::Contrast| {
         // The better one stands first, so that no figure needs a sign.
-        let turned = pair.difference.value < 0.0;
+        let turned = pair.judgement.lead.value < 0.0;
         let [better, worse] = if turned { [&pair.second, &pair.first] } else { [&pair.first, &pair.second] };
-        let towards = |estimate: Estimate| estimate.map(|x| if turned { -x } else { x });
+        let lead = pair.judgement.lead.map(|x| if turned { -x } else { x });
         vec![
             shortened(better, NAME),
             shortened(worse, NAME),
-            unit.write_bare(pair.difference.value.abs()),
-            pair.bootstrap
-                .and_then(|found| bare_interval(unit, &towards(found)))
-                .unwrap_or_else(|| "–".to_owned()),
-            probability(pair.p),
-            pair.permuted.map_or_else(|| "–".to_owned(), |both| probability(both.p)),
+            unit.write_bare(lead.value),
+            bare_interval(unit, &lead).unwrap_or_else(|| "–".to_owned()),
+            probability(pair.judgement.p),
         ]
     };
-    let told = findings.contrasts.iter().filter(|pair| pair.p < 0.05);
+    let told = findings.contrasts.iter().filter(|pair| pair.judgement.verdict.tells_apart());
     let rows: Vec<Vec<String>> = told.map(row).collect();
-    if rows.is_empty() && all > 0 {
-        let pairs = count(all, "pair");
-        return format!("\n## Pairs that differ\n\nNone of {pairs}, at 5 % after Holm's correction.\n");
+    if rows.is_empty() && !findings.contrasts.is_empty() {
+        return format!("\n## Pairs that differ\n\nNone of {all}, at 5 % over all pairs together.\n");
     }
     let note = format!(
-        "{} of {}, at 5 % after Holm's correction (p: Student's t; perm.: the larger p of the permutation tests \
-         over rows and over seeds). Bootstrap: the paired 95 % interval of the difference, BCa, seeds and rows both \
-         drawn anew, without correction. All pairs, with effect sizes, stand in report.html and recommendation.json.",
+        "{} of {all}, at 5 % over all pairs together: the 95 % interval of the difference, simultaneous over all pairs \
+         (Student's t, paired by test row), leaves out 0; p says the same. Other tests and effect sizes stand in report.html and \
+         recommendation.json, for reference.",
         rows.len(),
-        count(all, "pair")
     );
-    table("Pairs that differ", &note, &["the better", "the other", "by", "bootstrap", "p", "perm."], rows)
+    table("Pairs that differ", &note, &["the better", "the other", "by", "interval", "p"], rows)
 }
 
 fn mixture(findings: &Findings) -> String {
@@ -126,18 +119,18 @@ fn difference(findings: &Findings) -> Unit {
     findings.standing.scoring.unit.of_difference()
 }
 
-fn table(title: &str, note: &str, headings: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(title: &str, note: &str, headings: &[&str], rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return String::new();
     }
     let row = |cells: &[String]| {
-        let cells: Vec<String> = cells.iter().map(|text| super::table::cell(text)).collect();
+        let cells: Vec<String> = cells.iter().map(|text| markdown::cell(text)).collect();
         format!("| {} |\n", cells.join(" | "))
     };
     let headings: Vec<String> = headings.iter().map(|heading| (*heading).to_owned()).collect();
     let rule = format!("|---|{}\n", "---:|".repeat(headings.len() - 1));
     let body: String = rows.iter().map(|cells| row(cells)).collect();
-    format!("\n## {title}\n\n{}\n\n{}{rule}{body}", super::table::cell(note), row(&headings))
+    format!("\n## {title}\n\n{}\n\n{}{rule}{body}", markdown::text(note), row(&headings))
 }
 
 #[cfg(test)]
@@ -148,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_table_fits_eighty_columns_and_keeps_its_own() {
-        let text = appendix(World::findings());
+        let text = appendix(World::findings(), Some("lora"));
         assert!(
             text.contains("## Against full fine-tuning") && text.contains("## Pairs that differ"),
             "{text}"
@@ -158,7 +151,7 @@ mod tests {
             assert!(bars.iter().all(|count| *count == bars[0]), "{block}");
             assert!(block.lines().all(|line| line.width() <= 80), "{block}");
         }
-        // "full" is better than what stands below it by the difference of the two means, give or take the bootstrap.
+        // "full" is better than what stands below it by the difference of the two means.
         let pair = text.lines().find(|line| line.starts_with("| full | prompt_tuning |")).unwrap();
         let numbers: Vec<f64> = pair.split(['|', '–', ' ']).filter_map(|word| word.parse().ok()).collect();
         let [by, low, high] = numbers[..3] else { panic!("{pair}") };

@@ -69,9 +69,14 @@ pub(super) fn shortened(text: &str, width: usize) -> String {
     if width > 0 { short + "…" } else { short }
 }
 
-/// A probability in three digits; what is below 0.001 is said to be.
+/// A probability in three digits; what is below 0.001 is said to be. Digits that would round it to the 5 % that decide
+/// are kept, so that it stands on its own side.
 pub(super) fn probability(p: f64) -> String {
-    if p < 0.001 { "< 0.001".to_owned() } else { format!("{p:.3}") }
+    match p {
+        p if p < 0.001 => "< 0.001".to_owned(),
+        p if p < 0.05 && p >= 0.0495 => "< 0.050".to_owned(),
+        p => format!("{p:.3}"),
+    }
 }
 
 /// "85.2 – 88.9 %" where both ends carry the same unit, else both in full.
@@ -85,6 +90,12 @@ fn range(low: &str, high: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_probability_stands_on_its_own_side_of_5_percent() {
+        let cases = [0.0004, 0.0494, 0.0496, 0.05, 0.0504, 1.0];
+        assert_eq!(cases.map(probability), ["< 0.001", "0.049", "< 0.050", "0.050", "0.050", "1.000"]);
+    }
 
     #[test]
     fn a_number_keeps_its_unit() {

@@ -2,15 +2,22 @@
 
 mod account;
 mod appendix;
+mod candidates;
+#[cfg(test)]
+mod consistent;
 mod figures;
 mod format;
 mod html;
+mod labels;
+mod markdown;
 mod plot;
 mod purpose;
+mod reasons;
 mod recommendation;
 mod table;
 
 pub use account::Account;
+pub use candidates::{Cause, Excluded};
 pub use figures::metrics_json;
 pub use html::html;
 pub use purpose::Purpose;

@@ -3,6 +3,9 @@
 use crate::metric::{Findings, Unit};
 use serde::Serialize;
 
+/// What a method must keep of the best score where accuracy is not the purpose.
+const FLOOR: f64 = 0.95;
+
 /// What the method is to be good at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -71,31 +74,49 @@ impl Purpose {
         found.ok_or_else(|| crate::Error::unknown("purpose", name, Purpose::ALL.map(Purpose::name)))
     }
 
-    /// How it chooses, for people: where likeness to the best decides, at a margin written so, and at twice that.
-    pub(super) fn rule(self, [margin, twice]: [&str; 2]) -> String {
-        let rule = match self {
+    /// How it chooses, for people; `allowed` is how much worse than the best score a method may be.
+    pub(super) fn rule(self, allowed: &str) -> String {
+        let least = match self {
+            Purpose::Accuracy => return "The best mean score over the seeds.".to_owned(),
+            Purpose::SmallData => {
+                return "The largest area under the small-data curve (score over log n).".to_owned();
+            }
             Purpose::Balanced => {
-                return format!(
-                    "Among the methods whose score the data cannot tell from the best (and which fall short by at most {twice}), \
-                     or whose shortfall is within {margin} with 95 % confidence: the lowest geometric mean of training memory, \
-                     training time, adapter size and p95 response time, each as a multiple of the lowest and counted at most 10."
-                );
+                "the lowest geometric mean of training memory, training time, adapter size and p95 response time, each as \
+                 a multiple of the lowest and counted at most 10"
             }
-            Purpose::Accuracy => "The best mean score over the seeds.",
-            Purpose::Memory => {
-                "The lowest peak memory in training among the methods that keep 95 % of the best score."
-            }
-            Purpose::Speed => "The fastest training among the methods that keep 95 % of the best score.",
+            Purpose::Memory => "the lowest peak memory in training",
+            Purpose::Speed => "the fastest training",
             Purpose::Latency => {
-                "The lowest p95 response time (merged where the method can) among the methods that keep 95 % of the best score."
+                "the lowest p95 response time, one request at a time, adapters not merged, of those that keep to the study's \
+                 own response-time targets"
             }
-            Purpose::SmallData => "The largest area under the small-data curve (score over log n).",
-            Purpose::Storage => "The smallest adapter among the methods that keep 95 % of the best score.",
-            Purpose::Energy => {
-                "The fewest joules in training among the methods that keep 95 % of the best score."
-            }
+            Purpose::Storage => "the smallest adapter",
+            Purpose::Energy => "the fewest joules in training",
         };
-        rule.to_owned()
+        format!(
+            "Among the methods that the data do not show to be worse than the best score by more than {allowed}: {least}. A \
+             figure that was measured on a disturbed machine decides nothing."
+        )
+    }
+
+    /// Whether a score that is far enough below the best one keeps a method from being recommended.
+    pub(super) fn asks_for_a_good_score(self) -> bool {
+        !matches!(self, Purpose::Accuracy | Purpose::SmallData)
+    }
+
+    /// How much worse than the best score a method may be, in the unit of the score: the study's margin where likeness to
+    /// the best is the point, else 5 % of the best score. Of a best score that is not above 0 there is no part.
+    pub(super) fn allowed(self, findings: &Findings) -> f64 {
+        let (scoring, margin) = (findings.standing.scoring, findings.evidence.study.margin);
+        let Some(best) = findings.standing.best().map(|place| findings.standing.means[place]) else {
+            return margin;
+        };
+        match self {
+            Purpose::Balanced => margin,
+            _ if scoring.kept(best, best).is_nan() => margin,
+            _ => scoring.shortfall(best, scoring.part(best, FLOOR)),
+        }
     }
 
     /// What it is about, after "for".
@@ -150,36 +171,67 @@ impl Cost {
         }
     }
 
-    /// The cost itself: less is better.
+    /// True for a time: of these one says "slow" and "fast", not "much" and "little".
+    pub(super) fn is_time(self) -> bool {
+        matches!(self, Cost::TrainTime | Cost::Latency)
+    }
+
+    /// The cost itself, to be shown: less is better.
     pub(super) fn of(self, findings: &Findings, method: &str) -> Option<f64> {
         let (metric, key) = self.figure();
-        let value = findings.estimate(method, metric, key).map(|e| e.value);
+        self.from(findings, findings.estimate(method, metric, key)?.value)
+    }
+
+    /// The cost where it may decide: not one that was measured on a disturbed machine.
+    pub(super) fn deciding(self, findings: &Findings, method: &str) -> Option<f64> {
+        let (metric, key) = self.figure();
+        self.from(findings, findings.deciding_estimate(method, metric, key)?.value)
+    }
+
+    fn from(self, findings: &Findings, figure: f64) -> Option<f64> {
         match self {
-            Cost::TrainTime => value.filter(|rate| *rate > 0.0).map(|rate| 1.0 / rate),
-            Cost::SmallDataLoss => value.map(|area| findings.standing.scoring.to_perfect(area)),
-            Cost::Latency => {
-                let merged = findings.estimate(method, metric, "merged_p95").map(|e| e.value);
-                value.into_iter().chain(merged).min_by(f64::total_cmp)
-            }
-            _ => value,
+            Cost::TrainTime => Some(1.0 / figure).filter(|time| *time > 0.0 && time.is_finite()),
+            Cost::SmallDataLoss => Some(findings.standing.scoring.to_perfect(figure)),
+            _ => Some(figure),
         }
+    }
+
+    /// Why a method has none that may decide.
+    pub(super) fn why_none(self, findings: &Findings, method: &str) -> String {
+        let (metric, key) = self.figure();
+        format!("no figure for {} ({})", self.words(), findings.why_missing(method, metric, key))
     }
 
     /// The cost as people say it: "148 MB of memory in training".
     pub(super) fn write(self, findings: &Findings, method: &str) -> Option<String> {
+        let value = self.amount(findings, method)?;
+        let mergeable = findings.evidence.method(method).is_some_and(|facts| facts.mergeable);
+        let words = match self {
+            Cost::TrainMemory => format!("{value} of memory in training"),
+            Cost::TrainTime | Cost::TrainEnergy => format!("{value} for 1,000 training examples"),
+            Cost::AdapterSize => format!("{value} on disk"),
+            Cost::Latency if mergeable => format!("{value} for a response (p95, not merged)"),
+            Cost::Latency => format!("{value} for a response (p95)"),
+            Cost::SmallDataLoss => format!("{value} on average over the small-data curve"),
+        };
+        Some(if self.deciding(findings, method).is_none() {
+            format!("{words} (measured on a disturbed machine)")
+        } else {
+            words
+        })
+    }
+
+    /// The amount alone: "148 MB".
+    pub(super) fn amount(self, findings: &Findings, method: &str) -> Option<String> {
         let value = self.of(findings, method)?;
         Some(match self {
-            Cost::TrainMemory => format!("{} of memory in training", Unit::Bytes.write(value)),
-            Cost::TrainTime => format!("{} for 1,000 training examples", Unit::Seconds.write(value * 1000.0)),
-            Cost::AdapterSize => format!("{} on disk", Unit::Bytes.write(value)),
-            Cost::Latency => format!("{} for a response (p95)", Unit::Seconds.write(value)),
-            Cost::TrainEnergy => format!("{} for 1,000 training examples", Unit::Joules.write(value)),
+            Cost::TrainMemory | Cost::AdapterSize => Unit::Bytes.write(value),
+            Cost::TrainTime => Unit::Seconds.write(value * 1000.0),
+            Cost::Latency => Unit::Seconds.write(value),
+            Cost::TrainEnergy => Unit::Joules.write(value),
             Cost::SmallDataLoss => {
                 let (metric, key) = self.figure();
-                format!(
-                    "{} on average over the small-data curve",
-                    super::value(findings, method, metric, key)
-                )
+                super::value(findings, method, metric, key)
             }
         })
     }

@@ -3,22 +3,14 @@
 //! A method whose deciding figures are missing is never recommended, and is named with what is missing.
 
 use super::account::Account;
-use super::purpose::{Cost, Purpose};
-use crate::metric::{Contrast, Findings, MethodFacts};
-use crate::record::Role;
-use crate::words::list;
+use super::candidates::{self, Candidate, Excluded, Field};
+use super::purpose::Purpose;
+use super::reasons::{brief, caveats, reasons, sentence};
+use crate::metric::{Contrast, Findings};
 use serde::Serialize;
 
 /// Version of `recommendation.json`.
-pub const SCHEMA: u32 = 1;
-/// A method that the data cannot tell from the best may still fall short by no more than so many of the study's margins.
-const WIDEST_SHORTFALL: f64 = 2.0;
-/// What a method must keep of the best accuracy where accuracy is not the purpose.
-const FLOOR: f64 = 0.95;
-/// What a method must lose in another domain to be named for it.
-const LOSS_TO_NAME: f64 = 0.1;
-/// A cost counts at most this many times the lowest.
-const HIGHEST_RATIO: f64 = 10.0;
+pub const SCHEMA: u32 = 2;
 /// Methods named after the first.
 const RUNNERS_UP: usize = 3;
 
@@ -37,12 +29,16 @@ pub struct Recommendation {
     pub method: Option<String>,
     /// The advice in one sentence, with figures.
     pub sentence: String,
+    /// The costs that decided; none where the score alone did.
+    pub decided_by: Vec<&'static str>,
     /// Its adapter, below the run's folder: of the seed that did best on the validation rows.
     pub adapter: Option<String>,
     /// What speaks for it, with figures.
     pub reasons: Vec<String>,
     /// The next ones, best first.
     pub runners_up: Vec<RunnerUp>,
+    /// Methods that were not considered, and why.
+    pub excluded: Vec<Excluded>,
     /// What to know before following it.
     pub caveats: Vec<String>,
     /// What to know of the figures before relying on them.
@@ -62,276 +58,47 @@ pub struct RunnerUp {
     pub why: String,
 }
 
-/// A method that may be recommended: lower `penalty` is better.
-struct Candidate<'a> {
-    facts: &'a MethodFacts,
-    accuracy: f64,
-    penalty: f64,
-}
-
 /// Chooses by the purpose's rule.
 pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
-    let mut caveats = Vec::new();
-    let mut candidates = candidates(findings, purpose, &mut caveats);
-    let scoring = findings.standing.scoring;
-    let written = |times: f64| scoring.unit.of_difference().write(times * findings.evidence.study.margin);
-    candidates.sort_by(|a, b| {
-        a.penalty.total_cmp(&b.penalty).then(scoring.shortfall(a.accuracy, b.accuracy).total_cmp(&0.0))
-    });
-    let mut advice = Recommendation {
+    let field = Field::of(findings, purpose);
+    let allowed = findings.standing.scoring.unit.of_difference().write(field.allowed);
+    let first = field.candidates.first().map(|candidate| candidate.facts);
+    let runner_up =
+        |c: &Candidate| RunnerUp { method: c.facts.name.clone(), why: brief(findings, purpose, c.facts) };
+    let mut before: Vec<String> = findings.few_seeds().into_iter().collect();
+    before.extend(field.notes.iter().cloned());
+    before.extend(first.map_or_else(Vec::new, |facts| caveats(findings, purpose, &field, facts)));
+    before.extend(candidates::sentences(findings, &field));
+    Recommendation {
         schema: SCHEMA,
         study: findings.evidence.study.name.clone(),
         purpose,
-        rule: purpose.rule([1.0, WIDEST_SHORTFALL].map(written).each_ref().map(String::as_str)),
-        method: None,
-        adapter: None,
-        sentence: String::new(),
-        reasons: Vec::new(),
-        runners_up: Vec::new(),
-        caveats: Vec::new(),
+        rule: purpose.rule(&allowed),
+        method: first.map(|facts| facts.name.clone()),
+        sentence: first.map_or_else(|| nothing(&field, purpose), |facts| sentence(findings, purpose, facts)),
+        decided_by: field.costs.iter().map(|cost| cost.words()).collect(),
+        adapter: first.and_then(|facts| facts.adapter.clone()),
+        reasons: first.map_or_else(Vec::new, |facts| reasons(findings, purpose, facts)),
+        runners_up: field.candidates.iter().skip(1).take(RUNNERS_UP).map(runner_up).collect(),
+        caveats: before,
         cautions: findings.cautions(),
         methods: findings.methods().iter().map(|facts| Account::of(findings, facts)).collect(),
         pairs: findings.contrasts.clone(),
-    };
-    match candidates.split_first() {
-        Some((first, rest)) => {
-            advice.method = Some(first.facts.name.clone());
-            advice.adapter = first.facts.adapter.clone();
-            advice.reasons = reasons(findings, purpose, first.facts);
-            advice.sentence = sentence(findings, purpose, first.facts);
-            let runner_up = |c: &Candidate| RunnerUp {
-                method: c.facts.name.clone(),
-                why: brief(findings, purpose, c.facts),
-            };
-            advice.runners_up = rest.iter().take(RUNNERS_UP).map(runner_up).collect();
-            advice.caveats = specific_caveats(findings, purpose, first.facts);
-        }
-        None => {
-            let why =
-                match findings.methods().iter().any(|facts| needed(findings, purpose, &facts.name).is_ok()) {
-                    true => "none that has all the figures that it needs is near enough to the best score",
-                    false => "no method has all the figures that it needs",
-                };
-            advice.sentence =
-                format!("No method can be recommended for the purpose \"{}\": {why}.", purpose.name());
-        }
-    }
-    advice.caveats.append(&mut caveats);
-    advice
-}
-
-fn candidates<'a>(findings: &'a Findings, purpose: Purpose, caveats: &mut Vec<String>) -> Vec<Candidate<'a>> {
-    let mut complete = Vec::new();
-    for facts in findings.methods() {
-        match needed(findings, purpose, &facts.name) {
-            Ok((accuracy, costs)) => complete.push((facts, accuracy, costs)),
-            Err(missing) => caveats.push(format!("{} is not considered: {missing}.", facts.title)),
-        }
-    }
-    let scoring = findings.standing.scoring;
-    let best = findings.standing.best().map_or(f64::NAN, |place| findings.standing.means[place]);
-    let admitted: Vec<_> = complete
-        .into_iter()
-        .filter(|(facts, accuracy, _)| admitted(findings, purpose, facts, *accuracy, best))
-        .collect();
-    let lowest: Vec<f64> = (0..purpose.costs().len())
-        .map(|k| admitted.iter().map(|(_, _, costs)| costs[k]).fold(f64::INFINITY, f64::min))
-        .collect();
-    let penalty = |accuracy: f64, costs: &[f64]| match purpose {
-        Purpose::Accuracy => scoring.shortfall(best, accuracy),
-        Purpose::Balanced => geometric_mean_ratio(costs, &lowest),
-        _ => costs[0],
-    };
-    admitted
-        .into_iter()
-        .map(|(facts, accuracy, costs)| Candidate { facts, accuracy, penalty: penalty(accuracy, &costs) })
-        .collect()
-}
-
-/// The figures that the purpose decides by, or what is missing of them.
-fn needed(findings: &Findings, purpose: Purpose, method: &str) -> Result<(f64, Vec<f64>), String> {
-    let accuracy = findings
-        .estimate(method, "accuracy", "accuracy")
-        .ok_or_else(|| format!("no score ({})", findings.why_missing(method, "accuracy", "accuracy")))?;
-    let mut costs = Vec::new();
-    for cost in purpose.costs() {
-        let value = cost.of(findings, method).ok_or_else(|| {
-            let (metric, key) = cost.figure();
-            format!("no figure for {} ({})", cost.words(), findings.why_missing(method, metric, key))
-        })?;
-        costs.push(value);
-    }
-    Ok((accuracy.value, costs))
-}
-
-fn admitted(findings: &Findings, purpose: Purpose, facts: &MethodFacts, accuracy: f64, best: f64) -> bool {
-    let scoring = findings.standing.scoring;
-    match purpose {
-        Purpose::Accuracy | Purpose::SmallData => true,
-        Purpose::Balanced => as_good_as_best(findings, &facts.name, scoring.shortfall(best, accuracy)),
-        // Of a best score that is not above 0 there is no part to keep.
-        _ if scoring.kept(best, best).is_nan() => {
-            as_good_as_best(findings, &facts.name, scoring.shortfall(best, accuracy))
-        }
-        _ => scoring.kept(accuracy, best) >= FLOOR,
+        excluded: field.excluded,
     }
 }
 
-/// Not distinguishably worse and not far below, or shown to be within the study's margin.
-fn as_good_as_best(findings: &Findings, method: &str, shortfall: f64) -> bool {
-    let (standing, margin) = (&findings.standing, findings.evidence.study.margin);
-    let (Some(best), Some(own)) = (standing.best(), standing.place(method)) else {
-        return false;
-    };
-    if best == own {
-        return true;
-    }
-    let tied = !standing.comparison.differ(best, own) && shortfall <= WIDEST_SHORTFALL * margin;
-    let lost = findings.ahead(&standing.methods[best], method).and_then(|lead| lead.high);
-    tied || lost.is_some_and(|most| most <= margin)
-}
-
-fn geometric_mean_ratio(costs: &[f64], lowest: &[f64]) -> f64 {
-    let logs = costs
-        .iter()
-        .zip(lowest)
-        .map(|(cost, low)| if *low <= 0.0 { 0.0 } else { (cost / low).clamp(1.0, HIGHEST_RATIO).ln() });
-    (logs.sum::<f64>() / costs.len() as f64).exp()
-}
-
-fn sentence(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> String {
-    let name = &facts.name;
-    let best = findings.standing.best().map(|i| findings.standing.methods[i].as_str());
-    let place = match best {
-        Some(best) if best != name => {
-            let (title, lead) =
-                (super::title(findings, best), super::value(findings, best, "accuracy", "accuracy"));
-            if tied(findings, best, name) {
-                format!("which this data cannot tell from the best ({title}, {lead})")
-            } else {
-                format!("against {lead} for the best ({title})")
-            }
-        }
-        _ => "the best of the study".to_owned(),
-    };
-    let costs: &[Cost] = match purpose {
-        Purpose::Accuracy => &[Cost::TrainMemory, Cost::TrainTime],
-        _ => purpose.costs(),
-    };
-    let costs: Vec<String> = costs.iter().filter_map(|cost| cost.write(findings, name)).collect();
-    let with = if costs.is_empty() { String::new() } else { format!(", with {}", list(&costs)) };
-    format!(
-        "For {}, take {}: it reaches {}, {place}{with}.",
-        purpose.words(),
-        facts.title,
-        scored(findings, name)
-    )
-}
-
-fn reasons(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Vec<String> {
-    let name = &facts.name;
-    let mut reasons = Vec::new();
-    if let Some(e) = findings.estimate(name, "accuracy", "accuracy") {
-        let runs = if e.n == 1 { "one seed".to_owned() } else { format!("{} seeds", e.n) };
-        let scoring = findings.standing.scoring;
-        let written = super::format::with_interval(scoring.unit, &e);
-        reasons.push(format!("{} {written} over {runs}.", scoring.title));
-    }
-    if let Some(e) = findings.estimate(name, "accuracy", "share_of_full") {
-        let written = super::format::with_interval(crate::metric::Unit::Share, &e);
-        reasons.push(format!("It keeps {written} of full fine-tuning's score."));
-    }
-    let full = findings.evidence.full().filter(|full| full.name != *name);
-    let shown = if purpose.costs().is_empty() { Purpose::Balanced.costs() } else { purpose.costs() };
-    reasons.extend(shown.iter().filter_map(|cost| against_full(findings, *cost, name, full)));
-    reasons
-}
-
-/// "It takes 137 MB of memory in training; full fine-tuning takes 3.3 times as much."
-fn against_full(findings: &Findings, cost: Cost, name: &str, full: Option<&MethodFacts>) -> Option<String> {
-    let own = cost.write(findings, name)?;
-    if cost == Cost::SmallDataLoss {
-        return Some(format!("It reaches {own}."));
-    }
-    let ratio = full.and_then(|full| Some(cost.of(findings, &full.name)? / cost.of(findings, name)?));
-    Some(match ratio {
-        Some(r) if r.is_finite() && !(0.95..1.05).contains(&r) => {
-            let digits = if r < 9.95 { format!("{r:.1}") } else { crate::metric::digits(r.round()) };
-            format!("It takes {own}; full fine-tuning takes {digits} times as much.")
-        }
-        Some(r) if r.is_finite() => format!("It takes {own}, about as much as full fine-tuning."),
-        _ => format!("It takes {own}."),
-    })
-}
-
-fn brief(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> String {
-    let mut parts = vec![scored(findings, &facts.name)];
-    let shown = if purpose.costs().is_empty() { Purpose::Balanced.costs() } else { purpose.costs() };
-    parts.extend(shown.iter().filter_map(|cost| cost.write(findings, &facts.name)));
-    parts.join(", ")
-}
-
-/// "87.1 % accuracy", "0.52 Matthews' correlation".
-fn scored(findings: &Findings, method: &str) -> String {
-    let value = super::value(findings, method, "accuracy", "accuracy");
-    format!("{value} {}", findings.standing.scoring.noun)
-}
-
-fn tied(findings: &Findings, a: &str, b: &str) -> bool {
-    match (findings.standing.place(a), findings.standing.place(b)) {
-        (Some(a), Some(b)) => !findings.standing.comparison.differ(a, b),
-        _ => false,
-    }
-}
-
-fn specific_caveats(findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> Vec<String> {
-    let name = facts.name.as_str();
-    let mut caveats = Vec::new();
-    let (finished, seeds) = (findings.evidence.main(name).len(), findings.evidence.study.seeds.len());
-    if finished == 1 {
-        caveats.push("It rests on one seed: how another seed would come out is unknown.".to_owned());
-    }
-    if finished < seeds {
-        let failed = findings.evidence.failures().into_iter();
-        let why = failed
-            .filter(|failure| failure.method == name && *failure.role == Role::Main)
-            .map(|f| f.reason)
-            .next();
-        let why = why.map_or_else(String::new, |reason| format!(" ({reason})"));
-        caveats.push(format!("Only {finished} of its {seeds} seeds finished{why}."));
-    }
-    let alike: Vec<&str> = findings
-        .standing
-        .methods
-        .iter()
-        .filter(|other| *other != name && tied(findings, name, other))
-        .map(|other| super::title(findings, other))
-        .collect();
-    if !alike.is_empty() {
-        caveats.push(format!("In the score the data cannot tell it from {}.", list(&alike)));
-    }
-    let home = findings.estimate(name, "accuracy", "accuracy").map(|e| e.value);
-    let worst = findings.estimate(name, "cross_domain", "worst").map(|e| e.value);
-    if let (Some(home), Some(worst)) = (home, worst)
-        && findings.standing.scoring.shortfall(home, worst) >= LOSS_TO_NAME
-    {
-        let scoring = findings.standing.scoring;
-        let points = scoring.unit.of_difference().write(scoring.shortfall(home, worst));
-        caveats.push(format!("In the worst of the other domains it loses {points}."));
-    }
-    if purpose.costs().contains(&Cost::TrainEnergy) {
-        let figure = findings.figure(name, "energy", "train_joules").map(|f| &f.reading);
-        if let Some(crate::metric::Reading::Estimated { how, .. }) = figure {
-            caveats.push(format!("Energy is an estimate: {how}."));
-        }
-    }
-    caveats
+fn nothing(field: &Field, purpose: Purpose) -> String {
+    let no_score = field.excluded.iter().all(|excluded| excluded.cause == candidates::Cause::NoScore);
+    let why = if no_score { "no method has a score" } else { "every method is ruled out" };
+    format!("No method can be recommended for the purpose \"{}\": {why}.", purpose.name())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::candidates::Cause;
     use super::*;
-    use crate::metric::{Evidence, synthetic::World};
+    use crate::metric::{Application, Evidence, synthetic::World};
     use crate::record::{Answers, Outcome};
 
     #[test]
@@ -346,7 +113,7 @@ mod tests {
             assert!(advice.sentence.contains(" take "), "{}", advice.sentence);
             let named = |c: &String| c.contains("AdaLoRA");
             assert!(advice.caveats.iter().any(named), "the failed method is named: {:?}", advice.caveats);
-            assert!(serde_json::to_string(&advice).unwrap().contains("\"schema\":1"));
+            assert!(serde_json::to_string(&advice).unwrap().contains("\"schema\":2"));
         }
     }
 
@@ -356,12 +123,140 @@ mod tests {
         let mut evidence = world.evidence();
         evidence.study.margin = 0.2;
         let advice = recommend(&Findings::of(&evidence), Purpose::Balanced);
-        assert!(
-            advice.rule.contains("at most 40.0 points") && advice.rule.contains("within 20.0 points"),
-            "{}",
-            advice.rule
-        );
+        assert!(advice.rule.contains("by more than 20.0 points"), "{}", advice.rule);
         assert_eq!(advice.method.as_deref(), Some("linear_probe"));
+        assert!(advice.excluded.iter().all(|excluded| excluded.cause != Cause::Worse));
+    }
+
+    #[test]
+    fn only_what_the_data_show_to_be_worse_is_excluded_and_told_with_its_interval() {
+        let findings = World::findings();
+        let advice = recommend(findings, Purpose::Speed);
+        let worse: Vec<&str> = advice
+            .excluded
+            .iter()
+            .filter(|excluded| excluded.cause == Cause::Worse)
+            .map(|excluded| excluded.method.as_str())
+            .collect();
+        assert_eq!(worse, ["prompt_tuning", "linear_probe"]);
+        let told = advice.caveats.iter().find(|caveat| caveat.contains("the 4.4 points allowed")).unwrap();
+        assert!(told.contains("Prompt tuning, 20 tokens (") && told.contains(" points)"), "{told}");
+        // On an eighth of the rows nothing shows the linear probe to be so much worse, and it is by far the fastest.
+        let mut world = World::new();
+        world.answer(|labels, predictions| {
+            labels.truncate(60);
+            predictions.truncate(60);
+        });
+        let advice = recommend(&Findings::of(&world.evidence()), Purpose::Speed);
+        assert_eq!(advice.method.as_deref(), Some("linear_probe"), "{}", advice.sentence);
+        let unsure =
+            advice.caveats.iter().find(|caveat| caveat.contains("do not show that its score is within"));
+        assert!(unsure.unwrap().contains("it may lose up to"), "{:?}", advice.caveats);
+    }
+
+    #[test]
+    fn figures_of_a_disturbed_machine_decide_nothing() {
+        let mut findings = Findings::of(World::findings().evidence);
+        let mut mark = |methods: &[&str]| {
+            for method in methods {
+                findings.disturb(
+                    method,
+                    "speed",
+                    "train_examples_per_second",
+                    "others took 31 % of the processors",
+                );
+            }
+            recommend(&findings, Purpose::Speed)
+        };
+        let advice = mark(&["bitfit"]);
+        assert_eq!(advice.method.as_deref(), Some("ia3"), "{}", advice.sentence);
+        let cause = advice.excluded.iter().find(|excluded| excluded.method == "bitfit").unwrap();
+        assert!(cause.cause == Cause::NoFigure && cause.why.contains("others took 31 %"), "{cause:?}");
+        let all: Vec<&str> = findings_methods();
+        let advice = mark(&all);
+        assert_eq!(advice.decided_by, [""; 0]);
+        let told = "The recommendation rests on the score alone: no figure for training speed (";
+        assert!(advice.caveats.iter().any(|caveat| caveat.starts_with(told)), "{:?}", advice.caveats);
+        assert_eq!(advice.method, recommend(World::findings(), Purpose::Accuracy).method);
+        assert!(advice.sentence.contains("(measured on a disturbed machine)"), "{}", advice.sentence);
+    }
+
+    fn findings_methods() -> Vec<&'static str> {
+        World::findings().methods().iter().map(|facts| facts.name.as_str()).collect()
+    }
+
+    #[test]
+    fn a_target_of_the_studys_own_that_is_missed_excludes() {
+        let world = World::new();
+        let mut evidence = world.evidence();
+        let target = |name: &str, target_seconds| Application {
+            name: name.into(),
+            target_seconds,
+            good_seconds: None,
+            quantile: 0.95,
+        };
+        evidence.study.applications.push(target("keyboard", 0.0105));
+        let advice = recommend(&Findings::of(&evidence), Purpose::Storage);
+        let missing: Vec<&str> = advice
+            .excluded
+            .iter()
+            .filter(|excluded| excluded.cause == Cause::MissesTarget)
+            .map(|excluded| excluded.method.as_str())
+            .collect();
+        assert_eq!(missing, ["prefix_tuning"]);
+        let told = "Prefix tuning, 20 tokens is not considered: it misses keyboard (p95 within 10.5 ms).";
+        assert!(advice.caveats.iter().any(|caveat| caveat == told), "{:?}", advice.caveats);
+        // The winner keeps to it with one client alone, and that is told.
+        let told = advice
+            .caveats
+            .iter()
+            .any(|caveat| caveat.contains("keeps to keyboard (p95 within 10.5 ms) only up to 1 client"));
+        assert!(told, "{:?}", advice.caveats);
+        evidence.study.applications.push(target("wire", 1e-5));
+        let findings = Findings::of(&evidence);
+        // What was not measured is not shown to miss it, but cannot be the quickest.
+        let unknown = recommend(&findings, Purpose::Storage);
+        assert_eq!(unknown.method.as_deref(), Some("dora"));
+        let told = "Whether it keeps to wire (p95 within 10.0 µs) was not measured.";
+        assert!(unknown.caveats.iter().any(|caveat| caveat == told), "{:?}", unknown.caveats);
+        let advice = recommend(&findings, Purpose::Latency);
+        assert_eq!(advice.method, None);
+        assert!(advice.sentence.ends_with("every method is ruled out."), "{}", advice.sentence);
+    }
+
+    #[test]
+    fn where_a_method_costs_more_than_full_it_is_told() {
+        let mut world = World::new();
+        for record in &mut world.records {
+            if record.trial.method == "ia3"
+                && let Outcome::Probed(probed) = &mut record.outcome
+            {
+                probed.training.batch_seconds.iter_mut().for_each(|seconds| *seconds *= 4.0);
+            }
+        }
+        let advice = recommend(&Findings::of(&world.evidence()), Purpose::Storage);
+        assert_eq!(advice.method.as_deref(), Some("ia3"));
+        let slower = |words: &String| {
+            words.contains("for 1,000 training examples: twice as slow as full fine-tuning (")
+        };
+        assert!(advice.caveats.iter().any(slower), "{:?}", advice.caveats);
+        let own = recommend(&Findings::of(&world.evidence()), Purpose::Latency);
+        let labelled = |words: &String| {
+            words.contains("(p95, not merged)") && words.contains("; merged into the base it takes")
+        };
+        assert!(own.method.as_deref() != Some("lora") || own.reasons.iter().any(labelled));
+    }
+
+    #[test]
+    fn a_method_that_guesses_is_not_considered_beside_one_that_has_learnt() {
+        let mut world = World::new();
+        world.answer_main("linear_probe", |labels, predictions| {
+            (0..labels.len()).for_each(|row| predictions[row] = (row / 2 % 2) as u32);
+        });
+        let advice = recommend(&Findings::of(&world.evidence()), Purpose::SmallData);
+        let guesses = advice.excluded.iter().find(|excluded| excluded.method == "linear_probe").unwrap();
+        assert_eq!(guesses.cause, Cause::NoBetterThanConstant);
+        assert!(guesses.why.ends_with("better than always answering label 0 (50.0 %)"), "{guesses:?}");
     }
 
     #[test]
@@ -379,6 +274,25 @@ mod tests {
         assert_eq!(advice.method.as_deref(), Some("linear_probe"), "{}", advice.sentence);
         let told = "Only 2 of its 3 seeds finished (NaN).";
         assert!(advice.caveats.iter().any(|caveat| caveat == told), "{:?}", advice.caveats);
+        let useless = "No method's score is shown to be better than always answering label 0 (50.0 %).";
+        assert!(advice.caveats.iter().any(|caveat| caveat == useless), "{:?}", advice.caveats);
+    }
+
+    #[test]
+    fn methods_that_are_left_out_for_one_reason_are_told_in_one_sentence() {
+        let mut world = World::new();
+        world.records.retain(|record| {
+            !(record.trial.role == crate::record::Role::Probe
+                && ["lora", "ia3"].contains(&record.trial.method.as_str()))
+        });
+        let advice = recommend(&Findings::of(&world.evidence()), Purpose::Memory);
+        let told: Vec<&String> =
+            advice.caveats.iter().filter(|words| words.contains("training memory")).collect();
+        let [told] = told[..] else { panic!("{told:?}") };
+        assert!(
+            told.starts_with("LoRA, rank 8; DoRA, rank 8; (IA)³ are not considered: no figure for"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -396,6 +310,6 @@ mod tests {
         let nothing = Evidence::new(evidence.study.clone(), &[]);
         assert_eq!(recommend(&Findings::of(&nothing), Purpose::Accuracy).method, None);
         let advice = recommend(&Findings::of(&evidence), Purpose::Accuracy);
-        assert!(advice.caveats.iter().any(|c| c.contains("one seed")));
+        assert!(advice.caveats[0].contains("one seed"), "{:?}", advice.caveats);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::appendix::appendix;
 use super::format::{short, shortened};
+use super::markdown::{cell, text as plain};
 use super::recommendation::Recommendation;
 use crate::metric::{Findings, Unit};
 use crate::statistics::Estimate;
@@ -58,16 +59,22 @@ pub fn summary_table(findings: &Findings, width: usize) -> String {
 pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String {
     let columns: Vec<&Column> = COLUMNS.iter().collect();
     let study = &findings.evidence.study;
-    let mut text = format!("# {}\n\n**{}**\n\n", cell(&study.name), cell(&advice.sentence));
+    let mut text = format!("# {}\n\n**{}**\n\n", plain(&study.name), plain(&advice.sentence));
     for reason in &advice.reasons {
-        text.push_str(&format!("- {}\n", cell(reason)));
+        text.push_str(&format!("- {}\n", plain(reason)));
     }
     if let Some(adapter) = &advice.adapter {
         text.push_str(&format!(
             "\nIts adapter, of the seed that did best on the validation rows: `{adapter}`.\n"
         ));
     }
-    text.push_str(&format!("\nRule: {}\n\n", cell(&advice.rule)));
+    if !advice.caveats.is_empty() {
+        text.push_str("\nBefore you follow it:\n\n");
+    }
+    for caveat in &advice.caveats {
+        text.push_str(&format!("- {}\n", plain(caveat)));
+    }
+    text.push_str(&format!("\nRule: {}\n\n", plain(&advice.rule)));
     let headings: Vec<&str> = columns.iter().map(|c| heading(findings, c)).collect();
     text.push_str(&format!(
         "| method | {} |\n|---|{}\n",
@@ -78,20 +85,18 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
         let cells: Vec<String> = row.iter().map(|c| cell(c)).collect();
         text.push_str(&format!("| {} | {} |\n", cell(&method.name), cells.join(" | ")));
     }
-    text.push_str(&format!("\n{}\n", notes(findings).join("\n\n")));
+    let notes: Vec<String> = notes(findings, &advice.caveats).iter().map(|note| plain(note)).collect();
+    text.push_str(&format!("\n{}\n", notes.join("\n\n")));
     for line in failures(findings) {
-        text.push_str(&format!("\n- {}", cell(&line)));
-    }
-    for caveat in &advice.caveats {
-        text.push_str(&format!("\n- {}", cell(caveat)));
+        text.push_str(&format!("\n- {}", plain(&line)));
     }
     text.push('\n');
-    text.push_str(&appendix(findings));
+    text.push_str(&appendix(findings, advice.method.as_deref()));
     text.push_str(&format!(
         "\n{}\n\n{}\n\n{}\n",
-        cell(&study.model),
-        cell(&study.data),
-        cell(&study.machine)
+        plain(&study.model),
+        plain(&study.data),
+        plain(&study.machine)
     ));
     text
 }
@@ -162,34 +167,64 @@ fn draw(
         text.push_str(&line(&method.name, &mut row.iter().map(String::as_str)));
     }
     text.push('\n');
-    for note in notes(findings).into_iter().chain(failures(findings)) {
+    // Below the table stands the advice, which tells of few seeds.
+    let told: Vec<String> = findings.few_seeds().into_iter().collect();
+    for note in notes(findings, &told).into_iter().chain(failures(findings)) {
         text.push_str(&format!("{}\n", sentences(&note, width)));
     }
     text
 }
 
-fn notes(findings: &Findings) -> Vec<String> {
+/// What the table's signs mean, and what to know of its figures, but for what is `told` elsewhere on the page.
+fn notes(findings: &Findings, told: &[String]) -> Vec<String> {
     let seeds = findings.evidence.study.seeds.len();
     let over = if seeds == 1 { "test rows (one seed: its spread is unknown)" } else { "seeds and test rows" };
     let signs = format!(
         "± (or + and − where its sides are unequal): 95 % interval over {over}. Methods that share a group letter cannot be told apart. ~: an estimate. –: not to be \
          had, the report says why."
     );
-    [vec![signs], findings.cautions()].concat()
+    let constant = findings.evidence.baseline().map(|baseline| {
+        let value = findings.standing.scoring.unit.write(baseline.value);
+        format!("Always answering {}, the best constant answer, scores {value}.", baseline.answer)
+    });
+    let cautions = findings.cautions().into_iter().filter(|caution| !told.contains(caution));
+    std::iter::once(signs).chain(constant).chain(cautions).collect()
 }
 
-/// One line for each method with failed trials.
+/// One line for all methods that failed for the same reason.
 fn failures(findings: &Findings) -> Vec<String> {
-    let mut lines: Vec<(String, String, usize)> = Vec::new();
+    let mut lines: Vec<(String, Vec<(String, usize)>)> = Vec::new();
     for failure in findings.evidence.failures() {
-        match lines.iter_mut().find(|line| line.0 == failure.method) {
-            Some(line) => line.2 += 1,
-            None => lines.push((failure.method.to_owned(), failure.reason.to_owned(), 1)),
+        let place = lines.iter().position(|(reason, _)| reason == failure.reason);
+        let methods = match place {
+            Some(place) => &mut lines[place].1,
+            // A method's further failures are counted with its first one.
+            None => {
+                match lines.iter().position(|(_, methods)| methods.iter().any(|(m, _)| m == failure.method)) {
+                    Some(place) => &mut lines[place].1,
+                    None => {
+                        lines.push((failure.reason.to_owned(), Vec::new()));
+                        match lines.last_mut() {
+                            Some((_, methods)) => methods,
+                            None => continue,
+                        }
+                    }
+                }
+            }
+        };
+        match methods.iter_mut().find(|(method, _)| method == failure.method) {
+            Some((_, count)) => *count += 1,
+            None => methods.push((failure.method.to_owned(), 1)),
         }
     }
-    let line = |(method, reason, count): (String, String, usize)| match count {
-        1 => format!("{method} failed: {reason}"),
-        n => format!("{method} failed in {n} trials, first: {reason}"),
+    let named = |(method, count): &(String, usize)| match count {
+        1 => method.clone(),
+        n => format!("{method} (in {n} trials)"),
+    };
+    let line = |(reason, methods): (String, Vec<(String, usize)>)| {
+        let names: Vec<String> = methods.iter().map(named).collect();
+        let first = if methods.iter().any(|(_, count)| *count > 1) { ", first" } else { "" };
+        format!("{} failed{first}: {reason}", crate::words::list(&names))
     };
     lines.into_iter().map(line).collect()
 }
@@ -199,12 +234,6 @@ fn sentences(text: &str, width: usize) -> String {
     let width = width.min(SENTENCE);
     let words: Vec<String> = text.split_whitespace().map(|word| shortened(word, width)).collect();
     wrapped(&words.join(" "), width).join("\n")
-}
-
-/// Text that cannot break a Markdown table or be taken for HTML.
-pub(super) fn cell(text: &str) -> String {
-    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    flat.replace('&', "&amp;").replace('<', "&lt;").replace('|', "\\|")
 }
 
 #[cfg(test)]
@@ -254,6 +283,7 @@ mod tests {
         let bars = |line: &&str| line.starts_with('|');
         let main = text.split("\n## ").next().unwrap();
         assert!(main.lines().filter(bars).all(|line| line.matches('|').count() == COLUMNS.len() + 2));
-        assert!(text.contains(&cell(&advice.sentence)));
+        assert!(text.contains(&plain(&advice.sentence)));
+        assert!(text.contains(r"\<from 12>") && !text.contains("&lt;"));
     }
 }

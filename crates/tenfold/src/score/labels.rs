@@ -31,7 +31,7 @@ pub fn f1_micro(predictions: &[u32], labels: &[u32]) -> Option<f64> {
 /// scored so by SuperGLUE. `None` for no rows or unequal lengths.
 pub fn f1_macro(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     paired(predictions, labels)?;
-    super::mean(each_label(predictions, labels).iter().map(Counts::f1))
+    super::mean(counts(predictions, labels).iter().map(|(_, of)| of.f1()))
 }
 
 /// Mean of the F1 of the labels `0..classes`, whether they are met or not, 0 to 1, higher is better:
@@ -46,8 +46,8 @@ pub fn f1_macro_of(predictions: &[u32], labels: &[u32], classes: u32) -> Option<
 /// or unequal lengths.
 pub fn matthews(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     paired(predictions, labels)?;
-    let (n, counts) = (labels.len() as f64, each_label(predictions, labels));
-    let sum = |f: fn(&Counts) -> f64| counts.iter().map(f).sum::<f64>();
+    let (n, counts) = (labels.len() as f64, counts(predictions, labels));
+    let sum = |f: fn(&Counts) -> f64| counts.iter().map(|(_, of)| f(of)).sum::<f64>();
     let covariance = sum(|of| of.right) * n - sum(|of| of.predicted * of.standing);
     let of_predictions = n * n - sum(|of| of.predicted * of.predicted);
     let of_labels = n * n - sum(|of| of.standing * of.standing);
@@ -55,11 +55,65 @@ pub fn matthews(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     Some(if scale > 0.0 { covariance / scale } else { 0.0 })
 }
 
+/// Mean recall of the labels that stand, 0 to 1, higher is better: scikit-learn's `balanced_accuracy_score`, which leaves
+/// out labels that are predicted and never stand. `None` for no rows or unequal lengths.
+pub fn balanced_accuracy(predictions: &[u32], labels: &[u32]) -> Option<f64> {
+    paired(predictions, labels)?;
+    let counts = counts(predictions, labels);
+    super::mean(
+        counts.iter().map(|(_, of)| of).filter(|of| of.standing > 0.0).map(|of| of.right / of.standing),
+    )
+}
+
+/// Precision, recall, F1 and support of one label, as scikit-learn's `precision_recall_fscore_support` has them with
+/// `zero_division=0`: a figure whose denominator is 0 is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct LabelScores {
+    /// Share of the rows predicted to have the label that have it.
+    pub precision: f64,
+    /// Share of the rows that have the label that are predicted to.
+    pub recall: f64,
+    /// The harmonic mean of both.
+    pub f1: f64,
+    /// Rows that have the label.
+    pub support: u64,
+    /// Rows that are predicted to have it.
+    pub answered: u64,
+}
+
+impl LabelScores {
+    /// Adds another run's, to be divided by the number of runs.
+    pub fn add(&mut self, other: &LabelScores) {
+        self.precision += other.precision;
+        self.recall += other.recall;
+        self.f1 += other.f1;
+        self.support += other.support;
+        self.answered += other.answered;
+    }
+}
+
+/// The scores of every label that stands or is predicted, by rising label. `None` for no rows or unequal lengths.
+pub fn each_label(predictions: &[u32], labels: &[u32]) -> Option<Vec<(u32, LabelScores)>> {
+    paired(predictions, labels)?;
+    let share = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
+    let scores = |(label, of): (u32, Counts)| {
+        let scores = LabelScores {
+            precision: share(of.right, of.predicted),
+            recall: share(of.right, of.standing),
+            f1: of.f1(),
+            support: of.standing as u64,
+            answered: of.predicted as u64,
+        };
+        (label, scores)
+    };
+    Some(counts(predictions, labels).into_iter().map(scores).collect())
+}
+
 /// Labels below this, as nearly all are, are counted in place: tests of pairs count a million times.
 const IN_PLACE: u32 = 256;
 
 /// Decisions on each label that stands or is predicted, by rising label.
-fn each_label(predictions: &[u32], labels: &[u32]) -> Vec<Counts> {
+fn counts(predictions: &[u32], labels: &[u32]) -> Vec<(u32, Counts)> {
     let highest = predictions.iter().chain(labels).copied().max().unwrap_or(0);
     let mut in_place = vec![Counts::default(); highest.min(IN_PLACE - 1) as usize + 1];
     let mut others: BTreeMap<u32, Counts> = BTreeMap::new();
@@ -74,8 +128,8 @@ fn each_label(predictions: &[u32], labels: &[u32]) -> Vec<Counts> {
             of(*label, |counts| counts.right += 1.0);
         }
     }
-    let met = |counts: &Counts| counts.predicted + counts.standing > 0.0;
-    in_place.into_iter().chain(others.into_values()).filter(met).collect()
+    let met = |(_, counts): &(u32, Counts)| counts.predicted + counts.standing > 0.0;
+    (0..).zip(in_place).chain(others).filter(met).collect()
 }
 
 /// Decisions on one label.
@@ -115,6 +169,8 @@ mod tests {
             assert_eq!(f1_macro(predictions, labels), None);
             assert_eq!(f1_macro_of(predictions, labels, 2), None);
             assert_eq!(matthews(predictions, labels), None);
+            assert_eq!(balanced_accuracy(predictions, labels), None);
+            assert_eq!(each_label(predictions, labels), None);
         }
         assert_eq!(f1_macro_of(&[1], &[1], 0), None);
     }
@@ -125,6 +181,30 @@ mod tests {
         let large = |labels: &[u32]| labels.iter().map(|label| label * 2_000_000_000).collect::<Vec<u32>>();
         assert_eq!(f1_macro(&large(&said), &large(&truth)), f1_macro(&said, &truth));
         assert_eq!(matthews(&large(&said), &large(&truth)), matthews(&said, &truth));
+    }
+
+    /// scikit-learn 1.7: `precision_recall_fscore_support([0, 1, 2, 1, 2, 1, 1], [0, 1, 3, 2, 1, 0, 1],
+    /// zero_division=0)` and `balanced_accuracy_score` of the same.
+    #[test]
+    fn labels_have_scikit_learns_precision_recall_and_f1() {
+        let (truth, said) = ([0, 1, 2, 1, 2, 1, 1], [0, 1, 3, 2, 1, 0, 1]);
+        let found = each_label(&said, &truth).unwrap();
+        let wanted = [
+            (0, 0.5, 1.0, 2.0 / 3.0, 1, 2),
+            (1, 2.0 / 3.0, 0.5, 4.0 / 7.0, 4, 3),
+            (2, 0.0, 0.0, 0.0, 2, 1),
+            (3, 0.0, 0.0, 0.0, 0, 1),
+        ];
+        assert_eq!(found.len(), wanted.len());
+        for ((label, of), (wanted, precision, recall, f1, support, answered)) in found.into_iter().zip(wanted)
+        {
+            assert_eq!((label, of.support, of.answered), (wanted, support, answered));
+            assert_eq!([of.precision, of.recall, of.f1], [precision, recall, f1], "{label}");
+        }
+        // Label 3 does not stand and has no recall; labels 0, 1 and 2 have 1, ½ and 0.
+        assert_eq!(balanced_accuracy(&said, &truth), Some(0.5));
+        let macro_f1 = f1_macro(&said, &truth).unwrap();
+        assert!((macro_f1 - (2.0 / 3.0 + 4.0 / 7.0) / 4.0).abs() < 1e-15);
     }
 
     #[test]

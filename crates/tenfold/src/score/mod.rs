@@ -25,7 +25,9 @@ pub use choice::{acc, acc_bytes, acc_mutual_info, acc_norm, likeliest};
 pub use correlation::{pearson, spearman};
 pub use exact_match::ExactMatch;
 pub use filter::{Filter, apply};
-pub use labels::{accuracy, f1, f1_macro, f1_macro_of, f1_micro, matthews};
+pub use labels::{
+    LabelScores, accuracy, balanced_accuracy, each_label, f1, f1_macro, f1_macro_of, f1_micro, matthews,
+};
 pub use likelihood::{bits_per_byte, count_bytes, count_words, perplexity, weighted_perplexity};
 pub use mmlu::{Mmlu, mmlu, mmlu_category};
 pub use rouge::{Rouge, rouge_l, rouge_lsum, rouge_n};

@@ -2,7 +2,7 @@
 //!
 //! Everything that has to know which way a score is better, or how far two are apart, asks here.
 
-use super::{MultiRc, accuracy, f1, f1_macro, matthews, mean, multirc, pearson, spearman};
+use super::{MultiRc, accuracy, balanced_accuracy, f1, f1_macro, matthews, mean, multirc, pearson, spearman};
 use crate::error::{Error, Result};
 use crate::record::{Answers, Score};
 use crate::unit::Unit;
@@ -88,6 +88,14 @@ pub static SCORINGS: &[Scoring] = &[
     plain("accuracy", "Accuracy", "accuracy", Kind::Labels, SHARE, Over::Rows(right_or_wrong)),
     plain("f1", "F1", "F1", Kind::Labels, SHARE, Over::All(f1_of_true)),
     plain("f1_macro", "Macro F1", "macro F1", Kind::Labels, SHARE, Over::All(macro_f1)),
+    plain(
+        "balanced_accuracy",
+        "Balanced accuracy",
+        "balanced accuracy",
+        Kind::Labels,
+        SHARE,
+        Over::All(|answers| labels(answers, balanced_accuracy)),
+    ),
     plain(
         "matthews",
         "Matthews' correlation",
@@ -332,6 +340,11 @@ impl Scoring {
     /// By how much `value` is worse than `best`; below 0 if it is better.
     pub fn shortfall(&self, best: f64, value: f64) -> f64 {
         if self.direction == Direction::Lower { value - best } else { best - value }
+    }
+
+    /// The value that is worse than `best` by `shortfall`.
+    pub fn behind(&self, best: f64, shortfall: f64) -> f64 {
+        if self.direction == Direction::Lower { best + shortfall } else { best - shortfall }
     }
 
     /// What part of `best` is left in `value`: 1 for as good; not a number where it is a part of nothing, or of less.

@@ -35,7 +35,12 @@ impl Runs {
 
     /// The same of numbers that may be any.
     pub(super) fn unbounded(self) -> Runs {
-        Runs { range: (f64::NEG_INFINITY, f64::INFINITY), ..self }
+        self.within((f64::NEG_INFINITY, f64::INFINITY))
+    }
+
+    /// The same of rows whose mean cannot leave `range`.
+    pub fn within(self, range: (f64, f64)) -> Runs {
+        Runs { range, ..self }
     }
 
     /// Mean over seeds and rows.

@@ -4,6 +4,8 @@
 //! that are no means of rows: Matthews' correlation, Pearson's r, perplexity. `cargo test --release -p tenfold --lib coverage --
 //! --ignored --nocapture` prints the large table.
 
+mod verdicts;
+
 use super::bootstrap::{Runs, combined, difference, score};
 use super::{Estimate, Resampled, Rows, SplitMix};
 use crate::score::{matthews, pearson};

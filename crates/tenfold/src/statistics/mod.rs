@@ -12,21 +12,20 @@ mod discordance;
 mod effect;
 mod fit;
 mod jackknife;
-mod non_inferiority;
 mod permutation;
 mod random;
 mod resampled;
 mod sample;
 mod seeds;
+mod verdict;
 
 pub use agreement::{cohens_kappa, fleiss_kappa, raw_agreement};
 pub use bootstrap::{Rows, Runs, combined, difference, ratio, score};
-pub use compare::{Comparison, Pair, compare, holm, letters};
+pub use compare::{Comparison, Pair, compare, holm, judged_alone, letters};
 pub use discordance::{Discordance, discordance};
 pub use effect::{cliffs_delta, cohens_d, cohens_h, superiority};
 pub use fit::{Line, line};
 pub use jackknife::contributions;
-pub use non_inferiority::{NonInferiority, Verdict, non_inferiority};
 pub use permutation::{Permutation, Permuted, regroup_seeds, swap_answers, swap_rows};
 pub use random::SplitMix;
 pub use resampled::Resampled;
@@ -34,6 +33,7 @@ pub use sample::{
     deviation, mean, pooled_error, quantile, quantile_of_sorted, standard_deviation, standard_error,
 };
 pub use seeds::{Basis, FEW, seeds_for};
+pub use verdict::{Judgement, Verdict};
 
 use serde::Serialize;
 
@@ -90,9 +90,13 @@ impl Estimate {
 
 /// Two-sided quantile of Student's t for `freedom` degrees of freedom at [`CONFIDENCE`].
 fn t_quantile(freedom: f64) -> f64 {
+    t_quantile_at(freedom, 1.0 - CONFIDENCE)
+}
+
+/// The same where both tails together hold `tails`.
+fn t_quantile_at(freedom: f64, tails: f64) -> f64 {
     use statrs::distribution::{ContinuousCDF, StudentsT};
-    StudentsT::new(0.0, 1.0, freedom.max(1.0))
-        .map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + CONFIDENCE / 2.0))
+    StudentsT::new(0.0, 1.0, freedom.max(1.0)).map_or(f64::INFINITY, |t| -t.inverse_cdf(tails / 2.0))
 }
 
 /// Quantile of the standard normal distribution.
@@ -130,5 +134,10 @@ mod tests {
         assert!((t_quantile(2.0) - 4.3027).abs() < 1e-3);
         assert!((t_quantile(30.0) - 2.0423).abs() < 1e-3);
         assert!((t_p_value(2.0423, 30.0) - 0.05).abs() < 1e-4);
+        for (freedom, tails) in [(1.0, 1e-3), (2.0, 0.05 / 120.0), (2.7, 0.002), (40.0, 1e-5), (800.0, 1e-6)]
+        {
+            let found = t_p_value(t_quantile_at(freedom, tails), freedom);
+            assert!((found / tails - 1.0).abs() < 1e-6, "{freedom} {tails}: {found}");
+        }
     }
 }

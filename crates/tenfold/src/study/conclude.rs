@@ -90,6 +90,7 @@ fn facts(
         applications: applications().into_iter().chain(study.applications.clone()).collect(),
         energy: study.energy.clone(),
         learning_rates: learning_rates(study),
+        labels: session.labels.clone(),
         data: data(session, circumstances.benchmarks),
         model: model(session),
         machine: format!(

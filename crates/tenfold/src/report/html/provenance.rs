@@ -50,9 +50,11 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                 }
                 dt { "Telling methods apart" }
                 dd {
-                    "Every pair is compared row by row on the same test rows, with the spread over seeds added. Holm's correction over all pairs keeps the "
-                    "chance of any false claim at 5 %. Methods that share a letter are not shown to be equal: this data cannot tell them apart. "
-                    "A method is as good as full fine-tuning, but for a margin of " (findings.standing.scoring.unit.of_difference().write(study.margin)) ", where the 95 % interval of the difference ends above minus the margin."
+                    "Every pair is compared row by row on the same test rows, with the spread over seeds added (Student's t; never surer than the number of rows "
+                    "allows). The intervals are simultaneous: all of them hold the true differences in 95 % of studies, so that any pair may be looked at. "
+                    "Two methods are told apart where their interval leaves out 0; methods that share a letter are not shown to be equal: this data cannot tell "
+                    "them apart. Against full fine-tuning the same interval is held against a margin of "
+                    (findings.standing.scoring.unit.of_difference().write(study.margin)) "."
                 }
                 dt { "Recommendation" }
                 dd { "Purpose: " (advice.purpose.name()) ". " (advice.rule) " A method whose deciding figures are missing is not considered." }
