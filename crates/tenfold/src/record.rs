@@ -322,6 +322,7 @@ mod tests {
         load.latency.record(0.012);
         let probed = Probed {
             threads: 2,
+            loading_peak_bytes: Some(7),
             training: speed.clone(),
             inference: speed,
             inference_questions: 2,

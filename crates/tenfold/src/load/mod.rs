@@ -18,6 +18,7 @@ pub use summary::{Quantiles, Summary};
 pub use table::table;
 
 use crate::error::{Error, Result};
+use crate::meter::disturbance::thread_ends;
 use crate::record::{Arrivals, Load};
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -68,7 +69,11 @@ pub fn run(plan: &Plan, answer: &Answer, clock: &dyn Clock) -> Result<Load> {
     } else {
         let threads = (rayon::current_num_threads() / plan.servers).max(1);
         let pools = (0..servers)
-            .map(|_| rayon::ThreadPoolBuilder::new().num_threads(threads).build())
+            .map(|_| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                // Of what disturbed the load, these threads have their share.
+                pool.exit_handler(|_| thread_ends()).build()
+            })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::io("start", "a thread")(std::io::Error::other(error.to_string())))?;
         let run = &run;

@@ -117,7 +117,11 @@ pub fn idle(tree: &Path, seconds: f64) -> Option<Energy> {
 /// Processor time of all threads of this process, in seconds (proc_pid_stat(5), fields 14 and 15,
 /// in the kernel's hundredths).
 pub fn processor_seconds() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    seconds_in(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// Processor time of a process, in seconds, from its `stat`.
+pub(super) fn seconds_in(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some((user + system) / 100.0)

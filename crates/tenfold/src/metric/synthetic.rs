@@ -302,6 +302,7 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
     let per_row = (row.5 - 91.0).max(4.0) / 16.0;
     Probed {
         threads: 2,
+        loading_peak_bytes: Some(118_000_000),
         training_energy: energy(training.batch_seconds.iter().sum()),
         inference_energy: energy(inference.batch_seconds.iter().sum()),
         training,

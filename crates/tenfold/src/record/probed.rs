@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 pub struct Probed {
     /// Threads that the probe used.
     pub threads: usize,
+    /// The operating system's peak of the resident set of the process until the model, the rows and the method were there;
+    /// none where it does not tell, and in records of before it was measured.
+    #[serde(default)]
+    pub loading_peak_bytes: Option<u64>,
     /// Speed of training at the study's batch size.
     pub training: Speed,
     /// Speed of inference at the study's evaluation batch size.

@@ -164,6 +164,9 @@ pub struct Probing {
     pub batch_sizes: Vec<usize>,
     /// Tokens of every row of such a batch; those above what the study's rows may have become that.
     pub lengths: Vec<usize>,
+    /// How often a timed part that was disturbed by other work on the machine is measured again at the most; the least
+    /// disturbed try is kept.
+    pub retries: usize,
 }
 
 /// A method in a study.
@@ -259,6 +262,7 @@ impl Default for Probing {
             utilisations: vec![0.5, 0.8],
             batch_sizes: vec![8, 16, 32],
             lengths: vec![32, 64, 128],
+            retries: 2,
         }
     }
 }

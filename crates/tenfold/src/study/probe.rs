@@ -1,4 +1,8 @@
-//! A probe: one method alone on the machine, in a process of its own. Speed, memory, latency, energy.
+//! A probe: one method in a process of its own, beside which the study runs nothing. Speed, memory, latency, energy, and
+//! what else used the processors meanwhile.
+
+mod points;
+mod requests;
 
 use super::config::{Probing, Study};
 use super::naming;
@@ -8,20 +12,19 @@ use super::store::RunFolder;
 use crate::adapter::{Method, Tuning};
 use crate::error::{Error, Result};
 use crate::eval;
-use crate::load::{self, Length, Plan, Wall};
+use crate::meter::disturbance::{self, Watch};
 use crate::meter::energy::{self, Meter};
 use crate::meter::{POWERCAP, gpu, machine, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
 use crate::record::{
-    Arrivals, Energy, Load, Memory, Outcome, Point, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial,
+    Disturbance, Energy, Load, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial,
 };
 use crate::train::{
     EVALUATION_BATCH, Features, Order, Progressed, Rows, Source, TrainSettings, Trainer, Training,
 };
 use serde_json::Value;
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,10 +32,6 @@ use tenfold_tensor::{Backend, Class, without_gradients};
 
 /// Steps and batches that are not timed: caches and branch predictors settle.
 const WARM_UP: usize = 2;
-/// Steps that are timed at each size of the batch, after one that is not.
-const TIMED_STEPS: usize = 2;
-/// Passes of inference that are, which are shorter.
-const TIMED_PASSES: usize = 3;
 /// Batches of the inference probe that are timed.
 const INFERENCE_BATCHES: usize = 8;
 
@@ -41,17 +40,27 @@ pub fn probe(run_folder: &Path, name: &str, progress: &dyn Progress) -> Result<(
     let folder = RunFolder::new(run_folder);
     let study = Study::read(&folder.file("study.toml"), &[])?;
     let job = folder.job(name)?;
-    let idle_energy = energy::idle(Path::new(POWERCAP), study.energy.idle_seconds);
+    let idle_energy = idle(study.energy.idle_seconds, study.probe.retries)?;
     let gpus = gpu::Watch::start(Path::new(gpu::NVIDIA_SMI));
     let backend = backend();
     let session = Session::open(&study, &backend, progress)?;
     let (method, settings, how) = parts(&job.trial)?;
-    let bench = Bench { session: &session, backend, method, settings, how, seed: job.trial.seed, progress };
+    let (seed, retries) = (job.trial.seed, study.probe.retries);
+    let bench = Bench { session: &session, backend, method, settings, how, seed, retries, progress };
     let probed = bench.measure(&study.probe, reference(&folder, &job)?)?;
     let gpu = gpus.and_then(gpu::Watch::stop);
     let outcome = Outcome::Probed(Box::new(Probed { idle_energy, gpu, ..probed }));
     let record = Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
     folder.keep(&job, &record)
+}
+
+/// Energy of the idle machine, where it can be measured.
+fn idle(seconds: f64, retries: usize) -> Result<Option<Energy>> {
+    let (energy, disturbance) = disturbance::least_disturbed(retries, || {
+        let watch = Watch::start(1);
+        Ok((energy::idle(Path::new(POWERCAP), seconds), watch.stop()))
+    })?;
+    Ok(energy.map(|energy| Energy { disturbance: Some(disturbance), ..energy }))
 }
 
 /// The losses of the trial that a probe repeats the first steps of.
@@ -67,6 +76,9 @@ fn reference(folder: &RunFolder, job: &Job) -> Result<Vec<f32>> {
     })
 }
 
+/// What came of timed steps, and the losses of all of them.
+type TimedTraining = (Speed, Memory, Energy, Vec<f32>);
+
 struct Bench<'a> {
     session: &'a Session,
     backend: Arc<dyn Backend>,
@@ -74,16 +86,17 @@ struct Bench<'a> {
     settings: Value,
     how: TrialSettings,
     seed: u64,
+    /// How often a disturbed part is measured again.
+    retries: usize,
     progress: &'a dyn Progress,
 }
 
 impl Bench<'_> {
     fn measure(&self, probing: &Probing, reference: Vec<f32>) -> Result<Probed> {
         let tuning = self.tuning()?;
+        let loading_peak_bytes = memory::process_peak_bytes();
         let (inference, inference_questions, inference_memory, inference_energy) = self.inference(&tuning)?;
-        let inference_points =
-            sizes(probing, self.session.length).map(|size| self.inference_point(&tuning, size));
-        let inference_points = inference_points.collect::<Result<Vec<Point>>>()?;
+        let inference_points = self.inference_points(&tuning, probing)?;
         let mut loads = self.loads(&tuning, probing)?;
         let merged = without_gradients(|| tuning.merged(&*self.session.model, &self.backend))?;
         if let Some(merged) = &merged {
@@ -92,10 +105,10 @@ impl Bench<'_> {
         }
         drop((merged, tuning));
         let (training, training_memory, training_energy, losses) = self.training(probing.steps)?;
-        let points = sizes(probing, self.session.length).map(|size| self.point(size));
-        let points = points.collect::<Result<Vec<Point>>>()?;
+        let points = self.training_points(probing)?;
         Ok(Probed {
-            threads: rayon::current_num_threads(),
+            threads: self.threads(),
+            loading_peak_bytes,
             training,
             inference,
             inference_questions,
@@ -114,6 +127,19 @@ impl Bench<'_> {
 
     fn tuning(&self) -> Result<Tuning> {
         self.session.tuning(self.method, &self.settings, self.seed, &self.backend)
+    }
+
+    fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
+    /// Times a part on which so many threads compute, again while it is disturbed.
+    fn least_disturbed<T>(&self, threads: usize, part: impl Fn() -> Result<T>) -> Result<(T, Disturbance)> {
+        disturbance::least_disturbed(self.retries, || {
+            let watch = Watch::start(threads);
+            let measured = part()?;
+            Ok((measured, watch.stop()))
+        })
     }
 
     fn go_on(&self) -> Result<()> {
@@ -135,99 +161,59 @@ impl Bench<'_> {
         for rows in batches.iter().take(WARM_UP) {
             score(rows)?;
         }
-        self.start_peak();
-        let mut meter = Meter::start(Path::new(POWERCAP));
-        let (mut speed, mut questions) =
-            (Speed { examples: 0, tokens: 0, batch_seconds: Vec::new(), disturbance: None }, 0);
-        for rows in &batches {
-            let start = Instant::now();
-            score(rows)?;
-            speed.batch_seconds.push(start.elapsed().as_secs_f64());
-            meter.lap();
-            speed.examples += rows.len() as u64;
-            speed.tokens += tokens(rows);
-            questions += rows.questions() as u64;
-        }
-        Ok((speed, questions, self.peak(), meter.stop()))
-    }
-
-    /// Whole requests under every load, the lightest first: clients, and then rates. A language model that is asked nothing
-    /// answers nothing.
-    fn loads(&self, tuning: &Tuning, probing: &Probing) -> Result<Vec<Load>> {
-        if self.session.requests.is_empty() && self.asked().is_none() {
-            return Ok(Vec::new());
-        }
-        let answer = |number: usize, token: &mut dyn FnMut()| self.answer(tuning, number, token);
-        let seconds = (probing.seconds > 0.0).then_some(Length::Seconds(probing.seconds));
-        let length = seconds.unwrap_or(Length::Requests(probing.requests));
-        let measure = |arrivals: Arrivals| {
-            let Probing { servers, warm_up, .. } = *probing;
-            let plan = Plan { arrivals, servers, warm_up, length, seed: self.seed };
-            load::run(&plan, &answer, &Wall::start())
+        let timed = || {
+            self.start_peak();
+            let mut meter = Meter::start(Path::new(POWERCAP));
+            let mut batch_seconds = Vec::new();
+            for rows in &batches {
+                let start = Instant::now();
+                score(rows)?;
+                batch_seconds.push(start.elapsed().as_secs_f64());
+                meter.lap();
+            }
+            Ok((batch_seconds, self.peak(), meter.stop()))
         };
-        // As many clients as servers find the capacity.
-        let clients: BTreeSet<usize> =
-            [1, probing.servers].into_iter().chain(probing.clients.clone()).collect();
-        let closed = clients.into_iter().map(|clients| measure(Arrivals::Closed { clients }));
-        let mut loads = closed.collect::<Result<Vec<Load>>>()?;
-        let capacity = loads.iter().map(Load::rate).fold(0.0, f64::max);
-        let mut open: Vec<(f64, Option<f64>)> = probing.rates.iter().map(|rate| (*rate, None)).collect();
-        open.extend(probing.utilisations.iter().map(|share| (share * capacity, Some(*share))));
-        open.sort_by(|a, b| a.0.total_cmp(&b.0));
-        open.dedup();
-        for (rate, share) in open {
-            loads.push(measure(Arrivals::Open { rate, share })?);
-        }
-        Ok(loads)
-    }
-
-    /// Test rows that a language model is asked about.
-    fn asked(&self) -> Option<&Rows> {
-        self.session
-            .tests
-            .first()
-            .map(|(_, rows)| rows)
-            .filter(|rows| rows.asked().is_some() && !rows.is_empty())
-    }
-
-    /// One whole request: text in, label out; or a question in, and which choice out, or what the model writes, `token` by
-    /// token.
-    fn answer(&self, tuning: &Tuning, number: usize, token: &mut dyn FnMut()) -> Result<()> {
-        self.go_on()?;
-        if let Some(rows) = self.asked() {
-            let row = rows.select(&[number % rows.len()]);
-            let source = Source::new(&*self.session.model, &row);
-            std::hint::black_box(eval::answers(tuning, &source, &|| self.go_on(), token)?);
-            return Ok(());
-        }
-        if let Some(rows) = self.session.requests.rows(self.session, number)? {
-            let source = Source::new(&*self.session.model, &rows);
-            std::hint::black_box(eval::score(tuning, &source, || Ok(()))?.answers);
-        }
-        Ok(())
+        let ((batch_seconds, memory, energy), disturbance) = self.least_disturbed(self.threads(), timed)?;
+        let disturbance = Some(disturbance);
+        let speed = Speed {
+            examples: batches.iter().map(|rows| rows.len() as u64).sum(),
+            tokens: batches.iter().map(tokens).sum(),
+            batch_seconds,
+            disturbance,
+        };
+        let questions = batches.iter().map(|rows| rows.questions() as u64).sum();
+        Ok((speed, questions, memory, Energy { disturbance, ..energy }))
     }
 
     /// The first steps of the trial. A method with cached features is run to its end, and the time
     /// to compute them is shared out among its steps.
-    fn training(&self, steps: usize) -> Result<(Speed, Memory, Energy, Vec<f32>)> {
+    fn training(&self, steps: usize) -> Result<TimedTraining> {
         let cached = self.tuning()?.adapter().leaves_features_alone();
-        let rows = &self.session.train;
-        let planned = Order::new(&self.how.train, rows, self.seed).steps();
+        let planned = Order::new(&self.how.train, &self.session.train, self.seed).steps();
         let warm_up = if cached { 0 } else { WARM_UP.min(planned.saturating_sub(1)) };
         let count = if cached { planned } else { planned.min(warm_up + steps) };
-        let meter: Mutex<Option<Meter>> = Mutex::new(None);
-        let begin = || {
-            *lock(&meter) = Some(Meter::start(Path::new(POWERCAP)));
-        };
+        let timed = || self.timed_training(cached, warm_up, count);
+        let ((speed, memory, energy, losses), disturbance) =
+            disturbance::least_disturbed(self.retries, timed)?;
+        let disturbance = Some(disturbance);
+        Ok((Speed { disturbance, ..speed }, memory, Energy { disturbance, ..energy }, losses))
+    }
+
+    /// So many steps, the first `warm_up` of which are not timed.
+    fn timed_training(
+        &self,
+        cached: bool,
+        warm_up: usize,
+        count: usize,
+    ) -> Result<(TimedTraining, Disturbance)> {
+        let begin = || (Watch::start(self.threads()), Meter::start(Path::new(POWERCAP)));
+        let meters = Mutex::new((warm_up == 0).then(begin));
         let steps = Mutex::new(Vec::new());
         self.start_peak();
-        if warm_up == 0 {
-            begin();
-        }
         let start = Instant::now();
         let before_steps = Mutex::new(None);
         let training = self.train(
-            rows,
+            &self.session.train,
             &self.how.train,
             count,
             &|| {
@@ -236,77 +222,20 @@ impl Bench<'_> {
             &|progressed| {
                 lock(&steps).push(progressed.clone());
                 if progressed.step == warm_up {
-                    begin();
-                } else if !cached && let Some(meter) = &mut *lock(&meter) {
+                    *lock(&meters) = Some(begin());
+                } else if !cached && let Some((_, meter)) = &mut *lock(&meters) {
                     // Features that were computed ahead are in no step.
                     meter.lap();
                 }
             },
         )?;
-        let energy = meter.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let energy = energy.unwrap_or_else(|| Meter::start(Path::new(POWERCAP))).stop();
+        let meters = meters.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (watch, meter) = meters.unwrap_or_else(begin);
+        let (energy, disturbance) = (meter.stop(), watch.stop());
         let steps = steps.into_inner().unwrap_or_else(PoisonError::into_inner);
         let ahead = before_steps.into_inner().unwrap_or_else(PoisonError::into_inner).filter(|_| cached);
         let speed = of_steps(&steps[warm_up.min(count)..], ahead.unwrap_or_default());
-        Ok((speed, self.peak(), energy, training.losses))
-    }
-
-    /// Peak of the engine's own account, and seconds of a pass, for scoring a batch of rows of one length. Rows are
-    /// weighed or classified, not asked about: what a model writes has lengths of its own.
-    fn inference_point(&self, tuning: &Tuning, (batch_size, length): (usize, usize)) -> Result<Point> {
-        let rows = self.session.train.of_length(batch_size, length);
-        let source = Source::new(&*self.session.model, &rows);
-        let pass = || -> Result<f64> {
-            let start = Instant::now();
-            std::hint::black_box(eval::score(tuning, &source, || self.go_on())?);
-            Ok(start.elapsed().as_secs_f64())
-        };
-        self.backend.ledger().reset_peak();
-        pass()?;
-        let peak_bytes = self.backend.ledger().peak().total();
-        let seconds = (0..TIMED_PASSES).map(|_| pass()).collect::<Result<_>>()?;
-        Ok(Point {
-            batch_size,
-            length,
-            answer_tokens: answer_tokens(&rows),
-            peak_bytes,
-            seconds,
-            disturbance: None,
-        })
-    }
-
-    /// Peak of the engine's own account, and seconds of a training step, for a batch of rows of one length.
-    fn point(&self, (batch_size, length): (usize, usize)) -> Result<Point> {
-        let rows = self.session.train.of_length(batch_size, length);
-        let steps = TIMED_STEPS + 1;
-        let settings = TrainSettings {
-            batch_size,
-            gradient_accumulation_steps: 1,
-            max_tokens: 0,
-            max_steps: 0,
-            num_train_epochs: steps as f64,
-            ..self.how.train.clone()
-        };
-        let (start, ahead, seconds) = (Instant::now(), Cell::new(0.0), Mutex::new(Vec::new()));
-        let ready = || ahead.set(start.elapsed().as_secs_f64());
-        self.backend.ledger().reset_peak();
-        self.train(&rows, &settings, steps, &ready, &|step| {
-            seconds.lock().unwrap_or_else(PoisonError::into_inner).push(step.seconds);
-        })?;
-        let peak_bytes = self.backend.ledger().peak().total();
-        // Where the features are kept, every step is taken to have had to compute them.
-        let computed = self.tuning()?.adapter().leaves_features_alone();
-        let ahead = if computed { ahead.get() } else { 0.0 };
-        let seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let seconds = seconds.into_iter().skip(1).map(|step: f64| step + ahead).collect();
-        Ok(Point {
-            batch_size,
-            length,
-            answer_tokens: answer_tokens(&rows),
-            peak_bytes,
-            seconds,
-            disturbance: None,
-        })
+        Ok(((speed, self.peak(), energy, training.losses), disturbance))
     }
 
     fn train(
@@ -353,13 +282,6 @@ impl Bench<'_> {
     }
 }
 
-/// Every batch size with every length of rows, none longer than the study's.
-fn sizes(probing: &Probing, longest: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let lengths: BTreeSet<usize> = probing.lengths.iter().map(|length| (*length).min(longest)).collect();
-    let sizes: BTreeSet<usize> = probing.batch_sizes.iter().copied().collect();
-    lengths.into_iter().flat_map(move |length| sizes.clone().into_iter().map(move |size| (size, length)))
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -369,10 +291,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn tokens(rows: &Rows) -> u64 {
     let all = if rows.asked().is_some() { 0 } else { rows.len() };
     (0..all).map(|row| rows.tokens(row) as u64).sum()
-}
-
-fn answer_tokens(rows: &Rows) -> usize {
-    (0..rows.len()).map(|row| rows.answer_tokens(row)).sum()
 }
 
 /// What timed steps came to. The time `ahead` of them all is shared out among them.

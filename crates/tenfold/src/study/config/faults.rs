@@ -13,6 +13,9 @@ use std::time::Duration;
 /// No batch or row that is probed is larger.
 const MOST_PROBED: usize = 1 << 20;
 
+/// More tries than this would take longer than waiting for a quiet machine.
+const MOST_RETRIES: usize = 100;
+
 /// What a study states of a method beside the method's own settings.
 const OWN: [&str; 4] = ["type", "learning_rate", "learning_rates", "space"];
 
@@ -180,6 +183,8 @@ impl Probing {
             |least: f64, most: f64| move |number: &f64| ((least..=most).contains(number), number.to_string());
         each("servers", "1 to 1,024", vec![count(&self.servers)]);
         each("clients", "numbers from 1 to 1,024", self.clients.iter().map(count).collect());
+        let retries = (self.retries <= MOST_RETRIES, self.retries.to_string());
+        each("retries", "0 to 100", vec![retries]);
         let seconds = "0 to 3,600 seconds";
         each("seconds", seconds, vec![within(0.0, 3600.0)(&self.seconds)]);
         let rates = "requests a second, 0.001 to 1,000,000";
