@@ -20,7 +20,7 @@ fn rows_that_cannot_be_read_are_refused_with_their_line() {
         ("an unknown label", with(b"film\tsplendid\n"), &[&next, "labels bad, good", "\"splendid\""]),
         ("a label that is no number of one", with(b"film\t2\n"), &[&next, "\"2\""]),
         ("bytes that are not UTF-8", with(b"caf\xe9\tgood\n"), &[&next, "UTF-8", "0xe9", "latin-1"]),
-        ("UTF-16", b"\xff\xfet\0e\0x\0t\0".to_vec(), &["UTF-16"]),
+        ("half of UTF-16", b"\xff\xfet\0e\0x".to_vec(), &["UTF-16", "a single byte"]),
         ("no text", with(b" \tgood\n"), &[&next, "expected some text"]),
         ("no bytes", Vec::new(), &["expected"]),
         ("no rows", b"text\tlabel\n".to_vec(), &["expected one row or more"]),
@@ -68,7 +68,7 @@ fn broken_tasks_are_refused_with_the_key() {
     let cases: [(&str, Vec<u8>, &[&str]); 8] = [
         ("broken TOML", swap("[columns]", "[columns"), &["line 10", "TOML"]),
         ("not UTF-8", b"name = \"\xff\"".to_vec(), &["UTF-8"]),
-        ("empty", Vec::new(), &["domains", "metric", "licence"]),
+        ("empty", Vec::new(), &["domains", "metric", "output_type"]),
         ("unknown key", swap("licence =", "license ="), &["license", "did you mean \"licence\"?"]),
         ("unknown metric", swap("\"accuracy\"", "\"beauty\""), &["metric", "accuracy"]),
         ("wrong type", swap("\"text\"", "{}"), &["columns.text"]),

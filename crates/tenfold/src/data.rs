@@ -1,7 +1,9 @@
 //! Rows: what a task's files are read into, how they are split, and which rows a small draw takes.
 
+mod decode;
 pub(crate) mod faulty;
 pub mod language;
+mod origin;
 pub(crate) mod parquet;
 pub(crate) mod passages;
 pub(crate) mod records;
@@ -9,6 +11,8 @@ pub(crate) mod rows;
 mod split;
 pub(crate) mod vader;
 
+pub use decode::{decode_text, read_text};
+pub use origin::{Located, Origin};
 pub use passages::PassageQuestion;
 pub use split::subset;
 
@@ -16,7 +20,8 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::Hash;
 
-pub(crate) use split::{hold_out, hold_out_language, hold_out_passages};
+pub(crate) use decode::{Encoding, latin_1};
+pub(crate) use split::{TestShare, hold_out};
 
 /// One labelled row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +72,14 @@ pub(crate) trait Row: Clone {
 
     /// The row by what is given and by the label whose share a draw keeps.
     fn drawn(&self) -> Example;
+
+    /// The label whose share a draw keeps, and of which training keeps a row.
+    fn class(&self) -> u32 {
+        self.drawn().label
+    }
+
+    /// A hash of what rows that stay in one split have in common, another for each purpose.
+    fn split_hash(&self, purpose: &str) -> [u8; 32];
 
     /// Feeds every field with its length before it, so that no two different rows feed the same bytes.
     fn put(&self, hash: &mut Sha256);
@@ -140,6 +153,14 @@ impl Row for Example {
 
     fn drawn(&self) -> Example {
         self.clone()
+    }
+
+    fn class(&self) -> u32 {
+        self.label
+    }
+
+    fn split_hash(&self, purpose: &str) -> [u8; 32] {
+        split::text_hash(purpose, self)
     }
 
     fn put(&self, hash: &mut Sha256) {

@@ -67,11 +67,11 @@ pub use read::QuestionSet;
 use crate::data::faulty::Malformed;
 use crate::data::language::Template;
 use crate::data::language::read::Shape;
-use crate::data::records::{Column, Encoding, Format, Header};
+use crate::data::records::{Column, Format, Header};
 use crate::data::rows::Field;
+use crate::data::{Encoding, TestShare, read_text};
 use crate::score::{Scoring, scoring};
 use crate::{Error, Result};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A task as its file states it; [`Task::read`] reads the rows.
@@ -79,11 +79,11 @@ use std::path::{Path, PathBuf};
 pub struct Task {
     /// The name it is asked for by.
     pub name: String,
-    /// One line for people.
+    /// One line for people; its name, where the file has no title.
     pub title: String,
-    /// Who published the rows.
+    /// Who published the rows; empty where the file does not say.
     pub source: String,
-    /// The rows' licence.
+    /// The rows' licence; empty where the file does not say.
     pub licence: String,
     /// What the model puts out: "classification", "regression", "extractive"; of language models "generate_until" or "loglikelihood_rolling".
     pub output_type: String,
@@ -173,7 +173,7 @@ impl Task {
         if !is_path && !path.is_file() {
             return Err(Error::unknown("task", name_or_path, names.iter().map(String::as_str)));
         }
-        let content = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let content = read_text(path)?;
         parse::parse(path, path.parent(), &content)
     }
 
@@ -272,10 +272,16 @@ struct Files {
     train: Vec<PathBuf>,
     validation: Vec<PathBuf>,
     test: Vec<PathBuf>,
+    /// Which share of `train` is the test instead.
+    test_share: Option<TestShare>,
     /// Where worked examples come from, if not from `train`.
     fewshot: Vec<PathBuf>,
     format: Option<Format>,
     encoding: Encoding,
+    /// What separates the fields of a table that is read as CSV; none: a comma.
+    separator: Option<u8>,
+    /// Where in a JSON document the list of records is; none: it is the document, or its lines.
+    list: Option<String>,
     /// Which of a file's records are the domain's; none: all.
     keep: Option<Template>,
 }

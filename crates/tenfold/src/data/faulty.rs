@@ -27,9 +27,12 @@ impl Malformed {
     }
 }
 
-/// The faulty rows of one file.
+/// The faulty rows of one file, and what else is odd about it.
 #[derive(Debug, Default)]
-pub(crate) struct Faulty(Vec<(Place, String)>);
+pub(crate) struct Faulty {
+    faults: Vec<(Place, String)>,
+    remarks: Vec<String>,
+}
 
 impl Faulty {
     /// The row at `place`, or its fault kept. What is wrong with more than a row is an error at once.
@@ -37,27 +40,38 @@ impl Faulty {
         match row {
             Ok(row) => Ok(Some(row)),
             Err(Error::Malformed { place: words, expected, found, .. }) => {
-                self.0.push((place, format!("{words}: expected {expected}, found {found}")));
+                self.faults.push((place, format!("{words}: expected {expected}, found {found}")));
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// One line for each, with the file.
-    pub(crate) fn lines(mut self, file: &Path) -> Vec<String> {
-        self.0.sort_by_key(|(place, _)| *place);
-        self.0.iter().map(|(_, fault)| format!("{}: {fault}", file.display())).collect()
+    /// Keeps what a reader should know about a file that is taken all the same: a sentence that names the file.
+    pub(crate) fn remark(&mut self, remark: String) {
+        self.remarks.push(remark);
     }
 
-    /// Refuses the file of `good` rows and these, or says in a sentence what was left out.
-    pub(crate) fn settle(mut self, file: &Path, good: usize, malformed: Malformed) -> Result<Option<String>> {
-        if self.0.is_empty() {
-            return Ok(None);
+    /// The remarks, which are then no longer kept.
+    pub(crate) fn take_remarks(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.remarks)
+    }
+
+    /// One line for each, with the file.
+    pub(crate) fn lines(mut self, file: &Path) -> Vec<String> {
+        self.faults.sort_by_key(|(place, _)| *place);
+        self.faults.iter().map(|(_, fault)| format!("{}: {fault}", file.display())).collect()
+    }
+
+    /// Refuses the file of `good` rows and these; or the remarks, and in a sentence what was left out.
+    pub(crate) fn settle(mut self, file: &Path, good: usize, malformed: Malformed) -> Result<Vec<String>> {
+        let mut notes = self.take_remarks();
+        if self.faults.is_empty() {
+            return Ok(notes);
         }
-        self.0.sort_by_key(|(place, _)| *place);
-        let (count, rows) = (self.0.len(), self.0.len() + good);
-        let shown = self.0.iter().take(SHOWN);
+        self.faults.sort_by_key(|(place, _)| *place);
+        let (count, rows) = (self.faults.len(), self.faults.len() + good);
+        let shown = self.faults.iter().take(SHOWN);
         match malformed {
             Malformed::Refuse => {
                 let shown = shown.map(|(_, fault)| fault.clone()).collect();
@@ -68,12 +82,13 @@ impl Faulty {
                 // A record may hold several rows.
                 places.dedup();
                 let more = if count > SHOWN { format!(" and {} more", count - SHOWN) } else { String::new() };
-                let (name, first) = (file.display(), &self.0[0].1);
-                Ok(Some(format!(
+                let (name, first) = (file.display(), &self.faults[0].1);
+                notes.push(format!(
                     "{name}: {count} of {rows} rows {} malformed and left out: {}{more} (the first: {first})",
                     be(count),
                     places.join(", ")
-                )))
+                ));
+                Ok(notes)
             }
         }
     }
@@ -105,7 +120,11 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_said_and_nothing_else_is_kept_back() {
-        let note = faulty(21).settle(Path::new("a.tsv"), 9, Malformed::Skip).unwrap().unwrap();
+        let mut odd = faulty(21);
+        odd.remark("a.tsv is odd".into());
+        let notes = odd.settle(Path::new("a.tsv"), 9, Malformed::Skip).unwrap();
+        let [remark, note] = notes.as_slice() else { panic!("{notes:?}") };
+        assert_eq!(remark, "a.tsv is odd");
         assert!(
             note.starts_with("a.tsv: 21 of 30 rows are malformed and left out: line 1, line 2"),
             "{note}"
@@ -114,7 +133,7 @@ mod tests {
             note.contains("line 20 and 1 more (the first: line 1: expected a label, found none)"),
             "{note}"
         );
-        assert_eq!(faulty(0).settle(Path::new("a.tsv"), 3, Malformed::Refuse).unwrap(), None);
+        assert_eq!(faulty(0).settle(Path::new("a.tsv"), 3, Malformed::Refuse).unwrap(), Vec::<String>::new());
         let stopped = Faulty::default().keep::<()>(Place::Line(1), Err(Error::Interrupted));
         assert!(matches!(stopped, Err(Error::Interrupted)));
     }

@@ -15,7 +15,7 @@ mod shots;
 mod template;
 
 pub(crate) use documents::Documents;
-pub use encode::{Encoded, Overlong, SequenceSettings, TrainOn, encode, encode_answers};
+pub use encode::{Encoded, Overlong, Placed, SequenceSettings, TrainOn, encode, encode_answers};
 pub use length::{LengthReport, Spread};
 pub use pack::{fill, micro_batches};
 pub use question::Question;
@@ -26,7 +26,7 @@ use super::{Example, Row, put_count, put_text};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
 /// One turn of a chat.
@@ -124,6 +124,10 @@ impl Row for LanguageExample {
             _ => 0,
         };
         Example { text: self.given(), pair: None, label }
+    }
+
+    fn split_hash(&self, purpose: &str) -> [u8; 32] {
+        Sha256::digest(format!("{purpose}\0{}", self.given())).into()
     }
 
     fn put(&self, hash: &mut Sha256) {

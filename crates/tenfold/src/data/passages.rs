@@ -5,7 +5,7 @@ use super::records::{self, Fields, Reading, kind};
 use super::{Example, Row, put_count, put_text};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,11 +38,15 @@ impl Row for PassageQuestion {
 
     /// Those with an answer and those without keep their shares.
     fn drawn(&self) -> Example {
-        Example {
-            text: self.question.clone(),
-            pair: Some(self.passage.to_string()),
-            label: u32::from(self.answers.is_empty()),
-        }
+        Example { text: self.question.clone(), pair: Some(self.passage.to_string()), label: self.class() }
+    }
+
+    fn class(&self) -> u32 {
+        u32::from(self.answers.is_empty())
+    }
+
+    fn split_hash(&self, purpose: &str) -> [u8; 32] {
+        Sha256::digest(format!("{purpose}\0{}", self.passage)).into()
     }
 
     fn put(&self, hash: &mut Sha256) {
@@ -221,7 +225,7 @@ fn text<'a>(row: &'a Map<String, Value>, key: &str) -> Result<&'a str, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::records::{Encoding, Header};
+    use crate::data::records::Header;
     use std::fs;
 
     fn found(name: &str, content: &str, unanswerable: bool) -> (Vec<PassageQuestion>, Vec<String>) {
@@ -229,8 +233,7 @@ mod tests {
         let path = folder.path().join(name);
         fs::write(&path, content).unwrap();
         let header = Header::Given(true);
-        let reading =
-            Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
+        let reading = Reading::with(header);
         let (questions, faulty) = read(&path, &reading, unanswerable).unwrap();
         (questions, faulty.lines(&path))
     }
@@ -272,8 +275,7 @@ mod tests {
         let path = folder.path().join("dev.json");
         fs::write(&path, &PUBLISHED[..PUBLISHED.len() / 2]).unwrap();
         let header = Header::Given(true);
-        let reading =
-            Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
+        let reading = Reading::with(header);
         let error = read(&path, &reading, true).unwrap_err().to_string();
         assert!(error.contains(": expected one JSON object to its end, found EOF"), "{error}");
     }

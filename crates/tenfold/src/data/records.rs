@@ -1,49 +1,27 @@
 //! Records of TSV, CSV, JSON, plain-text and Parquet files: bytes in, named values out, each with its place.
 //!
-//! TSV fields are never quoted, CSV fields may be. A record that does not fit is kept among the faulty ones with its
-//! place; none is lost.
+//! A record that does not fit is kept among the faulty ones with its place; none is lost.
 
+mod format;
+mod json;
+mod table;
+
+pub(crate) use format::Format;
+
+use super::decode::{self, Encoding};
 use super::faulty::Faulty;
 use super::language::Template;
 use super::parquet;
 use crate::error::nearest;
+use crate::words::count;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// How a file's records are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Format {
-    Tsv,
-    Csv,
-    /// JSON lines; or, as in a file that ends in .json, one array of objects, or one object over several lines.
-    #[serde(alias = "json")]
-    Jsonl,
-    /// The whole file is one text, in the column "text".
-    Text,
-    Parquet,
-}
-
-impl Format {
-    /// What a task file may say.
-    pub(crate) const NAMES: [&str; 6] = ["tsv", "csv", "jsonl", "json", "text", "parquet"];
-}
-
-/// How a file's bytes stand for characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-pub(crate) enum Encoding {
-    #[default]
-    #[serde(rename = "utf-8")]
-    Utf8,
-    #[serde(rename = "latin-1")]
-    Latin1,
-}
+use table::Line;
 
 /// One column: by its name, or by its number, starting at 0, in files whose first row names none.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -68,10 +46,29 @@ pub(crate) struct Reading {
     pub(crate) format: Option<Format>,
     pub(crate) encoding: Encoding,
     pub(crate) header: Header,
+    /// What stands between the fields of a table that is read as CSV; none: a comma.
+    pub(crate) separator: Option<u8>,
+    /// Where in a JSON document the list of records is: "data.items"; none: it is the document, or its lines.
+    pub(crate) list: Option<String>,
     /// Whether lines of a table may be longer than the first.
     pub(crate) extra_columns: bool,
     /// Writes `true` for the records that are wanted, and `false` for others; none: all are.
     pub(crate) keep: Option<Template>,
+}
+
+impl Reading {
+    /// A file whose name says its format, in UTF-8, all of its records.
+    pub(crate) fn with(header: Header) -> Reading {
+        Reading {
+            format: None,
+            encoding: Encoding::default(),
+            header,
+            separator: None,
+            list: None,
+            extra_columns: false,
+            keep: None,
+        }
+    }
 }
 
 /// The column of a file that is one text.
@@ -104,6 +101,9 @@ pub(crate) struct Records {
     pub(crate) records: Vec<Record>,
     /// Those that do not fit.
     pub(crate) faulty: Faulty,
+    /// Lines within quoted fields that have as many fields as the table, by the places of the records they are in: rows,
+    /// perhaps, that a stray quote has swallowed.
+    pub(crate) swallowed: Vec<(Place, Vec<Vec<String>>)>,
     /// Whether the file is one text.
     pub(crate) is_text: bool,
 }
@@ -136,41 +136,44 @@ fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
         header: Vec::new(),
         records: Vec::new(),
         faulty: Faulty::default(),
+        swallowed: Vec::new(),
         is_text: false,
     };
     let format = match reading.format {
         _ if is_parquet(path)? => Format::Parquet,
         Some(format) => format,
-        None => format_of(path)?,
+        None if reading.separator.is_some() => Format::Csv,
+        None if reading.list.is_some() => Format::Jsonl,
+        None => Format::of(path)?,
     };
     if format == Format::Parquet {
         records.records = parquet::read(path)?;
         return Ok(records);
     }
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    let content = decode(path, &bytes, reading.encoding)?;
+    let bytes = decode::read_rows(path)?;
+    let content = decode::decode(path, &bytes, reading.encoding)?;
     if content.trim().is_empty() {
         return Err(Error::malformed(path, "line 1", "rows", "an empty file"));
     }
+    if reading.encoding == Encoding::Latin1 && !bytes.is_ascii() && std::str::from_utf8(&bytes).is_ok() {
+        let name = path.display();
+        let remark = "is valid UTF-8, but the task says encoding = \"latin-1\": check letters with accents";
+        records.faulty.remark(format!("{name} {remark}"));
+    }
+    if format == Format::Text {
+        let fields = Map::from_iter([(TEXT.to_owned(), Value::String(content.into_owned()))]);
+        records.is_text = true;
+        records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
+        return Ok(records);
+    }
+    let content = table::with_line_ends(&content);
     match format {
-        Format::Csv => records.fill(reading, csv_lines(path, &content)?)?,
-        Format::Tsv => records.fill(reading, tsv_lines(&content))?,
-        Format::Text => {
-            let fields = Map::from_iter([(TEXT.to_owned(), Value::String(content.into_owned()))]);
-            records.is_text = true;
-            records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
+        Format::Csv => {
+            let separator = reading.separator.unwrap_or(b',');
+            records.fill(reading, table::csv(&content, separator), separator)?;
         }
-        _ if content.trim_start().starts_with('[') => records.take(json_array(path, &content)?)?,
-        _ => match whole_object(&content) {
-            Some(whole) => {
-                let fields = whole.map_err(|error| {
-                    let place = format!("line {}", error.line());
-                    Error::malformed(path, place, "one JSON object to its end", error.to_string())
-                })?;
-                records.records.push(Record { place: Place::Line(1), fields: Fields::Object(fields) });
-            }
-            None => records.take(json_lines(path, &content))?,
-        },
+        Format::Tsv => records.fill(reading, table::tsv(&content), b'\t')?,
+        _ => records.take_json(reading, &content)?,
     }
     Ok(records)
 }
@@ -222,11 +225,18 @@ impl Records {
         };
         match (&record.fields, column) {
             (Fields::Table(values), Column::Number(number)) => values.get(*number).ok_or_else(|| {
-                let width = values.len();
-                fault(format!("a column {number}, counted from 0"), format!("{width} columns"))
+                let hint = match values.as_slice() {
+                    [Value::String(only)] => other_separator(only, None),
+                    _ => None,
+                };
+                let found = format!("{}{}", count(values.len(), "column"), hint.unwrap_or_default());
+                fault(format!("a column {number}, counted from 0"), found)
             }),
             (Fields::Object(_), Column::Number(number)) => {
                 Err(fault("a column by name, since this format numbers none".into(), number.to_string()))
+            }
+            (_, Column::Name(name)) if self.is_text && name != TEXT => {
+                Err(self.only_text(&format!("a column named \"{name}\"")))
             }
             (fields, Column::Name(name)) => self.find(fields, name).ok_or_else(|| {
                 let names = self.names(fields);
@@ -296,6 +306,18 @@ impl Records {
         }
     }
 
+    /// The fault of a file that is one text where columns are asked for.
+    fn only_text(&self, expected: &str) -> Error {
+        let found = "a file that is read as one text: if its lines are rows, say format = \"csv\" (with delimiter = \";\" \
+                     or another) or format = \"tsv\" in the task's domain";
+        Error::malformed(&self.file, "file name", expected, found)
+    }
+
+    /// Refuses a file that is one text where rows have columns.
+    pub(crate) fn check_rows(&self) -> Result<()> {
+        if self.is_text { Err(self.only_text("rows with columns")) } else { Ok(()) }
+    }
+
     /// Leaves those that `wanted` says true of.
     fn keep(&mut self, wanted: &Template) -> Result<()> {
         for record in std::mem::take(&mut self.records) {
@@ -328,45 +350,129 @@ impl Records {
         Ok(())
     }
 
+    /// Takes what JSON holds.
+    fn take_json(&mut self, reading: &Reading, content: &str) -> Result<()> {
+        let path = self.file.clone();
+        if let Some(keys) = &reading.list {
+            return self.take(json::within(&path, content, keys)?);
+        }
+        if content.trim_start().starts_with('[') {
+            return self.take(json::array(&path, content)?);
+        }
+        match json::whole_object(&path, content) {
+            Some(whole) => {
+                let fields = Fields::Object(whole?);
+                self.records.push(Record { place: Place::Line(1), fields });
+                Ok(())
+            }
+            None => self.take(json::lines(&path, content)),
+        }
+    }
+
     /// Takes the lines of a table, all as wide as the first.
-    fn fill(&mut self, reading: &Reading, mut lines: Vec<(usize, Vec<String>)>) -> Result<()> {
-        let width = lines.first().map_or(0, |(_, fields)| fields.len());
-        let header = match (&reading.header, lines.first()) {
-            (Header::Given(header), Some(_)) => *header,
-            (Header::IfNamed(names), Some((_, first))) => {
+    fn fill(&mut self, reading: &Reading, mut lines: Vec<Line>, separator: u8) -> Result<()> {
+        let Some(first) = lines.first() else { return Ok(()) };
+        let first = match &first.fields {
+            Ok(fields) => fields,
+            Err(fault) => {
+                let (expected, found) = fault.words(first.number);
+                return Err(Error::malformed(&self.file, format!("line {}", first.number), expected, found));
+            }
+        };
+        let width = first.len();
+        let header = match &reading.header {
+            Header::Given(header) => *header,
+            Header::IfNamed(names) => {
                 first.iter().any(|heading| names.iter().any(|name| heading.trim() == name))
             }
-            (_, None) => false,
         };
         if header {
-            self.header = lines.remove(0).1.iter().map(|heading| heading.trim().to_owned()).collect();
-            let again =
-                |(place, name): &(usize, &String)| !name.is_empty() && self.header[..*place].contains(name);
-            if let Some((_, twice)) = self.header.iter().enumerate().find(again) {
-                let found = format!("\"{twice}\" twice");
-                return Err(Error::malformed(&self.file, "first row", "columns whose names differ", found));
-            }
+            let first = lines.remove(0).fields.unwrap_or_default();
+            let names = first.iter().map(|heading| heading.trim().to_owned()).collect();
+            self.take_header(names, char::from(separator))?;
         }
-        let table = lines.into_iter().map(|(line, fields)| {
-            let place = Place::Line(line);
-            if fields.len() != width && !(reading.extra_columns && fields.len() > width) {
-                let expected = format!("{width} columns as in the first line");
-                let found = match fields.as_slice() {
-                    [only] if only.trim().is_empty() => "an empty line".into(),
-                    _ => format!("{} columns", fields.len()),
-                };
-                return (place, Err(Error::malformed(&self.file, place.to_string(), expected, found)));
-            }
-            (place, Ok(Fields::Table(fields.into_iter().map(Value::String).collect())))
-        });
-        let table = table.collect();
+        let mut table = Vec::with_capacity(lines.len());
+        for line in lines {
+            let place = Place::Line(line.number);
+            self.look_within(place, line.inner, width);
+            let fields = self.fields(reading, line.number, line.fields, width);
+            table.push((place, fields));
+        }
         self.take(table)
+    }
+
+    /// Takes the names of a table's columns, which differ.
+    fn take_header(&mut self, header: Vec<String>, separator: char) -> Result<()> {
+        let again = |(place, name): &(usize, &String)| !name.is_empty() && header[..*place].contains(name);
+        if let Some((_, twice)) = header.iter().enumerate().find(again) {
+            let found = format!("\"{twice}\" twice");
+            return Err(Error::malformed(&self.file, "first row", "columns whose names differ", found));
+        }
+        if let [only] = header.as_slice()
+            && let Some(hint) = other_separator(only, Some(separator))
+        {
+            let found = format!("one field, \"{only}\"{hint}");
+            return Err(Error::malformed(&self.file, "first row", "the columns' names", found));
+        }
+        self.header = header;
+        Ok(())
+    }
+
+    /// The fields of a line, as many as the first line has.
+    fn fields(
+        &self,
+        reading: &Reading,
+        line: usize,
+        fields: Result<Vec<String>, table::QuoteFault>,
+        width: usize,
+    ) -> Result<Fields> {
+        let fault =
+            |(expected, found)| Err(Error::malformed(&self.file, format!("line {line}"), expected, found));
+        let fields = match fields {
+            Ok(fields) => fields,
+            Err(quote) => return fault(quote.words(line)),
+        };
+        if fields.len() != width && !(reading.extra_columns && fields.len() > width) {
+            let found = match fields.as_slice() {
+                [only] if only.trim().is_empty() => "an empty line".into(),
+                _ => count(fields.len(), "column"),
+            };
+            return fault((format!("{} as in the first line", count(width, "column")), found));
+        }
+        Ok(Fields::Table(fields.into_iter().map(Value::String).collect()))
+    }
+
+    /// Looks at the lines within the quoted fields of the record at `place`: those as wide as the table may be rows.
+    fn look_within(&mut self, place: Place, inner: Vec<Vec<String>>, width: usize) {
+        let lines = inner.len();
+        let rows: Vec<Vec<String>> =
+            inner.into_iter().filter(|fields| width > 1 && fields.len() == width).collect();
+        if rows.len() >= FEW_LINES && rows.len() == lines {
+            let (name, rows) = (self.file.display(), rows.len());
+            self.faulty.remark(format!(
+                "{name}: {place}: a quoted field goes on over {rows} lines that look like rows themselves: look for a \
+                 stray quote"
+            ));
+        }
+        if !rows.is_empty() {
+            self.swallowed.push((place, rows));
+        }
     }
 }
 
-/// ISO 8859-1: every byte is the character of that number.
-pub(crate) fn latin_1(bytes: &[u8]) -> String {
-    bytes.iter().map(|&byte| char::from(byte)).collect()
+/// As many lines within a quoted field that look like rows are no accident.
+const FEW_LINES: usize = 3;
+
+/// What to say of a line that is one field but seems to hold several, which something else than expected separates.
+fn other_separator(only: &str, own: Option<char>) -> Option<String> {
+    const SEPARATORS: [(char, &str, &str); 4] =
+        [(';', "semicolons", ";"), ('\t', "tabs", "\\t"), ('|', "bars", "|"), (',', "commas", ",")];
+    let (_, what, key) = SEPARATORS
+        .into_iter()
+        .find(|(separator, ..)| Some(*separator) != own && only.contains(*separator))?;
+    Some(format!(
+        ", with {what}: if these separate its columns, say delimiter = \"{key}\" in the task's domain"
+    ))
 }
 
 /// A value's kind, for people.
@@ -379,102 +485,4 @@ pub(crate) fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     }
-}
-
-fn format_of(path: &Path) -> Result<Format> {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    match extension.as_deref() {
-        Some("tsv" | "tab") => Ok(Format::Tsv),
-        Some("csv") => Ok(Format::Csv),
-        Some("jsonl" | "ndjson" | "json") => Ok(Format::Jsonl),
-        Some("txt" | "text" | "md" | "raw" | "tokens") => Ok(Format::Text),
-        Some("parquet") => Ok(Format::Parquet),
-        _ => Err(Error::malformed(
-            path,
-            "file name",
-            "an ending of .tsv, .csv, .jsonl, .json, .txt or .parquet, or format = \"tsv\" (csv, jsonl, json, \
-             text, parquet) in the task's domain",
-            extension.map_or("no ending".into(), |extension| format!(".{extension}")),
-        )),
-    }
-}
-
-fn decode<'a>(path: &Path, bytes: &'a [u8], encoding: Encoding) -> Result<Cow<'a, str>> {
-    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
-        return Err(Error::malformed(
-            path,
-            "byte 0",
-            "UTF-8 or Latin-1 text",
-            "the byte order mark of UTF-16",
-        ));
-    }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    if encoding == Encoding::Latin1 {
-        return Ok(Cow::Owned(latin_1(bytes)));
-    }
-    std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|error| {
-        let good = &bytes[..error.valid_up_to()];
-        let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let byte = bytes.get(error.valid_up_to()).copied().unwrap_or_default();
-        let expected = "UTF-8 (if the file is Latin-1, say encoding = \"latin-1\" in the task's domain)";
-        Error::malformed(path, format!("line {line}"), expected, format!("the byte 0x{byte:02x}"))
-    })
-}
-
-fn tsv_lines(content: &str) -> Vec<(usize, Vec<String>)> {
-    let lines = content.trim_end_matches(['\r', '\n']).split('\n').enumerate();
-    let fields = |line: &str| line.trim_end_matches('\r').split('\t').map(str::to_owned).collect();
-    lines.map(|(index, line)| (index + 1, fields(line))).collect()
-}
-
-fn csv_lines(path: &Path, content: &str) -> Result<Vec<(usize, Vec<String>)>> {
-    let mut reader =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(content.as_bytes());
-    let mut lines = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| {
-            Error::malformed(path, format!("after row {}", lines.len()), "a CSV row", error.to_string())
-        })?;
-        let line = record.position().map_or(0, |position| position.line() as usize);
-        lines.push((line, record.iter().map(str::to_owned).collect()));
-    }
-    Ok(lines)
-}
-
-fn json_lines(path: &Path, content: &str) -> Vec<(Place, Result<Fields>)> {
-    let lines = content.trim_end_matches(['\r', '\n']).split('\n').enumerate();
-    lines
-        .map(|(index, line)| {
-            let place = Place::Line(index + 1);
-            let fields = serde_json::from_str(line).map(Fields::Object).map_err(|error| {
-                Error::malformed(path, place.to_string(), "a JSON object", error.to_string())
-            });
-            (place, fields)
-        })
-        .collect()
-}
-
-/// One object that does not end on its first line, or what is wrong with it; none where lines are objects by themselves.
-fn whole_object(content: &str) -> Option<serde_json::Result<Map<String, Value>>> {
-    let object = serde_json::from_str::<Map<String, Value>>;
-    let first = object(content.lines().next()?);
-    let goes_on = content.lines().nth(1).is_some() && first.is_err_and(|error| error.is_eof());
-    let whole = goes_on.then(|| object(content))?;
-    (whole.is_ok() || !content.lines().any(|line| object(line).is_ok())).then_some(whole)
-}
-
-fn json_array(path: &Path, content: &str) -> Result<Vec<(Place, Result<Fields>)>> {
-    let elements: Vec<Value> = serde_json::from_str(content).map_err(|error| {
-        let place = format!("line {}", error.line());
-        Error::malformed(path, place, "one JSON array of objects", error.to_string())
-    })?;
-    let record = |(index, element): (usize, Value)| {
-        let place = Place::Element(index + 1);
-        let fields = match element {
-            Value::Object(fields) => Ok(Fields::Object(fields)),
-            other => Err(Error::malformed(path, place.to_string(), "a JSON object", kind(&other))),
-        };
-        (place, fields)
-    };
-    Ok(elements.into_iter().enumerate().map(record).collect())
 }

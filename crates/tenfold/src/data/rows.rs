@@ -3,9 +3,10 @@
 use super::faulty::Faulty;
 use super::language::Template;
 use super::language::read::rendered;
-use super::records::{self, Column, Place, Reading, Record, Records, kind};
+use super::records::{self, Column, Fields, Place, Reading, Record, Records, kind};
 use crate::{Error, Result};
 use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Where in a file the fields of a row are.
@@ -46,6 +47,7 @@ pub(crate) struct FileRows {
 /// The rows of the file at `path`.
 pub(crate) fn read(path: &Path, layout: &Layout) -> Result<FileRows> {
     let mut records = records::read(path, &layout.reading)?;
+    records.check_rows()?;
     for (field, what) in [(Some(&layout.text), "text"), (layout.text_pair.as_ref(), "text_pair")] {
         if let Some(Field::Columns(columns)) = field {
             records.check_header(columns, what)?;
@@ -60,7 +62,7 @@ pub(crate) fn read(path: &Path, layout: &Layout) -> Result<FileRows> {
             place: record.place,
             text: text(&records, record, &layout.text, "text")?,
             text_pair: pair(record)?,
-            label: label(&records, record, records.column(record, &layout.label))?,
+            label: label(&records, record, layout)?,
         })
     };
     let found: Vec<(Place, Result<Row>)> =
@@ -69,7 +71,95 @@ pub(crate) fn read(path: &Path, layout: &Layout) -> Result<FileRows> {
     for (place, row) in found {
         rows.extend(faulty.keep(place, row)?);
     }
+    refuse_swallowed(&records, layout, &mut rows, &mut faulty)?;
+    let of_table = matches!(records.records.first(), Some(Record { fields: Fields::Table(_), .. }));
+    if of_table && let Some(remark) = unusual_length(&rows) {
+        faulty.remark(format!("{}: {remark}", path.display()));
+    }
+    for remark in padded(&rows) {
+        faulty.remark(format!("{}: {remark}", path.display()));
+    }
+    rows.iter_mut().for_each(|row| row.label = row.label.trim().to_owned());
     Ok(FileRows { file: path.to_owned(), rows, faulty })
+}
+
+/// Refuses rows whose quoted text holds lines that are labelled rows themselves: a quote that opened where none was meant
+/// has swallowed them.
+fn refuse_swallowed(
+    records: &Records,
+    layout: &Layout,
+    rows: &mut Vec<Row>,
+    faulty: &mut Faulty,
+) -> Result<()> {
+    for (place, lines) in &records.swallowed {
+        let mut labels: Vec<String> = Vec::new();
+        for fields in lines {
+            let values = fields.iter().cloned().map(Value::String).collect();
+            let record = Record { place: *place, fields: Fields::Table(values) };
+            labels.extend(label(records, &record, layout).ok());
+        }
+        let known = |label: &String| rows.iter().any(|row| row.place != *place && row.label == *label);
+        if labels.len() < FEWEST_SWALLOWED || !labels.iter().all(known) {
+            continue;
+        }
+        rows.retain(|row| row.place != *place);
+        let expected = "a quoted field that ends before the next row begins; double a quote that is part of a quoted text \
+                        (\"\"), or remove the stray quote";
+        let found =
+            format!("a field that goes on over {} lines that are labelled rows themselves", labels.len());
+        faulty
+            .keep::<Row>(*place, Err(Error::malformed(&records.file, place.to_string(), expected, found)))?;
+    }
+    Ok(())
+}
+
+/// Fewer lines with a known label may be part of a text.
+const FEWEST_SWALLOWED: usize = 2;
+
+/// A text this many times as long as that of the row in the middle is unusual …
+const UNUSUAL: usize = 200;
+/// … if there are this many rows to compare it with.
+const ENOUGH_ROWS: usize = 20;
+
+/// What to say of the longest text, where it is unlike all others.
+fn unusual_length(rows: &[Row]) -> Option<String> {
+    if rows.len() < ENOUGH_ROWS {
+        return None;
+    }
+    let mut lengths: Vec<usize> = rows.iter().map(|row| row.text.len()).collect();
+    let (_, median, _) = lengths.select_nth_unstable(rows.len() / 2);
+    let median = *median;
+    let longest = rows.iter().max_by_key(|row| row.text.len())?;
+    (longest.text.len() > median.max(1) * UNUSUAL).then(|| {
+        format!(
+            "{}: a text of {} bytes, where half of the rows have at most {median}: look for a stray quote or a missing \
+             line end",
+            longest.place,
+            longest.text.len()
+        )
+    })
+}
+
+/// What to say of labels that stand with blanks around them in some rows and without in others.
+fn padded(rows: &[Row]) -> Vec<String> {
+    let mut with_blanks: BTreeMap<&str, &Row> = BTreeMap::new();
+    let mut plain: HashMap<&str, usize> = HashMap::new();
+    for row in rows {
+        match row.label.trim() {
+            bare if bare == row.label => *plain.entry(bare).or_default() += 1,
+            bare => drop(with_blanks.entry(bare).or_insert(row)),
+        }
+    }
+    let remark = |(bare, row): (&str, &Row)| {
+        plain.contains_key(bare).then(|| {
+            format!(
+                "{}: the label \"{}\" has blanks around it and is taken for \"{bare}\"",
+                row.place,
+                row.label.escape_debug()
+            )
+        })
+    };
+    with_blanks.into_iter().filter_map(remark).collect()
 }
 
 fn text(records: &Records, record: &Record, field: &Field, what: &str) -> Result<String> {
@@ -81,10 +171,11 @@ fn text(records: &Records, record: &Record, field: &Field, what: &str) -> Result
     }
 }
 
-/// A label is a name, a number or a truth value.
-fn label(records: &Records, record: &Record, column: &Column) -> Result<String> {
+/// A label is a name, a number or a truth value; blanks around it included.
+fn label(records: &Records, record: &Record, layout: &Layout) -> Result<String> {
+    let column = records.column(record, &layout.label);
     match records.value(record, column, "label")? {
-        Value::String(_) => records.text(record, column, "label"),
+        Value::String(_) => records.verbatim(record, column, "label"),
         Value::Number(number) => Ok(number.to_string()),
         Value::Bool(truth) => Ok(truth.to_string()),
         other => {
@@ -97,8 +188,9 @@ fn label(records: &Records, record: &Record, column: &Column) -> Result<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Encoding;
     use crate::data::faulty::Malformed;
-    use crate::data::records::{Encoding, Header};
+    use crate::data::records::Header;
     use std::fs;
 
     fn layout(header: bool) -> Layout {
@@ -109,8 +201,7 @@ mod tests {
     }
 
     fn layout_of(text: Vec<Column>, label: Vec<Column>, header: Header) -> Layout {
-        let reading =
-            Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
+        let reading = Reading::with(header);
         Layout { text: Field::Columns(text), text_pair: None, label, reading }
     }
 
@@ -186,7 +277,8 @@ mod tests {
         assert_eq!(rows_of("a.tsv", b"1\tcaf\xe9", &latin).unwrap(), [row(1, "caf\u{e9}", "1")]);
         let error = fault("a.tsv", b"1\tgood\n1\tcaf\xe9", &layout(false));
         assert!(error.contains("line 2") && error.contains("latin-1") && error.contains("0xe9"), "{error}");
-        assert!(fault("a.tsv", b"\xff\xfe1\0", &layout(false)).contains("UTF-16"));
+        let utf_16: Vec<u8> = "\u{feff}1\tcaf\u{e9}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(rows_of("a.tsv", &utf_16, &layout(false)).unwrap(), [row(1, "caf\u{e9}", "1")]);
     }
 
     #[test]
@@ -196,7 +288,7 @@ mod tests {
             ("a.tsv", "1\tgood\n0\tbad\textra", &numbered, "line 2: expected 2 columns"),
             ("a.tsv", "1\tgood\n\n0\tbad", &numbered, "an empty line"),
             ("a.tsv", "1\tgood\n0\t  ", &numbered, "line 2, text: expected some text, found nothing"),
-            ("a.tsv", "1", &numbered, "a column 1, counted from 0, found 1 columns"),
+            ("a.tsv", "1", &numbered, "a column 1, counted from 0, found 1 column"),
             (
                 "a.tsv",
                 "text\tlabel\nx\t1",
@@ -221,7 +313,7 @@ mod tests {
             ("a.jsonl", "{}", &numbered, "by name"),
             ("a.rows", "1\tgood", &numbered, "format = \"tsv\""),
             ("a.tsv", "sentense\tlabel\nx\t1", &named, "did you mean \"sentense\"?"),
-            ("a.txt", "1\tgood", &numbered, "a column by name"),
+            ("a.txt", "1\tgood", &numbered, "format = \"tsv\""),
         ] {
             let error = fault(name, content.as_bytes(), layout);
             assert!(error.contains(expected), "{error}");
@@ -271,5 +363,84 @@ mod tests {
         let places = ["line 2: expected 2 columns", "line 3, text: expected some text"];
         let found: Vec<usize> = places.iter().map(|place| error.find(place).unwrap()).collect();
         assert!(error.contains("2 of 3 rows") && found[0] < found[1], "{error}");
+    }
+
+    #[test]
+    fn a_stray_quote_is_refused_with_its_line_and_takes_no_other_row_with_it() {
+        let mut content = "sentence,label\n".to_owned();
+        for i in 2..=60 {
+            content += &match i {
+                11 => "\"awful film 11,0\n".to_owned(),
+                41 => "\"good, really\",1\n".to_owned(),
+                i => format!("film {i},{}\n", i % 2),
+            };
+        }
+        let error = fault("a.csv", content.as_bytes(), &layout(true));
+        assert!(
+            error.contains("1 of 59 rows is malformed") && error.contains("line 11: expected"),
+            "{error}"
+        );
+        assert!(error.contains("opened on line 11, that closes on line 41"), "{error}");
+        let open = content.replace("\"good, really\"", "good");
+        let error = fault("a.csv", open.as_bytes(), &layout(true));
+        assert!(error.contains("line 11: ") && error.contains("a quote opened and never closed"), "{error}");
+    }
+
+    #[test]
+    fn rows_within_a_quoted_text_are_no_part_of_it() {
+        let few = "label,sentence\n1,\"one\n0,two\n1,three\nend\"\n0,four\n1,five\n";
+        let error = fault("a.csv", few.as_bytes(), &layout(true));
+        assert!(error.contains("line 2: expected a quoted field that ends before the next row"), "{error}");
+        assert!(error.contains("over 2 lines that are labelled rows"), "{error}");
+        // What stands before the comma is no label.
+        let text = "label,sentence\n1,\"one\nDear sir, two\nDear madam, three\nend\"\n0,four\n1,five\n";
+        assert_eq!(rows_of("a.csv", text.as_bytes(), &layout(true)).unwrap().len(), 3);
+    }
+
+    fn remarks(name: &str, content: &str) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        read(&path, &layout(true)).unwrap().faulty.take_remarks()
+    }
+
+    #[test]
+    fn texts_far_longer_than_others_and_labels_with_blanks_are_told_of() {
+        let rows = |long: usize| {
+            let row = |i: usize| format!("{},{}\n", "x".repeat(if i == 7 { long } else { 20 }), i % 2);
+            "sentence,label\n".to_owned() + &(0..30).map(row).collect::<String>()
+        };
+        let told = remarks("a.csv", &rows(5000));
+        assert!(told[0].contains("a.csv: line 9: a text of 5000 bytes"), "{told:?}");
+        assert_eq!(remarks("a.csv", &rows(3000)), [""; 0]);
+        let told = remarks("a.csv", "sentence,label\na, yes\nb,yes\nc, no\n");
+        assert_eq!(told.len(), 1);
+        assert!(
+            told[0].ends_with("line 2: the label \" yes\" has blanks around it and is taken for \"yes\""),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn labels_are_faulty_on_the_line_of_the_file_that_they_are_on() {
+        let content = "\u{feff}sentence,label\r\n\r\n\"two\r\nlines\",1\r\n\r\nlast,\r\n";
+        let error = fault("a.csv", content.as_bytes(), &layout(true));
+        assert!(error.contains("line 6, label: expected some text, found nothing"), "{error}");
+    }
+
+    #[test]
+    fn what_else_separates_columns_or_ends_lines_is_told_or_read() {
+        let error = fault("a.csv", b"sentence;label\ngood, very;1\n", &layout(true));
+        assert!(error.contains("with semicolons") && error.contains("delimiter = \";\""), "{error}");
+        let mut semicolons = layout(true);
+        semicolons.reading.separator = Some(b';');
+        let rows = rows_of("a.csv", b"sentence;label\ngood, very;1\n", &semicolons).unwrap();
+        assert_eq!(rows, [row(2, "good, very", "1")]);
+        let error = fault("a.csv", b"1;good\n0;bad\n", &layout(false));
+        assert!(error.contains("found 1 column, with semicolons"), "{error}");
+        let rows = rows_of("a.tsv", b"sentence\tlabel\rgood\t1\rbad\t0\r", &layout(true)).unwrap();
+        assert_eq!(rows, [row(2, "good", "1"), row(3, "bad", "0")]);
+        let error = fault("a.txt", b"sentence,label\ngood,1\n", &layout(true));
+        assert!(error.contains("read as one text") && error.contains("format = \"csv\""), "{error}");
     }
 }

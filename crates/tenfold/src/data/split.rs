@@ -1,10 +1,9 @@
-//! Which rows go where: the validation split held out of training, and nested small draws.
+//! Which rows go where: the validation split held out of training, a test split out of a single file, and nested small draws.
 //!
-//! Both follow from hashes of the rows' own words, so neither the order of a file nor a random generator's version
+//! All follow from hashes of the rows' own words, so neither the order of a file nor a random generator's version
 //! decides anything.
 
-use super::language::LanguageExample;
-use super::{Example, PassageQuestion};
+use super::{Example, Row};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -33,33 +32,89 @@ pub fn subset(examples: &[Example], n: usize, draw: u64) -> Vec<usize> {
     (1..=n.min(examples.len())).filter_map(|drawn| next_row(&mut queues, drawn, examples.len())).collect()
 }
 
-/// Takes a validation split out of `train`: a tenth of the rows, at most 1,000. Rows with the same text stay together.
-pub(crate) fn hold_out(train: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
-    hold_out_by(train, |example| text_hash("validation", example))
-}
-
-/// The same for language models: rows of which the same is given stay together.
-pub(crate) fn hold_out_language(train: Vec<LanguageExample>) -> (Vec<LanguageExample>, Vec<LanguageExample>) {
-    hold_out_by(train, |example| Sha256::digest(format!("validation\0{}", example.given())).into())
-}
-
-/// The same for questions about passages: those about the same one stay together.
-pub(crate) fn hold_out_passages(train: Vec<PassageQuestion>) -> (Vec<PassageQuestion>, Vec<PassageQuestion>) {
-    hold_out_by(train, |row| Sha256::digest(format!("validation\0{}", row.passage)).into())
-}
-
-fn hold_out_by<T>(train: Vec<T>, hash: impl Fn(&T) -> [u8; 32]) -> (Vec<T>, Vec<T>) {
+/// Takes a validation split out of `train`: a tenth of the rows, at most 1,000. Rows that share a text, a prompt or a
+/// passage stay together, and every class that `class` tells apart keeps a row in training.
+pub(crate) fn hold_out<T: Row>(train: Vec<T>, class: impl Fn(&T) -> u32) -> (Vec<T>, Vec<T>) {
     let wanted = (train.len() / VALIDATION_SHARE).min(VALIDATION_MOST);
-    let hashes: Vec<[u8; 32]> = train.iter().map(hash).collect();
-    let mut order = hashes.clone();
-    order.sort_unstable();
-    let Some(last) = wanted.checked_sub(1).and_then(|last| order.get(last).copied()) else {
-        return (train, Vec::new());
-    };
-    let (validation, train): (Vec<_>, Vec<_>) =
-        train.into_iter().zip(hashes).partition(|(_, hash)| *hash <= last);
-    let rows = |part: Vec<(T, _)>| part.into_iter().map(|(example, _)| example).collect();
-    (rows(train), rows(validation))
+    let classes: Vec<u32> = train.iter().map(class).collect();
+    let mut taken = 0;
+    let picked = pick(&train, "validation", &classes, |group| {
+        let wants_more = taken < wanted;
+        taken += if wants_more { group.len() } else { 0 };
+        wants_more
+    });
+    parted(train, &picked)
+}
+
+/// Which share of a file's rows is its test, and which of the many such splits it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct TestShare {
+    pub fraction: f64,
+    pub seed: u64,
+}
+
+impl TestShare {
+    /// The rows to train on and those to test on. Each class that `class` tells apart has its share of both, at least a row
+    /// where it has two; rows that share a text, a prompt or a passage stay together.
+    pub(crate) fn split<T: Row>(&self, rows: Vec<T>, class: impl Fn(&T) -> u32) -> (Vec<T>, Vec<T>) {
+        let picked = self.picked(&rows, class);
+        parted(rows, &picked)
+    }
+
+    /// Which of the rows are the test's.
+    pub(crate) fn picked<T: Row>(&self, rows: &[T], class: impl Fn(&T) -> u32) -> Vec<bool> {
+        let classes: Vec<u32> = rows.iter().map(class).collect();
+        let share = |count: usize| {
+            let wanted = (count as f64 * self.fraction).round() as usize;
+            wanted.max(1).min(count.saturating_sub(1))
+        };
+        let mut wanted = counts(classes.iter().copied());
+        wanted.values_mut().for_each(|count| *count = share(*count));
+        pick(rows, &format!("test {}", self.seed), &classes, |group| {
+            let left = wanted.get_mut(&classes[group[0]]);
+            let wants_more = left.as_ref().is_some_and(|left| **left > 0);
+            if let Some(left) = left {
+                *left = left.saturating_sub(group.len());
+            }
+            wants_more
+        })
+    }
+}
+
+/// Goes through the groups of rows that stay together, in the order of their hashes, and picks those that `wanted` takes,
+/// unless one would be the last of a class. `wanted` is asked about no others.
+fn pick<T: Row>(
+    rows: &[T],
+    purpose: &str,
+    classes: &[u32],
+    mut wanted: impl FnMut(&[usize]) -> bool,
+) -> Vec<bool> {
+    let hashes: Vec<[u8; 32]> = rows.iter().map(|row| row.split_hash(purpose)).collect();
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|&row| hashes[row]);
+    let mut left = counts(classes.iter().copied());
+    let mut picked = vec![false; rows.len()];
+    for group in order.chunk_by(|&one, &other| hashes[one] == hashes[other]) {
+        let own = counts(group.iter().map(|&row| classes[row]));
+        if own.iter().all(|(class, count)| left[class] > *count) && wanted(group) {
+            group.iter().for_each(|&row| picked[row] = true);
+            own.iter().for_each(|(class, count)| *left.entry(*class).or_default() -= count);
+        }
+    }
+    picked
+}
+
+fn counts(classes: impl Iterator<Item = u32>) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    classes.for_each(|class| *counts.entry(class).or_default() += 1);
+    counts
+}
+
+/// The rows that are not picked, and those that are.
+fn parted<T>(rows: Vec<T>, picked: &[bool]) -> (Vec<T>, Vec<T>) {
+    let (part, rest): (Vec<_>, Vec<_>) = rows.into_iter().zip(picked).partition(|(_, picked)| **picked);
+    let rows = |part: Vec<(T, _)>| part.into_iter().map(|(row, _)| row).collect();
+    (rows(rest), rows(part))
 }
 
 /// The next row: of the first class that had none yet, else of the one that is furthest behind its share.
@@ -82,7 +137,7 @@ fn row_hash(purpose: &str, example: &Example) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn text_hash(purpose: &str, example: &Example) -> [u8; 32] {
+pub(super) fn text_hash(purpose: &str, example: &Example) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in [purpose, &example.text, example.pair.as_deref().unwrap_or_default()] {
         hash.update((part.len() as u64).to_le_bytes());
@@ -177,10 +232,58 @@ mod tests {
     fn the_validation_split_is_a_tenth_and_keeps_equal_texts_together() {
         let mut examples = rows(&[500, 500]);
         examples.extend(rows(&[500, 500]));
-        let (train, validation) = hold_out(examples.clone());
+        let (train, validation) = hold_out(examples.clone(), Row::class);
         assert_eq!((train.len(), validation.len()), (1800, 200));
         assert!(validation.iter().all(|row| !train.contains(row)));
-        assert_eq!(hold_out(examples), (train, validation));
-        assert_eq!(hold_out(rows(&[5, 4])).1, []);
+        assert_eq!(hold_out(examples, Row::class), (train, validation));
+        assert_eq!(hold_out(rows(&[5, 4]), Row::class).1, []);
+    }
+
+    /// As it was before classes counted: the tenth with the lowest hashes.
+    fn lowest(examples: &[Example]) -> Vec<Example> {
+        let mut order: Vec<[u8; 32]> = examples.iter().map(|row| row.split_hash("validation")).collect();
+        order.sort_unstable();
+        let last = order[examples.len() / VALIDATION_SHARE - 1];
+        examples.iter().filter(|row| row.split_hash("validation") <= last).cloned().collect()
+    }
+
+    #[test]
+    fn no_class_is_held_out_to_its_last_row_and_other_splits_are_as_they_were() {
+        let mut lost = 0;
+        for case in 0..40 {
+            let mut random = SplitMix::stream(17, case);
+            let counts: Vec<usize> = (0..3).map(|_| 1 + random.below(4) * random.below(30)).collect();
+            let mut examples = rows(&[&[40][..], &counts].concat());
+            examples.iter_mut().for_each(|row| row.text = format!("{case} {}", row.text));
+            let (train, validation) = hold_out(examples.clone(), Row::class);
+            let before = lowest(&examples);
+            let keeps_all = |held: &[Example]| {
+                let all = |of: u32| examples.iter().filter(|row| row.label == of).count();
+                (0..4).all(|of| held.iter().filter(|row| row.label == of).count() < all(of))
+            };
+            assert!(keeps_all(&validation), "{counts:?}");
+            assert_eq!(validation.len(), examples.len() / VALIDATION_SHARE);
+            assert_eq!(train.len() + validation.len(), examples.len());
+            lost += usize::from(!keeps_all(&before));
+            assert_eq!(validation == before, keeps_all(&before), "{counts:?}");
+        }
+        assert!(lost > 3, "{lost} of the cases would have lost a class");
+    }
+
+    #[test]
+    fn a_test_share_has_each_class_and_other_seeds_have_other_rows() {
+        let mut examples = rows(&[60, 30, 2, 1]);
+        examples.extend(rows(&[5]));
+        let share = |seed| TestShare { fraction: 0.2, seed };
+        let (train, test) = share(0).split(examples.clone(), Row::class);
+        let of = |rows: &[Example], label: u32| rows.iter().filter(|row| row.label == label).count();
+        assert!((13..=14).contains(&of(&test, 0)), "{}", of(&test, 0));
+        assert_eq!([1, 2, 3].map(|label| of(&test, label)), [6, 1, 0]);
+        assert_eq!(train.len() + test.len(), examples.len());
+        assert!(test.iter().all(|row| !train.contains(row)));
+        assert_eq!(share(0).split(examples.clone(), Row::class).1, test);
+        assert_ne!(share(1).split(examples.clone(), Row::class).1, test);
+        // Numbers are no classes.
+        assert_eq!(share(0).split(rows(&[1; 50]), |_| 0).1.len(), 10);
     }
 }

@@ -5,7 +5,7 @@
 //! Of the movie domain the next 500 are the validation split and the rest is trained on; of the others all the rest is
 //! there for mixtures of domains.
 
-use super::{Example, hexadecimal, records};
+use super::{Example, hexadecimal, latin_1};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -39,7 +39,7 @@ pub(crate) fn read(name: &str) -> Result<Splits> {
         _ => return Err(Error::unknown("built-in data", name, NAMES)),
     };
     let domain = name.trim_start_matches("vader/");
-    let (mut kept, note) = labelled(name, domain, &records::latin_1(bytes))?;
+    let (mut kept, note) = labelled(name, domain, &latin_1(bytes))?;
     let mut rest = kept.split_off(kept.len().min(TEST_ROWS));
     if !trained {
         return Ok(Splits { train: rest, validation: Vec::new(), test: kept, note });

@@ -7,6 +7,7 @@ mod faults;
 
 use super::overlay;
 use crate::adapter;
+use crate::data::read_text;
 use crate::error::{Error, Result};
 use crate::metric::{Accounting, Application};
 use crate::train::TrainSettings;
@@ -270,7 +271,7 @@ impl Default for Probing {
 impl Study {
     /// Reads a study file; `set` holds `key=value` changes such as "train.batch_size=16".
     pub fn read(path: &Path, set: &[String]) -> Result<Study> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path)?;
         Study::parse(path, &text, set)
     }
 

@@ -59,8 +59,9 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         &table,
         &[&KEYS[..], &language::KEYS[..], &questions::KEYS[..], &Extraction::KEYS[..]].concat(),
     );
-    let mut text = |key: &str| faults.text("", &table, key).unwrap_or_default();
-    let (name, title, source, licence) = (text("name"), text("title"), text("source"), text("licence"));
+    let name = faults.text("", &table, "name").unwrap_or_default();
+    let mut about = |key: &str| table.contains_key(key).then(|| faults.text("", &table, key)).flatten();
+    let (title, source, licence) = (about("title"), about("source"), about("licence"));
     let output_type = output_type(&table, &mut faults);
     // Of what is not known nothing else can be told to be wrong than what is so of every type.
     let is_known = !output_type.is_empty();
@@ -108,10 +109,10 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     let malformed = faults.choice_or_none("", &table, "malformed", &Malformed::NAMES);
     let domains = domains::domains(&table, &mut faults);
     let task = Task {
+        title: title.unwrap_or_else(|| name.clone()),
         name,
-        title,
-        source,
-        licence,
+        source: source.unwrap_or_default(),
+        licence: licence.unwrap_or_default(),
         output_type,
         metric,
         labels,
@@ -475,7 +476,7 @@ mod tests {
 
     #[test]
     fn an_empty_file_names_every_key_that_it_needs() {
-        assert_eq!(faults("").len(), 7);
+        assert_eq!(faults("").len(), 4);
     }
 
     #[test]

@@ -79,20 +79,14 @@ impl Documents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::records::{self, Encoding, Header, Reading};
+    use crate::data::records::{self, Header, Reading};
 
     /// The documents of a file, each with its place and the column "id" if it has one.
     fn cut(name: &str, content: &str, start: &str, line: &str) -> Vec<(String, String, Option<Value>)> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let reading = Reading {
-            format: None,
-            encoding: Encoding::Utf8,
-            header: Header::Given(true),
-            extra_columns: false,
-            keep: None,
-        };
+        let reading = Reading::with(Header::Given(true));
         let mut records = records::read(&path, &reading).unwrap();
         let documents = Documents { start: Regex::new(start).unwrap(), line: Template::parse(line).unwrap() };
         documents.cut(&mut records).unwrap();

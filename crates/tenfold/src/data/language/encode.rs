@@ -4,10 +4,11 @@
 //! tokens that both have in common from the left are given, the first that differs reaches into the completion.
 
 use super::{LanguageExample, LanguageTokenizer, LengthReport, Message, Sequence};
+use crate::data::{Located, Origin};
 use crate::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::borrow::Borrow;
+use std::fmt;
 use std::ops::Range;
 
 /// Which tokens count in the loss.
@@ -66,39 +67,85 @@ pub struct Encoded {
     pub lengths: LengthReport,
 }
 
+/// A row, and where it stands.
+pub trait Placed: Sync {
+    /// The row.
+    fn example(&self) -> &LanguageExample;
+
+    /// Where it stands, if that is known.
+    fn origin(&self) -> Option<&Origin>;
+}
+
+impl Placed for LanguageExample {
+    fn example(&self) -> &LanguageExample {
+        self
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        None
+    }
+}
+
+impl Placed for Located<LanguageExample> {
+    fn example(&self) -> &LanguageExample {
+        &self.row
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
+    }
+}
+
+/// A row's place as errors name it: in its file, or else its number from 1 among those that are encoded.
+struct RowName<'a> {
+    origin: Option<&'a Origin>,
+    number: usize,
+}
+
+impl fmt::Display for RowName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.origin {
+            Some(origin) => origin.fmt(f),
+            None => write!(f, "row {}", self.number),
+        }
+    }
+}
+
 /// Renders and tokenises `examples`. It is an error if nothing is left to train on.
-pub fn encode<E: Borrow<LanguageExample> + Sync>(
+pub fn encode<E: Placed>(
     tokenizer: &dyn LanguageTokenizer,
     examples: &[E],
     settings: &SequenceSettings,
 ) -> Result<Encoded> {
     let encoder = Encoder { tokenizer, settings };
-    rows(examples, settings, |number, example| encoder.row(number, example))
+    rows(examples, settings, |name, example| encoder.row(name, example))
 }
 
 /// The same for an encoder-decoder: of each sequence the encoder reads what does not count, special tokens around it,
 /// and the decoder answers the rest. Rows are prompts with completions.
-pub fn encode_answers<E: Borrow<LanguageExample> + Sync>(
+pub fn encode_answers<E: Placed>(
     tokenizer: &dyn LanguageTokenizer,
     examples: &[E],
     settings: &SequenceSettings,
 ) -> Result<Encoded> {
     let encoder = Encoder { tokenizer, settings };
-    rows(examples, settings, |number, example| encoder.answered(number, example))
+    rows(examples, settings, |name, example| encoder.answered(name, example))
 }
 
-/// All rows, each by `row`, which is told its number from 1.
-fn rows<E: Borrow<LanguageExample> + Sync>(
+/// All rows, each by `row`, which is told its name.
+fn rows<E: Placed>(
     examples: &[E],
     settings: &SequenceSettings,
-    row: impl Fn(usize, &LanguageExample) -> Result<Row> + Sync,
+    row: impl Fn(&RowName, &LanguageExample) -> Result<Row> + Sync,
 ) -> Result<Encoded> {
     if settings.max_length < 2 {
         let why = "a sequence needs a token to predict and one before it".into();
         return Err(Error::Unsupported { what: format!("max_length = {}", settings.max_length), why });
     }
     let rows: Vec<Row> = (examples.par_iter().enumerate())
-        .map(|(index, example)| row(index + 1, example.borrow()))
+        .map(|(index, example)| {
+            row(&RowName { origin: example.origin(), number: index + 1 }, example.example())
+        })
         .collect::<Result<_>>()?;
     let count = |kind: fn(&Row) -> bool| rows.iter().filter(|row| kind(row)).count();
     let cut = count(|row| matches!(row, Row::Cut(_)));
@@ -144,16 +191,16 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    fn row(&self, number: usize, example: &LanguageExample) -> Result<Row> {
+    fn row(&self, name: &RowName, example: &LanguageExample) -> Result<Row> {
         let example = &*example.plain();
         let (whole, head) = match example {
             LanguageExample::Asked { .. } => unreachable!("a plain example"),
             LanguageExample::Text(text) => return self.text(text),
             LanguageExample::Prompt { prompt, completion } => self.prompt(prompt, completion)?,
-            LanguageExample::Chat(messages) => (self.chat(number, messages)?, 0),
+            LanguageExample::Chat(messages) => (self.chat(name, messages)?, 0),
         };
-        let row = self.fit(number, whole, |whole, max| match example {
-            LanguageExample::Chat(messages) => self.shorter_chat(number, messages, whole),
+        let row = self.fit(name, whole, |whole, max| match example {
+            LanguageExample::Chat(messages) => self.shorter_chat(name, messages, whole),
             _ => Ok(cut(&whole, head..whole.ids.len(), max)),
         })?;
         Ok(match row {
@@ -166,12 +213,12 @@ impl Encoder<'_> {
     }
 
     /// The end of a prompt goes first, as Hugging Face's tokenizers cut: what it asks for stands at its beginning.
-    fn answered(&self, number: usize, example: &LanguageExample) -> Result<Row> {
+    fn answered(&self, name: &RowName, example: &LanguageExample) -> Result<Row> {
         let example = &*example.plain();
         let LanguageExample::Prompt { prompt, completion } = example else {
             let why = "an encoder-decoder reads a prompt and answers it: rows have a prompt and a completion";
             let kind = if matches!(example, LanguageExample::Text(_)) { "raw text" } else { "a chat" };
-            return Err(Error::Unsupported { what: format!("row {number}, {kind}"), why: why.into() });
+            return Err(Error::Unsupported { what: format!("{name}, {kind}"), why: why.into() });
         };
         let mut ids = self.tokenizer.text_ids(prompt)?;
         let (prompt, words) = (ids.len(), self.tokenizer.ids(prompt)?.len());
@@ -182,7 +229,7 @@ impl Encoder<'_> {
         ids.extend(self.tokenizer.end_id());
         let labelled = (0..ids.len()).map(|place| place >= prompt).collect();
         let first = self.tokenizer.first_id().map_or(0, |_| 1);
-        self.fit(number, Sequence { ids, labelled }, |whole, max| {
+        self.fit(name, Sequence { ids, labelled }, |whole, max| {
             let excess = whole.ids.len() - max;
             Ok(words.checked_sub(excess).and_then(|kept| cut(&whole, first + kept..prompt, max)))
         })
@@ -191,7 +238,7 @@ impl Encoder<'_> {
     /// A row within the limit: whole, or as `shorten` makes it if it is too long and that is wanted.
     fn fit(
         &self,
-        number: usize,
+        name: &RowName,
         whole: Sequence,
         shorten: impl Fn(Sequence, usize) -> Result<Option<Sequence>>,
     ) -> Result<Row> {
@@ -207,7 +254,7 @@ impl Encoder<'_> {
             Overlong::Error => {
                 let why =
                     format!("max_length is {max}; raise it, or set overlong to truncate_prompt or drop");
-                return Err(Error::Unsupported { what: format!("row {number} of {tokens} tokens"), why });
+                return Err(Error::Unsupported { what: format!("a row of {tokens} tokens ({name})"), why });
             }
             Overlong::TruncatePrompt => shorten(whole, max)?,
         };
@@ -243,7 +290,7 @@ impl Encoder<'_> {
         (ids, ahead)
     }
 
-    fn chat(&self, number: usize, messages: &[Message]) -> Result<Sequence> {
+    fn chat(&self, name: &RowName, messages: &[Message]) -> Result<Sequence> {
         let whole = self.tokenizer.render(messages, false)?;
         let mut ids = self.tokenizer.ids(&whole)?;
         let mut labelled = vec![false; ids.len()];
@@ -252,7 +299,7 @@ impl Encoder<'_> {
             let before = self.tokenizer.render(&messages[..index], true)?;
             let after = self.tokenizer.render(&messages[..=index], false)?;
             if !(whole.starts_with(&after) && after.starts_with(&before)) {
-                return Err(does_not_extend(number, index, &before, &after, &whole));
+                return Err(does_not_extend(name, index, &before, &after, &whole));
             }
             let (first, end) = (tokens_of(&before)?.max(1), tokens_of(&after)?);
             labelled.iter_mut().take(end).skip(first).for_each(|labelled| *labelled = true);
@@ -277,7 +324,12 @@ impl Encoder<'_> {
     }
 
     /// Leaves out the oldest turns until the rest fits; then cuts the last exchange's prompt after the system prompt.
-    fn shorter_chat(&self, number: usize, messages: &[Message], whole: Sequence) -> Result<Option<Sequence>> {
+    fn shorter_chat(
+        &self,
+        name: &RowName,
+        messages: &[Message],
+        whole: Sequence,
+    ) -> Result<Option<Sequence>> {
         let spoken = |message: &Message| message.role != "system" && message.role != "developer";
         let system = messages.iter().position(spoken).unwrap_or(messages.len());
         let answered = messages.iter().rposition(|message| message.role == "assistant").unwrap_or(0);
@@ -287,7 +339,7 @@ impl Encoder<'_> {
                 continue;
             }
             let rest = [&messages[..system], &messages[start..]].concat();
-            let shorter = self.chat(number, &rest)?;
+            let shorter = self.chat(name, &rest)?;
             if shorter.ids.len() <= self.settings.max_length {
                 return Ok(Some(shorter));
             }
@@ -343,7 +395,7 @@ fn cut(sequence: &Sequence, prompt: Range<usize>, max: usize) -> Option<Sequence
     Some(shorter)
 }
 
-fn does_not_extend(number: usize, index: usize, before: &str, after: &str, whole: &str) -> Error {
+fn does_not_extend(name: &RowName, index: usize, before: &str, after: &str, whole: &str) -> Error {
     let (what, short, long) = if whole.starts_with(after) {
         ("the conversation before it with the generation prompt", before, after)
     } else {
@@ -353,7 +405,7 @@ fn does_not_extend(number: usize, index: usize, before: &str, after: &str, whole
         short.chars().zip(long.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a.len_utf8()).sum();
     let excerpt = |text: &str| format!("{:?}", text[same..].chars().take(30).collect::<String>());
     let why = format!(
-        "row {number}, message {}: {what} does not begin what follows (after {same} bytes {} became {}), so the \
+        "{name}, message {}: {what} does not begin what follows (after {same} bytes {} became {}), so the \
          assistant's tokens cannot be told apart; use a chat template that writes a turn the same way whatever \
          follows, or rows of one exchange each",
         index + 1,

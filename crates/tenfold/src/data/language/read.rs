@@ -4,6 +4,7 @@ use super::question::Form;
 use super::{LanguageExample, Message, Question, Template};
 use crate::data::faulty::Faulty;
 use crate::data::records::{self, Column, Place, Reading, Record, Records, kind};
+use crate::data::{Located, Origin};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -39,7 +40,11 @@ const ROLES: [(&str, &[&str]); 5] = [
 ];
 
 /// The examples of the file at `path`, and the rows that make none.
-pub(crate) fn read(path: &Path, reading: &Reading, shape: &Shape) -> Result<(Vec<LanguageExample>, Faulty)> {
+pub(crate) fn read(
+    path: &Path,
+    reading: &Reading,
+    shape: &Shape,
+) -> Result<(Vec<Located<LanguageExample>>, Faulty)> {
     let mut records = records::read(path, reading)?;
     if let Shape::Questions { form, .. } = shape {
         form.arrange(&mut records)?;
@@ -50,8 +55,10 @@ pub(crate) fn read(path: &Path, reading: &Reading, shape: &Shape) -> Result<(Vec
     };
     let found: Vec<(Place, Result<LanguageExample>)> = records.records.iter().flat_map(of).collect();
     let (mut examples, mut faulty) = (Vec::with_capacity(found.len()), std::mem::take(&mut records.faulty));
+    let file = Arc::new(path.to_owned());
     for (place, example) in found {
-        examples.extend(faulty.keep(place, example)?);
+        let row = faulty.keep(place, example)?;
+        examples.extend(row.map(|row| Located { row, origin: Origin::new(&file, place) }));
     }
     Ok((examples, faulty))
 }

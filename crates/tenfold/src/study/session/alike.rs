@@ -1,7 +1,7 @@
 //! Whether another language task's rows can stand beside those of the study's task, and how.
 
 use crate::data::language::{LanguageExample, Question};
-use crate::data::{Domain, Splits};
+use crate::data::{Domain, Located, Splits};
 use crate::error::{Error, Result};
 use crate::study::domains::numbers;
 use crate::task::{OutputType, QuestionMetric, Questions, Task};
@@ -55,11 +55,12 @@ impl Alike {
     }
 
     /// The other task's rows, their choices numbered as the study's are.
-    pub(super) fn rows(&self, theirs: &Task) -> Result<Splits<LanguageExample>> {
+    pub(super) fn rows(&self, theirs: &Task) -> Result<Splits<Located<LanguageExample>>> {
         let data = theirs.read_language_tests()?;
         let Some(numbers) = &self.numbers else { return Ok(data) };
-        let renumbered =
-            |rows: Vec<LanguageExample>| rows.into_iter().map(|row| renumber(row, numbers)).collect();
+        let renumbered = |rows: Vec<Located<LanguageExample>>| {
+            rows.into_iter().map(|row| row.map(|row| renumber(row, numbers))).collect()
+        };
         let tests = data.tests.into_iter();
         Ok(Splits {
             train: renumbered(data.train),

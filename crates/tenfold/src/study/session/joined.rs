@@ -4,7 +4,7 @@ use super::alike::{Alike, other_score};
 use super::arranged::{Arranged, Beside};
 use super::{Encoded, Requests, Session};
 use crate::data::language::{LanguageExample, Question};
-use crate::data::{PassageQuestion, Row, hexadecimal};
+use crate::data::{Located, PassageQuestion, Row, hexadecimal};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 use crate::study::config::Study;
@@ -45,7 +45,7 @@ impl Session {
             let training = |domain: &str, notes: &mut Vec<String>| task.language_training(domain, notes);
             arranged = arranged.beside(study, task, Beside { other, training })?;
         }
-        let encode = |examples: &[LanguageExample]| {
+        let encode = |examples: &[Located<LanguageExample>]| {
             Rows::choices(&self.tokenizer, &questions, asked(examples), self.length)
         };
         let encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
@@ -105,8 +105,8 @@ impl Session {
     }
 }
 
-fn asked(examples: &[LanguageExample]) -> Vec<Question> {
-    let question = |example: &LanguageExample| match example {
+fn asked(examples: &[Located<LanguageExample>]) -> Vec<Question> {
+    let question = |example: &Located<LanguageExample>| match &example.row {
         LanguageExample::Asked { question, .. } => Some(question.clone()),
         _ => None,
     };

@@ -3,8 +3,8 @@
 use super::alike::{Alike, way};
 use super::arranged::{Arranged, Beside};
 use super::{Base, Encoded, General, Session};
-use crate::data::language::{self, LanguageExample, LengthReport, Question, SequenceSettings};
-use crate::data::{Domain, Example, Row, Splits, hexadecimal, put_text};
+use crate::data::language::{self, LanguageExample, LengthReport, Placed, Question, SequenceSettings};
+use crate::data::{Domain, Example, Located, Origin, Row, Splits, hexadecimal, put_text, read_text};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::model::chat_template::ChatTemplate;
@@ -15,7 +15,6 @@ use crate::study::config::Study;
 use crate::task::{Questions, Task};
 use crate::train::{Asked, Rows};
 use sha2::{Digest, Sha256};
-use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -23,12 +22,18 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone)]
 struct Posed {
     example: LanguageExample,
+    /// Where it stands; none of a text that is no row.
+    origin: Option<Origin>,
     way: Option<Arc<Questions>>,
 }
 
-impl Borrow<LanguageExample> for Posed {
-    fn borrow(&self) -> &LanguageExample {
+impl Placed for Posed {
+    fn example(&self) -> &LanguageExample {
         &self.example
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 }
 
@@ -42,6 +47,10 @@ impl Row for Posed {
 
     fn drawn(&self) -> Example {
         self.example.drawn()
+    }
+
+    fn split_hash(&self, purpose: &str) -> [u8; 32] {
+        self.example.split_hash(purpose)
     }
 
     fn put(&self, hash: &mut Sha256) {
@@ -112,11 +121,11 @@ impl Session {
         self.train_examples = drawn(arranged.train(), &of);
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+            let text = read_text(path)?;
             let sha256 = hexadecimal(&Sha256::digest(&text));
             // An encoder-decoder has no loss of a text that is not an answer.
             if self.model.decoder_start().is_none() {
-                let rows = encode(&[pose(LanguageExample::Text(text), None)])?.0;
+                let rows = encode(&[text_alone(text)])?.0;
                 self.general = General { rows, sha256, base: Mutex::default() };
             }
         }
@@ -127,12 +136,17 @@ impl Session {
     }
 }
 
-fn pose(example: LanguageExample, way: Option<&Arc<Questions>>) -> Posed {
-    Posed { example, way: way.cloned() }
+fn pose(row: Located<LanguageExample>, way: Option<&Arc<Questions>>) -> Posed {
+    Posed { example: row.row, origin: Some(row.origin), way: way.cloned() }
 }
 
-fn posed(data: Splits<LanguageExample>, way: Option<&Arc<Questions>>) -> Splits<Posed> {
-    let all = |rows: Vec<LanguageExample>| rows.into_iter().map(|row| pose(row, way)).collect::<Vec<_>>();
+fn text_alone(text: String) -> Posed {
+    Posed { example: LanguageExample::Text(text), origin: None, way: None }
+}
+
+fn posed(data: Splits<Located<LanguageExample>>, way: Option<&Arc<Questions>>) -> Splits<Posed> {
+    let all =
+        |rows: Vec<Located<LanguageExample>>| rows.into_iter().map(|row| pose(row, way)).collect::<Vec<_>>();
     let tests = data.tests.into_iter();
     Splits {
         train: all(data.train),
@@ -210,7 +224,7 @@ mod tests {
     #[test]
     fn draws_are_of_the_rows_that_are_kept_and_of_each_part_of_a_text() {
         let texts = ["a", "left out", "long", "b"];
-        let rows = texts.map(|text| pose(LanguageExample::Text(text.into()), None));
+        let rows = texts.map(|text| text_alone(text.into()));
         let drawn: Vec<String> = drawn(&rows, &[0, 2, 2, 2, 3]).into_iter().map(|row| row.text).collect();
         assert_eq!((drawn.len(), &*drawn[0], &*drawn[4]), (5, "a", "b"));
         // Each by itself: else every draw took the text's first sequences.

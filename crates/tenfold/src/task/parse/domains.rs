@@ -2,13 +2,28 @@
 
 use super::Faults;
 use crate::data::language::Template;
-use crate::data::records::{Encoding, Format};
-use crate::data::vader;
+use crate::data::records::Format;
+use crate::data::{Encoding, TestShare, vader};
 use crate::task::{Files, Rows, Source};
 use toml::{Table, Value};
 
-const DOMAIN_KEYS: [&str; 10] =
-    ["name", "names", "builtin", "train", "validation", "test", "fewshot", "format", "encoding", "keep"];
+/// The keys of a domain.
+pub(super) const KEYS: [&str; 14] = [
+    "name",
+    "names",
+    "builtin",
+    "train",
+    "validation",
+    "test",
+    "test_fraction",
+    "test_seed",
+    "fewshot",
+    "format",
+    "delimiter",
+    "records",
+    "encoding",
+    "keep",
+];
 
 /// The domains of a task.
 pub(super) fn domains(table: &Table, faults: &mut Faults) -> Vec<Source> {
@@ -63,7 +78,7 @@ fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
         faults.add(&format!("domains[{index}]"), "a table", value.type_str());
         return None;
     };
-    faults.unknown_keys(&place, table, &DOMAIN_KEYS);
+    faults.unknown_keys(&place, table, &KEYS);
     let name = faults.text(&place, table, "name").unwrap_or_default();
     if table.contains_key("builtin") {
         for key in table.keys().filter(|key| !["name", "builtin"].contains(&key.as_str())) {
@@ -73,11 +88,9 @@ fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
         return Some(Source { name, rows: Rows::Builtin(builtin) });
     }
     let test = faults.paths(&place, table, "test");
-    if !table.contains_key("test") {
-        faults.add(&format!("{place}test"), "a file, or builtin = \"…\"", "nothing");
-    }
+    let test_share = test_share(&place, table, faults);
     let format = faults.choice_or_none(&place, table, "format", &Format::NAMES);
-    let encoding = faults.choice_or_none(&place, table, "encoding", &["utf-8", "latin-1"]);
+    let encoding = faults.choice_or_none(&place, table, "encoding", &Encoding::NAMES);
     let keep = match table.get("keep") {
         None => None,
         Some(Value::String(source)) => Template::parse(source)
@@ -89,8 +102,13 @@ fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
             None
         }
     };
+    let separator = delimiter(&place, table, format.as_deref(), faults);
+    let list = records(&place, table, format.as_deref(), faults);
     let files = Files {
         keep,
+        test_share,
+        separator,
+        list,
         train: faults.paths(&place, table, "train"),
         validation: faults.paths(&place, table, "validation"),
         test,
@@ -101,4 +119,77 @@ fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
             .unwrap_or_default(),
     };
     Some(Source { name, rows: Rows::Files(files) })
+}
+
+/// A domain has a test file, or a share of its training file is its test.
+fn test_share(place: &str, table: &Table, faults: &mut Faults) -> Option<TestShare> {
+    let has = |key: &str| table.contains_key(key);
+    if !has("test_fraction") {
+        if !has("test") {
+            let expected = "a file, or test_fraction = 0.2 for a share of train, or builtin = \"…\"";
+            faults.add(&format!("{place}test"), expected, "nothing");
+        }
+        if has("test_seed") {
+            faults.add(&format!("{place}test_seed"), "test_fraction with it", "test_seed alone");
+        }
+        return None;
+    }
+    if has("test") {
+        faults.add(&format!("{place}test_fraction"), "test or test_fraction, not both", "both");
+    }
+    if !has("train") {
+        faults.add(&format!("{place}test_fraction"), "train with it, of which it is a share", "no train");
+    }
+    let fraction = match table.get("test_fraction") {
+        Some(Value::Float(fraction)) if *fraction > 0.0 && *fraction < 1.0 => *fraction,
+        other => {
+            let found = other.map(Value::to_string).unwrap_or_default();
+            faults.add(&format!("{place}test_fraction"), "a number between 0 and 1", &found);
+            return None;
+        }
+    };
+    let seed = match table.get("test_seed") {
+        None => Some(0),
+        Some(value) => {
+            let seed = value.as_integer().and_then(|seed| u64::try_from(seed).ok());
+            if seed.is_none() {
+                faults.add(&format!("{place}test_seed"), "a whole number, 0 or more", &value.to_string());
+            }
+            seed
+        }
+    };
+    Some(TestShare { fraction, seed: seed? })
+}
+
+/// What separates the fields of a table: one character of ASCII.
+fn delimiter(place: &str, table: &Table, format: Option<&str>, faults: &mut Faults) -> Option<u8> {
+    let value = table.get("delimiter")?;
+    let key = format!("{place}delimiter");
+    if format.is_some_and(|format| format != "csv") {
+        faults.add(&key, "format = \"csv\" with it, or no format", format.unwrap_or_default());
+    }
+    match value.as_str().map(str::as_bytes) {
+        Some([byte]) if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Some(*byte),
+        _ => {
+            faults.add(&key, "one character, as \";\", \"|\" or \"\\t\"", &value.to_string());
+            None
+        }
+    }
+}
+
+/// The keys that lead to the list of records in a JSON document.
+fn records(place: &str, table: &Table, format: Option<&str>, faults: &mut Faults) -> Option<String> {
+    let value = table.get("records")?;
+    let key = format!("{place}records");
+    if format.is_some_and(|format| format != "json" && format != "jsonl") {
+        faults.add(&key, "format = \"json\" with it, or no format", format.unwrap_or_default());
+    }
+    match value.as_str() {
+        Some(keys) if keys.split('.').all(|key| !key.is_empty()) => Some(keys.to_owned()),
+        _ => {
+            let expected = "the keys that lead to the list, as \"data.items\"";
+            faults.add(&key, expected, &value.to_string());
+            None
+        }
+    }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
 use super::*;
+use crate::data::Located;
 use crate::data::language::{LanguageExample, Question};
 use crate::data::parquet::write::write;
 use serde_json::{Value, json};
@@ -315,8 +316,8 @@ fn descriptions_of_one_meaning_are_one_answer_s_references_and_rows_to_learn() {
         let set = asked(&tests_alone(&task), &files, 1);
         assert_eq!(set.shots, [[expected[1].clone()], [expected[0].clone()]]);
         let learnt = task.read_language_from(Some(data(&files).path())).unwrap();
-        let questions = |examples: &[LanguageExample]| -> Vec<Question> {
-            let question = |example: &LanguageExample| match example {
+        let questions = |examples: &[Located<LanguageExample>]| -> Vec<Question> {
+            let question = |example: &Located<LanguageExample>| match &example.row {
                 LanguageExample::Asked { question, .. } => question.clone(),
                 other => panic!("{other:?}"),
             };

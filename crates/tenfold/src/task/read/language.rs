@@ -3,14 +3,14 @@
 use super::Reader;
 use super::split::reading;
 use crate::data::language::{LanguageExample, read};
-use crate::data::{Splits, hold_out_language};
+use crate::data::{Located, Splits};
 use crate::task::{Files, Rows, Task};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 impl Task {
     /// Reads all rows of a task for language models. Rows that are not on this machine are [`Error::MissingData`].
-    pub fn read_language(&self) -> Result<Splits<LanguageExample>> {
+    pub fn read_language(&self) -> Result<Splits<Located<LanguageExample>>> {
         let first = self.domains.first().map(|first| &first.rows);
         if self.is_language() && matches!(first, Some(Rows::Files(files)) if files.train.is_empty()) {
             let why = "it has no training file: a language model can only be asked about its rows".into();
@@ -20,7 +20,7 @@ impl Task {
     }
 
     /// The same of a task that need not be trained on: it may have test rows alone.
-    pub fn read_language_tests(&self) -> Result<Splits<LanguageExample>> {
+    pub fn read_language_tests(&self) -> Result<Splits<Located<LanguageExample>>> {
         self.read_language_from(std::env::var_os("TENFOLD_DATA").map(PathBuf::from).as_deref())
     }
 
@@ -29,13 +29,13 @@ impl Task {
         &self,
         domain: &str,
         notes: &mut Vec<String>,
-    ) -> Result<Option<Vec<LanguageExample>>> {
+    ) -> Result<Option<Vec<Located<LanguageExample>>>> {
         let data = std::env::var_os("TENFOLD_DATA").map(PathBuf::from);
         let reader = Reader { task: self, data: data.as_deref() };
         reader.training(domain, |files, paths| reader.language_rows(files, paths, notes))
     }
 
-    pub(super) fn read_language_from(&self, data: Option<&Path>) -> Result<Splits<LanguageExample>> {
+    pub(super) fn read_language_from(&self, data: Option<&Path>) -> Result<Splits<Located<LanguageExample>>> {
         let reader = Reader { task: self, data };
         if self.language.is_none() {
             let why = format!("its rows are for output_type = \"{}\"", self.output_type);
@@ -46,23 +46,26 @@ impl Task {
             reader.language_rows(files, paths, notes)
         };
         // What is asked has every right answer to it; what is learnt has one in each row.
-        reader.split(rows, hold_out_language, |rows| self.joined(rows))
+        reader.split(rows, |rows| self.joined(rows))
     }
 
     /// Rows as a model is asked about them.
-    fn joined(&self, examples: Vec<LanguageExample>) -> Vec<LanguageExample> {
+    fn joined(&self, examples: Vec<Located<LanguageExample>>) -> Vec<Located<LanguageExample>> {
         let Some(form) =
             self.questions().map(|questions| &questions.form).filter(|form| form.join_references)
         else {
             return examples;
         };
-        let question = |example| match example {
-            LanguageExample::Asked { question, .. } => Some(question),
+        let question = |example: Located<LanguageExample>| match example.row {
+            LanguageExample::Asked { question, .. } => Some((question, example.origin)),
             _ => None,
         };
-        let joined = form.joined(examples.into_iter().filter_map(question)).into_iter();
+        let (questions, origins): (Vec<_>, Vec<_>) = examples.into_iter().filter_map(question).unzip();
+        let joined = form.joined(questions.into_iter()).into_iter();
         let example = |question| LanguageExample::Asked { question, delimiter: form.delimiter.clone() };
-        joined.map(|(_, question)| example(question)).collect()
+        joined
+            .map(|(row, question)| Located { row: example(question), origin: origins[row].clone() })
+            .collect()
     }
 }
 
@@ -72,7 +75,7 @@ impl Reader<'_> {
         files: &Files,
         paths: &[PathBuf],
         notes: &mut Vec<String>,
-    ) -> Result<Vec<LanguageExample>> {
+    ) -> Result<Vec<Located<LanguageExample>>> {
         let Some(language) = &self.task.language else { return Ok(Vec::new()) };
         let path = self.find(paths)?;
         let reading = reading(files, language.header.clone());
@@ -107,9 +110,9 @@ mod tests {
         let data = data(&[("gsm8k/train.jsonl", rows), ("gsm8k/test.jsonl", row(3))]);
         let dataset = Task::load("gsm8k").unwrap().read_language_from(Some(data.path())).unwrap();
         assert_eq!((dataset.train.len(), dataset.validation.len()), (18, 2));
-        let [LanguageExample::Asked { question, delimiter }] = dataset.tests[0].examples.as_slice() else {
-            panic!("{:?}", dataset.tests);
-        };
+        let [row] = dataset.tests[0].examples.as_slice() else { panic!("{:?}", dataset.tests) };
+        assert!(row.origin.to_string().ends_with("test.jsonl, line 1"), "{}", row.origin);
+        let LanguageExample::Asked { question, delimiter } = &row.row else { panic!("{row:?}") };
         assert_eq!(question.worked(delimiter), ("Question: Q3?\nAnswer:".into(), " #### 3".into()));
     }
 
@@ -169,7 +172,8 @@ mod tests {
             Task::load("gsm8k").unwrap().read_language_from(Some(data.path()))
         };
         let error = read(1).unwrap_err().to_string();
-        for expected in ["domains[0].train: expected a validation file", "share a prompt", "20 of 20 rows"] {
+        for expected in ["domains[0].train: expected a validation file", "share a prompt", "none of 20 rows"]
+        {
             assert!(error.contains(expected), "{expected}: {error}");
         }
         assert_eq!(read(2).unwrap().train.len(), 10);

@@ -3,7 +3,7 @@
 use super::Reader;
 use super::split::reading;
 use crate::data::records::Header;
-use crate::data::{PassageQuestion, Splits, hold_out_passages, passages};
+use crate::data::{PassageQuestion, Splits, passages};
 use crate::task::{Files, Task};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Task {
         let rows = |files: &Files, paths: &[PathBuf], notes: &mut Vec<String>| {
             reader.passage_rows(files, paths, notes)
         };
-        reader.split(rows, hold_out_passages, |rows| rows)
+        reader.split(rows, |rows| rows)
     }
 }
 
@@ -101,8 +101,8 @@ mod tests {
         let one = (0..20).map(|_| article(1)).collect::<Vec<_>>().join(", ");
         fs::write(folder.path().join("squad/train-v1.1.json"), format!("{{\"data\": [{one}]}}")).unwrap();
         let error = task.read_passages_from(Some(folder.path())).unwrap_err().to_string();
-        let shared = "a validation file beside it, as rows that share a passage are held out together";
-        assert!(error.contains(shared) && error.contains("found 40 of 40 rows held out"), "{error}");
+        let shared = "a validation file beside it: rows that share a passage are held out together";
+        assert!(error.contains(shared) && error.contains("found none of 40 rows"), "{error}");
         assert!(Task::load("sst2").unwrap().read_passages_from(None).is_err());
     }
 }

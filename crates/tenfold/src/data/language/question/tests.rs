@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::records::{self, Encoding, Header, Reading};
+use crate::data::records::{self, Header, Reading};
 use serde_json::json;
 
 fn template(source: &str) -> Template {
@@ -92,13 +92,7 @@ fn records_that_follow_one_another_with_one_key_are_a_row() {
         r#"{"q": "nested", "idx": 7}"#,
     ];
     std::fs::write(&path, lines.join("\n")).unwrap();
-    let reading = Reading {
-        format: None,
-        encoding: Encoding::Utf8,
-        header: Header::Given(true),
-        extra_columns: false,
-        keep: None,
-    };
+    let reading = Reading::with(Header::Given(true));
     let mut found = records::read(&path, &reading).unwrap();
     let list = Choices::List(template("{{ rows | map(attribute='a') | list | tojson }}"));
     let mut form = choice(&["{{q}}"], list, "0");

@@ -1,6 +1,6 @@
 use super::*;
 use crate::data::faulty::Malformed;
-use crate::data::records::{Encoding, Header};
+use crate::data::records::Header;
 use std::fs;
 
 fn name(name: &str) -> Column {
@@ -12,13 +12,12 @@ fn examples(file: &str, content: &[u8], shape: &Shape) -> Result<Vec<LanguageExa
     let path = folder.path().join(file);
     fs::write(&path, content).unwrap();
     let header = Header::Given(true);
-    let reading =
-        Reading { format: None, encoding: Encoding::Utf8, header, extra_columns: false, keep: None };
+    let reading = Reading::with(header);
     let (examples, faulty) = read(&path, &reading, shape)?;
     faulty.settle(&path, examples.len(), Malformed::Refuse)?;
     match examples.is_empty() {
         true => Err(Error::malformed(path, "after the header", "one row or more", "none")),
-        false => Ok(examples),
+        false => Ok(examples.into_iter().map(|example| example.row).collect()),
     }
 }
 
@@ -147,7 +146,7 @@ fn a_malformed_row_is_refused_with_its_place_and_what_was_expected() {
         ("a.jsonl", r#"{"messages": []}"#, &CHAT, "expected an assistant's message, found none"),
         ("a.jsonl", r#"{"mesages": []}"#, &CHAT, "did you mean \"mesages\"?"),
         ("a.json", r#"[{"messages": []}, 3]"#, &CHAT, "element 2: expected a JSON object, found a number"),
-        ("a.json", "[{\n\"a\": 1e999}]", &CHAT, "line 2: expected one JSON array of objects"),
+        ("a.json", "[{\n\"a\": 1e999}]", &CHAT, "line 2, column 10: expected one JSON array of objects"),
         ("a.csv", "mr,ref\na,b\nc,", &columns(), "line 3, completion: expected some text, found nothing"),
         ("a.csv", "mr,reff\na,b\n", &columns(), "did you mean \"reff\"?"),
         ("a.csv", "mr,ref\n", &columns(), "expected one row or more, found none"),
