@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tenfold::bytes::Bytes;
 use tenfold::progress::{Event, Job, Progress};
 use tenfold::words::count;
 
@@ -203,7 +204,7 @@ fn bar(unit: &str, total: Option<u64>) -> ProgressBar {
 
 fn amount(number: u64, unit: &str) -> String {
     match unit {
-        "bytes" => format!("{:.1} MB", number as f64 / 1e6),
+        "bytes" => Bytes(number).words(),
         _ => count(number as usize, unit.trim_end_matches('s')),
     }
 }

@@ -292,7 +292,7 @@ fn what_does_not_fit_into_memory_is_refused_with_the_figures() {
     let ended = fixture.run(&["run", "study.toml", "--out", "a", "--memory-limit", "1MiB"]);
     ended.is_refused(
         "a limit of memory",
-        &["training would take", "1.0 MiB are allowed (base", "What would help"],
+        &["training would take", "1.00 MiB are allowed (base", "What would help"],
     );
     let records = fixture::records(&fixture.path("a"));
     assert!(!records.is_empty());
@@ -370,7 +370,7 @@ fn rows_that_do_not_fit_into_memory_are_refused_before_they_are_made() {
     let batch = ["bench", "train", "--model", "model", "--batch", "100000000", "--seq", "16"];
     fixture.run(&[&batch[..], &train].concat()).is_refused(
         "training",
-        &["batch: expected rows that fit into the 1.0 GiB that are allowed", "100000000 rows of 16 tokens"],
+        &["batch: expected rows that fit into the 1.00 GiB that are allowed", "100000000 rows of 16 tokens"],
     );
     bench("infer", &[])
         .is_refused("answering", &["batch: expected rows that fit", "10000000000 rows of 16 tokens"]);

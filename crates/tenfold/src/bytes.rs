@@ -1,5 +1,7 @@
-//! Amounts of memory as people write them.
+//! Amounts of memory as people write them. They may be given in decimal units (MB, GB) and in binary ones (MiB, GiB);
+//! for people they are written in binary ones, as all of [`crate::unit`] is.
 
+use crate::unit::Unit;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +9,9 @@ use std::str::FromStr;
 /// A number of bytes. Reads "2GiB", "1500 MB" and plain numbers; writes the same number exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
+
+/// Bytes of a MiB.
+pub(crate) const MEBIBYTE: f64 = (1u64 << 20) as f64;
 
 /// Units, largest first of each kind.
 const UNITS: [(&str, u64); 9] = [
@@ -22,11 +27,9 @@ const UNITS: [(&str, u64); 9] = [
 ];
 
 impl Bytes {
-    /// For people: "1.4 GiB", "310 MiB".
+    /// For people: "1.40 GiB", "310 MiB".
     pub fn words(self) -> String {
-        let (name, unit) = UNITS[..4].iter().find(|(_, unit)| self.0 >= *unit).unwrap_or(&UNITS[8]);
-        let amount = self.0 as f64 / *unit as f64;
-        if amount < 10.0 && *unit > 1 { format!("{amount:.1} {name}") } else { format!("{amount:.0} {name}") }
+        Unit::Bytes.write(self.0 as f64)
     }
 }
 
@@ -103,7 +106,7 @@ mod tests {
         {
             assert!(wrong.parse::<Bytes>().is_err(), "{wrong}");
         }
-        assert_eq!(Bytes((3 << 30) / 2).words(), "1.5 GiB");
-        assert_eq!((Bytes(300 << 20).words(), Bytes(12).words()), ("300 MiB".into(), "12 B".into()));
+        assert_eq!(Bytes((3 << 30) / 2).words(), "1.50 GiB");
+        assert_eq!((Bytes(300 << 20).words(), Bytes(12).words()), ("300 MiB".into(), "12.0 B".into()));
     }
 }

@@ -161,7 +161,7 @@ pub enum Error {
 
     /// A training run that does not fit into the memory it may take, however it is done.
     #[error(
-        "training would take {} at the least, blocks recomputed and a row at a time, and {} are allowed ({parts}). \
+        "training would take {} of memory for the whole process at the least, blocks recomputed and a row at a time, and {} are allowed ({parts}). \
          What would help: {help}, or a higher memory_limit",
         needed.words(), limit.words()
     )]

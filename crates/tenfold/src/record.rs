@@ -201,6 +201,10 @@ pub struct Trained {
     /// A language model's loss on general text before and after, where the study names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgetting: Option<Forgetting>,
+    /// What disturbed the training; other trials beside it, in the same process, do not count. None in records of before it
+    /// was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbance: Option<Disturbance>,
 }
 
 /// What training did to a language model's loss on a text that is not of the task.

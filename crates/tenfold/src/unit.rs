@@ -1,4 +1,7 @@
 //! What figures are counted in, and how they are written for people.
+//!
+//! Amounts of memory and sizes of files are written in binary units everywhere (KiB, MiB and GiB, powers of 1,024), as
+//! operating systems show them and limits of memory are set. Limits may be given in either ([`crate::bytes`]).
 
 use serde::Serialize;
 
@@ -12,7 +15,7 @@ pub enum Unit {
     Correlation,
     /// A difference of shares, written in percentage points.
     Points,
-    /// Bytes, written in kB, MB, GB (powers of 1,000).
+    /// Bytes, written in KiB, MiB, GiB (powers of 1,024).
     Bytes,
     /// Seconds, written in ms, s, min, h.
     Seconds,
@@ -92,7 +95,7 @@ impl Unit {
         bare.map_or_else(|| text.clone(), str::to_owned)
     }
 
-    /// A value with its unit: "87.3 %", "412 MB", "8.1 ms".
+    /// A value with its unit: "87.3 %", "412 MiB", "8.10 ms". What is nothing but a rounding error of arithmetic is 0.
     pub fn write(self, value: f64) -> String {
         if !value.is_finite() {
             return "–".to_owned();
@@ -102,45 +105,72 @@ impl Unit {
                 steps.iter().rev().find(|(size, _)| value.abs() >= *size * 0.9995).unwrap_or(&steps[0]);
             format!("{} {}", digits(value / scale.0), scale.1)
         };
+        let value = if value.abs() < self.nothing() { 0.0 } else { value };
         match self {
-            Unit::Share if value != 0.0 && value.abs() < 0.001 => {
-                format!("{} %", minus(small(value * 100.0)))
-            }
-            Unit::Share => format!("{:.1} %", value * 100.0),
+            Unit::Share if value != 0.0 && value.abs() < 0.001 => format!("{} %", small(value * 100.0)),
+            Unit::Share => format!("{} %", fixed(value * 100.0, 1)),
             Unit::Bytes | Unit::Seconds | Unit::Joules | Unit::Grams if value == 0.0 => "0".to_owned(),
-            Unit::Points => format!("{} points", minus(format!("{:.1}", value * 100.0))),
-            Unit::Bytes => scaled(&[(1.0, "B"), (1e3, "kB"), (1e6, "MB"), (1e9, "GB")]),
+            Unit::Points => format!("{} points", fixed(value * 100.0, 1)),
+            Unit::Bytes => scaled(&[
+                (1.0, "B"),
+                (1024.0, "KiB"),
+                (1024.0 * 1024.0, "MiB"),
+                (1024.0 * 1024.0 * 1024.0, "GiB"),
+                (1024.0 * 1024.0 * 1024.0 * 1024.0, "TiB"),
+            ]),
             Unit::Seconds => scaled(&[(1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h")]),
             Unit::Parameters | Unit::Count => short_count(value),
             Unit::Joules => scaled(&[(1e-3, "mJ"), (1.0, "J"), (1e3, "kJ"), (1e6, "MJ")]),
-            Unit::Correlation => minus(format!("{value:.3}")),
+            Unit::Correlation => fixed(value, 3),
             Unit::Grams => scaled(&[(1e-3, "mg CO2e"), (1.0, "g CO2e"), (1e3, "kg CO2e")]),
             Unit::Number => digits(value),
             Unit::SquareNats => format!("{} nats²", small(value)),
             other => format!("{} {}", digits(value), other.name()),
         }
     }
+
+    /// What is smaller is nothing in this unit: no part of a byte, a second or a joule can be measured that finely.
+    fn nothing(self) -> f64 {
+        match self {
+            Unit::Bytes => 0.005,
+            Unit::Seconds | Unit::Joules | Unit::Grams | Unit::Watts => 1e-9,
+            Unit::TokensPerSecond | Unit::ExamplesPerSecond | Unit::RequestsPerSecond => 1e-9,
+            // A tensor of a model of 10^12 numbers is a larger share.
+            Unit::Share | Unit::Points | Unit::Correlation => 1e-12,
+            Unit::Parameters | Unit::Examples | Unit::Steps | Unit::Count => 1e-9,
+            Unit::SquareNats | Unit::Number => 1e-15,
+        }
+    }
+}
+
+/// So many decimals, with a real minus sign, which 0 does not have.
+pub(crate) fn fixed(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(number) if number.chars().all(|c| matches!(c, '0' | '.')) => number.to_owned(),
+        Some(number) => format!("−{number}"),
+        None => text,
+    }
 }
 
 /// Three significant digits, thousands set apart: "0.0123", "4.56", "78.9", "1,234".
 pub(crate) fn digits(value: f64) -> String {
     let size = value.abs();
-    let text = if size >= 99.95 {
+    if size >= 99.95 {
         grouped(value.round())
     } else if size >= 9.995 {
-        format!("{value:.1}")
+        fixed(value, 1)
     } else if size >= 0.0995 {
-        format!("{value:.2}")
+        fixed(value, 2)
     } else if size == 0.0 {
         "0".to_owned()
     } else {
         small(value)
-    };
-    minus(text)
+    }
 }
 
 fn small(value: f64) -> String {
-    if value.abs() >= 1e-4 { format!("{value:.4}") } else { format!("{value:.1e}") }
+    if value.abs() >= 1e-4 { fixed(value, 4) } else { minus(format!("{value:.1e}")) }
 }
 
 fn short_count(value: f64) -> String {
@@ -162,7 +192,7 @@ fn grouped(value: f64) -> String {
         }
         text.push(digit);
     }
-    if value < 0.0 { format!("-{text}") } else { text }
+    if value < 0.0 { format!("−{text}") } else { text }
 }
 
 fn minus(text: String) -> String {
@@ -181,7 +211,7 @@ mod tests {
             (Unit::Seconds, 0.0, "0"),
             (Unit::Correlation, -0.0312, "−0.031"),
             (Unit::Points, -0.0312, "−3.1 points"),
-            (Unit::Bytes, 412_345_678.0, "412 MB"),
+            (Unit::Bytes, 412_345_678.0, "393 MiB"),
             (Unit::Bytes, 12.0, "12.0 B"),
             (Unit::Seconds, 0.0081, "8.10 ms"),
             (Unit::Seconds, 90.0, "1.50 min"),
@@ -193,11 +223,36 @@ mod tests {
             (Unit::RequestsPerSecond, 41.26, "41.3 requests/s"),
             (Unit::Grams, 0.0123, "12.3 mg CO2e"),
             (Unit::Number, 0.0, "0"),
-            (Unit::Bytes, 999_999.0, "1.00 MB"),
+            (Unit::Bytes, 1_048_570.0, "1.00 MiB"),
+            (Unit::Bytes, 1_000_000.0, "977 KiB"),
+            (Unit::Bytes, (3u64 << 40) as f64, "3.00 TiB"),
             (Unit::Share, f64::NAN, "–"),
         ];
         for (unit, value, expected) in cases {
             assert_eq!(unit.write(value), expected);
+        }
+    }
+
+    #[test]
+    fn what_arithmetic_leaves_over_is_nothing_and_nothing_has_no_sign() {
+        let cases = [
+            (Unit::Bytes, 6.3e-10, "0"),
+            (Unit::Bytes, -6.3e-10, "0"),
+            (Unit::Seconds, 2.2e-16, "0"),
+            (Unit::Points, -0.000_02, "0.0 points"),
+            (Unit::Points, -1e-17, "0.0 points"),
+            (Unit::Share, -0.000_000_000_000_1, "0.0 %"),
+            (Unit::Share, -0.25, "−25.0 %"),
+            (Unit::Share, -0.000_2, "−0.0200 %"),
+            (Unit::Correlation, -0.0003, "0.000"),
+            (Unit::Number, -3e-17, "0"),
+            (Unit::Number, -1234.5, "−1,235"),
+            (Unit::Number, -0.000_01, "−1.0e-5"),
+            (Unit::TokensPerSecond, -1e-12, "0 tokens/s"),
+            (Unit::Bytes, 0.3, "0.30 B"),
+        ];
+        for (unit, value, expected) in cases {
+            assert_eq!(unit.write(value), expected, "{unit:?} {value}");
         }
     }
 }

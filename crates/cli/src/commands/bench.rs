@@ -15,6 +15,7 @@ use tenfold::bytes::Bytes;
 use tenfold::load::{self, Quantiles, Summary};
 use tenfold::model::{TaskType, store};
 use tenfold::progress::told_if_slow;
+use tenfold::record::Disturbance;
 use tenfold::study::format_of_weights;
 use tenfold::train::TrainSettings;
 use tenfold::words::count;
@@ -153,8 +154,9 @@ fn show_train(report: &TrainReport) -> Result<()> {
         100.0 * report.fraction_of_matmul_rate,
         report.matmul_operations_per_second / 1e9
     )?;
-    let foreseen = format!(", foreseen {}", Bytes(report.foreseen_bytes).words());
-    show_peak(report.peak_memory_bytes, &foreseen)?;
+    show_disturbance(&report.disturbance)?;
+    show_peak(report.peak_memory_bytes, report.training_peak_memory_bytes, "training")?;
+    say!("  foreseen of the process {}; the engine's own account:", Bytes(report.foreseen_bytes).words())?;
     for (class, bytes) in &report.memory_by_class {
         let foreseen = report.foreseen_by_class.get(class).copied().unwrap_or(0);
         say!("    {class:12} {:>10}, foreseen {:>10}", Bytes(*bytes).words(), Bytes(foreseen).words())?;
@@ -166,6 +168,7 @@ fn show_matmul(report: &MatmulReport) -> Result<()> {
     let rate = report.operations_per_second / 1e9;
     let threads = count(report.threads, "thread");
     say!("{rate:.1} GFLOP/s over the products of a step, {threads}, {}", report.simd)?;
+    show_disturbance(&report.disturbance)?;
     say!("{:>6} {:>6} {:>6}  {:8} {:>6} {:>10} {:>9}", "m", "n", "k", "b in", "times", "ms", "GFLOP/s")?;
     report.f32.iter().chain(&report.stored).try_for_each(|timed| {
         let Timed { extents: [m, n, k], transposed, format, count, seconds, operations_per_second } = timed;
@@ -181,7 +184,8 @@ fn show_infer(report: &InferReport) -> Result<()> {
     say!("  {} a pass of {:.1} ms", count(report.batch_size, "row"), 1e3 * report.seconds)?;
     show_rate("tokens", &report.tokens_per_second)?;
     show_rate("examples", &report.examples_per_second)?;
-    show_peak(report.peak_memory_bytes, "")?;
+    show_disturbance(&report.disturbance)?;
+    show_peak(report.peak_memory_bytes, report.pass_peak_memory_bytes, "the passes")?;
     show_loads(&report.loads)
 }
 
@@ -199,7 +203,8 @@ fn show_generate(report: &GenerateReport) -> Result<()> {
             say!("  {what:12} ms: p50 {p50:.2}, p95 {p95:.2}, p99 {p99:.2}, max {max:.2} (n = {count})")?;
         }
     }
-    show_peak(report.peak_memory_bytes, "")?;
+    show_disturbance(&report.disturbance)?;
+    show_peak(report.peak_memory_bytes, report.answer_peak_memory_bytes, "answering")?;
     show_loads(&report.loads)
 }
 
@@ -223,7 +228,16 @@ fn show_rate(name: &str, Rate { median, best }: &Rate) -> Result<()> {
     say!("  {median:.1} {name} a second (median; best {best:.1})")
 }
 
-fn show_peak(bytes: Option<u64>, more: &str) -> Result<()> {
-    let peak = bytes.map_or("unknown".into(), |bytes| Bytes(bytes).words());
-    say!("  peak memory of the process {peak}{more}")
+/// The peak of the process, and that of the measured part where loading took more.
+fn show_peak(whole: Option<u64>, measured: Option<u64>, part: &str) -> Result<()> {
+    let Some(whole) = whole else { return say!("  peak memory of the process unknown") };
+    let measured = measured
+        .filter(|bytes| *bytes < whole)
+        .map_or_else(String::new, |bytes| format!(" while it loaded, {} in {part}", Bytes(bytes).words()));
+    say!("  peak memory of the process {}{measured}", Bytes(whole).words())
+}
+
+/// What else used the processors meanwhile, if anything did or that could not be checked.
+fn show_disturbance(disturbance: &Disturbance) -> Result<()> {
+    disturbance.note().map_or(Ok(()), |note| say!("  {note}"))
 }

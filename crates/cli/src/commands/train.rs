@@ -8,6 +8,7 @@ use anyhow::Result;
 use serde_json::json;
 use std::path::Path;
 use tenfold::adapter;
+use tenfold::bytes::Bytes;
 use tenfold::record::{Outcome, Score, Trained};
 use tenfold::score::scoring;
 use tenfold::study::{self, Answers, Options, Single, Study};
@@ -101,6 +102,7 @@ fn print(study: &Study, single: &Single, trained: &Trained) -> Result<()> {
         "examples": trained.examples,
         "tokens": trained.tokens,
         "seconds": trained.seconds,
+        "disturbance": trained.disturbance,
         "process_peak_bytes": single.process_peak_bytes,
         "base": single.base,
         "metric": trained.metric,
@@ -120,8 +122,11 @@ fn show(single: &Single, trained: &Trained) -> Result<()> {
         trained.seconds,
         trained.tokens as f64 / trained.seconds.max(1e-9)
     )?;
+    if let Some(note) = trained.disturbance.and_then(|found| found.note()) {
+        say!("training time: {}", wrapped(&note, 65).join("\n"))?;
+    }
     if let Some(bytes) = single.process_peak_bytes {
-        say!("peak memory of the process {:.0} MB", bytes as f64 / 1e6)?;
+        say!("peak memory of the process {}", Bytes(bytes).words())?;
     }
     let parameters = &trained.parameters;
     let share = 100.0 * parameters.trainable as f64 / parameters.base as f64;

@@ -7,7 +7,9 @@ use crate::error::{Error, Result};
 use crate::generate::{Generator, Sampling, Watch};
 use crate::histogram::Histogram;
 use crate::load::{Quantiles, Summary};
+use crate::meter::disturbance;
 use crate::meter::memory;
+use crate::record::Disturbance;
 use serde::Serialize;
 use std::time::Instant;
 use tenfold_tensor::Cpu;
@@ -65,8 +67,12 @@ pub struct GenerateReport {
     /// What came of each load; none if none was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loads: Vec<Summary>,
-    /// Peak of the process, as the operating system counts it.
+    /// What disturbed the answers.
+    pub disturbance: Disturbance,
+    /// Peak of the process since it began, loading included, as the operating system counts it.
     pub peak_memory_bytes: Option<u64>,
+    /// Its peak over the answers alone, with what loading left in it.
+    pub answer_peak_memory_bytes: Option<u64>,
 }
 
 /// Answers random prompts with the likeliest tokens.
@@ -103,7 +109,9 @@ pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
         Ok(())
     };
     answer(WARM_UP.min(*new_tokens), &mut || {})?;
+    let loading = memory::process_peak_bytes();
     memory::reset_process_peak();
+    let watch = disturbance::Watch::start(rayon::current_num_threads());
     let mut times = Times::default();
     for _ in 0..*repetitions {
         let began = Instant::now();
@@ -111,7 +119,8 @@ pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
         answer(*new_tokens, &mut || seconds.push(began.elapsed().as_secs_f64()))?;
         times.take(&seconds);
     }
-    let peak_memory_bytes = memory::process_peak_bytes();
+    let disturbed = watch.stop();
+    let answer_peak_memory_bytes = memory::process_peak_bytes();
     Ok(GenerateReport {
         loads: loads.run(tuned.seed, &|_, token| answer(*new_tokens, token))?,
         setting: tuned.setting(&*model),
@@ -126,7 +135,9 @@ pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
         whole: Quantiles::of(&times.whole),
         first_token_seconds: times.first,
         rest_seconds: times.rest,
-        peak_memory_bytes,
+        disturbance: disturbed,
+        peak_memory_bytes: loading.max(answer_peak_memory_bytes),
+        answer_peak_memory_bytes,
     })
 }
 

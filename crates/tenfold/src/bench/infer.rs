@@ -5,8 +5,10 @@ use crate::adapter::Tuning;
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::load::Summary;
+use crate::meter::disturbance::Watch;
 use crate::meter::memory;
 use crate::model::{self, Forward, Model};
+use crate::record::Disturbance;
 use crate::train::{self, Rows, Source};
 use serde::Serialize;
 use std::time::Instant;
@@ -53,8 +55,12 @@ pub struct InferReport {
     /// What came of each load; none if none was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub loads: Vec<Summary>,
-    /// Peak of the process, as the operating system counts it.
+    /// What disturbed the passes.
+    pub disturbance: Disturbance,
+    /// Peak of the process since it began, loading included, as the operating system counts it.
     pub peak_memory_bytes: Option<u64>,
+    /// Its peak over the passes alone, with what loading left in it.
+    pub pass_peak_memory_bytes: Option<u64>,
 }
 
 /// Times passes over one batch of random tokens.
@@ -73,7 +79,9 @@ pub fn infer(request: &InferRequest) -> Result<InferReport> {
     let tuning = fold(tuned.tuning(&*model, &backend)?, *merged, &*model)?;
     let rows = tuned.rows(&*model, *shape, limit)?;
     let pass = || pass(&*model, &tuning, &rows);
+    let loading = memory::process_peak_bytes();
     memory::reset_process_peak();
+    let watch = Watch::start(rayon::current_num_threads());
     let mut seconds = Vec::with_capacity(*passes);
     for number in 0..WARM_UP + passes {
         let began = Instant::now();
@@ -83,7 +91,8 @@ pub fn infer(request: &InferRequest) -> Result<InferReport> {
         }
     }
     let tokens = (0..rows.len()).map(|row| rows.tokens(row) as u64).sum();
-    let peak_memory_bytes = memory::process_peak_bytes();
+    let disturbance = watch.stop();
+    let pass_peak_memory_bytes = memory::process_peak_bytes();
     Ok(InferReport {
         loads: loads.run(tuned.seed, &|_, _| without_gradients(pass))?,
         setting: tuned.setting(&*model),
@@ -94,7 +103,9 @@ pub fn infer(request: &InferRequest) -> Result<InferReport> {
         examples_per_second: rate(rows.len() as u64, &seconds),
         seconds: median(&seconds),
         pass_seconds: seconds,
-        peak_memory_bytes,
+        disturbance,
+        peak_memory_bytes: loading.max(pass_peak_memory_bytes),
+        pass_peak_memory_bytes,
     })
 }
 
@@ -197,7 +208,7 @@ mod tests {
         let model = tuned.load(&Dry::new()).unwrap();
         let error = tuned.rows(&*model, rows, Bytes(1 << 30)).unwrap_err().to_string();
         assert!(
-            error.contains("the 1.0 GiB that are allowed") && error.contains("(the rows alone)"),
+            error.contains("the 1.00 GiB that are allowed") && error.contains("(the rows alone)"),
             "{error}"
         );
     }

@@ -2,6 +2,8 @@
 
 use super::train::{TrainRequest, foresee};
 use crate::error::Result;
+use crate::meter::disturbance::Watch;
+use crate::record::Disturbance;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tenfold_tensor::{Cpu, Dtype, Product};
@@ -41,22 +43,27 @@ pub struct MatmulReport {
     pub threads: usize,
     /// Instruction set of the kernels.
     pub simd: &'static str,
+    /// What disturbed the products.
+    pub disturbance: Disturbance,
 }
 
 /// Times the products of a training step as it is requested.
 pub fn matmul(request: &TrainRequest) -> Result<MatmulReport> {
     let products = foresee(request)?.products;
+    let watch = Watch::start(rayon::current_num_threads());
     let mut f32 = time(&products)?;
     f32.sort_by(|a, b| work(b).total_cmp(&work(a)));
     let narrow = products.iter().filter(|(product, _)| product.format != Dtype::F32);
     let mut stored = narrow.map(|(product, count)| timed(product, *count)).collect::<Result<Vec<Timed>>>()?;
     stored.sort_by(|a, b| work(b).total_cmp(&work(a)));
+    let disturbance = watch.stop();
     Ok(MatmulReport {
         operations_per_second: Timed::operations(&f32) / Timed::seconds(&f32),
         f32,
         stored,
         threads: rayon::current_num_threads(),
         simd: tenfold_tensor::simd_level(),
+        disturbance,
     })
 }
 

@@ -15,10 +15,11 @@ use crate::adapter::{self, Context, Method, Tuning};
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::load::{self, Answer, Length, MOST_SIDE_BY_SIDE, Plan, RATES, Summary, Wall};
+use crate::meter::disturbance::Watch;
 use crate::meter::memory;
 use crate::model::tokenizer::Encoding;
 use crate::model::{self, Extents, Model, TaskType};
-use crate::record::Arrivals;
+use crate::record::{Arrivals, Load};
 use crate::train::{Rows, Target};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -162,7 +163,12 @@ impl Loads {
         let length = self.seconds.map_or(Length::Requests(self.requests), Length::Seconds);
         let Loads { servers, warm_up, .. } = *self;
         let plans = closed.chain(open).map(|arrivals| Plan { arrivals, servers, warm_up, length, seed });
-        plans.map(|plan| Ok(Summary::of(load::run(&plan, answer, &Wall::start())?))).collect()
+        let measured = plans.map(|plan| {
+            let watch = Watch::start(rayon::current_num_threads().max(servers));
+            let load = load::run(&plan, answer, &Wall::start())?;
+            Ok(Summary::of(Load { disturbance: Some(watch.stop()), ..load }))
+        });
+        measured.collect()
     }
 }
 

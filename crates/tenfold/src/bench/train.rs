@@ -3,7 +3,9 @@
 use super::matmul::{self, Timed};
 use super::{LABELS, Rate, RowShape, Setting, Tuned, WORD, median, rate, within};
 use crate::error::{Error, Result};
+use crate::meter::disturbance::Watch;
 use crate::meter::memory;
+use crate::record::Disturbance;
 use crate::train::{self, Fitted, Rows, Source, Subject, TrainSettings, Trainer};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -61,9 +63,13 @@ pub struct TrainReport {
     pub matmul_operations_per_second: f64,
     /// Part of that rate that the median step reaches: 1 would be a step of nothing but products at their best.
     pub fraction_of_matmul_rate: f64,
-    /// Peak of the process in training, as the operating system counts it.
+    /// What disturbed the steps and the products that they are held against.
+    pub disturbance: Disturbance,
+    /// Peak of the process since it began, loading included, as the operating system counts it.
     pub peak_memory_bytes: Option<u64>,
-    /// The engine's own account at the peak, by class.
+    /// Its peak in training alone, with what loading left in it.
+    pub training_peak_memory_bytes: Option<u64>,
+    /// The engine's own account at the peak of training, by class: it explains the process's.
     pub memory_by_class: BTreeMap<&'static str, u64>,
     /// What was foreseen of the account, by class.
     pub foreseen_by_class: BTreeMap<&'static str, u64>,
@@ -83,6 +89,7 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
         model = tuned.load(&Dry::new())?;
     }
     backend.ledger().reset_peak();
+    let loading = memory::process_peak_bytes();
     memory::reset_process_peak();
     let settings = TrainSettings { num_train_epochs: *steps as f64, max_steps: *steps, ..fitted.train };
     let seconds = Mutex::new(Vec::new());
@@ -101,11 +108,14 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
         go_on: &|| Ok(()),
         on_step: &|step| seconds.lock().unwrap_or_else(PoisonError::into_inner).push(step.seconds),
     };
+    let watch = Watch::start(rayon::current_num_threads());
     let training = trainer.first_steps(*steps)?;
-    let peak_memory_bytes = memory::process_peak_bytes();
+    let training_peak_memory_bytes = memory::process_peak_bytes();
+    let peak_memory_bytes = loading.max(training_peak_memory_bytes);
     let mut seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
     seconds.drain(..WARM_UP.min(seconds.len() - 1));
     let timed = matmul::time(&products)?;
+    let disturbance = watch.stop();
     let (operations, alone) = (Timed::operations(&timed), Timed::seconds(&timed));
     let tokens_per_step = (0..rows.len()).map(|row| rows.tokens(row) as u64).sum();
     Ok(TrainReport {
@@ -123,7 +133,9 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
         matmul_operations_per_second: operations / alone,
         fraction_of_matmul_rate: alone / median(&seconds),
         step_seconds: seconds,
+        disturbance,
         peak_memory_bytes,
+        training_peak_memory_bytes,
         memory_by_class: by_class(&backend.ledger().peak()),
         foreseen_by_class: by_class(&fitted.foreseen),
         foreseen_bytes: train::total(&fitted.foreseen),

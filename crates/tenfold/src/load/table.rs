@@ -3,6 +3,7 @@
 use crate::histogram::Histogram;
 use crate::record::{Arrivals, Load};
 use crate::unit::digits;
+use crate::words::wrapped;
 
 /// Quantiles that are shown, and their headings; the longest time stands after them.
 const QUANTILES: [(&str, f64); 5] =
@@ -27,6 +28,10 @@ pub fn table(loads: &[Load]) -> String {
             if !times.is_empty() {
                 line(&mut text, name, times, "");
             }
+        }
+        if let Some(words) = load.disturbance.and_then(|found| found.words()) {
+            let words = wrapped(&format!("disturbed by other work on the machine: {words}"), 76);
+            words.iter().for_each(|line| text += &format!("  {line}\n"));
         }
         if !load.sustained() {
             let share = 100.0 * load.utilisation().unwrap_or(f64::NAN);

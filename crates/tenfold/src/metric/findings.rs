@@ -1,7 +1,7 @@
 //! Every figure of every method, computed once and asked for by name.
 
 use super::contrast::{Contrast, against_full, contrasts};
-use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading, search};
+use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading, conditions, search};
 use crate::score::Scoring;
 use crate::statistics::{Basis, Comparison, Estimate, FEW, Judgement, compare};
 use crate::words::{count, list};
@@ -64,6 +64,7 @@ impl<'a> Findings<'a> {
                 count(draws, "draw")
             ));
         }
+        cautions.extend(conditions::caution(self.evidence));
         cautions.extend(self.search_cautions());
         cautions
     }
@@ -142,6 +143,11 @@ impl<'a> Findings<'a> {
     pub fn deciding_estimate(&self, method: &str, metric: &str, key: &str) -> Option<Estimate> {
         let figure = self.figure(method, metric, key)?;
         figure.reading.estimate().filter(|_| figure.disturbed.is_none()).copied()
+    }
+
+    /// Whether the machine was disturbed while any figure was measured.
+    pub fn any_disturbed(&self) -> bool {
+        self.figures.values().flatten().any(|figure| figure.mark().is_some())
     }
 
     /// Why one figure is missing, or decides nothing.

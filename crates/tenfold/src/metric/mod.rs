@@ -8,6 +8,7 @@ mod asked;
 mod baseline;
 mod benchmarks;
 mod by_label;
+pub(crate) mod conditions;
 mod consistency;
 mod contrast;
 mod cross_domain;

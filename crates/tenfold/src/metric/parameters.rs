@@ -3,7 +3,7 @@
 use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
 use crate::statistics::Estimate;
 
-const GIGABYTE: f64 = 1e9;
+const GIBIBYTE: f64 = (1u64 << 30) as f64;
 
 pub(super) static METRIC: Metric = Metric {
     number: 4,
@@ -11,7 +11,7 @@ pub(super) static METRIC: Metric = Metric {
     title: "Parameters and storage",
     unit: "trained numbers, the task's head included; bytes of the adapter's files",
     direction: Direction::Lower,
-    source: "Counted, so without interval. Adapters per GB: 10⁹ bytes over the size of the files as PEFT loads them.",
+    source: "Counted, so without interval. Adapters per GiB: 2³⁰ bytes over the size of the files as PEFT loads them.",
     compute,
 };
 
@@ -34,11 +34,11 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         ),
         figure("adapter_bytes", "Adapter on disk", Unit::Bytes, Lower, found.map(|p| p.adapter_bytes as f64)),
         figure(
-            "adapters_per_gigabyte",
-            "Adapters per GB",
+            "adapters_per_gibibyte",
+            "Adapters per GiB",
             Unit::Count,
             Higher,
-            found.filter(|p| p.adapter_bytes > 0).map(|p| GIGABYTE / p.adapter_bytes as f64),
+            found.filter(|p| p.adapter_bytes > 0).map(|p| GIBIBYTE / p.adapter_bytes as f64),
         ),
     ]
 }

@@ -157,7 +157,7 @@ impl World {
             labels: Vec::new(),
             data: "Sentiment (two labels): 2,400 training rows of movie reviews, 400 validation rows, 800 test rows in each of four domains. The most frequent label makes 51 % of the test rows.".to_owned(),
             model: "all-MiniLM-L6-v2, 22.7 M parameters, weights in f32.".to_owned(),
-            machine: "Synthetic CPU @ 2.6 GHz, 2 cores, avx2, 8.2 GB, Linux x86_64.".to_owned(),
+            machine: "Synthetic CPU @ 2.6 GHz, 2 cores, avx2, 7.64 GiB, Linux x86_64.".to_owned(),
             absent_benchmarks: Vec::new(),
             generated_at: "2026-01-31".to_owned(),
             elapsed_seconds: 1234.0,
@@ -243,6 +243,7 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
         tests,
         untuned: None,
         forgetting: None,
+        disturbance: None,
     }
 }
 
@@ -264,12 +265,31 @@ fn memory(peak: f64, trainable: u64, training: bool) -> Memory {
     Memory { by_class, peak_bytes, process_peak_bytes: Some(peak_bytes + 31_000_000) }
 }
 
+/// A second that nothing disturbed.
+fn quiet() -> Disturbance {
+    Disturbance {
+        seconds: 1.0,
+        processors: 2,
+        threads: 2,
+        own_seconds: Some(1.9),
+        waited_seconds: Some(0.004),
+        stolen_seconds: Some(0.0),
+        others_seconds: Some(0.01),
+        tries: 1,
+    }
+}
+
+/// A second in which another process kept a processor busy.
+pub(crate) fn disturbed() -> Disturbance {
+    Disturbance { waited_seconds: Some(0.45), others_seconds: Some(0.96), tries: 3, ..quiet() }
+}
+
 /// Points of a line: seconds and MB by tokens.
 fn points(line: &dyn Fn(f64) -> (f64, f64)) -> Vec<Point> {
     let point = |(batch_size, length): (usize, usize)| {
         let (seconds, megabytes) = line((batch_size * length) as f64);
         let (peak_bytes, seconds) = ((megabytes * 1e6) as u64, vec![seconds; 2]);
-        Point { batch_size, length, answer_tokens: 0, peak_bytes, seconds, disturbance: None }
+        Point { batch_size, length, answer_tokens: 0, peak_bytes, seconds, disturbance: Some(quiet()) }
     };
     [(4, 16), (8, 16), (16, 16), (4, 64), (8, 64), (16, 64)].map(point).to_vec()
 }
@@ -282,13 +302,13 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
         examples: 16 * 24,
         tokens: 16 * 24 * 24,
         batch_seconds: batches(16.0 / row.6, 24),
-        disturbance: None,
+        disturbance: Some(quiet()),
     };
     let inference = Speed {
         examples: 32 * 20,
         tokens: 32 * 20 * 24,
         batch_seconds: batches(32.0 / 410.0, 20),
-        disturbance: None,
+        disturbance: Some(quiet()),
     };
     let energy = |seconds: f64| Energy {
         joules: seconds * 11.4,
@@ -296,7 +316,7 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
         processor_seconds: Some(seconds * 1.9),
         source: EnergySource::Estimate { watts_per_core: 6.0, because: "there is no powercap".into() },
         laps: Vec::new(),
-        disturbance: None,
+        disturbance: Some(quiet()),
     };
     let merged = if row.2 { loads(random, 7.9, true) } else { Vec::new() };
     let per_row = (row.5 - 91.0).max(4.0) / 16.0;
@@ -326,7 +346,7 @@ fn loads(random: &mut SplitMix, ms: f64, merged: bool) -> Vec<Load> {
     [closed(1), closed(4), open(0.5), open(0.8)]
         .into_iter()
         .map(|(arrivals, share)| {
-            let mut load = Load { merged, ..Load::empty(arrivals, 1) };
+            let mut load = Load { merged, disturbance: Some(quiet()), ..Load::empty(arrivals, 1) };
             for _ in 0..400 {
                 let slow = 0.09 * random.normal().abs() + 0.6 * random.uniform().powi(40);
                 let service = ms * 1e-3 * (1.0 + slow);

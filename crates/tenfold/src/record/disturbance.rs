@@ -89,6 +89,17 @@ impl Disturbance {
         Some(parts.join("; "))
     }
 
+    /// A line on what else used the processors, for people; `None` if it was checked and nothing did.
+    pub fn note(&self) -> Option<String> {
+        match (self.words(), self.quiet()) {
+            (Some(words), _) => Some(format!("disturbed by other work on the machine: {words}")),
+            (None, Quiet::Unchecked) => Some(
+                "whether other work on the machine disturbed it could not be checked: the system does not tell".into(),
+            ),
+            (None, _) => None,
+        }
+    }
+
     /// Threads that are more than the processors wait for one another: their waits say nothing of others.
     fn waits_tell(&self) -> bool {
         self.threads <= self.processors
@@ -159,8 +170,14 @@ mod tests {
 
     #[test]
     fn a_short_part_is_not_judged_by_hundredths_of_a_second() {
-        let short =
-            Disturbance { seconds: 0.03, own_seconds: Some(0.06), waited_seconds: Some(0.0), ..QUIET };
+        let short = Disturbance {
+            seconds: 0.03,
+            own_seconds: Some(0.06),
+            waited_seconds: Some(0.0),
+            stolen_seconds: Some(0.01),
+            others_seconds: Some(0.03),
+            ..QUIET
+        };
         assert_eq!(short.quiet(), Quiet::Yes);
         assert_eq!(Disturbance { waited_seconds: Some(0.01), ..short }.quiet(), Quiet::No);
     }

@@ -1,6 +1,7 @@
 //! How estimates are written.
 
-use crate::metric::{Reading, Unit};
+use crate::metric::conditions::MARK;
+use crate::metric::{Figure, Reading, Unit};
 use crate::statistics::Estimate;
 use unicode_width::UnicodeWidthStr;
 
@@ -32,7 +33,8 @@ pub(super) fn bare_interval(unit: Unit, e: &Estimate) -> Option<String> {
 
 /// Text in which no line ends between a number and its unit.
 pub(super) fn unbroken(text: &str) -> String {
-    const UNITS: [&str; 14] = ["%", "B", "kB", "MB", "GB", "µs", "ms", "s", "min", "h", "J", "kJ", "k", "M"];
+    const UNITS: [&str; 15] =
+        ["%", "B", "KiB", "MiB", "GiB", "TiB", "µs", "ms", "s", "min", "h", "J", "kJ", "k", "M"];
     let mut words = text.split(' ');
     let mut unbroken = words.next().unwrap_or_default().to_owned();
     for word in words {
@@ -44,14 +46,16 @@ pub(super) fn unbroken(text: &str) -> String {
     unbroken
 }
 
-/// A reading in a few characters: a value, a word or a dash; "~" marks an estimate.
-pub(super) fn short(unit: Unit, reading: &Reading) -> String {
-    match reading {
+/// A figure in a few characters: a value, a word or a dash; "~" marks an estimate, "†" what was disturbed.
+pub(super) fn short(figure: &Figure) -> String {
+    let unit = figure.unit;
+    let text = match &figure.reading {
         Reading::Measured { estimate } => unit.write(estimate.value),
         Reading::Estimated { estimate, .. } => format!("~{}", unit.write(estimate.value)),
         Reading::Judged { verdict, .. } => verdict.clone(),
         Reading::Unavailable { .. } => "–".to_owned(),
-    }
+    };
+    text + figure.mark().map_or("", |_| MARK)
 }
 
 /// Cut to a width, with an ellipsis where something is missing.
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_number_keeps_its_unit() {
-        assert_eq!(unbroken("takes 148 MB, and 8 s more"), "takes 148\u{a0}MB, and 8\u{a0}s more");
+        assert_eq!(unbroken("takes 148 MiB, and 8 s more"), "takes 148\u{a0}MiB, and 8\u{a0}s more");
     }
 
     #[test]
@@ -108,7 +112,7 @@ mod tests {
         assert_eq!(with_interval(Unit::Share, &e), "87.1 % (85.2 – 88.9 %)");
         let open = Estimate { high: None, ..e };
         assert_eq!(interval(Unit::Share, &open).unwrap(), "at least 85.2 %");
-        let wide = Estimate { value: 1e6, low: Some(9e5), high: Some(1.1e6), n: 3 };
-        assert_eq!(interval(Unit::Bytes, &wide).unwrap(), "900 kB – 1.10 MB");
+        let wide = Estimate { value: 1e6, low: Some(9e5), high: Some(1.2e6), n: 3 };
+        assert_eq!(interval(Unit::Bytes, &wide).unwrap(), "879 KiB – 1.14 MiB");
     }
 }

@@ -30,7 +30,10 @@ use crate::metric::Findings;
 fn value(findings: &Findings, method: &str, metric: &str, key: &str) -> String {
     match findings.figure(method, metric, key) {
         Some(figure) => match figure.reading.estimate() {
-            Some(estimate) => figure.unit.write(estimate.value),
+            Some(estimate) => match figure.mark() {
+                Some(_) => format!("{} (disturbed)", figure.unit.write(estimate.value)),
+                None => figure.unit.write(estimate.value),
+            },
             None => "–".to_owned(),
         },
         None => "–".to_owned(),

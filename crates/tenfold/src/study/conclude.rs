@@ -9,6 +9,7 @@ use super::session::Session;
 use super::store::RunFolder;
 use crate::adapter;
 use crate::atomic;
+use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::meter::machine;
 use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
@@ -94,10 +95,10 @@ fn facts(
         data: data(session, circumstances.benchmarks),
         model: model(session),
         machine: format!(
-            "{}, {}, {:.0} GiB, {}, {}",
+            "{}, {}, {}, {}, {}",
             machine.processor,
             count(machine.cores, "core"),
-            machine.memory_bytes as f64 / (1u64 << 30) as f64,
+            Bytes(machine.memory_bytes).words(),
             machine.simd,
             machine.system
         ),

@@ -233,7 +233,9 @@ impl<'a> Runner<'a> {
             Fit::Refused(reason) => return self.record(job, self.failed(job, reason.clone())),
         }
         let snapshot_every = Duration::from_secs_f64(self.study.snapshot_seconds);
-        let work = Work { session, job, folder: &folder, snapshot_every, progress: self.progress };
+        // Workers share out the cores, and have a thread each at the least.
+        let threads = machine::cores().max(self.study.workers);
+        let work = Work { session, job, folder: &folder, snapshot_every, progress: self.progress, threads };
         let outcome = match work.run() {
             Ok(trained) => Outcome::Trained(Box::new(trained)),
             // These concern the whole study, not the trial.

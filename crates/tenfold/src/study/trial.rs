@@ -7,6 +7,7 @@ use crate::adapter::{Tuning, file};
 use crate::data::subset;
 use crate::error::{Error, Result};
 use crate::eval;
+use crate::meter::disturbance::Watch;
 use crate::model::Forward;
 use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Parameters, Role, Test, Trained};
@@ -28,6 +29,8 @@ pub(super) struct Work<'a> {
     pub folder: &'a Path,
     pub snapshot_every: Duration,
     pub progress: &'a dyn Progress,
+    /// Threads of the process that compute, those of trials beside this one included.
+    pub threads: usize,
 }
 
 impl Work<'_> {
@@ -69,6 +72,7 @@ impl Work<'_> {
             go_on: &go_on,
             on_step: &|progressed| events.step(progressed),
         };
+        let watch = Watch::start(self.threads);
         let training = match trainer.run() {
             Err(error @ Error::Malformed { .. }) if is_about(&error, &snapshot) => {
                 let note = format!("{}: {error}; it is trained anew", title(&self.job.trial));
@@ -78,6 +82,7 @@ impl Work<'_> {
             }
             other => other,
         }?;
+        let disturbance = watch.stop();
         events.finish(&training)?;
         let tests = self.tests(&tuning, &how, &source, go_on)?;
         // As many of its own questions as of the first test's: the two scores are set side by side.
@@ -85,6 +90,7 @@ impl Work<'_> {
         let shown = train.first_questions(shown);
         let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
         let mut trained = self.trained(&tuning, training, tests, train_score)?;
+        trained.disturbance = Some(disturbance);
         if self.job.trial.role == Role::Main {
             trained.untuned = self.session.untuned(go_on)?;
             trained.forgetting = self.session.forgetting(&tuning, go_on)?;
@@ -184,6 +190,7 @@ impl Work<'_> {
             tests,
             untuned: None,
             forgetting: None,
+            disturbance: None,
         })
     }
 }

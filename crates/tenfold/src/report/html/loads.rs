@@ -1,6 +1,7 @@
 //! Every load of every method: what was offered, what was done, and the quantiles of the requests.
 
 use crate::histogram::Histogram;
+use crate::metric::conditions::MARK;
 use crate::metric::{Findings, Unit};
 use crate::record::Load;
 use maud::{Markup, html};
@@ -46,7 +47,11 @@ fn row(title: &str, load: &Load) -> Markup {
     html! {
         tr {
             th scope="row" { (title) @if load.merged { ", merged" } }
-            td.text { (load.words()) @if !load.sustained() { strong { ", not sustained" } } }
+            td.text {
+                (load.words())
+                @if let Some(words) = load.disturbance.and_then(|found| found.words()) { span.mark title=(words) { (MARK) } }
+                @if !load.sustained() { strong { ", not sustained" } }
+            }
             td { (load.latency.count()) }
             td { (Unit::RequestsPerSecond.write_bare(load.rate())) }
             td { (share) }

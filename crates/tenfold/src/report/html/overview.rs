@@ -3,7 +3,8 @@
 use super::super::format::{self, unbroken};
 use super::super::recommendation::Recommendation;
 use super::{figure, plot};
-use crate::metric::{Findings, METRICS, MethodFacts, Reading, Unit};
+use crate::metric::conditions::{MARK, MARK_MEANS};
+use crate::metric::{Figure, Findings, METRICS, MethodFacts, Reading};
 use maud::{Markup, html};
 
 /// Heading, metric, key of the main table's columns.
@@ -111,6 +112,7 @@ pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup
                 "Under each figure stands its 95 % interval, where it has one. "
                 "Methods that share a group letter cannot be told apart in their score by this data. "
                 "≈ marks an estimate, – what could not be had; the sections below give the reasons. "
+                @if findings.any_disturbed() { (MARK_MEANS) " " }
                 @for caution in findings.cautions() { " " (caution) }
             }
         }
@@ -138,25 +140,29 @@ fn heading(findings: &Findings, (words, metric, key): (&str, &str, &str)) -> Mar
 
 fn cell(findings: &Findings, method: &str, metric: &str, key: &str) -> Markup {
     match findings.figure(method, metric, key) {
-        Some(figure) => reading(figure.unit, &figure.reading),
+        Some(figure) => entry(figure),
         None => html! { td { "–" } },
     }
 }
 
-/// A figure with its interval below it.
-pub(super) fn reading(unit: Unit, reading: &Reading) -> Markup {
-    match reading {
+/// A figure with its interval below it, and the sign of a disturbance with what it was.
+pub(super) fn entry(figure: &Figure) -> Markup {
+    let mark = html! {
+        @if let Some(disturbed) = figure.mark() { span.mark title=(disturbed) { (MARK) } }
+    };
+    let unit = figure.unit;
+    match &figure.reading {
         Reading::Measured { estimate } => html! {
-            td { (unit.write_bare(estimate.value)) @if let Some(i) = format::bare_interval(unit, estimate) { small { (i) } } }
+            td { (unit.write_bare(estimate.value)) (mark) @if let Some(i) = format::bare_interval(unit, estimate) { small { (i) } } }
         },
         Reading::Estimated { estimate, how } => html! {
             td.estimate title=(how) {
-                "≈ " (unit.write_bare(estimate.value))
+                "≈ " (unit.write_bare(estimate.value)) (mark)
                 @if let Some(i) = format::bare_interval(unit, estimate) { small { (i) } }
             }
         },
         Reading::Judged { verdict, good, because } => html! {
-            td.word.bad[*good == Some(false)] title=(because) { (verdict) }
+            td.word.bad[*good == Some(false)] title=(because) { (verdict) (mark) }
         },
         Reading::Unavailable { reason } => html! { td.none title=(reason) { "–" } },
     }

@@ -2,7 +2,7 @@
 
 use super::super::recommendation::Recommendation;
 use super::super::title;
-use crate::metric::{Findings, Unit, role_name};
+use crate::metric::{Findings, Unit, conditions, role_name};
 use maud::{Markup, html};
 
 /// Every failed trial with its reason.
@@ -41,7 +41,7 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                 dt { "Fairness" }
                 dd { (study.learning_rates) " Test rows played no part in any choice. What was tried, and what it cost, stands under Search." }
                 dt { "Speed, memory, response time, energy" }
-                dd { "Each method was probed alone on the machine, in a process of its own. Times taken while trials share the machine are not compared." }
+                dd { (conditions::probes(findings.evidence)) @if let Some(trials) = conditions::trials(findings.evidence) { " " (trials) } }
                 dt { "Intervals" }
                 dd {
                     "All at 95 %. Scores: test rows are drawn anew with replacement, the same ones for every seed, and the seeds' own spread is drawn "

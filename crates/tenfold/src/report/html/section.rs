@@ -1,7 +1,8 @@
 //! One metric: what it is, its figures for every method, its plots, and what is missing and why.
 
-use super::overview::reading;
+use super::overview::entry;
 use super::{figure, heat_map, loads, plot};
+use crate::metric::conditions::MARK;
 use crate::metric::{Figure, Findings, MethodFacts, Metric, Reading, Unit};
 use maud::{Markup, html};
 
@@ -50,7 +51,7 @@ fn plots(findings: &Findings, metric: &Metric) -> Markup {
         ),
         "speed" => one(
             plot::speed_curves(findings),
-            "Mean of the timed steps, alone on the machine, at every batch size and row length that was probed.",
+            "Mean of the timed steps at every batch size and row length that was probed.",
         ),
         "small_data" => one(
             plot::small_data_curves(findings),
@@ -182,9 +183,9 @@ fn table(findings: &Findings, metric: &Metric, columns: &[Column]) -> Markup {
 
 /// A row's cells; neighbours that are missing for the same reason are one cell.
 fn entries(findings: &Findings, metric: &Metric, method: &MethodFacts, columns: &[Column]) -> Markup {
-    let read = |column: &Column| find(findings, metric, method, &column.key).map(|f| (f.unit, &f.reading));
+    let read = |column: &Column| find(findings, metric, method, &column.key);
     let missing = |column: &Column| match read(column) {
-        Some((_, Reading::Unavailable { reason })) => Some(reason.as_str()),
+        Some(Figure { reading: Reading::Unavailable { reason }, .. }) => Some(reason.as_str()),
         None => Some(""),
         Some(_) => None,
     };
@@ -194,7 +195,7 @@ fn entries(findings: &Findings, metric: &Metric, method: &MethodFacts, columns: 
         @for run in runs {
             @match (missing(&run[0]), read(&run[0])) {
                 (Some(reason), _) => td.none colspan=(run.len()) { "–" small.why { (reason) } },
-                (None, Some((unit, found))) => (reading(unit, found)),
+                (None, Some(found)) => (entry(found)),
                 (None, None) => {},
             }
         }
@@ -220,14 +221,29 @@ fn notes(findings: &Findings, metric: &Metric, missing: &[(Column, String)]) -> 
             }
         }
     }
+    let disturbed = disturbed(findings, metric);
     html! {
-        @if !(reasons.is_empty() && hows.is_empty()) {
+        @if !(reasons.is_empty() && hows.is_empty() && disturbed.is_empty()) {
             ul.small {
+                @for (title, words) in disturbed { li { strong { (MARK) " " (title) ": disturbed. " } (sentence(words)) } }
                 @for (reason, labels) in reasons { li { strong { (labels.join(", ")) ": unavailable. " } (sentence(reason)) } }
                 @for (how, labels) in hows { li { strong { "≈ " (labels.join(", ")) ": estimate. " } (sentence(how)) } }
             }
         }
     }
+}
+
+/// Each method with disturbed figures of the metric, and what disturbed them; each told once.
+fn disturbed<'a>(findings: &'a Findings, metric: &Metric) -> Vec<(&'a str, &'a str)> {
+    let mut told: Vec<(&str, &str)> = Vec::new();
+    for method in findings.methods() {
+        for words in findings.figures(metric, &method.name).iter().filter_map(Figure::mark) {
+            if !told.contains(&(method.title.as_str(), words)) {
+                told.push((&method.title, words));
+            }
+        }
+    }
+    told
 }
 
 /// A reason as a sentence of its own.

@@ -5,6 +5,7 @@ use super::axis::{Axis, tidy};
 use super::label::{short, spread, width};
 use super::scatter::score_axis;
 use super::sheet::{Drawn, INK, Room, SCALE, Series, Sheet, draw};
+use crate::bytes::MEBIBYTE;
 use crate::metric::{Findings, better_form, searched, small_data_curve};
 use crate::record::{Arrivals, Load, Point as ProbePoint, Trained};
 use plotters::style::text_anchor::{HPos, VPos};
@@ -64,10 +65,13 @@ pub(in super::super) fn small_data_curves(findings: &Findings) -> Drawing {
 
 /// Peak training memory by tokens of the batch.
 pub(in super::super) fn memory_curves(findings: &Findings) -> Drawing {
-    let curves = by_tokens(findings, |point| Some(point.peak_bytes as f64));
-    let y =
-        Axis::linear("Peak memory in training (MB)", &heights(&curves), 5, |v| format!("{:.0}", v / 1e6))?;
-    of_tokens("Peak training memory by tokens of the batch, a line for each method", &curves, &y)
+    let curves = by_tokens(findings, |point| Some(point.peak_bytes as f64 / MEBIBYTE));
+    let y = Axis::linear("Engine's account of the peak in training (MiB)", &heights(&curves), 5, tidy)?;
+    of_tokens(
+        "Engine's account of training memory by tokens of the batch, a line for each method",
+        &curves,
+        &y,
+    )
 }
 
 /// Training speed by tokens of the batch.

@@ -4,6 +4,7 @@ use super::Drawing;
 use super::axis::{Axis, tidy};
 use super::label::{Frame, near, short};
 use super::sheet::{Drawn, INK, QUIET, Room, SCALE, Series, Sheet, draw};
+use crate::bytes::MEBIBYTE;
 use crate::metric::{Findings, Unit};
 use crate::statistics::Estimate;
 use plotters::style::text_anchor::{HPos, VPos};
@@ -17,10 +18,10 @@ struct Point {
 
 /// Accuracy against peak training memory.
 pub(in super::super) fn accuracy_against_memory(findings: &Findings) -> Drawing {
-    let points = points(findings, "memory", "train_peak_bytes");
+    let mut points = points(findings, "memory", "train_peak_bytes");
+    points.iter_mut().for_each(|point| point.cost /= MEBIBYTE);
     let costs: Vec<f64> = points.iter().map(|p| p.cost).collect();
-    let megabytes = |v: f64| format!("{:.0}", v / 1e6);
-    let x = Axis::log("Peak memory in training (MB, log scale)", &costs, megabytes)?;
+    let x = Axis::log("Peak memory of the process in training (MiB, log scale)", &costs, tidy)?;
     scatter(findings, "peak memory in training", &points, &x)
 }
 
