@@ -18,12 +18,13 @@ pub fn acc(log_likelihoods: &[f64], golds: &[usize]) -> Option<f64> {
     Some(f64::from(u8::from(golds.contains(&best))))
 }
 
-/// `acc_norm`: by the log-likelihood for each character (code point) of the choice. An empty choice is `None`.
+/// `acc_norm`: by the log-likelihood for each character (code point) of the choice. An empty choice is the least likely, as in
+/// lm-evaluation-harness, which divides by its length of 0.
 pub fn acc_norm(log_likelihoods: &[f64], choices: &[&str], golds: &[usize]) -> Option<f64> {
     by_length(log_likelihoods, choices, golds, |choice| choice.chars().count())
 }
 
-/// `acc_bytes`: by the log-likelihood for each byte of the choice in UTF-8. An empty choice is `None`.
+/// `acc_bytes`: by the log-likelihood for each byte of the choice in UTF-8. An empty choice is the least likely.
 pub fn acc_bytes(log_likelihoods: &[f64], choices: &[&str], golds: &[usize]) -> Option<f64> {
     by_length(log_likelihoods, choices, golds, str::len)
 }
@@ -44,10 +45,13 @@ fn by_length(
     golds: &[usize],
     length: fn(&str) -> usize,
 ) -> Option<f64> {
-    if log_likelihoods.len() != choices.len() || choices.iter().any(|choice| choice.is_empty()) {
+    if log_likelihoods.len() != choices.len() {
         return None;
     }
-    let each = log_likelihoods.iter().zip(choices).map(|(nats, choice)| nats / length(choice) as f64);
+    let each = log_likelihoods.iter().zip(choices).map(|(nats, choice)| match length(choice) {
+        0 => f64::NEG_INFINITY,
+        length => nats / length as f64,
+    });
     acc(&each.collect::<Vec<_>>(), golds)
 }
 
@@ -72,7 +76,12 @@ mod tests {
         for nothing in [acc(&[], &[0]), acc(&[-1.0], &[1]), acc(&[-1.0, f64::NAN], &[0]), acc(&[-1.0], &[])] {
             assert_eq!(nothing, None);
         }
-        assert_eq!(acc_norm(&[-1.0, -2.0], &["a", ""], &[0]), None);
+        assert_eq!(
+            acc_norm(&[-2.0, -1.0], &["a", ""], &[0]),
+            Some(1.0),
+            "an empty choice is the least likely"
+        );
+        assert_eq!(acc_norm(&[-2.0, -1.0], &["", ""], &[0]), Some(1.0), "of empty choices the first wins");
         assert_eq!(acc_norm(&[-1.0], &["a", "b"], &[0]), None);
         assert_eq!(acc_mutual_info(&[-1.0], &[], &[0]), None);
     }

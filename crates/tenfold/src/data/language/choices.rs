@@ -16,7 +16,8 @@ impl Form {
         // A name that is no column is a fault, so what can be written without any reads none.
         let mut columns = Map::new();
         for (name, template) in &self.derive {
-            columns.extend(template.render(&columns).ok().map(|text| (name.clone(), derived(text))));
+            columns
+                .extend(template.render(&columns).ok().map(|text| (name.clone(), derived(template, text))));
         }
         match choices {
             Choices::Each(templates) => templates.iter().map(|one| one.render(&columns).ok()).collect(),

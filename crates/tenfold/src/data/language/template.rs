@@ -21,6 +21,8 @@ pub(crate) struct Template {
     used: Vec<String>,
     /// Whether it may ask what a value is, so that a null can have a meaning.
     asks: bool,
+    /// Whether what it writes is meant to be JSON.
+    writes_json: bool,
 }
 
 /// Why there is no text: what was expected, and what came.
@@ -60,7 +62,13 @@ impl Template {
         let mut used: Vec<String> = used.collect();
         used.sort_unstable();
         let asks = ASKING.is_match(source).unwrap_or(true);
-        Ok(Template { environment: Box::new(environment), used, asks })
+        let writes_json = source.contains("tojson") || is_json_by_hand(source);
+        Ok(Template { environment: Box::new(environment), used, asks, writes_json })
+    }
+
+    /// Whether what it writes is meant to be JSON: it uses `tojson`, or begins with a bracket of its own.
+    pub(crate) fn writes_json(&self) -> bool {
+        self.writes_json
     }
 
     /// The text for one row, or why there is none: neither a name that is no column is taken for nothing, nor a null that
@@ -105,6 +113,13 @@ impl Template {
         }
         (format!("a template over the columns {}", names.join(", ")), said)
     }
+}
+
+/// Whether a template begins with a bracket that is no tag's.
+fn is_json_by_hand(source: &str) -> bool {
+    let source = source.trim_start();
+    source.starts_with('[')
+        || source.starts_with('{') && !["{{", "{%", "{#"].iter().any(|tag| source.starts_with(tag))
 }
 
 /// "a", "a.b" and "a.b.c" of "a.b.c".

@@ -7,6 +7,8 @@ use super::*;
 use crate::data::Located;
 use crate::data::language::{LanguageExample, Question};
 use crate::data::parquet::write::write;
+use crate::eval::{Answer, tally};
+use crate::score;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -44,19 +46,48 @@ fn lines(rows: &[Value]) -> Value {
     rows.iter().map(|row| format!("{row}\n")).collect::<String>().into()
 }
 
+fn csv_lines(rows: &[Value]) -> Value {
+    let quoted = |cell: &Value| format!("\"{}\"", cell.as_str().unwrap().replace('"', "\"\""));
+    let line = |row: &Value| row.as_array().unwrap().iter().map(quoted).collect::<Vec<_>>().join(",") + "\n";
+    rows.iter().map(line).collect::<String>().into()
+}
+
+/// What a model answers whose log-likelihoods are those of `nats` in tests/golden_prompts.py.
+fn weighed(question: &Question, description: &str, delimiter: &str) -> Answer {
+    let Question::Choice { contexts, choices, golds, .. } = question else { panic!("{question:?}") };
+    let nats = |choice: usize| {
+        let context = contexts.get(choice).unwrap_or(&contexts[0]);
+        let said = choices.get(choice).unwrap_or(&choices[0]);
+        let said = format!("{delimiter}{said}");
+        let sum: u64 = said.bytes().map(u64::from).sum();
+        let before = (description.len() + context.len()) as f64 / 64.0;
+        -(said.len() as f64) - (sum % 7) as f64 / 8.0 - before
+    };
+    let log_likelihoods: Vec<f64> = (0..contexts.len().max(choices.len())).map(nats).collect();
+    Answer::Choice {
+        chosen: score::likeliest(&log_likelihoods).unwrap(),
+        is_greedy: vec![false; log_likelihoods.len()],
+        log_likelihoods,
+        unconditional: Vec::new(),
+        golds: golds.clone(),
+    }
+}
+
 #[test]
-fn prompts_choices_and_golds_are_the_harness_in_both_layouts() {
+fn prompts_choices_golds_and_scores_are_the_harness_in_both_layouts() {
     let golden: Value = serde_json::from_str(include_str!("../../../tests/golden/prompts.json")).unwrap();
     let golden = golden.as_object().unwrap();
-    assert_eq!(golden.len(), 8);
+    assert_eq!(golden.len(), 17);
     for (name, part) in golden {
-        let task = Task::load(name).unwrap();
+        let mut task = Task::load(name).unwrap();
+        task.domains.truncate(1);
         let Rows::Files(files) = &task.domains[0].rows else { panic!("{name}") };
         let is_hub = |path: &&PathBuf| path.extension().is_some_and(|end| end == "parquet");
         let hub = files.test.iter().find(is_hub).unwrap().to_str().unwrap();
         let own = files.test.iter().find(|path| !is_hub(path)).unwrap().to_str().unwrap();
         let published = match own.ends_with(".json") {
             true => Value::from(part["published"].to_string()),
+            false if own.ends_with(".csv") => csv_lines(part["published"].as_array().unwrap()),
             false => lines(part["published"].as_array().unwrap()),
         };
         for (file, content) in [(own, published), (hub, part["hub"].clone())] {
@@ -73,6 +104,17 @@ fn prompts_choices_and_golds_are_the_harness_in_both_layouts() {
                 judged
             };
             assert_eq!(set.questions.len(), part["pairs"].as_array().unwrap().len());
+            let answers = set.questions.iter().map(|question| weighed(question, &set.description, delimiter));
+            let answers: Vec<Answer> = answers.collect();
+            for tallied in tally(task.questions().unwrap(), &set.questions, &answers).unwrap() {
+                let metric = if tallied.metric.name() == "mc2" { "acc" } else { tallied.metric.name() };
+                let scores = part["scores"].as_array().unwrap().iter().map(|row| row[metric].as_f64());
+                // Averages over rows, such as F1 over labels, have no score of a row.
+                let Some(scores) = scores.collect::<Option<Vec<f64>>>() else { continue };
+                let found = tallied.rows.unwrap();
+                let alike = found.iter().zip(&scores).all(|(found, score)| (found - score).abs() < 1e-12);
+                assert!(alike && found.len() == scores.len(), "{file}, {metric}: {found:?} of {scores:?}");
+            }
             for (row, question) in set.questions.iter().enumerate() {
                 let Question::Choice { contexts, choices, golds, .. } = question else {
                     panic!("{question:?}")
