@@ -16,8 +16,18 @@ use tenfold::bytes::Bytes;
 #[command(name = "tenfold", version, max_term_width = 100)]
 #[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped on request (Ctrl-C).")]
 pub struct Arguments {
+    /// How progress and messages are written to the standard error: for people, or a JSON object a line
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, hide_default_value = true)]
+    pub log_format: LogFormat,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// How progress is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

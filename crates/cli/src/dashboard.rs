@@ -1,6 +1,8 @@
 //! Progress on stderr: bars in a terminal, plain lines elsewhere; and Ctrl-C.
 
+use crate::arguments::LogFormat;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde_json::json;
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +15,9 @@ use tenfold::words::count;
 /// Draws the library's events.
 pub struct Dashboard {
     bars: MultiProgress,
+    /// Whether every line is a JSON object, for programs.
+    is_json: bool,
+    /// Whether bars are drawn.
     is_terminal: bool,
     jobs: Mutex<HashMap<Job, Shown>>,
     stop: AtomicBool,
@@ -41,10 +46,12 @@ const PATIENCE: Duration = Duration::from_millis(600);
 const QUIET: Duration = Duration::from_secs(10);
 
 impl Dashboard {
-    pub fn new() -> Dashboard {
+    pub fn new(format: LogFormat) -> Dashboard {
+        let is_json = format == LogFormat::Json;
         Dashboard {
             bars: MultiProgress::new(),
-            is_terminal: stderr().is_terminal(),
+            is_json,
+            is_terminal: stderr().is_terminal() && !is_json,
             jobs: Mutex::default(),
             stop: AtomicBool::new(false),
             converses: AtomicBool::new(false),
@@ -107,10 +114,20 @@ impl Dashboard {
 
     /// A line above the bars.
     pub fn say(&self, line: &str) {
-        if self.is_terminal {
+        if self.is_json {
+            tell(&json!({"event": "note", "message": line}).to_string());
+        } else if self.is_terminal {
             let _ = self.bars.println(line);
         } else {
             tell(line);
+        }
+    }
+
+    /// The last line of a command that failed.
+    pub fn fail(&self, why: &str) {
+        match self.is_json {
+            true => tell(&json!({"event": "error", "message": why}).to_string()),
+            false => tell(&format!("error: {why}")),
         }
     }
 
@@ -124,7 +141,11 @@ impl Dashboard {
         if total.is_none() {
             bar.enable_steady_tick(Duration::from_millis(120));
         }
-        if !self.is_terminal && unit != "steps" {
+        if self.is_json {
+            let event =
+                json!({"event": "started", "job": job.0, "title": title, "unit": unit, "total": total});
+            tell(&event.to_string());
+        } else if !self.is_terminal && unit != "steps" {
             let total = total.map(|total| format!(", {}", amount(total, unit)));
             tell(&format!("{title}{}", total.unwrap_or_default()));
         }
@@ -138,6 +159,10 @@ impl Dashboard {
         shown.bar.set_message(note.clone());
         if !self.is_terminal && shown.said.elapsed() >= QUIET {
             shown.said = Instant::now();
+            if self.is_json {
+                let event = json!({"event": "advanced", "job": job.0, "done": done, "note": note});
+                return tell(&event.to_string());
+            }
             let total = shown.total.map(|total| format!(" of {}", amount(total, shown.unit)));
             let done = if shown.total.is_some() { done.to_string() } else { amount(done, shown.unit) };
             let note = if note.is_empty() { note } else { format!(", {note}") };
@@ -164,7 +189,9 @@ impl Dashboard {
         }
         let Some(shown) = self.jobs().remove(&job) else { return };
         shown.bar.finish_and_clear();
-        if !note.is_empty() {
+        if self.is_json {
+            tell(&json!({"event": "finished", "job": job.0, "note": note}).to_string());
+        } else if !note.is_empty() {
             self.say(&format!("{}: {note}", shown.title));
         }
     }

@@ -7,24 +7,24 @@ mod numbers;
 
 use arguments::Arguments;
 use clap::Parser;
-use dashboard::{Dashboard, STOPPED, tell};
+use dashboard::{Dashboard, STOPPED};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let dashboard = Arc::new(Dashboard::new());
+    let dashboard = Arc::new(Dashboard::new(arguments.log_format));
     dashboard.stop_on_ctrl_c();
     let outcome = commands::run(arguments, &dashboard);
     dashboard.clear();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_interruption(&error) => {
-            tell(&dashboard.farewell());
+            dashboard.say(&dashboard.farewell());
             STOPPED.into()
         }
         Err(error) => {
-            tell(&format!("error: {}", words(&error)));
+            dashboard.fail(&words(&error));
             ExitCode::FAILURE
         }
     }

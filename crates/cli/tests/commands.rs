@@ -143,6 +143,26 @@ fn json_is_all_there_is_on_stdout() {
 }
 
 #[test]
+fn progress_is_json_lines_where_a_program_reads_it() {
+    let fixture = Fixture::new();
+    let lines = |arguments: &[&str]| -> Vec<Value> {
+        let ended = fixture.run(arguments);
+        ended
+            .stderr
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+            .collect()
+    };
+    let run = ["run", "study.toml", "--out", "a", "--log-format", "json"];
+    let all = lines(&[&run[..], &SHORT].concat());
+    let of = |event: &str| all.iter().filter(|line| line["event"] == event).cloned().collect::<Vec<_>>();
+    assert!(of("started").iter().any(|line| line["title"] == "comparison" && line["total"] == 1), "{all:?}");
+    assert_eq!(of("started").len(), of("finished").len());
+    let failed = lines(&["--log-format", "json", "run", "nothing.toml"]);
+    assert!(failed[0]["event"] == "error" && failed[0]["message"].as_str().unwrap().contains("nothing.toml"));
+}
+
+#[test]
 fn a_tuned_classifier_answers_with_its_labels_and_the_lines_numbers() {
     let fixture = Fixture::new();
     fixture.short_run("a").done();

@@ -97,6 +97,11 @@ fn only_some_methods_are_trained_and_the_report_says_which_are_missing() {
     assert!(said.contains("comparison, 1 trial\n") && !said.contains("search"), "{said}");
     assert!(said.contains("3 trials of this study are not there (full, lora)"), "{said}");
     assert_eq!(trained(), ["bitfit"]);
+    let summary = String::from_utf8(fixture.read("a/summary.md")).unwrap();
+    assert!(
+        summary.contains("Not all of the study was run: 3 trials of full and lora are missing here."),
+        "{summary}"
+    );
     let report = fixture.run(&["report", "a"]).done().stderr;
     assert!(report.contains("3 trials of this study are not there (full, lora)"), "{report}");
     let said = study(&["--only", "lora", "--only", "bitfit"]);

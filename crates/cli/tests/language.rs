@@ -107,6 +107,34 @@ fn a_model_is_asked_before_and_after_tuning_and_timed_word_by_word() {
     }
 }
 
+/// The training rows are those held out, so that their loss falls with any rate.
+#[test]
+fn a_loss_that_falls_while_no_greedy_answer_changes_is_told() {
+    let fixture = Fixture::new();
+    write_language_model(&fixture.path("language"));
+    let row = |i: usize| {
+        json!({"question": format!("w{} w{i}", 20 + i), "answer": format!("w{}", 60 + i % 4)}).to_string()
+            + "\n"
+    };
+    fixture.write("rows.jsonl", (0..8).map(row).collect::<String>());
+    fixture.write("next.toml", TASK);
+    let train = |rate: &str, more: &[&str]| {
+        let task = ["train", "--model", "language", "--task", "next.toml", "--method", "full", "--out", rate];
+        let how =
+            ["--learning-rate", rate, "--set", "train.num_train_epochs=4", "--set", "train.batch_size=8"];
+        fixture.run(&[&task[..], &how, more].concat()).done().stdout
+    };
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = words(&train("1e-5", &[]));
+    assert!(said.contains("The loss on held-out rows fell from"), "{said}");
+    let same = "yet the greedy answers to 4 held-out prompts are the same as before training";
+    assert!(said.contains(same) && said.contains("with a higher --learning-rate than 1e-5"), "{said}");
+    let said = words(&train("3e-1", &[]));
+    assert!(said.contains("Of 4 held-out prompts the tuned model answers"), "{said}");
+    let json: Value = serde_json::from_str(&train("1e-5", &["--json"])).unwrap();
+    assert_eq!(json["greedy_answers"], json!({"asked": 4, "changed": 0}));
+}
+
 /// A task with these keys over files of these rows, and its name.
 fn write_task(fixture: &Fixture, name: &str, keys: &str, rows: &[Value]) {
     let lines: String = rows.iter().map(|row| row.to_string() + "\n").collect();

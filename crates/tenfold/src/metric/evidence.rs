@@ -76,6 +76,8 @@ pub struct StudyFacts {
     pub forgetting: String,
     /// Benchmarks that were not run, by name, each with why.
     pub absent_benchmarks: Vec<(String, String)>,
+    /// Trials of the study that were not run, by method.
+    pub missing: BTreeMap<String, usize>,
     /// The day the report was made, as it is to be shown.
     pub generated_at: String,
     /// Wall time of the whole study, in seconds.

@@ -4,7 +4,7 @@ use super::contrast::{Contrast, against_full, contrasts};
 use super::{Evidence, Figure, METRICS, MethodFacts, Metric, Reading, conditions, search};
 use crate::score::Scoring;
 use crate::statistics::{Basis, Comparison, Estimate, FEW, Judgement, compare};
-use crate::words::{count, list};
+use crate::words::{be, count, list};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ impl<'a> Findings<'a> {
     /// What to know of the figures before relying on them: sentences.
     pub fn cautions(&self) -> Vec<String> {
         let study = &self.evidence.study;
-        let mut cautions: Vec<String> = self.few_seeds().into_iter().chain(self.without_interval()).collect();
+        let mut cautions: Vec<String> = self.not_run().into_iter().collect();
+        cautions.extend(self.few_seeds().into_iter().chain(self.without_interval()));
         let draws = study.small_data_draws;
         if !study.small_data.is_empty() && draws < FEW {
             cautions.push(format!(
@@ -67,6 +68,17 @@ impl<'a> Findings<'a> {
         cautions.extend(conditions::caution(self.evidence));
         cautions.extend(self.search_cautions());
         cautions
+    }
+
+    /// That a part of the study was not run, if it was not.
+    fn not_run(&self) -> Option<String> {
+        let missing = &self.evidence.study.missing;
+        let trials: usize = missing.values().sum();
+        let methods: Vec<&str> = missing.keys().map(String::as_str).collect();
+        (trials > 0).then(|| {
+            let (trials, are) = (count(trials, "trial"), be(trials));
+            format!("Not all of the study was run: {trials} of {} {are} missing here.", list(&methods))
+        })
     }
 
     /// That the scores rest on few seeds, if they do, or that some seeds of some methods came to none: sentences.

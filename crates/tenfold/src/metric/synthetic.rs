@@ -159,6 +159,7 @@ impl World {
             model: "all-MiniLM-L6-v2, 22.7 M parameters, weights in f32.".to_owned(),
             machine: "Synthetic CPU @ 2.6 GHz, 2 cores, avx2, 7.64 GiB, Linux x86_64.".to_owned(),
             absent_benchmarks: Vec::new(),
+            missing: BTreeMap::new(),
             generated_at: "2026-01-31".to_owned(),
             elapsed_seconds: 1234.0,
         };

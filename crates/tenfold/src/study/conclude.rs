@@ -17,6 +17,7 @@ use crate::record::{Outcome, Record, Role, Score, Trial};
 use crate::report::{self, Purpose, Recommendation};
 use crate::score::Scoring;
 use crate::words::{count, thousands};
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a run came to, in words.
@@ -33,6 +34,8 @@ pub(super) struct Circumstances<'a> {
     pub chosen: &'a Chosen,
     pub benchmarks: &'a Benchmarks,
     pub elapsed_seconds: f64,
+    /// Trials that were not run.
+    pub missing: &'a [Trial],
 }
 
 /// Computes all metrics and writes the run's four documents.
@@ -105,6 +108,7 @@ fn facts(
         mixture: mixture(study, session),
         forgetting: forgetting(study, session),
         absent_benchmarks: circumstances.benchmarks.absent.clone(),
+        missing: missing(circumstances.missing),
         generated_at: today(),
         elapsed_seconds: circumstances.elapsed_seconds,
     })
@@ -129,6 +133,12 @@ fn adapter(scoring: &Scoring, folder: &RunFolder, records: &[Record], method: &s
         }
     }
     folder.adapter(&name(best?.0))
+}
+
+fn missing(trials: &[Trial]) -> BTreeMap<String, usize> {
+    let mut missing = BTreeMap::new();
+    trials.iter().for_each(|trial| *missing.entry(trial.method.clone()).or_default() += 1);
+    missing
 }
 
 fn learning_rates(study: &Study) -> String {

@@ -89,7 +89,8 @@ fn go(
     runner.probes(plan.probes(&chosen)?, &mut finished)?;
     let elapsed_seconds = runner.elapsed(&finished)?;
     keep_earlier_report(options, folder, &finished, progress)?;
-    let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds };
+    let missing = &finished.missing;
+    let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds, missing };
     let conclusion = conclude(study, &session, folder, &finished.records, &circumstances)?;
     earlier::write_reported(folder, finished.records.iter().map(|record| &record.trial))?;
     folder.check_here()?;
