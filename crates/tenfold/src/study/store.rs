@@ -74,6 +74,12 @@ impl RunFolder {
     pub(super) fn blamed(&self, error: Error) -> Error {
         match error {
             Error::Interrupted => error,
+            // The folder of a trial goes before the run's own where all of it is removed.
+            Error::Io { action: "write" | "create" | "rename", ref path, ref source }
+                if source.kind() == ErrorKind::NotFound && path.starts_with(self.path.join(TRIALS)) =>
+            {
+                Error::Moved { folder: self.path.clone() }
+            }
             error => self.check_here().err().unwrap_or(error),
         }
     }
