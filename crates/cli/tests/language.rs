@@ -263,3 +263,27 @@ fn small_draws_of_raw_text_are_of_the_sequences_that_it_goes_on_in() {
     let drawn = found(&all, "small_data");
     assert_eq!(drawn.iter().map(|one| one["train_score"]["examples"].clone()).collect::<Vec<_>>(), [16]);
 }
+
+#[test]
+fn chats_that_the_template_does_not_take_are_named_and_may_be_skipped() {
+    let fixture = fixture();
+    let template = "{% for m in messages %}{% if 'w77' in m.content %}{{ raise_exception('no w77 here') }}{% endif %}\
+        w9 {{ m.content }} {% endfor %}{% if add_generation_prompt %}w8{% endif %}";
+    fixture.write("language/chat_template.jinja", template);
+    let chat = |i: usize| {
+        let asked = if i == 4 { "w77".to_owned() } else { format!("w{}", 10 + i) };
+        json!({"messages": [{"role": "user", "content": [{"type": "text", "text": asked}]},
+            {"role": "assistant", "content": "w3"}]})
+    };
+    let rows: Vec<Value> = (0..12).map(chat).collect();
+    let keys = "output_type = \"generate_until\"\nmetric = \"perplexity\"\nkind = \"chat\"";
+    write_task(&fixture, "home", keys, &rows);
+    let study = ["run", "language.toml", "--out", "run", MIXED[0], MIXED[3], MIXED[4], MIXED[5]];
+    let words = ["1 of 12 rows is malformed", "no w77 here", "malformed = \"skip\""];
+    fixture.run(&study).is_refused("a chat that the template refuses", &words);
+    write_task(&fixture, "home", &format!("{keys}\nmalformed = \"skip\""), &rows);
+    fixture.run(&study).done();
+    let facts = String::from_utf8(fixture.read("run/report.html")).unwrap();
+    assert!(facts.contains("1 of 12 rows is left out"), "{facts}");
+    assert!(facts.contains("no token of that ends a text"), "what the template's turns lack is said");
+}

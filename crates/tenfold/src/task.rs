@@ -177,6 +177,11 @@ impl Task {
         parse::parse(path, path.parent(), &content)
     }
 
+    /// What becomes of rows that do not fit.
+    pub(crate) fn malformed(&self) -> Malformed {
+        self.malformed
+    }
+
     /// Whether its rows are for language models: then [`Task::read_language`] reads them, else [`Task::read`].
     pub fn is_language(&self) -> bool {
         self.language.is_some()

@@ -15,7 +15,7 @@ mod shots;
 mod template;
 
 pub(crate) use documents::Documents;
-pub use encode::{Encoded, Overlong, Placed, SequenceSettings, TrainOn, encode, encode_answers};
+pub use encode::{Encoded, Failed, Overlong, Placed, SequenceSettings, TrainOn, encode, encode_answers};
 pub use length::{LengthReport, Spread};
 pub use pack::{fill, micro_batches};
 pub use question::Question;

@@ -63,6 +63,8 @@ pub struct Encoded {
     pub sequences: Vec<Sequence>,
     /// For each sequence the place of its row among all.
     pub of: Vec<usize>,
+    /// Rows that could not be rendered or encoded.
+    pub failed: Vec<Failed>,
     /// Their lengths, and how many rows were cut or left out.
     pub lengths: LengthReport,
 }
@@ -111,6 +113,15 @@ impl fmt::Display for RowName<'_> {
     }
 }
 
+/// A row that the chat template does not take, or the tokenizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Its place among all rows, from 0.
+    pub place: usize,
+    /// What went wrong, in the words of the template or the tokenizer.
+    pub fault: String,
+}
+
 /// Renders and tokenises `examples`. It is an error if nothing is left to train on.
 pub fn encode<E: Placed>(
     tokenizer: &dyn LanguageTokenizer,
@@ -151,20 +162,30 @@ fn rows<E: Placed>(
     let cut = count(|row| matches!(row, Row::Cut(_)));
     let overlong = count(|row| matches!(row, Row::Overlong));
     let unlabelled = count(|row| matches!(row, Row::Unlabelled));
+    let failed: Vec<Failed> = (rows.iter().enumerate())
+        .filter_map(|(place, row)| match row {
+            Row::Failed(fault) => Some(Failed { place, fault: fault.clone() }),
+            _ => None,
+        })
+        .collect();
     let each =
         |(place, row): (usize, Row)| row.sequences().into_iter().map(move |sequence| (place, sequence));
     let (of, sequences): (Vec<usize>, Vec<Sequence>) = rows.into_iter().enumerate().flat_map(each).unzip();
     if sequences.is_empty() {
-        let why = format!(
+        let mut why = format!(
             "of {} rows {overlong} are longer than {} tokens and {unlabelled} have nothing to learn",
             examples.len(),
             settings.max_length
         );
+        if let Some(first) = failed.first() {
+            let name = RowName { origin: examples[first.place].origin(), number: first.place + 1 };
+            why += &format!(", and {} failed, the first ({name}): {}", failed.len(), first.fault);
+        }
         return Err(Error::Unsupported { what: "training on these rows".into(), why });
     }
     let lengths =
         LengthReport { rows: examples.len(), cut, overlong, unlabelled, ..LengthReport::of(&sequences) };
-    Ok(Encoded { sequences, of, lengths })
+    Ok(Encoded { sequences, of, failed, lengths })
 }
 
 /// What became of a row.
@@ -173,14 +194,26 @@ enum Row {
     Cut(Sequence),
     Overlong,
     Unlabelled,
+    /// The template or the tokenizer does not take it, for this reason.
+    Failed(String),
 }
 
 impl Row {
+    /// A row, or that it failed where the fault is its own.
+    fn or_failed(row: Result<Row>) -> Result<Row> {
+        match row {
+            Err(error @ (Error::Malformed { .. } | Error::Unsupported { .. })) => {
+                Ok(Row::Failed(error.to_string()))
+            }
+            row => row,
+        }
+    }
+
     fn sequences(self) -> Vec<Sequence> {
         match self {
             Row::Whole(sequences) => sequences,
             Row::Cut(sequence) => vec![sequence],
-            Row::Overlong | Row::Unlabelled => Vec::new(),
+            Row::Overlong | Row::Unlabelled | Row::Failed(_) => Vec::new(),
         }
     }
 }
@@ -193,11 +226,15 @@ struct Encoder<'a> {
 impl Encoder<'_> {
     fn row(&self, name: &RowName, example: &LanguageExample) -> Result<Row> {
         let example = &*example.plain();
-        let (whole, head) = match example {
+        let made = match example {
             LanguageExample::Asked { .. } => unreachable!("a plain example"),
-            LanguageExample::Text(text) => return self.text(text),
-            LanguageExample::Prompt { prompt, completion } => self.prompt(prompt, completion)?,
-            LanguageExample::Chat(messages) => (self.chat(name, messages)?, 0),
+            LanguageExample::Text(text) => return Row::or_failed(self.text(text)),
+            LanguageExample::Prompt { prompt, completion } => self.prompt(prompt, completion),
+            LanguageExample::Chat(messages) => self.chat(name, messages).map(|whole| (whole, 0)),
+        };
+        let (whole, head) = match made {
+            Ok(made) => made,
+            Err(error) => return Row::or_failed(Err(error)),
         };
         let row = self.fit(name, whole, |whole, max| match example {
             LanguageExample::Chat(messages) => self.shorter_chat(name, messages, whole),
@@ -220,12 +257,19 @@ impl Encoder<'_> {
             let kind = if matches!(example, LanguageExample::Text(_)) { "raw text" } else { "a chat" };
             return Err(Error::Unsupported { what: format!("{name}, {kind}"), why: why.into() });
         };
-        let mut ids = self.tokenizer.text_ids(prompt)?;
-        let (prompt, words) = (ids.len(), self.tokenizer.ids(prompt)?.len());
+        let made = (|| {
+            let (ids, words) = (self.tokenizer.text_ids(prompt)?, self.tokenizer.ids(prompt)?);
+            Ok((ids, words.len(), self.tokenizer.ids(completion)?))
+        })();
+        let (mut ids, words, answer) = match made {
+            Ok(made) => made,
+            Err(error) => return Row::or_failed(Err(error)),
+        };
+        let prompt = ids.len();
         if prompt == 0 {
             return Ok(Row::Unlabelled);
         }
-        ids.extend(self.tokenizer.ids(completion)?);
+        ids.extend(answer);
         ids.extend(self.tokenizer.end_id());
         let labelled = (0..ids.len()).map(|place| place >= prompt).collect();
         let first = self.tokenizer.first_id().map_or(0, |_| 1);
@@ -256,7 +300,10 @@ impl Encoder<'_> {
                     format!("max_length is {max}; raise it, or set overlong to truncate_prompt or drop");
                 return Err(Error::Unsupported { what: format!("a row of {tokens} tokens ({name})"), why });
             }
-            Overlong::TruncatePrompt => shorten(whole, max)?,
+            Overlong::TruncatePrompt => match shorten(whole, max) {
+                Ok(shorter) => shorter,
+                Err(error) => return Row::or_failed(Err(error)),
+            },
         };
         Ok(shorter.map_or(Row::Overlong, Row::Cut))
     }

@@ -3,7 +3,10 @@
 use super::alike::{Alike, way};
 use super::arranged::{Arranged, Beside};
 use super::{Base, Encoded, General, Session};
-use crate::data::language::{self, LanguageExample, LengthReport, Placed, Question, SequenceSettings};
+use crate::data::faulty::Malformed;
+use crate::data::language::{
+    self, Failed, LanguageExample, LengthReport, Placed, Question, SequenceSettings,
+};
 use crate::data::{Domain, Example, Located, Origin, Row, Splits, hexadecimal, put_text, read_text};
 use crate::error::{Error, Result};
 use crate::model;
@@ -14,8 +17,9 @@ use crate::progress::{Event, Progress};
 use crate::study::config::Study;
 use crate::task::{Questions, Task};
 use crate::train::{Asked, Rows};
+use crate::words::{be, list};
 use sha2::{Digest, Sha256};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// A row, and how it is asked where more than its likelihood is looked at: rows of several tasks may stand together.
@@ -89,6 +93,13 @@ impl Session {
         let template = model::chat_template(&base.located.0)?.map(ChatTemplate::of_a_fixed_day);
         let (template, dated) = template.map_or((None, None), |(template, dated)| (Some(template), dated));
         let wording = Wording::new(&self.tokenizer, template.as_ref());
+        if chats && template.is_none() {
+            let why = "the model comes without a chat template".into();
+            return Err(Error::Unsupported {
+                what: format!("task \"{}\", whose rows are chats,", task.name),
+                why,
+            });
+        }
         if chats {
             arranged.data.notes.extend(dated.into_iter().chain(endless(&wording)));
             if let Some(date) = template.as_ref().and_then(ChatTemplate::date_set) {
@@ -102,18 +113,22 @@ impl Session {
             overlong: study.train.overlong,
         };
         let tokenizer = Arc::new(self.tokenizer.clone());
-        let encode = |rows: &[Posed]| -> Result<(Rows, Vec<usize>, LengthReport)> {
+        let encode = |rows: &[Posed], notes: &mut Vec<String>| -> Result<(Rows, Vec<usize>, LengthReport)> {
             let start = self.model.decoder_start();
             let encode = if start.is_some() { language::encode_answers } else { language::encode };
             let encoded = encode(&wording, rows, &settings)?;
+            notes.extend(without_failed(task, rows, &encoded.failed)?);
+            let kept = (rows.iter().enumerate())
+                .filter(|(place, _)| encoded.failed.iter().all(|failed| failed.place != *place));
             let sequences = Rows::sequences(encoded.sequences, start);
-            Ok((asked(sequences, rows, &tokenizer)?, encoded.of, encoded.lengths))
+            let sequences = asked(sequences, kept.map(|(_, row)| row), &tokenizer)?;
+            Ok((sequences, encoded.of, encoded.lengths))
         };
-        let (train, of, lengths) = encode(arranged.train())?;
-        progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
         let mut notes = Vec::new();
+        let (train, of, lengths) = encode(arranged.train(), &mut notes)?;
+        progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
         let encoded = arranged.encoded(train, |name, rows| {
-            let (rows, _, lengths) = encode(rows)?;
+            let (rows, _, lengths) = encode(rows, &mut notes)?;
             notes.extend(shortened(name, &lengths, self.length));
             Ok(rows)
         })?;
@@ -125,7 +140,7 @@ impl Session {
             let sha256 = hexadecimal(&Sha256::digest(&text));
             // An encoder-decoder has no loss of a text that is not an answer.
             if self.model.decoder_start().is_none() {
-                let rows = encode(&[text_alone(text)])?.0;
+                let rows = encode(&[text_alone(text)], &mut Vec::new())?.0;
                 self.general = General { rows, sha256, base: Mutex::default() };
             }
         }
@@ -172,6 +187,42 @@ fn drawn(rows: &[Posed], of: &[usize]) -> Vec<Example> {
     of.chunk_by(|one, other| one == other).flat_map(each).collect()
 }
 
+/// Refuses rows that the chat template or the tokenizer does not take, or says in a sentence that they are left out, as the
+/// task wants it.
+fn without_failed(task: &Task, rows: &[Posed], failed: &[Failed]) -> Result<Option<String>> {
+    let Some(first) = failed.first() else { return Ok(None) };
+    let origin = |failed: &Failed| rows.get(failed.place).and_then(|row| row.origin.as_ref());
+    let place =
+        |failed: &Failed| origin(failed).map_or_else(|| format!("row {}", failed.place + 1), Origin::place);
+    let file = origin(first).map_or_else(|| PathBuf::from(&task.name), |origin| origin.file().to_owned());
+    let count = failed.len();
+    match task.malformed() {
+        Malformed::Refuse => {
+            let shown = failed.iter().take(FAILURES_SHOWN);
+            let shown = shown.map(|failed| format!("{}: {}", place(failed), failed.fault)).collect();
+            Err(Error::MalformedRows { file, count, rows: rows.len(), shown })
+        }
+        Malformed::Skip => {
+            let mut places: Vec<String> = failed.iter().take(FAILURES_SHOWN).map(place).collect();
+            if count > FAILURES_SHOWN {
+                places.push(format!("{} more", count - FAILURES_SHOWN));
+            }
+            Ok(Some(format!(
+                "{}: {count} of {} rows {} left out, which the chat template or the tokenizer does not take: {} (the \
+                 first: {})",
+                file.display(),
+                rows.len(),
+                be(count),
+                list(&places),
+                first.fault
+            )))
+        }
+    }
+}
+
+/// Rows that are named; the others are counted.
+const FAILURES_SHOWN: usize = 20;
+
 /// What is done where the chat template would not let the model learn to stop.
 fn endless(wording: &Wording) -> Option<String> {
     let behind = wording.endless_turn()?;
@@ -200,12 +251,12 @@ fn shortened(name: &str, lengths: &LengthReport, room: usize) -> Option<String> 
 }
 
 /// Rows with what is asked about them, where that is more than how likely they are.
-fn asked(rows: Rows, posed: &[Posed], tokenizer: &Arc<Tokenizer>) -> Result<Rows> {
+fn asked<'a>(rows: Rows, posed: impl Iterator<Item = &'a Posed>, tokenizer: &Arc<Tokenizer>) -> Result<Rows> {
     let question = |row: &Posed| match (&row.way, &row.example) {
         (Some(way), LanguageExample::Asked { question, .. }) => Some((way.clone(), question.clone())),
         _ => None,
     };
-    let own: Vec<(Arc<Questions>, Question)> = posed.iter().filter_map(question).collect();
+    let own: Vec<(Arc<Questions>, Question)> = posed.filter_map(question).collect();
     if own.is_empty() {
         return Ok(rows);
     }

@@ -49,6 +49,10 @@ impl LanguageTokenizer for Letters {
     }
 
     fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+        if messages.iter().any(|message| message.content.as_deref() == Some("!")) {
+            let expected = "a template that takes these messages";
+            return Err(Error::malformed("tokenizer_config.json", "chat_template", expected, "no shouting"));
+        }
         let mut text = "<first>".to_owned();
         for (index, message) in messages.iter().enumerate() {
             let hidden = self.forgetful && index + 1 < messages.len() && message.role == "assistant";
@@ -132,6 +136,20 @@ fn where_no_turn_ends_an_answer_the_last_one_is_learnt_with_the_end_of_text() {
     assert_eq!(shown_of(&turns[..3]), "^/uq./a[r.]/ut.");
     // A template may write the end of text itself.
     assert_eq!(shown_of(&[("user", "q"), ("assistant", "r<end>")]), "^/uq./a[r$.]");
+}
+
+#[test]
+fn rows_that_the_template_does_not_take_are_told_apart_from_those_it_does() {
+    let [good, bad] = ["q", "!"].map(|asked| chat(&[("user", asked), ("assistant", "r")]));
+    let encoded = encode(&LETTERS, &[good.clone(), bad.clone(), good], &settings(99)).unwrap();
+    assert_eq!((encoded.sequences.len(), encoded.of), (2, vec![0, 2]));
+    let [Failed { place: 1, fault }] = encoded.failed.as_slice() else { panic!("{:?}", encoded.failed) };
+    assert!(
+        fault.contains("tokenizer_config.json: chat_template") && fault.contains("no shouting"),
+        "{fault}"
+    );
+    let error = run(bad, &settings(99)).unwrap_err().to_string();
+    assert!(error.contains("1 failed, the first (row 1): tokenizer_config.json"), "{error}");
 }
 
 #[test]
