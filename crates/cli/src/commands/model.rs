@@ -35,8 +35,7 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     }
     let task = model::usual_task(&located.dir)?;
     let reading = format!("reading {name}");
-    let model =
-        told_if_slow(dashboard, &reading, || model::load(&located.dir, task, &Cpu::new(), Dtype::F32))?;
+    let model = told_if_slow(dashboard, &reading, || model::load(&located.dir, task, &Cpu::new(), None))?;
     let parameters: usize = model.weights().iter().map(|weight| weight.tensor.len()).sum();
     let extents = model.extents();
     let sites: Vec<_> = (model.linears().iter())

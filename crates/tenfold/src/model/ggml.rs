@@ -17,7 +17,7 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-pub(super) use architectures::{Architecture, FACTORS, FACTORS_LONG, FACTORS_SHORT, tensors};
+pub(super) use architectures::{Architecture, FACTORS, tensors};
 pub(super) use layout::Layout;
 
 use super::checkpoint::{Checkpoint, Dtype, View};

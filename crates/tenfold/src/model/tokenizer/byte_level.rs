@@ -35,10 +35,12 @@ const GPT2: Split = Split {
 /// GPT-2's own pattern, as its publishers have it.
 pub(super) const GPT2_PATTERN: &str =
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+/// Llama 3's: words, numbers of up to three digits, signs.
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Each digit by itself.
 pub(super) const DIGITS: &str = r"\p{N}";
 
-const SPLITS: [Split; 7] = [
+const SPLITS: [Split; 10] = [
     GPT2,
     // To llama.cpp these and SmolLM's are one: a SmolLM is written under the first name, to be read as it was meant.
     Split {
@@ -47,14 +49,24 @@ const SPLITS: [Split; 7] = [
         ..GPT2
     },
     // GPT-NeoX's tokenizer is OLMo's.
-    Split { names: &["olmo", "gpt-neox"], composed: true, ..GPT2 },
+    Split { names: &["olmo", "gpt-neox", "mpt"], composed: true, ..GPT2 },
     Split {
         names: &["llama-bpe", "llama3", "llama-v3", "falcon3"],
-        patterns: &[
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ],
+        patterns: &[LLAMA3],
         ignore_merges: true,
         add_bos: true,
+        ..GPT2
+    },
+    // SmolLM 3 has Llama 3's vocabulary, but no token before a text.
+    Split { names: &["smaug-bpe"], patterns: &[LLAMA3], ignore_merges: true, ..GPT2 },
+    // That of GPT-4, which Phi-4 has.
+    Split { names: &["dbrx"], patterns: &[LLAMA3], ..GPT2 },
+    // That of GPT-4o, which Phi-4-mini has.
+    Split {
+        names: &["gpt-4o"],
+        patterns: &[
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
         ..GPT2
     },
     Split {

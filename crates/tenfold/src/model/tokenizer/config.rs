@@ -58,6 +58,7 @@ impl Config {
                     content,
                     special: truth("special"),
                     lstrip: truth("lstrip"),
+                    rstrip: truth("rstrip"),
                 })
             };
             read().ok_or_else(|| {

@@ -173,7 +173,19 @@ impl<'a> Vocabulary<'a> {
             remove_extra_whitespaces: self.flag("remove_extra_whitespaces", unigram)?,
             around: self.around(!unigram, unigram)?,
         };
-        pieces.parts(self.metadata.file())
+        let mut parts = pieces.parts(self.metadata.file())?;
+        if !unigram && self.is_phi3()? {
+            // A file has no place for it; Phi-3's own tokenizer, and llama.cpp, do so.
+            let plain = ["<unk>", "<s>", "<|endoftext|>"];
+            for added in parts.added.iter_mut().filter(|added| added.special) {
+                added.rstrip = !plain.contains(&added.content.as_str());
+            }
+        }
+        Ok(parts)
+    }
+
+    fn is_phi3(&self) -> Result<bool> {
+        Ok(self.metadata.optional("general.architecture", Metadata::string)? == Some("phi3"))
     }
 
     /// The file has U+2581 before tokens that begin words, and takes "##" from those that go on with them.

@@ -104,6 +104,11 @@ fn each_pre_tokenizer_splits_as_its_family_does() {
     let text = "I'LL x12345,\n\n  y";
     assert_eq!(words("gpt-2", text), ["I", "'", "LL", " x", "12345", ",", "\n\n ", " y"]);
     assert_eq!(words("llama-bpe", text), ["I", "'LL", " x", "123", "45", ",\n\n", " ", " y"]);
+    for pre in ["smaug-bpe", "dbrx"] {
+        assert_eq!(words(pre, text), words("llama-bpe", text));
+    }
+    assert_eq!(words("gpt-4o", "I'LL aBcD 1234/\n"), ["I'LL", " a", "Bc", "D", " ", "123", "4", "/\n"]);
+    assert_eq!(words("mpt", text), words("olmo", text));
     assert_eq!(words("qwen2", text), ["I", "'LL", " x", "1", "2", "3", "4", "5", ",\n\n", " ", " y"]);
     assert_eq!(words("tekken", "aBcD12"), ["a", "Bc", "D", "1", "2"]);
     assert_eq!(words("deepseek-v3", "1234\u{5317}a+b"), ["123", "4", "\u{5317}", "a", "+b"]);
@@ -145,6 +150,39 @@ fn sentencepiece_bpe_merges_by_score_and_falls_back_to_bytes() {
     let tokenizer = bare.set("add_space_prefix", Value::Bool(false)).tokenizer().unwrap();
     assert_eq!(tokenizer.encode("a a", None, 8).unwrap().ids, [1, a, blank_a]);
     assert_eq!(tokenizer.decode(&[a, blank_a], true).unwrap(), "a a");
+}
+
+#[test]
+fn signs_of_a_turn_swallow_the_white_space_behind_them_in_phi_3_alone() {
+    let mut meta = pieces();
+    meta.set("add_space_prefix", Value::Bool(false));
+    let (a, newline) = (260, 3 + 10);
+    let words = |meta: &Meta| meta.tokenizer().unwrap().words("</s>\na<s>\na").unwrap();
+    assert_eq!(words(&meta), [2, newline, a, 1, newline, a]);
+    meta.0.insert("general.architecture".into(), Value::String("phi3".into()));
+    assert_eq!(words(&meta), [2, a, 1, newline, a], "but not the token before a text");
+}
+
+/// Gemma's files have blanks in tokens that stand for themselves, and "\u{2581}" in those that are merged.
+#[test]
+fn runs_of_blanks_that_are_tokens_of_their_own_are_taken_before_merges() {
+    let mut meta = pieces();
+    meta.set("add_space_prefix", Value::Bool(false));
+    let Some(Value::Array(Array::Strings(tokens))) = meta.0.get_mut("tokenizer.ggml.tokens") else {
+        panic!()
+    };
+    tokens[267] = "   ".into();
+    let tokenizer = meta.tokenizer().unwrap();
+    let (blank, a, blank_a, blanks, three) = (259, 260, 265, 266, 267);
+    for (text, ids) in [
+        ("a   a", vec![a, three, a]),
+        ("a    a", vec![a, three, blank_a]),
+        ("a  a", vec![a, blank, blank_a]),
+        ("a     ", vec![a, three, blanks]),
+    ] {
+        assert_eq!(tokenizer.words(text).unwrap(), ids, "{text:?}");
+        assert_eq!(tokenizer.decode(&ids, true).unwrap(), text);
+    }
 }
 
 pub(super) fn unigram() -> Meta {

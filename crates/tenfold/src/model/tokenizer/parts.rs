@@ -16,11 +16,13 @@ pub(super) struct Added {
     pub(super) special: bool,
     /// Swallows the white space before it, as RoBERTa's mask does.
     pub(super) lstrip: bool,
+    /// Swallows the white space behind it, as Phi-3's signs of a turn do.
+    pub(super) rstrip: bool,
 }
 
 impl Added {
     pub(super) fn special(id: u32, content: &str) -> Added {
-        Added { id, content: content.to_owned(), special: true, lstrip: false }
+        Added { id, content: content.to_owned(), special: true, lstrip: false, rstrip: false }
     }
 }
 
@@ -71,7 +73,7 @@ impl Parts {
         let added: Vec<Value> = (self.added.iter())
             .map(|added| {
                 json!({"id": added.id, "content": added.content, "special": added.special, "single_word": false,
-                    "lstrip": added.lstrip, "rstrip": false, "normalized": false})
+                    "lstrip": added.lstrip, "rstrip": added.rstrip, "normalized": false})
             })
             .collect();
         let whole = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
