@@ -408,7 +408,7 @@ pub struct EvalOptions {
     /// Where answers and scores are kept [default: runs/eval-<model>]
     #[arg(long, conflicts_with = "texts")]
     pub out: Option<PathBuf>,
-    /// A file with one text a line
+    /// A file with one text a line; - reads the standard input
     #[arg(long)]
     pub texts: Option<PathBuf>,
     /// Print JSON
@@ -436,7 +436,7 @@ pub struct GenerateOptions {
     /// The text
     #[arg(long, required_unless_present = "prompts")]
     pub prompt: Option<String>,
-    /// A file with one text a line
+    /// A file with one text a line; - reads the standard input
     #[arg(long, conflicts_with = "prompt")]
     pub prompts: Option<PathBuf>,
     /// Put each text to the model as a user's message, by its chat template

@@ -138,6 +138,9 @@ fn json_is_all_there_is_on_stdout() {
             assert_eq!((row["line"].as_u64(), row["text"].as_str()), (Some(line), Some(text)), "{row}");
             let label = ["bad", "good"][row["index"].as_u64().unwrap() as usize];
             assert_eq!(row["label"], label);
+            let probability = |label: &str| row["probabilities"][label].as_f64().unwrap();
+            assert!((probability("bad") + probability("good") - 1.0).abs() < 1e-12, "{row}");
+            assert!(probability(label) >= 0.5, "{row}");
         }
     }
 }
@@ -173,8 +176,18 @@ fn a_tuned_classifier_answers_with_its_labels_and_the_lines_numbers() {
         ended.stdout.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect()
     };
     let named = lines(eval().done());
-    assert_eq!([&named[0][0], &named[0][2]], ["1", "a good film"]);
-    assert_eq!([&named[1][0], &named[1][2]], ["3", "we slept"]);
+    assert_eq!([&named[0][0], &named[0][3]], ["1", "a good film"]);
+    assert_eq!([&named[1][0], &named[1][3]], ["3", "we slept"]);
+    assert!(named.iter().all(|line| line[2].starts_with(&format!("{} 0.", line[1]))), "{named:?}");
+    // The same from the standard input, behind a byte order mark; what is no text is refused.
+    let mut piped = fixture.command(&["eval", "--model", "model", "--adapter", &adapter, "--texts", "-"]);
+    let text = std::fs::read(fixture.path("texts.txt")).unwrap();
+    fixture.write("marked.txt", [b"\xef\xbb\xbf", &text[..]].concat());
+    let ended = piped.stdin(std::fs::File::open(fixture.path("marked.txt")).unwrap()).output().unwrap();
+    assert_eq!(lines(fixture::Ended::of(ended).done()), named);
+    fixture.write("texts.txt", b"good\ncaf\xe9\n");
+    eval().is_refused("bytes that are no text", &["texts.txt: line 2, byte 8", "0xe9"]);
+    fixture.write("texts.txt", text);
     assert!(named.iter().all(|line| ["bad", "good"].contains(&line[1].as_str())), "{named:?}");
     // As of PEFT's own adapters, whose labels nobody knows.
     std::fs::remove_file(fixture.path(&adapter).join("labels.json")).unwrap();

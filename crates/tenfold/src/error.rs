@@ -1,7 +1,7 @@
 //! Everything that can go wrong, said so that a person can mend it.
 
 use crate::bytes::Bytes;
-use crate::words::{be, count};
+use crate::words::{be, count, excerpt};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -219,7 +219,7 @@ impl Error {
             file: file.as_ref().to_owned(),
             place: place.into(),
             expected: expected.into(),
-            found: found.into(),
+            found: excerpt(found.into(), LONGEST_FOUND),
         }
     }
 
@@ -230,6 +230,9 @@ impl Error {
         Error::Unknown { kind, name: name.to_owned(), nearest, known }
     }
 }
+
+/// Characters of what was found that an error shows.
+const LONGEST_FOUND: usize = 600;
 
 /// The candidate with the smallest edit distance to `name`, if it is near enough to be meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -1,55 +1,20 @@
-//! A task: labelled rows with a name, a source and a score. One file in `tasks/`, versioned data without code.
+//! A task: labelled rows with a name, a source and a score. One file in `tasks/`, versioned data without code; docs/tasks.md
+//! lists its keys.
 //!
 //! ```toml
-//! name = "support"                       # and title, source, licence
+//! name = "support"
 //! output_type = "classification"
-//! metric = "accuracy"                    # f1, f1_macro, matthews, accuracy_f1, accuracy_f1_macro
-//! labels = ["question", "complaint"]     # in the order of their numbers; left out: those of the training file, sorted
-//! malformed = "skip"                     # goes on without rows that do not fit, and says so; else they are refused
+//! metric = "accuracy"
 //!
-//! [columns]                              # by the header's name, or by number from 0 (then no header is expected)
-//! text = "message"                       # and text_pair for tasks on pairs; "{{a}}: {{b}}" puts columns together
-//! label = ["kind", 3]                    # a label's name or number; of several columns the first that a file has
-//! extra_columns = true                   # lines may be longer than the first one
-//!
-//! [[domains]]                            # the first one is trained on, the others are tests, and may have a train file
-//!                                        # for a study's [mixture]
-//! name = "mail"
-//! train = "mail/train.csv"               # .tsv, .csv, .jsonl, .json, .parquet, .txt; or say format = "tsv"
-//! test = "mail/test.csv"                 # without validation = "…" a share of train is held out
+//! [columns]
+//! text = "message"
+//! label = "kind"
 //!
 //! [[domains]]
-//! name = "chat"
-//! test = ["chat/test.tsv", "chat.tsv"]   # of several paths the first that is there
-//! keep = "{{ kind != 'spam' }}"          # of their records those that it writes true for, not false
-//! encoding = "latin-1"
+//! name = "mail"
+//! train = "mail/train.csv"
+//! test = "mail/test.csv"
 //! ```
-//!
-//! With `output_type = "regression"` the label is a number and the metric pearson, spearman or pearson_spearman.
-//!
-//! With `output_type = "extractive"` rows are questions about passages in SQuAD's form, as published or as on the Hub, without
-//! `[columns]`; the metric is squad_f1, or squad2_f1 where passages may hold no answer. `doc_stride`, `n_best_size`,
-//! `max_answer_length` and `null_score_diff_threshold` are those of Transformers' scripts.
-//!
-//! A task for language models says what its rows are, instead of labels:
-//!
-//! ```toml
-//! output_type = "generate_until"         # or "loglikelihood_rolling" for kind = "text"
-//! metric = "perplexity"
-//! kind = "prompt_completion"             # or "instruction", "chat", "text"
-//!
-//! [columns]                              # left out where the names are those of the kind
-//! prompt = "question"
-//! completion = "answer"
-//! ```
-//!
-//! | kind | columns | |
-//! |---|---|---|
-//! | `instruction` | instruction, input (may be absent), output | Alpaca's prompt; with `template = "chat"` an exchange of a user and an assistant |
-//! | `chat` | messages | lists of role and content; or `conversations` with from and value, as ShareGPT has them |
-//! | `prompt_completion` | prompt, completion | put together as they are, `target_delimiter` (none) between them |
-//! | `prompt_completion` | any | with `doc_to_text` and `doc_to_target`, Jinja templates over all columns; `target_delimiter` is a space, as lm-evaluation-harness has it |
-//! | `text` | text | raw text; a file that ends in .txt is one text |
 //!
 //! Paths are relative to the folder that `TENFOLD_DATA` names, or else to the task file's own.
 

@@ -12,6 +12,16 @@ pub fn be(n: usize) -> &'static str {
     if n == 1 { "is" } else { "are" }
 }
 
+/// The text; of one that is longer than so many characters its beginning, and how long it is.
+pub(crate) fn excerpt(text: String, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        None => text,
+        Some((end, _)) => {
+            format!("{} … ({} characters)", &text[..end], thousands(text.chars().count() as u64))
+        }
+    }
+}
+
 /// "a", "a and b", "a, b and c"; with semicolons where the items have commas of their own.
 pub(crate) fn list(items: &[impl AsRef<str>]) -> String {
     let items: Vec<&str> = items.iter().map(AsRef::as_ref).collect();
@@ -77,6 +87,8 @@ mod tests {
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
         assert_eq!(list(&["a", "b, c", "d"]), "a; b, c; d");
         assert_eq!(list(&[""; 0]), "");
+        assert_eq!(excerpt("\u{e9}".repeat(3), 3), "\u{e9}\u{e9}\u{e9}");
+        assert_eq!(excerpt("x".repeat(2000), 2), "xx … (2,000 characters)");
         assert_eq!([or(&["a"]), or(&["a", "b", "c"])], ["a", "a, b or c"]);
         assert_eq!([0, 999, 16_384, 1_000_000].map(thousands), ["0", "999", "16,384", "1,000,000"]);
     }

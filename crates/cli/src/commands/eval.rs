@@ -1,9 +1,9 @@
 //! eval: a base model with an adapter over texts.
 
 use super::generate::note_all;
-use super::say;
+use super::{say, texts};
 use crate::dashboard::Dashboard;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use tenfold::adapter::{self, Context, Tuning, file};
@@ -39,8 +39,7 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
             None => bail!("{} cannot be folded into the base model's weights", tuning.method().title),
         }
     }
-    let file = &request.texts;
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = texts::read(&request.texts)?;
     let numbered = text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text });
     let lines: Vec<Line> = numbered.filter(|line| !line.text.trim().is_empty()).collect();
     if task.is_language_modelling() {
@@ -108,11 +107,32 @@ fn answer(request: &Request, line: &Line, logits: &[f32], labels: Option<&[Strin
         };
     }
     let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
-    let label = labels.map_or_else(|| best.to_string(), |labels| labels[best].clone());
-    match request.json {
-        true => say!("{}", line.json(json!({"label": label, "index": best, "logits": logits}))),
-        false => say!("{number}\t{label}\t{text}"),
+    let name = |index: usize| labels.map_or_else(|| index.to_string(), |labels| labels[index].clone());
+    let (label, probabilities) = (name(best), softmax(logits));
+    if request.json {
+        let by_name: serde_json::Map<String, Value> =
+            probabilities.iter().enumerate().map(|(index, one)| (name(index), json!(one))).collect();
+        let said = json!({"label": label, "index": best, "logits": logits, "probabilities": by_name});
+        return say!("{}", line.json(said));
     }
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|one, other| probabilities[*other].total_cmp(&probabilities[*one]));
+    let shown: Vec<String> = (order.iter().take(PROBABILITIES))
+        .map(|index| format!("{} {:.4}", name(*index), probabilities[*index]))
+        .collect();
+    let more = if order.len() > PROBABILITIES { " …" } else { "" };
+    say!("{number}\t{label}\t{}{more}\t{text}", shown.join(", "))
+}
+
+/// Labels of a line whose probabilities are printed, the likeliest first.
+const PROBABILITIES: usize = 5;
+
+/// What a head that chooses one of its outputs makes of its logits.
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f64> = logits.iter().map(|logit| f64::from(logit - highest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
 }
 
 /// Logits of every token of each text, from heads that say something of tokens.

@@ -1,9 +1,9 @@
 //! generate: a language model goes on from texts.
 
-use super::{print_piece, say};
+use super::{print_piece, say, texts};
 use crate::arguments::{GenerateOptions, SamplingOptions, TunedModel};
 use crate::dashboard::Dashboard;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::json;
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
@@ -75,7 +75,7 @@ fn line(prompt: &str, answer: &Generated) -> serde_json::Value {
 /// The texts of the command line.
 fn prompts(request: &GenerateOptions) -> Result<Vec<String>> {
     let Some(file) = &request.prompts else { return Ok(request.prompt.iter().cloned().collect()) };
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = texts::read(file)?;
     let lines: Vec<String> = text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect();
     if lines.is_empty() {
         bail!("{}: expected a text or more, one a line, found none", file.display());

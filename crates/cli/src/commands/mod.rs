@@ -9,6 +9,7 @@ mod generate;
 mod list;
 mod model;
 mod run;
+mod texts;
 mod train;
 
 use crate::arguments::{AdapterCommand, Arguments, Command, EvalOptions, ModelCommand};

@@ -7,7 +7,7 @@
 //! the order of the head's outputs. PEFT passes over it; an adapter without it answers with the outputs' numbers.
 
 use super::{Context, METHODS, Method, NamedTensor, Tuning, resolve};
-use crate::data::hexadecimal;
+use crate::data::{hexadecimal, read_text};
 use crate::error::{Error, Result};
 use crate::model::TaskType;
 use crate::model::checkpoint::{self, HostTensor};
@@ -103,11 +103,10 @@ pub fn write_labels(dir: &Path, tuning: &Tuning, labels: &[String]) -> Result<()
 /// The names of the labels of an adapter, as many as its head has outputs; none if its folder does not tell.
 pub fn read_labels(dir: &Path, outputs: usize) -> Result<Option<Vec<String>>> {
     let path = dir.join(LABELS);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", &path)(error)),
-    };
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = read_text(&path)?;
     let expected = format!("a list of {outputs} names, one for each output of the head");
     let fault = |found: String| Error::malformed(&path, "whole file", expected.clone(), found);
     let labels: Vec<String> = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;

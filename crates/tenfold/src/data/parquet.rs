@@ -4,6 +4,8 @@
 
 use super::records::{Fields, Place, Record};
 use crate::{Error, Result, guard};
+use parquet::basic::Compression;
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row};
 use serde_json::{Map, Value};
@@ -93,6 +95,12 @@ fn rows(file: File, records: &mut Vec<Record>) -> std::result::Result<(), String
     if metadata.schema_descr().num_columns() == 0 {
         return Err("no columns".into());
     }
+    if let Some(codec) = unknown_codec(reader.metadata()) {
+        return Err(format!(
+            "pages compressed with {codec}, which are not read here; write the file anew with snappy, zstd or gzip, in \
+             Python: pyarrow.parquet.write_table(pyarrow.parquet.read_table(old), new, compression=\"zstd\")"
+        ));
+    }
     for group in 0..reader.num_row_groups() {
         let rows = reader.get_row_group(group).map_err(|error| error.to_string())?;
         let claimed = rows.metadata().num_rows();
@@ -110,6 +118,17 @@ fn rows(file: File, records: &mut Vec<Record>) -> std::result::Result<(), String
         true => Err("no rows".into()),
         false => Ok(()),
     }
+}
+
+/// The name of a compression that this program cannot undo, if the file has one.
+fn unknown_codec(metadata: &ParquetMetaData) -> Option<&'static str> {
+    let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+    columns.map(|column| column.compression()).find_map(|compression| match compression {
+        Compression::LZ4 | Compression::LZ4_RAW => Some("LZ4"),
+        Compression::BROTLI(_) => Some("Brotli"),
+        Compression::LZO => Some("LZO"),
+        _ => None,
+    })
 }
 
 fn object(row: &Row, depth: usize) -> std::result::Result<Map<String, Value>, String> {

@@ -1,13 +1,15 @@
 //! From a task file's text to a [`Task`], with all of the file's faults listed at once.
 
 mod domains;
+mod faults;
 mod language;
 mod questions;
+
+use faults::Faults;
 
 use super::questions::OutputType;
 use super::{Columns, EXTRACTIVE, Extraction, Language, REGRESSION, Rows, Task};
 use crate::data::faulty::Malformed;
-use crate::data::language::Template;
 use crate::data::language::read::Shape;
 use crate::data::records::{Column, Header};
 use crate::data::rows::Field;
@@ -17,7 +19,7 @@ use crate::score::{Kind, SCORINGS};
 use crate::words::or;
 use crate::{Error, Result};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use toml::{Table, Value};
 
 const KEYS: [&str; 10] = [
@@ -295,128 +297,6 @@ fn header(table: &Table, choices: &[&[Column]], templates: bool, faults: &mut Fa
     }
 }
 
-/// The faults found so far, and readers that add to them.
-struct Faults(Vec<String>);
-
-impl Faults {
-    fn add(&mut self, key: &str, expected: &str, found: &str) {
-        self.0.push(format!("{key}: expected {expected}, found {found}"));
-    }
-
-    fn unknown_keys(&mut self, place: &str, table: &Table, known: &[&str]) {
-        for key in table.keys().filter(|key| !known.contains(&key.as_str())) {
-            let hint = match nearest(key, known.iter().copied()) {
-                Some(name) => format!("did you mean \"{name}\"?"),
-                None => format!("known are {}", known.join(", ")),
-            };
-            self.0.push(format!("{place}{key}: there is no such key; {hint}"));
-        }
-    }
-
-    fn text(&mut self, place: &str, table: &Table, key: &str) -> Option<String> {
-        match table.get(key) {
-            Some(Value::String(text)) if !text.trim().is_empty() => return Some(text.trim().to_owned()),
-            Some(other) => self.add(&format!("{place}{key}"), "text", &other.to_string()),
-            None => self.add(&format!("{place}{key}"), "text", "nothing"),
-        }
-        None
-    }
-
-    fn choice(&mut self, place: &str, table: &Table, key: &str, known: &[&str]) -> Option<String> {
-        let text = self.text(place, table, key)?;
-        if known.contains(&text.as_str()) {
-            return Some(text);
-        }
-        let expected = match nearest(&text, known.iter().copied()) {
-            Some(name) => format!("\"{name}\""),
-            None => known.join(" or "),
-        };
-        self.add(&format!("{place}{key}"), &expected, &format!("\"{text}\""));
-        None
-    }
-
-    fn choice_or_none(&mut self, place: &str, table: &Table, key: &str, known: &[&str]) -> Option<String> {
-        table.contains_key(key).then(|| self.choice(place, table, key, known)).flatten()
-    }
-
-    /// Columns, or a template over all of them.
-    fn field(&mut self, table: &Table, key: &str, required: bool) -> Option<Field> {
-        match table.get(key) {
-            Some(Value::String(source)) if source.contains("{{") => {
-                let template = Template::parse(source).map_err(|error| {
-                    self.add(&format!("columns.{key}"), "a Jinja template", &error);
-                });
-                template.ok().map(Field::Template)
-            }
-            _ => self.columns(table, key, required).map(Field::Columns),
-        }
-    }
-
-    /// One column, or several to look for in order.
-    fn columns(&mut self, table: &Table, key: &str, required: bool) -> Option<Vec<Column>> {
-        match table.get(key) {
-            Some(Value::Array(list)) if !list.is_empty() => {
-                list.iter().map(|value| self.column_of(key, Some(value))).collect()
-            }
-            None if !required => None,
-            value => Some(vec![self.column_of(key, value)?]),
-        }
-    }
-
-    fn column(&mut self, table: &Table, key: &str) -> Option<Column> {
-        self.column_of(key, table.get(key))
-    }
-
-    fn column_of(&mut self, key: &str, value: Option<&Value>) -> Option<Column> {
-        let found = match value {
-            None => "nothing".into(),
-            Some(Value::String(name)) if !name.trim().is_empty() => {
-                return Some(Column::Name(name.trim().into()));
-            }
-            Some(Value::Integer(number)) if *number >= 0 => {
-                return usize::try_from(*number).ok().map(Column::Number);
-            }
-            Some(other) => other.to_string(),
-        };
-        self.add(&format!("columns.{key}"), "a column's name, or its number from 0", &found);
-        None
-    }
-
-    /// Whether a table's first row names its columns, as it does when one goes by its name.
-    fn header(&mut self, columns: &Table, any_named: bool) -> bool {
-        let header = match columns.get("header") {
-            None => any_named,
-            Some(Value::Boolean(header)) => *header,
-            Some(other) => {
-                self.add("columns.header", "true or false", &other.to_string());
-                true
-            }
-        };
-        if any_named && !header {
-            self.add("columns.header", "true, since a column goes by its name", "false");
-        }
-        header
-    }
-
-    fn paths(&mut self, place: &str, table: &Table, key: &str) -> Vec<PathBuf> {
-        let value = table.get(key);
-        let paths: Option<Vec<PathBuf>> = match value {
-            None => return Vec::new(),
-            Some(Value::String(path)) if !path.is_empty() => Some(vec![path.into()]),
-            Some(Value::Array(list)) if !list.is_empty() => list
-                .iter()
-                .map(|path| path.as_str().filter(|path| !path.is_empty()).map(PathBuf::from))
-                .collect(),
-            Some(_) => None,
-        };
-        paths.unwrap_or_else(|| {
-            let found = value.map(Value::to_string).unwrap_or_default();
-            self.add(&format!("{place}{key}"), "a path, or a list of paths to look at in order", &found);
-            Vec::new()
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -441,7 +321,7 @@ mod tests {
             "name: expected text, found 3",
             "titel: there is no such key; did you mean \"title\"?",
             "output_type: expected \"classification\"",
-            "metric: expected accuracy or f1 or f1_macro or matthews or accuracy_f1 or accuracy_f1_macro, found \"beauty\"",
+            "metric: expected accuracy or f1 or f1_macro or balanced_accuracy or matthews or accuracy_f1 or accuracy_f1_macro, found \"beauty\"",
             "labels: expected two or more names",
             "columns.text: expected a column's name, or its number from 0, found -1",
             "columns.header: expected true",
@@ -471,6 +351,26 @@ mod tests {
             let all = OUTPUT_TYPES.iter().all(|known| found[0].contains(&format!("\"{known}\"")));
             assert!(found.len() == 1 && all, "{found:#?}");
             assert!(found[0].ends_with("found \"seq2seq\""), "{found:#?}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_the_reference() {
+        let reference = include_str!("../../../../docs/tasks.md");
+        let keys = [
+            &KEYS[..],
+            &COLUMN_KEYS[..],
+            &domains::KEYS[..],
+            &language::KEYS[..],
+            &questions::KEYS[..],
+            &Extraction::KEYS[..],
+            &OUTPUT_TYPES[..],
+            &Malformed::NAMES[..],
+            &crate::data::records::Format::NAMES[..],
+        ];
+        let named = |key: &str| [format!("`{key}"), format!("[{key}]"), format!("\"{key}\"")];
+        for key in keys.concat().into_iter().chain(language::columns()) {
+            assert!(named(key).iter().any(|name| reference.contains(name)), "docs/tasks.md lacks {key}");
         }
     }
 

@@ -73,6 +73,12 @@ impl Session {
 fn numbered(other: &Task, labels: &[String]) -> Result<Splits<Example>> {
     let Dataset { labels: theirs, train, validation, tests, sha256, notes, .. } = other.read()?;
     let numbers = numbers(&other.name, "labels", &theirs, labels)?;
+    let mut notes = notes;
+    if labels.iter().all(|label| label.parse::<f64>().is_ok()) {
+        notes.push(
+            "its labels are numbers, which are taken to mean what they mean in the study's task".into(),
+        );
+    }
     let renumber = |examples: Vec<Example>| -> Vec<Example> {
         let number = |example: Example| Example { label: numbers[example.label as usize] as u32, ..example };
         examples.into_iter().map(number).collect()

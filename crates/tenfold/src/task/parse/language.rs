@@ -17,6 +17,12 @@ const KINDS: [(&str, &[&str], &[&str]); 4] = [
     ("text", &["text"], &[]),
 ];
 
+/// The names of the columns of all kinds.
+#[cfg(test)]
+pub(super) fn columns() -> impl Iterator<Item = &'static str> {
+    KINDS.into_iter().flat_map(|(_, columns, _)| columns).copied()
+}
+
 /// What the rows of a task with this `output_type` are.
 pub(super) fn language(output_type: &str, table: &Table, faults: &mut Faults) -> Option<Language> {
     if table.contains_key("labels") {

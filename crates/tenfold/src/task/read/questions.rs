@@ -3,9 +3,9 @@
 use super::Reader;
 use super::split::reading;
 use crate::data::faulty::Malformed;
-use crate::data::language::{Question, Sampler, Shots};
+use crate::data::language::{LanguageExample, Question, Sampler, Shots};
 use crate::data::records::{self, Header};
-use crate::data::{hexadecimal, put_count, put_text};
+use crate::data::{Row, TestShare, hexadecimal, put_count, put_text};
 use crate::task::{Files, Questions, Rows, Source, Task};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
@@ -116,13 +116,19 @@ impl Wanted<'_> {
         let Rows::Files(files) = &domain.rows else {
             return Err(self.reader.task.fault("domains", "files, for a language model", "built-in rows"));
         };
-        let mut found = self.read(files, &files.test)?;
+        let (mut found, own_pool) = match files.test_share {
+            None => (self.read(files, &files.test)?, None),
+            Some(share) => {
+                let (rest, test) = self.tested(domain, share, self.read(files, &files.train)?)?;
+                (test, Some(rest))
+            }
+        };
         let joined = self.questions.form.joined(std::mem::take(&mut found.questions).into_iter());
         found.places = joined.iter().map(|(row, _)| found.places[*row].clone()).collect();
         found.questions = joined.into_iter().map(|(_, question)| question).collect();
         let (pool, among) = match self.num_fewshot {
             0 => (Found::default(), false),
-            _ => self.pool(files, &found)?,
+            _ => self.pool(files, &found, own_pool)?,
         };
         if let Some(limit) = self.limit {
             found.questions.truncate(limit);
@@ -161,9 +167,38 @@ impl Wanted<'_> {
         })
     }
 
+    /// Of all rows of a training file those to learn from and those of its test, as studies part them.
+    fn tested(&self, domain: &Source, share: TestShare, all: Found) -> Result<(Found, Found)> {
+        let delimiter = &self.questions.form.delimiter;
+        let row =
+            |(question, place)| (LanguageExample::Asked { question, delimiter: delimiter.clone() }, place);
+        let (examples, places): (Vec<_>, Vec<_>) = all.questions.into_iter().zip(all.places).map(row).unzip();
+        let picked = share.picked(&examples, Row::class);
+        let (mut rest, mut test) = (Found::default(), Found { malformed: all.malformed, ..Found::default() });
+        for ((example, place), picked) in examples.into_iter().zip(places).zip(picked) {
+            let LanguageExample::Asked { question, .. } = example else { continue };
+            let part = if picked { &mut test } else { &mut rest };
+            part.questions.push(question);
+            part.places.push(place);
+        }
+        if test.questions.is_empty() || rest.questions.is_empty() {
+            let place = format!("domain \"{}\", test_fraction", domain.name);
+            let expected = "rows to test on and rows beside them, of other prompts";
+            return Err(self.reader.task.fault(
+                &place,
+                expected,
+                &format!("{} to test on", test.questions.len()),
+            ));
+        }
+        Ok((rest, test))
+    }
+
     /// The rows that examples come from, as the harness chooses them: those stated, of training, of validation, or else the
-    /// test's own.
-    fn pool(&self, files: &Files, tests: &Found) -> Result<(Found, bool)> {
+    /// test's own. `rest` is what is left of the training file that the test is a share of.
+    fn pool(&self, files: &Files, tests: &Found, rest: Option<Found>) -> Result<(Found, bool)> {
+        if let (Some(rest), true) = (rest, files.fewshot.is_empty()) {
+            return Ok((rest, false));
+        }
         for paths in [&files.fewshot, &files.train, &files.validation] {
             if !paths.is_empty() {
                 return Ok((self.read(files, paths)?, false));
@@ -279,6 +314,16 @@ mod tests {
         let alone = keys.replace("fewshot = \"f.jsonl\"\n", "").replace("t.jsonl", "f.jsonl");
         let set = read(&alone, &files, 1, None, true).unwrap().remove(0);
         assert_eq!((set.malformed.len(), set.malformed_examples.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_share_of_the_training_file_is_asked_and_the_rest_is_shown() {
+        let keys = "doc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n[[domains]]\nname = \"d\"\ntrain = \"t.jsonl\"\n\
+            test_fraction = 0.25\n";
+        let rows: String = (0..20).map(|i| format!("{{\"q\": \"{i}\", \"a\": {}}}\n", i % 2)).collect();
+        let set = read(keys, &[("t.jsonl", &rows)], 2, None, false).unwrap().remove(0);
+        assert_eq!((set.questions.len(), set.places.len()), (6, 6));
+        assert!(set.shots.iter().flatten().all(|shown| !set.questions.contains(shown)));
     }
 
     #[test]

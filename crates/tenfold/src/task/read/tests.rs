@@ -210,7 +210,7 @@ fn a_rare_label_keeps_a_row_to_be_learnt_from() {
         format!("sentence\tlabel\n{}{rare}", (0..78).map(row).collect::<String>())
     };
     let test = ("test.tsv", "sentence\tlabel\nfine\tyes\n");
-    for name in 0..300 {
+    for name in 0..150 {
         let train = files(&name.to_string());
         let dataset = read(&format!("{COLUMNS}{DOMAIN}"), &[("train.tsv", &train), test]).unwrap();
         assert_eq!((dataset.train.len(), dataset.validation.len()), (72, 8));
