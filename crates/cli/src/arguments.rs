@@ -7,6 +7,7 @@ use crate::numbers::{
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tenfold::bytes::Bytes;
+use tenfold::report::Purpose;
 
 /// Which fine-tuning method should I use for my model, my data and my hardware?
 ///
@@ -58,12 +59,17 @@ pub enum Command {
         json: bool,
     },
     /// Recommend a method for a purpose from what a run measured
+    ///
+    /// Prints the answer and leaves the run's files as they are. Exit code 1 where no method can be recommended.
     Recommend {
         /// The run's folder
         run: PathBuf,
         /// balanced, accuracy, memory, speed, latency, small-data, storage or energy
-        #[arg(long = "for", default_value = "balanced")]
-        purpose: String,
+        #[arg(long = "for", value_name = "PURPOSE", default_value = "balanced", value_parser = purpose)]
+        purpose: Purpose,
+        /// Write report.html, summary.md, recommendation.json and metrics.json anew for this purpose
+        #[arg(long)]
+        write: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -486,4 +492,9 @@ pub struct SamplingOptions {
     /// Decides what is drawn
     #[arg(long, default_value_t = 0, value_parser = seed, requires = "do_sample")]
     pub seed: u64,
+}
+
+/// A purpose by its name, or what is wrong with it.
+fn purpose(name: &str) -> Result<Purpose, tenfold::Error> {
+    Purpose::named(name)
 }

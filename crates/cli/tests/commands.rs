@@ -44,7 +44,7 @@ fn wrong_usage_is_exit_code_2_with_a_hint() {
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{option} {value}");
         assert!(ended.stderr.contains(option) && ended.stderr.contains(expected), "{}", ended.stderr);
     }
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["eval", "--model", "model", "--task", "t", "--limit", "0"], "expected 1 or more, found 0"),
         (&[], "Usage"),
         (&["quikstart"], "quickstart"),
@@ -52,6 +52,12 @@ fn wrong_usage_is_exit_code_2_with_a_hint() {
         (&["run", "study.toml", "--ouut", "a"], "--out"),
         (&["list", "method"], "methods"),
         (&["recommend"], "<RUN>"),
+        (
+            &["recommend", "a", "--for", "acuracy"],
+            "'--for <PURPOSE>': no purpose named \"acuracy\": did you mean",
+        ),
+        (&["recommend", "a", "--for", "cheap"], "'--for <PURPOSE>': no purpose named \"cheap\""),
+        (&["recommend", "a", "--for", "cheap"], "small-data"),
         (&["eval", "--model", "model"], "--adapter"),
         (&["adapter"], "inspect"),
         (&["model", "inspect"], "<NAME>"),
@@ -76,7 +82,7 @@ fn what_was_meant_is_said_with_exit_code_1() {
     let bench = ["bench", "infer", "--model", "model", "--weights", "foo"];
     let train = ["train", "--model", "model", "--task", "task.toml", "--weights", "foo"];
     let weights = ["no format of weights named \"foo\"", "known are"];
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 10] = [
         (
             &["run", "study.toml", "--set", "train.batch_size=x"],
             &["train.batch_size: expected a whole number, 0 or more, found \"x\" (--set train.batch_size=x)"],
@@ -88,7 +94,6 @@ fn what_was_meant_is_said_with_exit_code_1() {
         (&["eval", "--model", "model", "--task", "boolq", "--weights", "foo"], &weights),
         (&bench, &weights),
         (&train, &weights),
-        (&["recommend", "a", "--for", "acuracy"], &["purpose", "did you mean \"accuracy\"?"]),
         (&["run", "study.toml", "--set", "train.batch_sise=3"], &["did you mean \"train.batch_size\"?"]),
         (&["run", "study.toml", "--set", "train"], &["--set train", "key=value"]),
         (&["model", "inspect", "no/model"], &["no/model", "Tried", "Put config.json"]),
@@ -163,6 +168,42 @@ fn progress_is_json_lines_where_a_program_reads_it() {
     assert_eq!(of("started").len(), of("finished").len());
     let failed = lines(&["--log-format", "json", "run", "nothing.toml"]);
     assert!(failed[0]["event"] == "error" && failed[0]["message"].as_str().unwrap().contains("nothing.toml"));
+}
+
+#[test]
+fn recommend_is_a_query_that_changes_no_file_unless_it_is_told_to() {
+    let fixture = Fixture::new();
+    fixture.short_run("a").done();
+    let documents = || {
+        ["recommendation.json", "summary.md", "report.html", "metrics.json", "study.toml"]
+            .map(|name| fixture.read(&format!("a/{name}")))
+    };
+    let before = documents();
+    let said = fixture.run(&["recommend", "a", "--for", "accuracy"]).done().stdout;
+    assert!(said.starts_with("For the highest accuracy, take "), "{said}");
+    assert_eq!(documents(), before);
+    fixture.run(&["recommend", "a", "--for", "accuracy", "--write"]).done();
+    let after = documents();
+    let kept: Value = serde_json::from_slice(&after[0]).unwrap();
+    assert_eq!(kept["purpose"], "accuracy");
+    assert!(String::from_utf8_lossy(&after[1]).contains("For the highest accuracy, take "));
+    assert_eq!(after[4], before[4]);
+}
+
+#[test]
+fn where_no_method_can_be_recommended_the_exit_code_says_so() {
+    let fixture = Fixture::new();
+    let probed: Vec<&str> = SHORT.iter().copied().filter(|option| !option.contains("probe")).collect();
+    let target = "--set=applications=[{name='wire',target_seconds=1e-9}]";
+    let run = [&["run", "study.toml", "--out", "a", target][..], &probed].concat();
+    for arguments in [&run[..], &["recommend", "a"]] {
+        let ended = fixture.run(arguments);
+        assert_eq!(ended.code, Some(1), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stdout.contains("No method can be recommended"), "{}", ended.stdout);
+        assert!(ended.stderr.contains("no method can be recommended for the purpose \"balanced\""));
+        assert!(ended.stdout.contains("it misses wire (p95 within 0.0010 µs)"), "{}", ended.stdout);
+    }
+    assert!(fixture.path("a/report.html").exists());
 }
 
 #[test]

@@ -24,7 +24,9 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Run { study, run } => run::study(&study, &run, dashboard),
         Command::Train(request) => train::train(&request, dashboard),
         Command::Report { run, json } => run::report(&run, json, dashboard),
-        Command::Recommend { run, purpose, json } => run::recommend(&run, &purpose, json, dashboard),
+        Command::Recommend { run, purpose, write, json } => {
+            run::recommend(&run, purpose, write, json, dashboard)
+        }
         Command::Eval(EvalOptions {
             model,
             adapter: Some(adapter),

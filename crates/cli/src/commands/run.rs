@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tenfold::bytes::Bytes;
-use tenfold::report::Recommendation;
-use tenfold::study::{self, Conclusion, Finished, Options, Study};
+use tenfold::report::{Purpose, Recommendation};
+use tenfold::study::{self, Conclusion, Documents, Finished, Options, Study};
 use tenfold::words::{be, count, wrapped};
 
 const QUICKSTART: &str = include_str!("../../../../studies/quickstart.toml");
@@ -34,14 +34,37 @@ pub fn report(folder: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
     show(folder, &conclusion, json)
 }
 
-pub fn recommend(folder: &Path, purpose: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
-    let set = [format!("purpose={purpose:?}")];
-    let study = Study::read(&folder.join("study.toml"), &set)?;
-    let (_, conclusion) = conclude(&study, folder, Asked::Report, dashboard)?;
+/// Answers from what the run measured; with `write` the run's documents are then those of this purpose.
+pub fn recommend(
+    folder: &Path,
+    purpose: Purpose,
+    write: bool,
+    json: bool,
+    dashboard: &Dashboard,
+) -> Result<()> {
+    let study = Study { purpose: purpose.name().to_owned(), ..read_back(folder)? };
+    let asked = if write { Asked::Report } else { Asked::Query };
+    let (_, conclusion) = conclude(&study, folder, asked, dashboard)?;
+    let recommendation = &conclusion.recommendation;
     if json {
-        print_json(&conclusion.recommendation)
+        print_json(recommendation)?;
     } else {
-        explain(&conclusion.recommendation, &conclusion.recommendation.cautions)
+        explain(recommendation, &recommendation.cautions)?;
+    }
+    if write {
+        dashboard.say(&format!("written: {}", folder.join("recommendation.json").display()));
+    }
+    check_recommended(recommendation)
+}
+
+/// Whoever starts a script by the recommendation must not start it by none.
+fn check_recommended(recommendation: &Recommendation) -> Result<()> {
+    match recommendation.method {
+        Some(_) => Ok(()),
+        None => anyhow::bail!(
+            "no method can be recommended for the purpose \"{}\"",
+            recommendation.purpose.name()
+        ),
     }
 }
 
@@ -59,7 +82,8 @@ fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard
         _ => {}
     }
     tell_missing(&finished, dashboard);
-    show(&folder, &conclusion, options.json)
+    show(&folder, &conclusion, options.json)?;
+    check_recommended(&conclusion.recommendation)
 }
 
 /// Says which trials of the study the report is without.
@@ -108,6 +132,8 @@ enum Asked<'a> {
     Run(&'a [String]),
     /// To report on what is there.
     Report,
+    /// To answer from what is there, and to write nothing.
+    Query,
 }
 
 fn conclude(
@@ -118,11 +144,16 @@ fn conclude(
 ) -> tenfold::Result<(Finished, Conclusion)> {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
     let probe_command = vec![program.into(), "probe".into(), "--until-stdin-ends".into()];
-    let (run_missing, only) = match asked {
-        Asked::Run(only) => (true, only.to_vec()),
-        Asked::Report => (false, Vec::new()),
+    let (run_missing, only, documents) = match asked {
+        Asked::Run(only) => (true, only.to_vec(), Documents::Written),
+        Asked::Report => (false, Vec::new(), Documents::Written),
+        Asked::Query => (false, Vec::new(), Documents::Left),
     };
-    study::run(study, &Options { out: folder.to_owned(), run_missing, only, probe_command }, dashboard)
+    study::run(
+        study,
+        &Options { out: folder.to_owned(), run_missing, only, documents, probe_command },
+        dashboard,
+    )
 }
 
 fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
@@ -151,6 +182,7 @@ fn explain(recommendation: &Recommendation, cautions: &[String]) -> Result<()> {
     say!("{}", wrapped(&recommendation.sentence, width).join("\n"))?;
     let points = recommendation.reasons.iter().map(|reason| ('·', reason));
     let caveats = recommendation.caveats.iter();
+    let cautions = cautions.iter().filter(|caution| !recommendation.caveats.contains(caution));
     for (sign, words) in points.chain(caveats.chain(cautions).map(|caveat| ('!', caveat))) {
         say!("  {sign} {}", wrapped(words, width - 4).join("\n    "))?;
     }

@@ -11,7 +11,7 @@ use tenfold::adapter;
 use tenfold::bytes::Bytes;
 use tenfold::record::{Outcome, Score, Trained};
 use tenfold::score::scoring;
-use tenfold::study::{self, Answers, Options, Single, Study};
+use tenfold::study::{self, Answers, Documents, Options, Single, Study};
 use tenfold::words::{count, wrapped};
 
 pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
@@ -21,8 +21,13 @@ pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
     }
     let out = request.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
     dashboard.goes_on_with(typed(request));
-    let options =
-        Options { out: out.clone(), run_missing: true, only: Vec::new(), probe_command: Vec::new() };
+    let options = Options {
+        out: out.clone(),
+        run_missing: true,
+        only: Vec::new(),
+        documents: Documents::Written,
+        probe_command: Vec::new(),
+    };
     let single = study::train(&study, &options, dashboard)?;
     let Outcome::Trained(trained) = &single.record.outcome else { return Ok(()) };
     if request.json { print(&study, &single, trained) } else { show(&single, trained) }

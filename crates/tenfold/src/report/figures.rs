@@ -1,6 +1,6 @@
 //! Every figure of every method, for programs: `metrics.json`.
 
-use crate::metric::{Direction, Figure, Findings, METRICS};
+use crate::metric::{ByLabel, Direction, Figure, Findings, METRICS, by_label};
 use serde::Serialize;
 
 /// Version of `metrics.json`.
@@ -28,6 +28,9 @@ struct OfMetric<'a> {
 struct OfMethod<'a> {
     method: &'a str,
     figures: &'a [Figure],
+    /// Precision, recall, F1 and support of every label, of metric 1 where answers are labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by_label: Option<ByLabel>,
 }
 
 /// The ten metrics in their order, each with all methods in the study's order; a figure that is not to be had says why.
@@ -40,7 +43,14 @@ pub fn metrics_json(findings: &Findings) -> String {
         direction: metric.direction,
         source: metric.source,
         methods: (findings.methods().iter())
-            .map(|method| OfMethod { method: &method.name, figures: findings.figures(metric, &method.name) })
+            .map(|method| OfMethod {
+                method: &method.name,
+                figures: findings.figures(metric, &method.name),
+                by_label: match metric.name {
+                    "accuracy" => by_label(findings.evidence, &method.name),
+                    _ => None,
+                },
+            })
             .collect(),
     });
     let study = &findings.evidence.study.name;
@@ -61,6 +71,8 @@ mod tests {
         let metrics = json["metrics"].as_array().unwrap();
         let numbers: Vec<u64> = metrics.iter().map(|metric| metric["number"].as_u64().unwrap()).collect();
         assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+        let labels = &metrics[0]["methods"][0]["by_label"]["labels"];
+        assert!(labels.as_array().unwrap().len() == 2 && labels[0]["support"] == 400, "{labels}");
         for metric in metrics {
             for method in metric["methods"].as_array().unwrap() {
                 for figure in method["figures"].as_array().unwrap() {

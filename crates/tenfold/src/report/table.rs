@@ -102,7 +102,8 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
         let cells: Vec<String> = row.iter().map(|c| cell(c)).collect();
         text.push_str(&format!("| {} | {} |\n", cell(&method.name), cells.join(" | ")));
     }
-    let notes: Vec<String> = notes(findings, &advice.caveats).iter().map(|note| plain(note)).collect();
+    let told = [advice.caveats.clone(), findings.search_cautions()].concat();
+    let notes: Vec<String> = notes(findings, &told).iter().map(|note| plain(note)).collect();
     text.push_str(&format!("\n{}\n", notes.join("\n\n")));
     for line in failures(findings) {
         text.push_str(&format!("\n- {}", plain(&line)));

@@ -4,6 +4,7 @@ use super::benchmarks::Benchmarks;
 use super::config::{STORED, Strategy, Study};
 use super::naming::name;
 use super::plan::Chosen;
+use super::run::Documents;
 use super::search::entrants;
 use super::session::Session;
 use super::store::RunFolder;
@@ -38,24 +39,28 @@ pub(super) struct Circumstances<'a> {
     pub missing: &'a [Trial],
 }
 
-/// Computes all metrics and writes the run's four documents.
+/// Computes all metrics and, if asked to, writes the run's four documents.
 pub(super) fn conclude(
     study: &Study,
     session: &Session,
     folder: &RunFolder,
     records: &[Record],
     circumstances: &Circumstances,
+    documents: Documents,
 ) -> Result<Conclusion> {
     let evidence = Evidence::new(facts(study, session, folder, records, circumstances)?, records);
     let findings = Findings::of(&evidence);
     let recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
+    let tables = [100, 80, 60, 40].map(|width| (width, report::summary_table(&findings, width)));
+    if documents == Documents::Left {
+        return Ok(Conclusion { tables, recommendation });
+    }
     let json = serde_json::to_string_pretty(&recommendation).unwrap_or_default() + "\n";
     atomic::write(&folder.file("recommendation.json"), json.as_bytes())?;
     atomic::write(&folder.file("metrics.json"), report::metrics_json(&findings).as_bytes())?;
     let markdown = report::summary_markdown(&findings, &recommendation);
     atomic::write(&folder.file("summary.md"), markdown.as_bytes())?;
     atomic::write(&folder.file("report.html"), report::html(&findings, &recommendation).as_bytes())?;
-    let tables = [100, 80, 60, 40].map(|width| (width, report::summary_table(&findings, width)));
     Ok(Conclusion { tables, recommendation })
 }
 

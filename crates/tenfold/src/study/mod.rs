@@ -32,5 +32,5 @@ pub use answers::Answers;
 pub use conclude::Conclusion;
 pub use config::{MethodSettings, Picked, Probing, Search, SmallData, Strategy, Study, format_of_weights};
 pub use probe::probe;
-pub use run::{Finished, Options, run};
+pub use run::{Documents, Finished, Options, run};
 pub use single::{Single, default_learning_rate, train};

@@ -17,6 +17,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+/// What becomes of report.html, summary.md, recommendation.json and metrics.json.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Documents {
+    /// They are written.
+    Written,
+    /// They are left as they are: a query prints.
+    Left,
+}
+
 /// Where and how to run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -26,6 +35,8 @@ pub struct Options {
     pub run_missing: bool,
     /// The methods to train now, by their names in the study; empty: all. Of the others what is there counts.
     pub only: Vec<String>,
+    /// Whether the documents are written.
+    pub documents: Documents,
     /// A command that probes: run folder and trial name are appended to it. Its standard input ends when this
     /// process does, however it ends.
     pub probe_command: Vec<OsString>,
@@ -89,10 +100,12 @@ fn go(
     runner.probes(plan.probes(&chosen)?, &mut finished)?;
     let elapsed_seconds = runner.elapsed(&finished)?;
     keep_earlier_report(options, folder, &finished, progress)?;
-    let missing = &finished.missing;
+    let (records, missing) = (&finished.records, &finished.missing);
     let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds, missing };
-    let conclusion = conclude(study, &session, folder, &finished.records, &circumstances)?;
-    earlier::write_reported(folder, finished.records.iter().map(|record| &record.trial))?;
+    let conclusion = conclude(study, &session, folder, records, &circumstances, options.documents)?;
+    if options.documents == Documents::Written {
+        earlier::write_reported(folder, records.iter().map(|record| &record.trial))?;
+    }
     folder.check_here()?;
     tell_lost_adapters(folder, &finished.records, progress);
     check_trained(&finished, options)?;

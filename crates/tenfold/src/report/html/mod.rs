@@ -2,6 +2,7 @@
 
 mod comparison;
 mod heat_map;
+mod labels;
 mod loads;
 mod overview;
 mod provenance;
@@ -137,6 +138,37 @@ mod tests {
         let empty = page(&nothing);
         check_tags(&empty);
         assert!(empty.contains("No method can be recommended"));
+    }
+
+    #[test]
+    fn what_failed_for_one_reason_is_told_once() {
+        let mut world = World::new();
+        for record in &mut world.records {
+            if record.trial.role == crate::record::Role::Main {
+                record.outcome = crate::record::Outcome::Failed { reason: "no memory".into() };
+            }
+        }
+        let page = page(&world.evidence());
+        let failures = page.split("id=\"failures\"").nth(1).unwrap().split("</section>").next().unwrap();
+        assert_eq!(failures.matches("no memory").count(), 1, "{failures}");
+        assert!(failures.contains("and 17 trials more"), "{failures}");
+    }
+
+    #[test]
+    fn labels_have_a_table_of_their_own() {
+        let world = World::new();
+        let mut evidence = world.evidence();
+        evidence.study.labels = vec!["bad".into(), "<good>".into()];
+        let page = page(&evidence);
+        check_tags(&page);
+        assert!(
+            page.contains("Label by label") && page.contains("\"&lt;good&gt;\" answered as \"bad\"")
+                || page.contains("&lt;good&gt;")
+        );
+        assert!(
+            page.contains("Balanced accuracy") && page.contains("Always answering \"bad\"")
+                || page.contains("Always answering &quot;bad&quot;")
+        );
     }
 
     /// `TENFOLD_REPORT=file cargo test write_the_page` leaves the page there, to be looked at.

@@ -89,6 +89,7 @@ pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup
         scoring.is_better(accuracy(b), accuracy(a)).cmp(&scoring.is_better(accuracy(a), accuracy(b)))
     });
     let recommended = |m: &MethodFacts| advice.method.as_deref() == Some(m.name.as_str());
+    let told = [advice.caveats.clone(), findings.search_cautions()].concat();
     html! {
         section id="overview" {
             h2 { "All methods" }
@@ -113,7 +114,7 @@ pub(super) fn main_table(findings: &Findings, advice: &Recommendation) -> Markup
                 "Methods that share a group letter cannot be told apart in their score by this data. "
                 "≈ marks an estimate, – what could not be had; the sections below give the reasons. "
                 @if findings.any_disturbed() { (MARK_MEANS) " " }
-                @for caution in findings.cautions() { " " (caution) }
+                @for caution in findings.cautions().iter().filter(|caution| !told.contains(caution)) { " " (caution) }
             }
         }
     }

@@ -3,23 +3,35 @@
 use super::super::recommendation::Recommendation;
 use super::super::title;
 use crate::metric::{Findings, Unit, conditions, role_name};
+use crate::words::{count, list};
 use maud::{Markup, html};
 
-/// Every failed trial with its reason.
+/// Trials that are named one by one for a reason; further ones are counted.
+const NAMED: usize = 8;
+
+/// Every reason for which trials failed, with the trials.
 pub(super) fn failures(findings: &Findings) -> Markup {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
     let failures = findings.evidence.failures();
+    for f in &failures {
+        let trial = format!("{} ({}, seed {})", title(findings, f.method), role_name(f.role), f.seed);
+        match reasons.iter_mut().find(|(reason, _)| *reason == f.reason) {
+            Some((_, trials)) => trials.push(trial),
+            None => reasons.push((f.reason, vec![trial])),
+        }
+    }
+    let named = |trials: &[String]| match trials.len().checked_sub(NAMED) {
+        Some(more) if more > 0 => format!("{} and {} more", trials[..NAMED].join(", "), count(more, "trial")),
+        _ => list(trials),
+    };
     html! {
         section id="failures" {
             h2 { "Failed trials" }
-            @if failures.is_empty() {
+            @if reasons.is_empty() {
                 p { "None." }
             } @else {
                 p { "The study went on without these." }
-                ul {
-                    @for f in &failures {
-                        li { strong { (title(findings, f.method)) } ", " (role_name(f.role)) ", seed " (f.seed) ": " (f.reason) "." }
-                    }
-                }
+                ul { @for (reason, trials) in &reasons { li { strong { (named(trials)) } ": " (reason) "." } } }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! One metric: what it is, its figures for every method, its plots, and what is missing and why.
 
 use super::overview::entry;
-use super::{figure, heat_map, loads, plot};
+use super::{figure, heat_map, labels, loads, plot};
 use crate::metric::conditions::MARK;
 use crate::metric::{Figure, Findings, MethodFacts, Metric, Reading, Unit};
 use maud::{Markup, html};
@@ -24,6 +24,7 @@ pub(super) fn section(findings: &Findings, metric: &'static Metric) -> Markup {
             (plots(findings, metric))
             @for part in parts(&columns) { (table(findings, metric, part)) }
             (notes(findings, metric, &missing))
+            @if metric.name == "accuracy" { (labels::labels(findings)) }
         }
     }
 }
