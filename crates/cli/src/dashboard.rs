@@ -1,16 +1,17 @@
 //! Progress on stderr: bars in a terminal, plain lines elsewhere; and Ctrl-C.
 
 use crate::arguments::LogFormat;
+use crate::output::tell;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::collections::HashMap;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tenfold::bytes::Bytes;
 use tenfold::progress::{Event, Job, Progress};
-use tenfold::words::count;
+use tenfold::words::{count, one_line, printable};
 
 /// Draws the library's events.
 pub struct Dashboard {
@@ -117,7 +118,7 @@ impl Dashboard {
         if self.is_json {
             tell(&json!({"event": "note", "message": line}).to_string());
         } else if self.is_terminal {
-            let _ = self.bars.println(line);
+            let _ = self.bars.println(printable(line));
         } else {
             tell(line);
         }
@@ -135,7 +136,8 @@ impl Dashboard {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, job: Job, title: String, unit: &'static str, total: Option<u64>) {
+    fn start(&self, job: Job, title: &str, unit: &'static str, total: Option<u64>) {
+        let title = one_line(title).into_owned();
         let bar = if self.is_terminal { self.bars.add(bar(unit, total)) } else { ProgressBar::hidden() };
         bar.set_prefix(shorten(&title, 34));
         if total.is_none() {
@@ -152,7 +154,8 @@ impl Dashboard {
         self.jobs().insert(job, Shown { title, unit, total, bar, said: Instant::now() });
     }
 
-    fn advance(&self, job: Job, done: u64, note: String) {
+    fn advance(&self, job: Job, done: u64, note: &str) {
+        let note = one_line(note).into_owned();
         let mut jobs = self.jobs();
         let Some(shown) = jobs.get_mut(&job) else { return };
         shown.bar.set_position(done);
@@ -200,8 +203,8 @@ impl Dashboard {
 impl Progress for Dashboard {
     fn event(&self, event: Event) {
         match event {
-            Event::Started { job, title, unit, total } => self.start(job, title, unit, total),
-            Event::Advanced { job, done, note } => self.advance(job, done, note),
+            Event::Started { job, title, unit, total } => self.start(job, &title, unit, total),
+            Event::Advanced { job, done, note } => self.advance(job, done, &note),
             Event::Finished { job, note } => self.finish(job, &note),
             Event::Kept { job, done, at_a_time } => self.keep(job, done, at_a_time),
             Event::Note(line) => self.say(&line),
@@ -211,11 +214,6 @@ impl Progress for Dashboard {
     fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
-}
-
-/// A line on stderr; unlike `eprintln!`, work goes on if nobody can read it any more.
-pub fn tell(line: &str) {
-    let _ = writeln!(stderr(), "{line}");
 }
 
 fn bar(unit: &str, total: Option<u64>) -> ProgressBar {

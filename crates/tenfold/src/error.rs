@@ -1,7 +1,7 @@
 //! Everything that can go wrong, said so that a person can mend it.
 
 use crate::bytes::Bytes;
-use crate::words::{be, count, excerpt};
+use crate::words::{be, count, excerpt, one_line};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused a file operation.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", named(path))]
     Io {
         /// What was tried: "read", "write", "create", "rename", "lock" …
         action: &'static str,
@@ -23,7 +23,13 @@ pub enum Error {
     },
 
     /// A file was read but does not hold what its format promises.
-    #[error("{}: {place}: expected {expected}, found {found}", file.display())]
+    #[error(
+        "{}: {}: expected {}, found {}",
+        named(file),
+        one_line(place),
+        one_line(expected),
+        one_line(found)
+    )]
     Malformed {
         /// The file.
         file: PathBuf,
@@ -38,7 +44,7 @@ pub enum Error {
     /// A file of which some rows do not fit.
     #[error(
         "{}: {count} of {rows} rows {} malformed:\n  {}{}{}",
-        file.display(), be(*count), shown.join("\n  "), more(*count, shown.len()), way_on(*count, *rows)
+        named(file), be(*count), lines(shown), more(*count, shown.len()), way_on(*count, *rows)
     )]
     MalformedRows {
         /// The file.
@@ -52,7 +58,7 @@ pub enum Error {
     },
 
     /// A configuration file with one or more faults, all of them listed.
-    #[error("{}: {} to mend:\n  {}", file.display(), count(faults.len(), "fault"), faults.join("\n  "))]
+    #[error("{}: {} to mend:\n  {}", named(file), count(faults.len(), "fault"), faults.join("\n  "))]
     Faults {
         /// The file.
         file: PathBuf,
@@ -61,7 +67,7 @@ pub enum Error {
     },
 
     /// A name that is not in a registry or catalog.
-    #[error("there is no {kind} named \"{name}\"{}", suggestion(nearest, known))]
+    #[error("there is no {kind} named \"{}\"{}", one_line(name), suggestion(nearest, known))]
     Unknown {
         /// What was looked for: "method", "model", "task" …
         kind: &'static str,
@@ -74,7 +80,7 @@ pub enum Error {
     },
 
     /// A model that none of the known places could provide.
-    #[error("model \"{name}\" was not found. Tried:\n  {}\nPut config.json, model.safetensors and tokenizer.json into {}", tried.join("\n  "), put.display())]
+    #[error("model \"{}\" was not found. Tried:\n  {}\nPut config.json, model.safetensors and tokenizer.json into {}", one_line(name), tried.join("\n  "), named(put))]
     ModelNotFound {
         /// The model's name as it was given.
         name: String,
@@ -233,6 +239,16 @@ impl Error {
 
 /// Characters of what was found that an error shows.
 const LONGEST_FOUND: usize = 600;
+
+/// A path in one line that no terminal obeys.
+fn named(path: &Path) -> String {
+    one_line(&path.to_string_lossy()).into_owned()
+}
+
+/// Lines below a heading, each of which stays one.
+fn lines(of: &[String]) -> String {
+    of.iter().map(|line| one_line(line)).collect::<Vec<_>>().join("\n  ")
+}
 
 /// The candidate with the smallest edit distance to `name`, if it is near enough to be meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

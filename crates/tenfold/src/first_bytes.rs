@@ -1,7 +1,7 @@
 //! What a file is instead of what it should be, told by its first bytes.
 
 use crate::error::{Error, Result};
-use std::fs::File;
+use crate::plain_file;
 use std::io::Read;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ const ENOUGH: u64 = 512;
 /// Refuses a file that is known to be something else than `expected`.
 pub(crate) fn check(file: &Path, expected: &str) -> Result<()> {
     let mut first = Vec::new();
-    let opened = File::open(file).map_err(Error::io("open", file))?;
+    let opened = plain_file::open(file).map_err(Error::io("open", file))?;
     opened.take(ENOUGH).read_to_end(&mut first).map_err(Error::io("read", file))?;
     match instead(&first) {
         None => Ok(()),

@@ -35,6 +35,7 @@ use crate::data::language::read::Shape;
 use crate::data::records::{Column, Format, Header};
 use crate::data::rows::Field;
 use crate::data::{Encoding, TestShare, read_text};
+use crate::plain_file;
 use crate::score::{Scoring, scoring};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -138,7 +139,7 @@ impl Task {
         if !is_path && !path.is_file() {
             return Err(Error::unknown("task", name_or_path, names.iter().map(String::as_str)));
         }
-        let content = read_text(path)?;
+        let content = read_text(path, plain_file::SETTINGS)?;
         parse::parse(path, path.parent(), &content)
     }
 

@@ -1,5 +1,6 @@
 //! Numbers of things, lists of names and lines of text, as people write them.
 
+use std::borrow::Cow;
 use unicode_width::UnicodeWidthStr;
 
 /// "1 trial", "3 trials".
@@ -53,6 +54,41 @@ pub fn thousands(number: u64) -> String {
     digits.chars().enumerate().flat_map(comma).collect()
 }
 
+/// The text without anything that a terminal obeys or that turns the order of what stands beside it: control characters
+/// other than ends of lines and tabs, and marks of the direction of writing. Each is written as JSON writes it, `\u001b`, so
+/// that JSON stays what it was. For text that comes from files, before a person reads it.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped(text, |c| steers(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// The same for names, which have no ends of lines and no tabs: what looks like another line would pass for one of ours.
+pub fn one_line(text: &str) -> Cow<'_, str> {
+    escaped(text, steers)
+}
+
+fn escaped(text: &str, unwanted: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&unwanted) {
+        return text.into();
+    }
+    text.chars()
+        .fold(String::with_capacity(text.len() + 16), |mut out, c| {
+            match c {
+                '\n' if unwanted(c) => out.push_str("\\n"),
+                '\t' if unwanted(c) => out.push_str("\\t"),
+                c if unwanted(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+                c => out.push(c),
+            }
+            out
+        })
+        .into()
+}
+
+/// Characters that move the cursor or speak to the terminal, begin a line, or say which way text runs.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// The text in lines of at most so many columns; a word that is longer has a line of its own. Always one line or more.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -79,6 +115,18 @@ mod tests {
         assert_eq!(wrapped("a seventeen b", 5), ["a", "seventeen", "b"]);
         assert_eq!(wrapped(" ", 5), [""]);
         assert_eq!(wrapped("低秩 適応", 4), ["低秩", "適応"]);
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_written_out() {
+        let hostile = "a\u{1b}[31mb\r\u{8}\u{9b}2J\u{202e}cba\u{2066}\u{200f}\u{2028}\u{7f}";
+        let written = "a\\u001b[31mb\\u000d\\u0008\\u009b2J\\u202ecba\\u2066\\u200f\\u2028\\u007f";
+        assert_eq!(printable(hostile), written);
+        assert_eq!(one_line("a\nerror: b\t\u{1b}"), "a\\nerror: b\\t\\u001b");
+        let harmless = "line\n\tתמר ܐ 👩‍👩‍👧 e\u{301} \u{a0}\u{ad}";
+        assert_eq!(printable(harmless), harmless);
+        let json = serde_json::to_string(&[hostile]).unwrap();
+        assert_eq!(serde_json::from_str::<[String; 1]>(&printable(&json)).unwrap(), [hostile]);
     }
 
     #[test]

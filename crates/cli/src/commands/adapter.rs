@@ -6,11 +6,13 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use tenfold::adapter::file;
 use tenfold::model::checkpoint::read_tensors;
-use tenfold::words;
+use tenfold::plain_file;
+use tenfold::words::{self, one_line};
 
 pub fn inspect(folder: &Path, json: bool) -> Result<()> {
     let path = folder.join(file::CONFIG);
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = plain_file::read_text(&path, plain_file::SETTINGS)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let config: Map<String, Value> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected an adapter's configuration", path.display()))?;
     let tensors = read_tensors(&folder.join(file::TENSORS))?;
@@ -22,12 +24,12 @@ pub fn inspect(folder: &Path, json: bool) -> Result<()> {
     }
     let kind = config.get("peft_type").or(config.get("tenfold_method"));
     let pieces = words::count(tensors.len(), "tensor");
-    say!("{}, {count} numbers in {pieces}", kind.and_then(Value::as_str).unwrap_or("?"))?;
+    say!("{}, {count} numbers in {pieces}", one_line(kind.and_then(Value::as_str).unwrap_or("?")))?;
     for (key, value) in config.iter().filter(|(_, value)| !value.is_null()) {
-        say!("  {key} = {value}")?;
+        say!("  {} = {value}", one_line(key))?;
     }
     for (name, tensor) in &tensors {
-        say!("  {name} {:?}", tensor.shape)?;
+        say!("  {} {:?}", one_line(name), tensor.shape)?;
     }
     Ok(())
 }

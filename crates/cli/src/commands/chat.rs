@@ -1,9 +1,10 @@
 //! chat: a conversation with a language model, line by line.
 
 use super::generate::{Aloud, Speaker};
-use super::{print_piece, say};
+use super::{print_text, say};
 use crate::arguments::ChatOptions;
-use crate::dashboard::{Dashboard, tell};
+use crate::dashboard::Dashboard;
+use crate::output::{Unwritable, tell};
 use anyhow::{Context as _, Result};
 use std::io::{IsTerminal, stdin};
 use tenfold::data::language::Message;
@@ -32,6 +33,7 @@ pub fn chat(request: &ChatOptions, dashboard: &Dashboard) -> Result<()> {
                 messages.push(Message::new("user", words));
                 match answer(&speaker, &generator, (&mut memory, &messages), dashboard) {
                     Ok(text) => messages.push(Message::new("assistant", text)),
+                    Err(error) if ends_all(&error) => return Err(error),
                     Err(error) => {
                         messages.pop();
                         tell(&format!("error: {error:#}; /reset begins anew"));
@@ -43,10 +45,15 @@ pub fn chat(request: &ChatOptions, dashboard: &Dashboard) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is no point in a next question: nobody can read the answer, or the model is no longer what it was.
+fn ends_all(error: &anyhow::Error) -> bool {
+    error.is::<Unwritable>() || matches!(error.downcast_ref(), Some(tenfold::Error::Io { .. }))
+}
+
 /// What is typed next; `None` at the end of it.
 fn next_line() -> Result<Option<String>> {
     if stdin().is_terminal() {
-        print_piece("> ")?;
+        print_text("> ")?;
     }
     let mut line = String::new();
     let read = stdin().read_line(&mut line).context("cannot read the standard input")?;
@@ -61,8 +68,12 @@ fn answer(
 ) -> Result<String> {
     let prompt = speaker.conversation(messages)?;
     dashboard.next_answer();
-    let answers = generator.go_on(memory, &[prompt], &mut Aloud { dashboard, streams: true });
+    let mut aloud = Aloud::new(dashboard, true);
+    let answers = generator.go_on(memory, &[prompt], &mut aloud);
+    aloud.written()?;
     dashboard.next_answer();
     say!("")?;
-    Ok(answers?.into_iter().map(|answer| answer.text).collect())
+    let answers = answers?;
+    tenfold::model::unchanged()?;
+    Ok(answers.into_iter().map(|answer| answer.text).collect())
 }

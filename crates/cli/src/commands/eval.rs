@@ -1,7 +1,7 @@
 //! eval: a base model with an adapter over texts.
 
 use super::generate::note_all;
-use super::{say, texts};
+use super::{print_text, say, texts};
 use crate::dashboard::Dashboard;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use tenfold::model::tokenizer::Tokenizer;
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, store};
 use tenfold::progress::told_if_slow;
 use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
+use tenfold::words::one_line;
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
 
 pub struct Request {
@@ -65,6 +66,7 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     for picks in all.chunks(EVALUATION_BATCH) {
         let logits =
             told_if_slow(dashboard, "computing", || without_gradients(|| source.logits(&forward, picks)))?;
+        model::unchanged()?;
         for (row, logits) in picks.iter().zip(logits.numbers()?.chunks_exact(logits.cols())) {
             answer(request, &lines[*row], logits, labels.as_deref())?;
         }
@@ -103,7 +105,7 @@ fn answer(request: &Request, line: &Line, logits: &[f32], labels: Option<&[Strin
     if let [foretold] = logits {
         return match request.json {
             true => say!("{}", line.json(json!({"number": foretold}))),
-            false => say!("{number}\t{foretold}\t{text}"),
+            false => print_text(&format!("{number}\t{foretold}\t{text}\n")),
         };
     }
     let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
@@ -121,7 +123,8 @@ fn answer(request: &Request, line: &Line, logits: &[f32], labels: Option<&[Strin
         .map(|index| format!("{} {:.4}", name(*index), probabilities[*index]))
         .collect();
     let more = if order.len() > PROBABILITIES { " …" } else { "" };
-    say!("{number}\t{label}\t{}{more}\t{text}", shown.join(", "))
+    let (label, shown) = (one_line(&label), shown.join(", "));
+    print_text(&format!("{number}\t{label}\t{}{more}\t{text}\n", one_line(&shown)))
 }
 
 /// Labels of a line whose probabilities are printed, the likeliest first.
@@ -154,6 +157,7 @@ fn each_token(
     for (row, line) in lines.iter().enumerate() {
         let logits = without_gradients(|| source.logits(forward, &[row]))?;
         let numbers = logits.numbers()?;
+        model::unchanged()?;
         let tokens: Vec<&[f32]> = numbers.chunks_exact(logits.cols()).collect();
         say!("{}", line.json(json!({"ids": source.rows().encoding(row).ids, "logits": tokens})))?;
     }
@@ -182,13 +186,14 @@ fn foretell(
         let (type_ids, ragged) = (vec![0; ids.len()], Ragged::from_lengths([ids.len()]));
         let batch = Batch { ids, type_ids, ragged, labels, decoder: None };
         let logs = without_gradients(|| model::log_probabilities(model, &forward, &batch))?;
+        model::unchanged()?;
         let loss = -logs.iter().map(|log| f64::from(*log)).sum::<f64>() / logs.len() as f64;
         if !loss.is_finite() {
             bail!("line {number}: expected numbers of model {}, found {logs:?}", request.model);
         }
         match request.json {
             true => say!("{}", line.json(json!({"ids": batch.ids, "log_probabilities": logs})))?,
-            false => say!("{number}\t{loss:.4} nats\t{text}")?,
+            false => print_text(&format!("{number}\t{loss:.4} nats\t{text}\n"))?,
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! generate: a language model goes on from texts.
 
-use super::{print_piece, say, texts};
+use super::{print_text, say, texts};
 use crate::arguments::{GenerateOptions, SamplingOptions, TunedModel};
 use crate::dashboard::Dashboard;
 use anyhow::{Result, bail};
@@ -39,18 +39,21 @@ pub fn generate(request: &GenerateOptions, dashboard: &Dashboard) -> Result<()> 
     let decode = |ids: &[u32]| speaker.decode(ids);
     let generator = speaker.generator(&sampling, &decode)?;
     let streams = prompts.len() == 1 && !request.json && stdout().is_terminal();
-    let mut aloud = Aloud { dashboard, streams };
+    let mut aloud = Aloud::new(dashboard, streams);
     for (prompts, encoded) in prompts.chunks(BATCH).zip(encoded.chunks(BATCH)) {
         let answers = match streams {
             true => generator.generate(encoded, &mut aloud),
             false => told_if_slow(dashboard, "generating", || generator.generate(encoded, &mut aloud)),
-        }?;
+        };
+        aloud.written()?;
+        let answers = answers?;
+        model::unchanged()?;
         for (prompt, answer) in prompts.iter().zip(&answers) {
             match (request.json, streams, request.prompts.is_some()) {
                 (true, ..) => say!("{}", line(prompt, answer))?,
                 (false, true, _) => say!("")?,
-                (false, false, false) => say!("{}", answer.text)?,
-                (false, false, true) => say!("> {prompt}\n{}\n", answer.text)?,
+                (false, false, false) => print_text(&format!("{}\n", answer.text))?,
+                (false, false, true) => print_text(&format!("> {prompt}\n{}\n\n", answer.text))?,
             }
         }
         if answers.iter().any(|answer| answer.finish_reason == FinishReason::Interrupted) {
@@ -213,16 +216,33 @@ impl SamplingOptions {
 
 /// Answers as they grow, and Ctrl-C.
 pub(super) struct Aloud<'a> {
-    pub dashboard: &'a Dashboard,
-    pub streams: bool,
+    dashboard: &'a Dashboard,
+    streams: bool,
+    /// Why an answer could not be shown on.
+    unwritable: Option<anyhow::Error>,
+}
+
+impl<'a> Aloud<'a> {
+    /// Shows answers as they grow if it `streams`.
+    pub fn new(dashboard: &'a Dashboard, streams: bool) -> Aloud<'a> {
+        Aloud { dashboard, streams, unwritable: None }
+    }
+
+    /// Whether all that was to be shown was shown.
+    pub fn written(&mut self) -> Result<()> {
+        self.unwritable.take().map_or(Ok(()), Err)
+    }
 }
 
 impl Watch for Aloud<'_> {
     fn piece(&mut self, _prompt: usize, piece: &str) -> tenfold::Result<()> {
-        if self.streams && print_piece(piece).is_err() {
-            return Err(tenfold::Error::Interrupted);
+        if !self.streams {
+            return Ok(());
         }
-        Ok(())
+        print_text(piece).map_err(|error| {
+            self.unwritable = Some(error);
+            tenfold::Error::Interrupted
+        })
     }
 
     fn go_on(&self) -> bool {

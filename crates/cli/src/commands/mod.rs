@@ -14,9 +14,9 @@ mod train;
 
 use crate::arguments::{AdapterCommand, Arguments, Command, EvalOptions, ModelCommand};
 use crate::dashboard::{Dashboard, STOPPED};
+use crate::output::{print_json, print_text, say};
 use anyhow::{Context, Result};
-use std::fmt;
-use std::io::{self, Write};
+use std::io;
 
 pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
     match arguments.command {
@@ -52,7 +52,7 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Bench { command } => bench::bench(&command, dashboard),
         Command::Probe { run, trial, until_stdin_ends } => {
             if until_stdin_ends {
-                end_with_stdin();
+                end_with_stdin()?;
             }
             Ok(tenfold::study::probe(&run, &trial, dashboard)?)
         }
@@ -60,38 +60,10 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
 }
 
 /// Ends this process when its standard input ends, that is, when the process that holds the other end does.
-fn end_with_stdin() {
-    std::thread::spawn(|| {
+fn end_with_stdin() -> Result<()> {
+    let watch = || -> () {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
         std::process::exit(STOPPED.into())
-    });
-}
-
-/// A line on stdout, as `println!`, but a full disk behind it is an error and no panic.
-macro_rules! say {
-    ($($words:tt)*) => { $crate::commands::print(format_args!($($words)*)) };
-}
-use say;
-
-fn print(words: fmt::Arguments) -> Result<()> {
-    written(writeln!(io::stdout(), "{words}"))
-}
-
-/// A piece of a line on stdout, shown at once.
-fn print_piece(piece: &str) -> Result<()> {
-    let mut out = io::stdout();
-    written(out.write_all(piece.as_bytes()).and_then(|()| out.flush()))
-}
-
-fn written(written: io::Result<()>) -> Result<()> {
-    match written {
-        // Whoever read this has seen enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        written => written.context("cannot write to the standard output"),
-    }
-}
-
-/// Prints a value as JSON on stdout.
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    say!("{}", serde_json::to_string_pretty(value)?)
+    };
+    std::thread::Builder::new().spawn(watch).map(drop).context("cannot start a thread")
 }

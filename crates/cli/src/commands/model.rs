@@ -12,7 +12,7 @@ use tenfold::model::gguf::Gguf;
 use tenfold::model::quantize::Kept;
 use tenfold::model::{self, store};
 use tenfold::progress::told_if_slow;
-use tenfold::words::count;
+use tenfold::words::{count, one_line};
 use tenfold_tensor::{Cpu, Dtype};
 
 /// How many tensors of a kind are named.
@@ -113,7 +113,7 @@ pub fn quantize(name: &str, weights: &str, out: &Path, json: bool, dashboard: &D
 fn describe(file: &Gguf) -> Result<()> {
     say!("{}: metadata", file.file().display())?;
     for (key, value) in file.metadata().iter() {
-        say!("  {key:44} {value}")?;
+        say!("  {:44} {}", one_line(key), one_line(&value.to_string()))?;
     }
     say!("tensors:")?;
     for (format, [tensors, bytes]) in formats(file) {

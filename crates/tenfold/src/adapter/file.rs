@@ -11,6 +11,7 @@ use crate::data::{hexadecimal, read_text};
 use crate::error::{Error, Result};
 use crate::model::TaskType;
 use crate::model::checkpoint::{self, HostTensor};
+use crate::plain_file;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ const COMMON: &[&str] = &[
 
 /// Writes an adapter's two files into `dir`; returns their size in bytes.
 pub fn write(dir: &Path, tuning: &Tuning, base_model: &str) -> Result<u64> {
-    std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    crate::atomic::create_folders(dir).map_err(Error::io("create", dir))?;
     let tensors: BTreeMap<String, HostTensor> = (tuning.tensors()?.into_iter())
         .map(|tensor| (tensor.name, HostTensor { shape: tensor.shape, data: tensor.numbers }))
         .collect();
@@ -106,7 +107,7 @@ pub fn read_labels(dir: &Path, outputs: usize) -> Result<Option<Vec<String>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let text = read_text(&path)?;
+    let text = read_text(&path, plain_file::SETTINGS)?;
     let expected = format!("a list of {outputs} names, one for each output of the head");
     let fault = |found: String| Error::malformed(&path, "whole file", expected.clone(), found);
     let labels: Vec<String> = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
@@ -118,7 +119,7 @@ pub fn sha256(dir: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     for name in [CONFIG, TENSORS] {
         let path = dir.join(name);
-        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        let bytes = plain_file::read(&path, plain_file::TENSORS).map_err(Error::io("read", &path))?;
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(&bytes);
     }
@@ -132,7 +133,7 @@ pub fn task_type(dir: &Path) -> Result<Option<TaskType>> {
 }
 
 fn read_config(path: &Path) -> Result<Map<String, Value>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    let text = plain_file::read_text(path, plain_file::SETTINGS).map_err(Error::io("read", path))?;
     serde_json::from_str(&text).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         Error::malformed(path, place, "an adapter's configuration", error.to_string())

@@ -1,10 +1,10 @@
 //! From bytes to text: byte order marks, encodings, gzip, and files that are no text at all.
 
+use crate::plain_file::{self, Bound};
 use crate::{Error, Result};
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use std::borrow::Cow;
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -37,8 +37,8 @@ const ALWAYS_INFLATED: u64 = 1 << 24;
 
 /// The UTF-8 text of the file at `path`, without a byte order mark; UTF-16 where its mark stands before it. Bytes that are
 /// no such text are [`Error::Malformed`] with their line and their offset in the file.
-pub fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+pub fn read_text(path: &Path, bound: Bound) -> Result<String> {
+    let bytes = plain_file::read(path, bound).map_err(Error::io("read", path))?;
     decode_text(path, &bytes)
 }
 
@@ -49,7 +49,7 @@ pub fn decode_text(path: &Path, bytes: &[u8]) -> Result<String> {
 
 /// The bytes of a file of rows, unpacked if they are gzip.
 pub(super) fn read_rows(path: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = plain_file::read(path, plain_file::DATA).map_err(Error::io("read", path))?;
     if !bytes.starts_with(GZIP) {
         return Ok(bytes);
     }
@@ -166,6 +166,7 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use std::fs;
     use std::io::Write;
 
     fn decoded(bytes: &[u8], encoding: Encoding) -> Result<String, String> {

@@ -2,7 +2,10 @@
 //!
 //! The `parquet` crate decodes; what it does not expect of a file it may meet with a panic, which is an error here.
 
+mod pages;
+
 use super::records::{Fields, Place, Record};
+use crate::plain_file;
 use crate::{Error, Result, guard};
 use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
@@ -23,9 +26,35 @@ const MOST_SCHEMA_ELEMENTS: u64 = 1000;
 /// Values nested deeper are not read, so that no file can exhaust the stack; as deep as serde_json goes.
 const DEEPEST: usize = 128;
 
+/// Bytes of memory that a file of any size may ask for, and how many more for each of its own: pages are packed, and a
+/// value that occurs in many rows stands in the file once.
+const ASKED: u64 = 1 << 30;
+const ASKED_FOR_EACH: u64 = 100;
+
+/// What is left of the memory that the rows of a file may take.
+struct Room {
+    left: u64,
+    most: u64,
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> std::result::Result<(), String> {
+        self.left = self
+            .left
+            .checked_sub(bytes as u64 + pages::VALUE)
+            .ok_or_else(|| pages::asks_for_more(self.most))?;
+        Ok(())
+    }
+}
+
 /// All rows of the file at `path`.
 pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
-    let mut file = File::open(path).map_err(Error::io("read", path))?;
+    read_within(path, ASKED)
+}
+
+/// The same where a file of any size may ask for so many bytes of memory.
+fn read_within(path: &Path, asked: u64) -> Result<Vec<Record>> {
+    let mut file = plain_file::open(path).map_err(Error::io("read", path))?;
     let elements = schema_elements(&mut file).map_err(Error::io("read", path))?;
     if elements.is_none_or(|elements| elements > MOST_SCHEMA_ELEMENTS) {
         let expected = format!("a Parquet file with a schema of at most {MOST_SCHEMA_ELEMENTS} elements");
@@ -33,7 +62,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
         return Err(Error::malformed(path, "footer", expected, found));
     }
     let mut records = Vec::new();
-    let found = match guard::quietly(|| rows(file, &mut records)) {
+    let found = match guard::quietly(|| rows(file, asked, &mut records)) {
         Ok(Ok(())) => return Ok(records),
         Ok(Err(error)) => error,
         Err(panic) => panic,
@@ -89,8 +118,13 @@ fn variable_length(bytes: &mut dyn Iterator<Item = u8>) -> Option<u64> {
     None
 }
 
-fn rows(file: File, records: &mut Vec<Record>) -> std::result::Result<(), String> {
+fn rows(file: File, asked: u64, records: &mut Vec<Record>) -> std::result::Result<(), String> {
+    let length = file.metadata().map_err(|error| error.to_string())?.len();
+    let most = length.saturating_mul(ASKED_FOR_EACH).saturating_add(asked);
+    let mut room = Room { left: most, most };
+    let pages = file.try_clone().map_err(|error| error.to_string())?;
     let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
+    pages::check(&pages, reader.metadata(), most)?;
     let metadata = reader.metadata().file_metadata();
     if metadata.schema_descr().num_columns() == 0 {
         return Err("no columns".into());
@@ -111,7 +145,7 @@ fn rows(file: File, records: &mut Vec<Record>) -> std::result::Result<(), String
         for (index, row) in rows.enumerate() {
             let row = row.map_err(|error| error.to_string())?;
             let place = Place::Row { group: group + 1, row: index + 1 };
-            records.push(Record { place, fields: Fields::Object(object(&row, 0)?) });
+            records.push(Record { place, fields: Fields::Object(object(&row, 0, &mut room)?) });
         }
     }
     match records.is_empty() {
@@ -131,12 +165,22 @@ fn unknown_codec(metadata: &ParquetMetaData) -> Option<&'static str> {
     })
 }
 
-fn object(row: &Row, depth: usize) -> std::result::Result<Map<String, Value>, String> {
-    row.get_column_iter().map(|(name, field)| Ok((name.clone(), value(field, depth + 1)?))).collect()
+fn object(row: &Row, depth: usize, room: &mut Room) -> std::result::Result<Map<String, Value>, String> {
+    room.take(0)?;
+    let mut entry = |(name, field): (&String, &Field)| {
+        room.take(name.len())?;
+        Ok((name.clone(), value(field, depth + 1, room)?))
+    };
+    row.get_column_iter().map(&mut entry).collect()
 }
 
 /// Numbers, texts, lists and structs as JSON has them; dates and decimals as their text.
-fn value(field: &Field, depth: usize) -> std::result::Result<Value, String> {
+fn value(field: &Field, depth: usize, room: &mut Room) -> std::result::Result<Value, String> {
+    room.take(match field {
+        Field::Str(text) => text.len(),
+        Field::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    })?;
     if depth > DEEPEST {
         return Err(format!("values nested more than {DEEPEST} deep"));
     }
@@ -158,12 +202,16 @@ fn value(field: &Field, depth: usize) -> std::result::Result<Value, String> {
             Ok(text) => Value::from(text),
             Err(error) => return Err(format!("bytes that are not UTF-8 ({error})")),
         },
-        Field::Group(row) => Value::Object(object(row, depth)?),
+        Field::Group(row) => Value::Object(object(row, depth, room)?),
         Field::ListInternal(list) => Value::Array(
-            list.elements().iter().map(|field| value(field, depth + 1)).collect::<Result<_, _>>()?,
+            list.elements().iter().map(|field| value(field, depth + 1, room)).collect::<Result<_, _>>()?,
         ),
         Field::MapInternal(map) => {
-            let entry = |(key, field): &(Field, Field)| Ok((key.to_string(), value(field, depth + 1)?));
+            let entry = |(key, field): &(Field, Field)| {
+                let key = key.to_string();
+                room.take(key.len())?;
+                Ok((key, value(field, depth + 1, room)?))
+            };
             Value::Object(map.entries().iter().map(entry).collect::<std::result::Result<_, String>>()?)
         }
         other => Value::String(other.to_string()),
@@ -176,8 +224,14 @@ pub(crate) mod write;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use parquet::basic::Compression;
+    use parquet::data_type::{ByteArray, ByteArrayType};
+    use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
     use serde_json::json;
     use std::fs;
+    use std::sync::Arc;
 
     // The files were written by pyarrow 26.0.1.
     const CHAT: &[u8] = include_bytes!("../../tests/parquet/chat.snappy.parquet");
@@ -255,6 +309,63 @@ mod tests {
         footer.extend([0x16, 0, 0x19, 0x0c, 0]);
         let length = footer.len() as u32;
         [b"PAR1", footer.as_slice(), &length.to_le_bytes(), b"PAR1"].concat()
+    }
+
+    /// A file of one column of texts, whose pages are what `write` makes of them.
+    fn texts(rows: usize, text: &str, properties: WriterProperties) -> Vec<u8> {
+        let schema = parse_message_type("message rows { required binary text (UTF8); }").unwrap();
+        let mut bytes = Vec::new();
+        let mut file = SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties)).unwrap();
+        let mut group = file.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let values = vec![ByteArray::from(text); rows];
+        column.typed::<ByteArrayType>().write_batch(&values, None, None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        file.close().unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_small_file_that_asks_for_much_memory_is_refused() {
+        let small = |properties: WriterPropertiesBuilder| texts(3, "a text", properties.build());
+        let gzip = Compression::GZIP(Default::default());
+        for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, gzip] {
+            let rows = read_bytes(&small(WriterProperties::builder().set_compression(compression))).unwrap();
+            assert_eq!(rows[2].1, json!({"text": "a text"}));
+        }
+        // One text stands in the file once and in twenty thousand rows.
+        let packed = WriterProperties::builder().set_compression(gzip).build();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        fs::write(&path, texts(20_000, &"x".repeat(1000), packed)).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() < 4000);
+        assert_eq!(read_within(&path, 32 << 20).unwrap().len(), 20_000);
+        let error = read_within(&path, 16 << 20).unwrap_err().to_string();
+        assert!(
+            error.contains("after row group 1, row") && error.contains("asks for more than 16 MiB"),
+            "{error}"
+        );
+        // Of values that its pages only state not one is unpacked.
+        let error = read_within(&path, 1 << 20).unwrap_err().to_string();
+        assert!(error.contains("whole file") && error.contains("asks for more than"), "{error}");
+    }
+
+    #[test]
+    fn a_page_that_states_more_or_less_than_it_holds_is_refused() {
+        let plain = WriterProperties::builder().set_dictionary_enabled(false);
+        let plain = plain.set_compression(Compression::GZIP(Default::default())).build();
+        let whole = texts(1, &"x".repeat(1000), plain);
+        assert!(read_bytes(&whole).is_ok());
+        // The header of the page stands behind the file's mark: its kind, then its size unpacked, 1004, as a zigzag number.
+        assert_eq!(whole[4..9], [0x15, 0, 0x15, 0xd8, 0x0f]);
+        let mut less = whole.clone();
+        less[7] = 0xd0;
+        let error = read_bytes(&less).unwrap_err().to_string();
+        assert!(error.contains("unpacks to more than it states"), "{error}");
+        let mut cut = whole;
+        cut[4] = 0x1f;
+        assert!(read_bytes(&cut).is_err());
     }
 
     #[test]

@@ -13,12 +13,12 @@ use super::faulty::Faulty;
 use super::language::Template;
 use super::parquet;
 use crate::error::nearest;
+use crate::plain_file;
 use crate::words::count;
 use crate::{Error, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::fmt;
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use table::Line;
@@ -181,7 +181,7 @@ fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
 /// Whether the file begins as Parquet files do, whatever its name.
 fn is_parquet(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    let file = fs::File::open(path).map_err(Error::io("read", path))?;
+    let file = plain_file::open(path).map_err(Error::io("read", path))?;
     file.take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
     Ok(start == b"PAR1")
 }

@@ -200,6 +200,7 @@ impl Evaluation<'_> {
         };
         if let Some(place) = &place {
             let json = serde_json::to_vec_pretty(&result).unwrap_or_default();
+            crate::model::unchanged()?;
             atomic::write(&place.folder().join("results.json"), &json)?;
         }
         Ok(result)

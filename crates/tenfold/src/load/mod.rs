@@ -77,9 +77,15 @@ pub fn run(plan: &Plan, answer: &Answer, clock: &dyn Clock) -> Result<Load> {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| Error::io("start", "a thread")(std::io::Error::other(error.to_string())))?;
         let run = &run;
-        std::thread::scope(|scope| {
-            pools.iter().for_each(|pool| drop(scope.spawn(move || pool.install(|| run.serve()))));
+        let served: std::io::Result<()> = std::thread::scope(|scope| {
+            (pools.iter())
+                .map(|pool| {
+                    let serve = move || pool.install(|| run.serve());
+                    std::thread::Builder::new().spawn_scoped(scope, serve).map(drop)
+                })
+                .collect()
         });
+        served.map_err(Error::io("start", "a thread"))?;
     }
     run.state.into_inner().unwrap_or_else(PoisonError::into_inner).load()
 }

@@ -1,26 +1,22 @@
 //! Chat templates: a conversation as the text a model was trained on, by the Jinja template that comes with the model.
 //!
-//! The template is a program of whoever published the model: it runs on a budget of steps and bytes, sees nothing but
+//! The template is a program of whoever published the model: it runs within limits of steps and sizes, sees nothing but
 //! the messages and a few words, and what goes wrong in it is an error.
 
 use super::gguf::Metadata;
 use super::tokenizer::config;
 use crate::data::language::Message;
+use crate::jinja::{self, FUEL, LONGEST, Program};
+use crate::plain_file;
 use crate::{Error, Result, first_bytes};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind, context, escape_formatter};
 use regex::Regex;
 use serde::Serialize;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Steps, or 64 bytes each, that one rendering may take; real templates take some thousands.
-const FUEL: u64 = 1_000_000;
-/// More than any real template; larger ones are not compiled.
-const LONGEST: usize = 1 << 20;
 const NAME: &str = "chat_template";
 /// 26 July 2024 in seconds since 1970: the day that Llama 3's templates fall back to where they are told no other.
 const FIXED_DATE: u64 = 1_721_952_000;
@@ -28,7 +24,7 @@ const FIXED_DATE: u64 = 1_721_952_000;
 /// A model's chat template.
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Arc<Environment<'static>>,
+    program: Program,
     file: PathBuf,
     bos_token: String,
     eos_token: String,
@@ -71,7 +67,7 @@ impl ChatTemplate {
             return (self, None);
         }
         let day = source_date().unwrap_or(FIXED_DATE);
-        let environment = Arc::make_mut(&mut self.environment);
+        let environment = self.program.environment();
         environment.add_function("strftime_now", move |format: String| strftime(&format, day));
         let date = strftime("%d %B %Y", day).unwrap_or_default();
         let note = format!(
@@ -90,8 +86,7 @@ impl ChatTemplate {
     /// The conversation as one text, special tokens included: a tokenizer must add none of its own
     /// ([`super::tokenizer::Tokenizer::words`]). With `add_generation_prompt` it ends where the assistant's words begin.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
-        let template = self.environment.get_template(NAME).map_err(|error| self.fault(&error))?;
-        let rendered = template.render(context! {
+        let rendered = self.program.render(context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt => add_generation_prompt,
             bos_token => &self.bos_token,
@@ -103,17 +98,14 @@ impl ChatTemplate {
     }
 
     fn compile(file: PathBuf, source: String, bos_token: String, eos_token: String) -> Result<ChatTemplate> {
-        if source.len() > LONGEST {
-            let (expected, found) = (format!("at most {LONGEST} bytes"), format!("{} bytes", source.len()));
-            return Err(Error::malformed(file, NAME, expected, found));
-        }
         let writes_dates = source.contains("strftime_now");
-        let compiled = environment().and_then(|mut environment| {
-            environment.add_template_owned(NAME, without_generation_marks(&source))?;
-            Ok(environment)
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let program = syntax.and_then(|syntax| {
+            let source = if source.len() > LONGEST { source } else { without_generation_marks(&source) };
+            Program::new(environment(), syntax, &source)
         });
-        let environment = compiled.map_err(|error| fault(&file, &error))?;
-        Ok(ChatTemplate { environment: Arc::new(environment), file, bos_token, eos_token, writes_dates })
+        let program = program.map_err(|error| fault(&file, &error))?;
+        Ok(ChatTemplate { program, file, bos_token, eos_token, writes_dates })
     }
 
     fn fault(&self, error: &minijinja::Error) -> Error {
@@ -133,7 +125,7 @@ pub(super) fn source(folder: &Path) -> Result<Option<(PathBuf, String)>> {
     let own = folder.join("chat_template.jinja");
     if own.is_file() {
         first_bytes::check(&own, "a chat template")?;
-        let source = fs::read_to_string(&own).map_err(Error::io("read", &own))?;
+        let source = plain_file::read_text(&own, plain_file::SETTINGS).map_err(Error::io("read", &own))?;
         return Ok(Some((own, source)));
     }
     let (file, settings) = settings(folder)?;
@@ -161,18 +153,19 @@ fn default_of(value: &serde_json::Value) -> Option<&str> {
 }
 
 /// As Transformers sets Jinja up for chat templates.
-fn environment() -> Result<Environment<'static>, minijinja::Error> {
+fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_fuel(Some(FUEL));
+    environment.set_formatter(|out, state, value| {
+        jinja::walk_to_print(state, value)?;
+        escape_formatter(out, state, value)
+    });
     environment.add_filter("tojson", to_json);
     environment.add_function("raise_exception", |words: String| -> Result<String, minijinja::Error> {
         Err(minijinja::Error::new(ErrorKind::InvalidOperation, words))
     });
     environment.add_function("strftime_now", |format: String| strftime(&format, now()));
-    Ok(environment)
+    environment
 }
 
 /// `{% generation %}` marks for Transformers' trainers what the assistant said; to the text it does nothing.
@@ -190,7 +183,10 @@ fn without_generation_marks(source: &str) -> String {
 fn fault(file: &Path, error: &minijinja::Error) -> Error {
     let place = error.line().map_or(NAME.to_owned(), |line| format!("{NAME}, line {line}"));
     if error.kind() == ErrorKind::OutOfFuel {
-        let found = format!("one that takes more than {FUEL} steps or {} MB", FUEL * 64 / 1_000_000);
+        let found = format!(
+            "one that takes more than {FUEL} steps, or {} MB, for these messages",
+            FUEL * 64 / 1_000_000
+        );
         return Error::malformed(file, place, "a template that comes to an end", found);
     }
     let words = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
@@ -330,6 +326,7 @@ fn civil(mut day: u64) -> (u64, usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn template(source: &str) -> Result<ChatTemplate> {
         ChatTemplate::compile("tokenizer_config.json".into(), source.into(), "<s>".into(), "</s>".into())

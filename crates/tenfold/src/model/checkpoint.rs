@@ -11,14 +11,13 @@ pub(super) use stream::{Entry, TensorFile};
 pub use tensors::{HostTensor, read_tensors, read_tensors_and_metadata, write_tensors};
 pub use view::View;
 
+use super::mapped;
+use crate::plain_file;
 use crate::{Error, Result, first_bytes};
 use header::Header;
-use memmap2::Mmap;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 /// The file that holds all weights of a model that is not sharded.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -128,10 +127,14 @@ pub(crate) fn shards(index: &Path) -> Result<Vec<String>> {
     Ok(shards)
 }
 
+/// Reads the header of a file of weights, which takes a moment however large the file is.
+pub(crate) fn check_header(path: &Path) -> Result<()> {
+    map_file(path).map(drop)
+}
+
 /// Metadata and tensors of a file.
 fn map_file(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, View>)> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    let length = path.metadata().map_err(Error::io("open", path))?.len();
     if length < 8 {
         return Err(Error::malformed(
             path,
@@ -140,9 +143,7 @@ fn map_file(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, V
             format!("{length} bytes"),
         ));
     }
-    // SAFETY: The map is only read. Tenfold replaces weights files by renaming a new one into place and never writes
-    // into one, so the mapped bytes stay; another program that cuts the file short meanwhile could end this process.
-    let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?);
+    let map = mapped::map(path)?;
     if let Some(found) = first_bytes::instead(&map[..map.len().min(LOOKED_AT)]) {
         return Err(Error::malformed(path, "whole file", "weights in the safetensors format", found));
     }
@@ -156,7 +157,7 @@ fn map_file(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, V
 
 fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
     first_bytes::check(index, "a JSON object")?;
-    let content = fs::read(index).map_err(Error::io("read", index))?;
+    let content = plain_file::read(index, plain_file::INDEX).map_err(Error::io("read", index))?;
     let whole: Map<String, Value> = serde_json::from_slice(&content)
         .map_err(|error| Error::malformed(index, "whole file", "a JSON object", error.to_string()))?;
     let map = whole.get("weight_map").and_then(Value::as_object);
@@ -196,6 +197,7 @@ fn old_norm_name(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn host(shape: &[usize]) -> HostTensor {
         let count = shape.iter().product();

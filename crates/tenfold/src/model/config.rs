@@ -4,6 +4,7 @@ mod keys;
 
 use crate::error::{Error, Result};
 use crate::first_bytes;
+use crate::plain_file;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ impl Config {
     /// Reads a file.
     pub fn read(file: &Path) -> Result<Config> {
         first_bytes::check(file, "a model's configuration")?;
-        let text = std::fs::read_to_string(file).map_err(Error::io("read", file))?;
+        let text = plain_file::read_text(file, plain_file::SETTINGS).map_err(Error::io("read", file))?;
         let keys = serde_json::from_str(&text).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             Error::malformed(file, place, "a model's configuration", error.to_string())

@@ -13,6 +13,7 @@ pub mod gguf;
 pub mod head;
 pub mod layer;
 mod loss;
+mod mapped;
 pub mod quantize;
 mod relative;
 mod source;
@@ -28,6 +29,7 @@ pub use forward::Forward;
 pub use head::{Head, HeadWeight, TaskType, Vocabulary};
 pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
 pub use loss::{Foretold, Loss, class_loss, foretell, likeliest, log_probabilities, logits, loss};
+pub use mapped::unchanged;
 
 use crate::error::Result;
 use chat_template::ChatTemplate;

@@ -19,6 +19,7 @@ mod wheel;
 use super::catalog::{self, Entry};
 use super::checkpoint::WEIGHTS;
 use super::gguf;
+use crate::plain_file;
 use crate::progress::{Event, Progress};
 use crate::{Error, Result};
 use digest::Hasher;
@@ -97,7 +98,7 @@ impl Places {
         let offline = text("HF_HUB_OFFLINE").is_some_and(|value| value != "0");
         let endpoint = text("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
         let token_file = home.as_ref().map(|home| home.join("token"));
-        let stored_token = || std::fs::read_to_string(token_file?).ok();
+        let stored_token = || plain_file::read_text(&token_file?, plain_file::SETTINGS).ok();
         let token = text("HF_TOKEN").or_else(stored_token).map(|token| token.trim().to_owned());
         Ok(Places {
             cache: cache_folder()?,

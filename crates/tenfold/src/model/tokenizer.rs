@@ -5,6 +5,7 @@
 mod byte_level;
 pub(super) mod config;
 mod ggml;
+mod limits;
 mod parts;
 mod protobuf;
 mod sentencepiece;
@@ -19,10 +20,10 @@ pub(super) use ggml::SPECIAL;
 use super::Extents;
 use super::gguf::{self, Gguf, Metadata};
 use crate::guard;
+use crate::plain_file;
 use crate::{Error, Result, first_bytes};
 use config::Config;
 pub(super) use ggml::to_ggml;
-use std::fs;
 use std::path::{Path, PathBuf};
 use tokenizers::models::ModelWrapper;
 use tokenizers::utils::truncation::truncate_encodings;
@@ -291,7 +292,7 @@ fn described(folder: &Path, config: &Config) -> Result<Option<(PathBuf, Vec<u8>)
         first_bytes::check(&file, "a file of a tokenizer")?;
     }
     Ok(Some(if let Some(file) = path("tokenizer.json") {
-        let content = fs::read(&file).map_err(Error::io("read", &file))?;
+        let content = plain_file::read(&file, plain_file::TOKENIZER).map_err(Error::io("read", &file))?;
         (file, content)
     } else if let Some(file) = path("vocab.txt") {
         let json = wordpiece::describe(&file, config)?;
@@ -332,6 +333,7 @@ fn once(ids: impl IntoIterator<Item = u32>) -> Vec<u32> {
 }
 
 fn load(file: &Path, content: &[u8]) -> Result<tokenizers::Tokenizer> {
+    limits::check(file, content)?;
     let found = match guard::quietly(|| tokenizers::Tokenizer::from_bytes(content)) {
         Ok(Ok(tokenizer)) => return Ok(tokenizer),
         Ok(Err(error)) => error.to_string(),

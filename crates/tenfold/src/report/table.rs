@@ -7,7 +7,7 @@ use super::recommendation::Recommendation;
 use crate::metric::conditions::MARK_MEANS;
 use crate::metric::{Findings, Unit};
 use crate::statistics::Estimate;
-use crate::words::wrapped;
+use crate::words::{printable, wrapped};
 use std::ops::Range;
 use unicode_width::UnicodeWidthStr;
 
@@ -116,7 +116,7 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
         plain(&study.data),
         plain(&study.machine)
     ));
-    text
+    printable(&text).into_owned()
 }
 
 fn rows(findings: &Findings, columns: &[&Column]) -> Vec<Vec<String>> {

@@ -32,7 +32,12 @@ pub(super) fn probe(
     let stderr = child.stderr.take();
     std::thread::scope(|scope| {
         // Read while it runs: a full pipe would hold it up.
-        let words = scope.spawn(|| stderr.map(last_line).unwrap_or_default());
+        let words = std::thread::Builder::new()
+            .spawn_scoped(scope, || stderr.map(last_line).unwrap_or_default())
+            .map_err(|error| {
+                end(&mut child);
+                Error::io("start", "a thread")(error)
+            })?;
         let status = loop {
             let ended = child.try_wait().map_err(Error::io("wait for", program))?;
             if let Some(status) = ended.filter(|status| status.success() || !stop_requested()) {

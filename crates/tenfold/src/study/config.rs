@@ -10,6 +10,7 @@ use crate::adapter;
 use crate::data::read_text;
 use crate::error::{Error, Result};
 use crate::metric::{Accounting, Application};
+use crate::plain_file;
 use crate::train::TrainSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -271,7 +272,7 @@ impl Default for Probing {
 impl Study {
     /// Reads a study file; `set` holds `key=value` changes such as "train.batch_size=16".
     pub fn read(path: &Path, set: &[String]) -> Result<Study> {
-        let text = read_text(path)?;
+        let text = read_text(path, plain_file::SETTINGS)?;
         Study::parse(path, &text, set)
     }
 

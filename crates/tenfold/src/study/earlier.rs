@@ -8,6 +8,7 @@ use super::plan::CODE;
 use super::store::RunFolder;
 use crate::atomic;
 use crate::error::{Error, Result};
+use crate::plain_file;
 use crate::progress::{Event, Progress};
 use crate::record::{DataIdentity, ModelIdentity, Role, Trial};
 use crate::words::count;
@@ -40,7 +41,7 @@ struct Reported {
 /// Makes `study` the study of the folder. If another one stands there, it is kept with its report, and what differs is said.
 pub(super) fn take_over(study: &Study, folder: &RunFolder, progress: &dyn Progress) -> Result<()> {
     let (path, text) = (folder.file(STUDY), study.to_toml());
-    let before = match fs::read_to_string(&path) {
+    let before = match plain_file::read_own_text(&path, plain_file::SETTINGS) {
         Ok(before) => before,
         Err(error) if error.kind() == ErrorKind::NotFound => return atomic::write(&path, text.as_bytes()),
         Err(error) => return Err(Error::io("read", &path)(error)),
@@ -79,9 +80,9 @@ fn differing(path: &Path, before: &str, now: &str) -> Vec<String> {
 pub(super) fn set_aside(folder: &RunFolder) -> Result<String> {
     let free = (1..).map(|number: usize| folder.file(&format!("earlier-{number}")));
     let place = free.into_iter().find(|place| !place.exists()).unwrap_or_default();
-    fs::create_dir(&place).map_err(Error::io("create", &place))?;
+    fs::create_dir(&place).and_then(|()| atomic::sync_parent(&place)).map_err(Error::io("create", &place))?;
     let study = folder.file(STUDY);
-    let bytes = fs::read(&study).map_err(Error::io("read", &study))?;
+    let bytes = plain_file::read_own(&study, plain_file::SETTINGS).map_err(Error::io("read", &study))?;
     atomic::write(&place.join(STUDY), &bytes)?;
     for document in DOCUMENTS.into_iter().chain([REPORTED]) {
         let from = folder.file(document);
@@ -218,7 +219,7 @@ impl Part {
 /// The trials that the documents were made from. Before that was written down, all that another version of the program
 /// left; and where nothing is found of a study, all that is there.
 fn made_from(folder: &RunFolder, nothing_found: bool) -> Result<BTreeSet<String>> {
-    let text = fs::read_to_string(folder.file(REPORTED)).ok();
+    let text = plain_file::read_own_text(&folder.file(REPORTED), plain_file::RECORD).ok();
     if let Some(reported) = text.and_then(|text| serde_json::from_str::<Reported>(&text).ok()) {
         return Ok(reported.trials);
     }

@@ -3,6 +3,7 @@
 use super::store::RunFolder;
 use crate::atomic;
 use crate::error::Result;
+use crate::plain_file;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -16,7 +17,9 @@ pub(super) struct Elapsed {
 impl Elapsed {
     pub(super) fn start(folder: &RunFolder) -> Elapsed {
         let path = folder.file("elapsed_seconds");
-        let before = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+        let before = plain_file::read_own_text(&path, plain_file::RECORD)
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
         let before = before.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
         Elapsed { path, before: before.unwrap_or(0.0), start: Instant::now() }
     }

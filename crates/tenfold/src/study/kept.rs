@@ -4,6 +4,7 @@ use super::naming;
 use super::plan::CODE;
 use super::seal;
 use crate::error::{Error, Result};
+use crate::plain_file;
 use crate::record::{Record, SCHEMA};
 use serde_json::Value;
 use std::fs;
@@ -44,7 +45,7 @@ impl std::fmt::Display for Fault {
 
 /// What the record of a trial's folder holds; none if there is no such file.
 pub(super) fn read(path: &Path) -> Result<Option<Kept>> {
-    let bytes = match fs::read(path) {
+    let bytes = match plain_file::read_own(path, plain_file::RECORD) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path)(error)),

@@ -180,7 +180,11 @@ impl<'a> Runner<'a> {
         let threads = (machine::cores() / workers).max(1);
         std::thread::scope(|scope| {
             for _ in 0..workers {
-                scope.spawn(|| self.work(session, &state, threads, bar));
+                let work = || self.work(session, &state, threads, bar);
+                if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, work) {
+                    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    state.error.get_or_insert(Error::io("start", "a thread")(error));
+                }
             }
         });
         self.progress.event(Event::Finished { job: bar, note: count(total, "trial") });

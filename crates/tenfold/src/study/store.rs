@@ -6,6 +6,8 @@ use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::lock::{self, Lock};
+use crate::model;
+use crate::plain_file::{self, is_own_folder};
 use crate::progress::{Event, Progress};
 use crate::record::{Outcome, Record};
 use std::fs;
@@ -51,7 +53,8 @@ impl RunFolder {
 
     /// Makes the folder where there is none, and makes sure that no other process works in it while the lock lives.
     pub(super) fn locked(path: &Path) -> Result<(RunFolder, Lock)> {
-        fs::create_dir_all(path.join(TRIALS)).map_err(Error::io("create", path))?;
+        atomic::create_folders(path).map_err(Error::io("create", path))?;
+        atomic::create_own_folders(path, [TRIALS])?;
         let lock = lock::take(path)?;
         let folder = RunFolder::new(path);
         folder.sweep();
@@ -104,15 +107,17 @@ impl RunFolder {
 
     /// The adapter that a trial left, as a path below the run's folder, if it is there.
     pub(super) fn adapter(&self, name: &str) -> Option<String> {
-        self.trial(name).join(ADAPTER).is_dir().then(|| format!("{TRIALS}/{name}/{ADAPTER}"))
+        is_own_folder(&self.trial(name).join(ADAPTER)).then(|| format!("{TRIALS}/{name}/{ADAPTER}"))
     }
 
     /// Only the lock's holder may: what lies half-written in a run that nobody works on stays so.
     fn sweep(&self) {
         atomic::sweep(&self.path);
         for trial in fs::read_dir(self.path.join(TRIALS)).into_iter().flatten().flatten() {
-            atomic::sweep(&trial.path());
-            atomic::sweep(&trial.path().join(ADAPTER));
+            let trial = trial.path();
+            for folder in [trial.join(ADAPTER), trial].iter().filter(|folder| is_own_folder(folder)) {
+                atomic::sweep(folder);
+            }
         }
     }
 
@@ -163,6 +168,7 @@ impl RunFolder {
     /// Writes a record, whole or not at all; what a trial needs no more goes.
     pub(super) fn keep(&self, job: &Job, record: &Record) -> Result<()> {
         self.check_here()?;
+        model::unchanged()?;
         let folder = self.trial(&job.name);
         let text =
             serde_json::to_string(record).unwrap_or_else(|error| unreachable!("plain values: {error}"));
@@ -181,16 +187,10 @@ impl RunFolder {
     /// Makes a trial's folder and says in it what it is.
     pub(super) fn prepare(&self, job: &Job) -> Result<PathBuf> {
         self.check_here()?;
-        let folder = self.trial(&job.name);
-        match fs::create_dir(&folder) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                return Err(Error::io("create", &folder)(error));
-            }
-            _ => {}
-        }
+        let folder = atomic::create_own_folders(&self.path, [TRIALS, &job.name])?;
         let path = folder.join("trial.json");
         let text = serde_json::to_string_pretty(&job.trial).unwrap_or_default();
-        if fs::read(&path).ok().is_none_or(|there| there != text.as_bytes()) {
+        if plain_file::read_own(&path, plain_file::RECORD).ok().is_none_or(|there| there != text.as_bytes()) {
             atomic::write(&path, text.as_bytes())?;
         }
         Ok(folder)
@@ -199,7 +199,7 @@ impl RunFolder {
     /// The trial that a folder is for.
     pub(super) fn job(&self, name: &str) -> Result<Job> {
         let path = self.trial(name).join("trial.json");
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        let text = plain_file::read_own_text(&path, plain_file::RECORD).map_err(Error::io("read", &path))?;
         let trial = serde_json::from_str(&text).map_err(|error| {
             Error::malformed(&path, format!("line {}", error.line()), "a trial", error.to_string())
         })?;

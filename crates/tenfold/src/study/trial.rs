@@ -4,11 +4,13 @@ use super::plan::{Job, TrialSettings, parts, rung_before};
 use super::session::{Session, backend};
 use super::store::{ADAPTER, SNAPSHOT};
 use crate::adapter::{Tuning, file};
+use crate::atomic;
 use crate::data::subset;
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::meter::disturbance::Watch;
-use crate::model::Forward;
+use crate::model::{self, Forward};
+use crate::plain_file;
 use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Parameters, Role, Test, Trained};
 use crate::train::{Order, Progressed, Rows, Source, Trainer, Training};
@@ -103,14 +105,16 @@ impl Work<'_> {
     /// same bits.
     fn take_over(&self, snapshot: &Path) -> Result<()> {
         let before = rung_before(&self.job.trial).and_then(|name| Some(self.folder.parent()?.join(name)));
-        let Some(before) = before.filter(|before| before.join(SNAPSHOT).is_file() && !snapshot.exists())
-        else {
+        let there = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let Some(before) = before.filter(|before| there(&before.join(SNAPSHOT)) && !there(snapshot)) else {
             return Ok(());
         };
         let (from, to) = (before.join(EVENTS), self.folder.join(EVENTS));
-        fs::copy(&from, &to).map_err(Error::io("copy", &from))?;
+        let events = plain_file::read_own(&from, plain_file::RECORD).map_err(Error::io("read", &from))?;
+        atomic::write(&to, &events)?;
         // Last: a process that is killed in between does both again.
-        fs::rename(before.join(SNAPSHOT), snapshot).map_err(Error::io("move", snapshot))
+        let moved = fs::rename(before.join(SNAPSHOT), snapshot).and_then(|()| atomic::sync_parent(snapshot));
+        moved.map_err(Error::io("move", snapshot))
     }
 
     /// Training and validation rows of this trial.
@@ -162,7 +166,8 @@ impl Work<'_> {
     ) -> Result<Trained> {
         let adapter_bytes = match self.job.trial.role {
             Role::Main => {
-                let adapter = self.folder.join(ADAPTER);
+                model::unchanged()?;
+                let adapter = atomic::create_own_folders(self.folder, [ADAPTER])?;
                 let bytes = file::write(&adapter, tuning, &self.job.trial.model.name)?;
                 file::write_labels(&adapter, tuning, &self.session.labels)?;
                 bytes
@@ -210,7 +215,7 @@ struct Events<'a> {
 impl<'a> Events<'a> {
     fn open(work: &Work<'a>, steps: usize) -> Result<Events<'a>> {
         let path = work.folder.join(EVENTS);
-        let open = fs::OpenOptions::new().create(true).append(true).open(&path);
+        let open = plain_file::open_own(&path, fs::OpenOptions::new().create(true).append(true));
         let mut lines = open.map_err(Error::io("write", &path))?;
         // A killed process may have left half a line, which must not swallow the next one.
         let _ = lines.write_all(b"\n");
@@ -232,7 +237,8 @@ impl<'a> Events<'a> {
 
     /// A run that was killed did some steps twice: the later line of each step stays.
     fn finish(&self, training: &Training) -> Result<()> {
-        let bytes = fs::read(&self.path).map_err(Error::io("read", &self.path))?;
+        let bytes = plain_file::read_own(&self.path, plain_file::RECORD);
+        let bytes = bytes.map_err(Error::io("read", &self.path))?;
         let text = String::from_utf8_lossy(&bytes);
         let mut last = vec![None; training.step];
         for line in text.lines() {
@@ -243,7 +249,7 @@ impl<'a> Events<'a> {
             }
         }
         let lines: Vec<&str> = last.into_iter().flatten().collect();
-        crate::atomic::write(&self.path, (lines.join("\n") + "\n").as_bytes())
+        atomic::write(&self.path, (lines.join("\n") + "\n").as_bytes())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::adapter::Tuning;
 use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{self, HostTensor};
+use crate::plain_file;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -71,8 +72,10 @@ pub(super) fn write(
 
 /// Reads the snapshot for a tuning; none if there is no file. A file that does not fit is an error.
 pub(super) fn read(path: &Path, tuning: &Tuning) -> Result<Option<Snapshot>> {
-    if !path.exists() {
-        return Ok(None);
+    match plain_file::open_own(path, std::fs::OpenOptions::new().read(true)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
     }
     let (mut tensors, metadata) = checkpoint::read_tensors_and_metadata(path)?;
     let fault = |place: &str, expected: String| Error::malformed(path, place, expected, "something else");

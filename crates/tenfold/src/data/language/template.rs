@@ -1,6 +1,7 @@
 //! `doc_to_text` and `doc_to_target`: Jinja templates over a row's columns, as lm-evaluation-harness has them.
 
 use crate::error::nearest;
+use crate::jinja::{self, Program};
 use crate::score::python;
 use fancy_regex::Regex;
 use minijinja::syntax::SyntaxConfig;
@@ -10,13 +11,10 @@ use serde_json::{Map, Value};
 use std::fmt;
 use std::sync::LazyLock;
 
-/// Steps that rendering one row may take; a template that loops without end is stopped.
-const FUEL: u64 = 1_000_000;
-
 /// A template that is known to parse.
 #[derive(Clone)]
 pub(crate) struct Template {
-    environment: Box<Environment<'static>>,
+    program: Program,
     /// What it looks up, as far as can be told before it is rendered: "question", "passage.text".
     used: Vec<String>,
     /// Whether it may ask what a value is, so that a null can have a meaning.
@@ -36,8 +34,6 @@ static ASKING: LazyLock<Regex> = LazyLock::new(|| match Regex::new(ASKING_WORDS)
 const ASKING_WORDS: &str =
     r"(?s)\{[{%](?:(?!%\}|\}\}).)*\b(?:if|elif|or|and|not|is|none|default|d|tojson|select|reject)\b";
 
-const NAME: &str = "template";
-
 impl Template {
     /// Parses `source`, or says what is wrong with it.
     pub(crate) fn parse(source: &str) -> Result<Template, String> {
@@ -45,25 +41,28 @@ impl Template {
         let syntax = syntax.map_err(|error| error.to_string())?;
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_syntax(syntax);
-        environment.set_fuel(Some(FUEL));
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("regex_replace", regex_replace);
         // Written out, a null would be the word "None".
-        environment.set_formatter(|out, state, value| match value.is_none() {
-            true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "null is no text")),
-            false => escape_formatter(out, state, value),
+        environment.set_formatter(|out, state, value| {
+            jinja::walk_to_print(state, value)?;
+            match value.is_none() {
+                true => Err(minijinja::Error::new(ErrorKind::InvalidOperation, "null is no text")),
+                false => escape_formatter(out, state, value),
+            }
         });
-        environment.add_template_owned(NAME, source.to_owned()).map_err(|error| error.to_string())?;
-        let used = environment.get_template(NAME).map(|template| template.undeclared_variables(true));
+        let globals: Vec<String> = environment.globals().map(|(name, _)| name.to_owned()).collect();
+        let program = Program::new(environment, syntax, source);
+        let program = program.map_err(|error| error.to_string())?;
         let is_global =
-            |path: &String| environment.globals().any(|(name, _)| path.split('.').next() == Some(name));
-        let used = used.map_err(|error| error.to_string())?.into_iter().filter(|path| !is_global(path));
+            |path: &String| globals.iter().any(|name| path.split('.').next() == Some(name.as_str()));
+        let used = program.undeclared().map_err(|error| error.to_string())?;
+        let used = used.into_iter().filter(|path| !is_global(path));
         let mut used: Vec<String> = used.collect();
         used.sort_unstable();
         let asks = ASKING.is_match(source).unwrap_or(true);
         let writes_json = source.contains("tojson") || is_json_by_hand(source);
-        Ok(Template { environment: Box::new(environment), used, asks, writes_json })
+        Ok(Template { program, used, asks, writes_json })
     }
 
     /// Whether what it writes is meant to be JSON: it uses `tojson`, or begins with a bracket of its own.
@@ -77,10 +76,8 @@ impl Template {
         if !self.asks {
             self.no_nulls(columns)?;
         }
-        let template = self.environment.get_template(NAME);
-        template
-            .and_then(|template| template.render(Serde(columns)))
-            .map_err(|error| self.fault(columns, &error))
+        let rendered = self.program.render(minijinja::Value::from(Serde(columns)));
+        rendered.map_err(|error| self.fault(columns, &error))
     }
 
     /// Refuses a row any of whose columns that the template looks up is null: what is right hangs on no null.
@@ -157,8 +154,7 @@ fn regex_replace(
 
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let source = self.environment.get_template(NAME).map(|template| template.source().to_owned());
-        f.debug_tuple("Template").field(&source.unwrap_or_default()).finish()
+        f.debug_tuple("Template").field(&self.program.source()).finish()
     }
 }
 

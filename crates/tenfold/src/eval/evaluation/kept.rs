@@ -14,9 +14,11 @@ use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::eval::asking::Said;
 use crate::lock::{self, Lock};
+use crate::model;
+use crate::plain_file;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -79,9 +81,9 @@ impl Place {
     pub(super) fn open(out: &Path, task: &str, headers: &[Header]) -> Result<Place> {
         let all: String = headers.iter().map(Header::line).collect();
         let hash = &hexadecimal(&Sha256::digest(all))[..DIGITS];
-        let folder = out.join(file_name(task)).join(hash);
-        let samples = folder.join("samples");
-        fs::create_dir_all(&samples).map_err(Error::io("create", &samples))?;
+        atomic::create_folders(out).map_err(Error::io("create", out))?;
+        let folder = atomic::create_own_folders(out, [&*file_name(task), hash])?;
+        atomic::create_own_folders(&folder, ["samples"])?;
         let lock = lock::take(&folder)?;
         atomic::sweep(&folder);
         Ok(Place { folder, _lock: lock })
@@ -95,7 +97,7 @@ impl Place {
     /// begun anew.
     pub(super) fn domain(&self, header: &Header) -> Result<Kept> {
         let path = self.folder.join("samples").join(format!("{}.jsonl", file_name(&header.domain)));
-        let text = match fs::read(&path) {
+        let text = match plain_file::read_own(&path, plain_file::RECORD) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Error::io("read", &path)(error)),
@@ -119,7 +121,7 @@ impl Place {
         } else {
             atomic::write(&path, first.as_bytes())?;
         }
-        let opened = fs::OpenOptions::new().write(true).open(&path);
+        let opened = plain_file::open_own(&path, File::options().write(true));
         let file = opened.and_then(|mut file| {
             file.set_len(length as u64)?;
             file.seek(SeekFrom::End(0))?;
@@ -143,6 +145,7 @@ impl Kept {
 
     /// Keeps the answers of a block that begins with row `first`.
     pub(super) fn keep(&mut self, first: usize, places: &[String], said: &[Said]) -> Result<()> {
+        model::unchanged()?;
         let mut lines = String::new();
         for (row, said) in (first..).zip(said) {
             let place = places.get(row).cloned().unwrap_or_default();

@@ -14,10 +14,11 @@ pub use metadata::{Array, Metadata, Value};
 pub use types::GgmlType;
 pub use write::{Tensor, write};
 
+use super::mapped;
 use crate::{Error, Result};
 use memmap2::Mmap;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,13 +60,10 @@ struct Part {
 
 impl Part {
     fn open(path: &Path) -> Result<Part> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        if file.metadata().map_err(Error::io("read", path))?.len() == 0 {
+        if path.metadata().map_err(Error::io("open", path))?.len() == 0 {
             return Err(Error::malformed(path, "byte 0", "the letters GGUF", "an empty file"));
         }
-        // SAFETY: The map is only read. Tenfold replaces files by renaming a new one into place and never writes into
-        // one, so the mapped bytes stay; another program that cuts the file short meanwhile could end this process.
-        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?);
+        let map = mapped::map(path)?;
         Ok(Part { header: Header::parse(path, &map)?, map })
     }
 }

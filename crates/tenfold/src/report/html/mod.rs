@@ -12,6 +12,7 @@ mod section;
 use super::plot;
 use super::recommendation::Recommendation;
 use crate::metric::{Findings, METRICS};
+use crate::words::printable;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -46,7 +47,8 @@ pub fn html(findings: &Findings, advice: &Recommendation) -> String {
             }
         }
     };
-    page.into_string()
+    // A name that turns the direction of writing would turn that of the words behind it.
+    printable(&page.into_string()).into_owned()
 }
 
 /// Rules that turn the plots' colours in dark mode; on paper they stay as drawn.

@@ -13,6 +13,7 @@ use crate::model;
 use crate::model::chat_template::ChatTemplate;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::wording::Wording;
+use crate::plain_file;
 use crate::progress::{Event, Progress};
 use crate::study::config::Study;
 use crate::task::{Questions, Task};
@@ -136,7 +137,7 @@ impl Session {
         self.train_examples = drawn(arranged.train(), &of);
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);
-            let text = read_text(path)?;
+            let text = read_text(path, plain_file::LINES)?;
             let sha256 = hexadecimal(&Sha256::digest(&text));
             // An encoder-decoder has no loss of a text that is not an answer.
             if self.model.decoder_start().is_none() {
