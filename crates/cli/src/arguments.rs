@@ -380,6 +380,32 @@ pub enum AdapterCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write an adapter into a folder that Python loads: an adapter for PEFT, or a whole model for Transformers
+    ///
+    /// Adapters of methods that PEFT has (LoRA, IA³, prefix tuning, prompt tuning, P-tuning) are written for PEFT; with
+    /// --merged, LoRA and IA³ are folded into the base model, which is written whole. Full fine-tuning, BitFit and linear
+    /// probe are always written as whole models: config.json and model.safetensors in f32.
+    ///
+    /// The tokenizer's files and a script load.py go along. What exists is never written over.
+    Export(ExportOptions),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ExportOptions {
+    /// The adapter's folder, ours or PEFT's
+    pub adapter: PathBuf,
+    /// The folder to write
+    #[arg(long)]
+    pub out: PathBuf,
+    /// The base model: a folder, a GGUF file, a Hugging Face id or a catalog name [default: as the adapter says]
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Fold the adapter into the base model's weights, where the method can, and write the whole model
+    #[arg(long)]
+    pub merged: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -152,6 +152,42 @@ fn settings_that_no_model_can_have_are_refused_with_their_key_before_anything_is
             ".target_modules: expected modules of this model (query, key, value, dense; the first is",
         ),
         ("lora", "rank_pattern={query=100}", ".rank_pattern: expected 1 to 16"),
+        (
+            "lora",
+            "target_modules=[\"query\",\"valu\"]",
+            ".target_modules: \"valu\": no module of this model has this name: did you mean \"value\"?",
+        ),
+        (
+            "lora",
+            "target_modules=[\"query\",\"classifier\"]",
+            ".target_modules: \"classifier\": a module of this model that",
+        ),
+        (
+            "lora",
+            "exclude_modules=[\"foo\"]",
+            ".exclude_modules: \"foo\": no module of this model has this name",
+        ),
+        (
+            "lora",
+            "layers_to_transform=[0,7]",
+            ".layers_to_transform: 7: no module of target_modules stands in this",
+        ),
+        (
+            "lora",
+            "alpha_pattern={key=64}",
+            ".alpha_pattern: \"key\": none of the modules that target_modules chooses",
+        ),
+        (
+            "ia3",
+            "feedforward_modules=[\"query\"]",
+            ".feedforward_modules: \"query\": none of the modules that",
+        ),
+        ("lora", "use_dora=true", ".use_dora: DoRA: PEFT has this setting, this version does not support it"),
+        (
+            "lora",
+            "modules_to_save=[\"foo\"]",
+            ".modules_to_save: modules trained whole besides the head: PEFT has this",
+        ),
         ("lora", "rr=1", ".rr: there is no such setting: did you mean \"r\"?"),
         (
             "lora",
@@ -204,6 +240,10 @@ fn settings_that_no_model_can_have_are_refused_with_their_key_before_anything_is
     let arguments = [&["run", "study.toml", "--out", "a"][..], &SHORT[1..], &search, &[space]].concat();
     fixture.run(&arguments).is_refused("a space", &["methods.lora.target_modules", "found [\"foo\"]"]);
     assert!(fixture.files("a/trials").is_empty(), "a space: something was trained");
+    let space =
+        "--set=methods={lora={alpha_pattern={key=4},space={target_modules=[[\"query\"],[\"value\"]]}}}";
+    let arguments = [&["run", "study.toml", "--out", "a"][..], &SHORT[1..], &search, &[space]].concat();
+    fixture.run(&arguments).is_refused("a pattern of no candidate", &["methods.lora.alpha_pattern: \"key\""]);
 }
 
 #[test]

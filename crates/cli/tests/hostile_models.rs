@@ -4,7 +4,7 @@
 
 mod fixture;
 
-use fixture::Fixture;
+use fixture::{Extents, Fixture};
 use serde_json::{Value, json};
 use std::path::Path;
 use tenfold::adapter::{Context, file};
@@ -222,10 +222,39 @@ fn half_written_and_malicious_adapters_are_refused() {
         ("no regular expression", with("target_modules", json!("(")), "regular expression"),
         ("a huge regular expression", with("target_modules", json!("(a{999}){999}")), "regular expression"),
         ("an unknown setting", with("use_magic", json!(true)), "use_magic"),
+        (
+            "a setting of PEFT's",
+            with("use_dora", json!(true)),
+            "use_dora = true: DoRA: PEFT has this setting",
+        ),
+        ("a type of PEFT's", with("peft_type", json!("LOHA")), "LOHA (LoHa) is not supported: PEFT has it"),
+        (
+            "a type like one of ours",
+            with("peft_type", json!("ADALORA")),
+            "ADALORA (AdaLoRA) is not supported",
+        ),
+        ("another task", with("task_type", json!("CAUSAL_LM")), "CAUSAL_LM"),
+        (
+            "hidden states",
+            with("task_type", json!("FEATURE_EXTRACTION")),
+            "task_type FEATURE_EXTRACTION is not",
+        ),
+        ("a task that is a number", with("task_type", json!(1)), "the name of a task type"),
     ] {
         fixture.write(&config, bytes);
         eval().is_refused(what, &[word]);
     }
+    // A head tells what an adapter without a task type is for.
+    fixture.write(&config, with("task_type", Value::Null));
+    assert_eq!(eval().done().stdout.lines().count(), 2);
+    // What PEFT passes over is passed over too, and told.
+    fixture.write(&config, with("alpha_pattern", json!({"nowhere": 3})));
+    let told = eval().done().stderr;
+    assert!(
+        told.contains("alpha_pattern: \"nowhere\": none of the modules")
+            && told.contains("PEFT passes over it too"),
+        "{told}"
+    );
     fixture.write(&config, &good_config);
 
     let lora = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight";
@@ -239,6 +268,25 @@ fn half_written_and_malicious_adapters_are_refused() {
         fixture.write(&tensors, bytes);
         eval().is_refused(what, &[&tensors, "expected"]);
     }
+    // Of a model that is twice as wide.
+    let wide = Fixture::of(&Extents { hidden: 32, ..Extents::default() });
+    adapter(&wide);
+    fixture.copy(wide.path("adapter").to_str().unwrap(), "wide");
+    let ended = fixture.run(&["eval", "--model", "model", "--adapter", "wide", "--texts", "texts.txt"]);
+    let words =
+        ["wide/adapter_model.safetensors", "expected [8, 16], found [8, 32]; the adapter was trained over"];
+    ended.is_refused(
+        "another model",
+        &[words[0], words[1], "is this model (bert of 2 layers, 16 wide) another?"],
+    );
+    let pickled = format!("{folder}/adapter_model.bin");
+    fixture.write(&tensors, &good_tensors);
+    fixture.write(&pickled, b"pickle");
+    eval().done();
+    std::fs::remove_file(fixture.path(&tensors)).unwrap();
+    eval().is_refused("pickled tensors", &["adapter_model.bin", "save_file"]);
+    inspect().is_refused("pickled tensors", &["adapter_model.bin", "save_file"]);
+    std::fs::remove_file(fixture.path(&pickled)).unwrap();
     for name in [&config, &tensors] {
         fixture.write(&config, &good_config);
         fixture.write(&tensors, &good_tensors);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tenfold::adapter::file::{About, BaseModel};
 use tenfold::adapter::{self, Context, METHODS, Method, Tuning, file};
 use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Forward, Model, TaskType};
@@ -181,7 +182,8 @@ fn files_and_merged_weights_give_the_same_logits() {
         place.train(&tuning, None, usize::MAX).unwrap();
         let expected = place.logits(&tuning);
         let path = folder.path().join(method.name);
-        file::write(&path, &tuning, "tiny").unwrap();
+        let about = About::of(&tuning, &BaseModel::named("tiny"), None);
+        file::write(&path, &tuning, &about).unwrap();
         assert_eq!(place.logits(&file::read(&path, &place.context()).unwrap()), expected, "{}", method.name);
         let merged = tuning.merged(&*place.model, &place.backend).unwrap();
         assert_eq!(merged.is_some(), method.mergeable, "{}", method.name);

@@ -6,12 +6,13 @@ use crate::dashboard::Dashboard;
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use tenfold::adapter::file::{About, Reads};
 use tenfold::adapter::{self, Context, Tuning, file};
-use tenfold::model::tokenizer::Tokenizer;
+use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, store};
 use tenfold::progress::told_if_slow;
 use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
-use tenfold::words::one_line;
+use tenfold::words::{self, one_line};
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
 
 pub struct Request {
@@ -25,7 +26,7 @@ pub struct Request {
 pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
     let backend = Cpu::new();
-    let task = file::task_type(&request.adapter)?.unwrap_or(TaskType::SequenceClassification);
+    let task = file::task_type(&request.adapter, model::usual_task(&located.dir)?)?;
     let reading = format!("reading {}", request.model);
     let model = told_if_slow(dashboard, &reading, || model::load(&located.dir, task, &backend, None))?;
     let tokenizer = model::tokenizer(&located.dir)?;
@@ -40,18 +41,19 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
             None => bail!("{} cannot be folded into the base model's weights", tuning.method().title),
         }
     }
+    file::notes(&request.adapter, &tuning, &*model)?.iter().for_each(|note| dashboard.say(note));
     let text = texts::read(&request.texts)?;
-    let numbered = text.lines().enumerate().map(|(index, text)| Line { number: index + 1, text });
-    let lines: Vec<Line> = numbered.filter(|line| !line.text.trim().is_empty()).collect();
-    if task.is_language_modelling() {
-        return foretell(request, &*model, &tuning, &tokenizer, &lines);
-    }
+    let lines = lines(request, &text, dashboard)?;
     let taken = adapter::virtual_tokens(&tuning.adapter().config()?);
     let room = model.extents().max_positions.saturating_sub(taken);
-    let encodings = lines
-        .iter()
-        .map(|line| tokenizer.encode(line.text, None, room))
+    let encodings = (lines.iter())
+        .map(|line| tokenizer.encode(line.first, line.second, room))
         .collect::<tenfold::Result<Vec<_>>>()?;
+    let cut = lines.iter().zip(&encodings).filter(|(_, encoding)| encoding.truncated);
+    tell_cut(&cut.map(|(line, _)| line.number).collect::<Vec<_>>(), room, dashboard);
+    if task.is_language_modelling() {
+        return foretell(request, &*model, &tuning, &lines, encodings);
+    }
     let rows = Rows::of(encodings, vec![Target::Label(0); lines.len()]);
     let source = Source::new(&*model, &rows);
     let forward = Forward::evaluation(&tuning);
@@ -68,7 +70,8 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
             told_if_slow(dashboard, "computing", || without_gradients(|| source.logits(&forward, picks)))?;
         model::unchanged()?;
         for (row, logits) in picks.iter().zip(logits.numbers()?.chunks_exact(logits.cols())) {
-            answer(request, &lines[*row], logits, labels.as_deref())?;
+            let is_cut = rows.encoding(*row).truncated;
+            answer(request, (&lines[*row], is_cut), logits, labels.as_deref())?;
         }
     }
     Ok(())
@@ -79,15 +82,76 @@ struct Line<'a> {
     /// From 1.
     number: usize,
     text: &'a str,
+    /// The text that the model reads first, and the other one of a pair.
+    first: &'a str,
+    second: Option<&'a str>,
 }
 
 impl Line<'_> {
     /// The results of this line as JSON, with what they are the results of.
-    fn json(&self, mut results: Value) -> Value {
+    fn json(&self, mut results: Value, is_cut: bool) -> Value {
         results["line"] = self.number.into();
         results["text"] = self.text.into();
+        if is_cut {
+            results["cut"] = true.into();
+        }
         results
     }
+}
+
+/// The lines of a file: two texts each, a tab between them, where the adapter was trained on pairs.
+fn lines<'a>(request: &Request, text: &'a str, dashboard: &Dashboard) -> Result<Vec<Line<'a>>> {
+    let reads = About::read(&request.adapter)?.and_then(|about| about.reads);
+    let file = request.texts.display();
+    let mut lines = Vec::new();
+    for (number, text) in text.lines().enumerate().map(|(index, text)| (index + 1, text)) {
+        if text.trim().is_empty() {
+            continue;
+        }
+        let (first, second) = match (reads, text.split_once('\t')) {
+            (Some(Reads::Pair), Some((first, second)))
+                if !second.contains('\t') && ![first, second].iter().any(|text| text.trim().is_empty()) =>
+            {
+                (first.trim(), Some(second.trim()))
+            }
+            (Some(Reads::Pair), _) => {
+                let found = text.split('\t').filter(|text| !text.trim().is_empty()).count();
+                bail!(
+                    "{file}: line {number}: expected two texts with a tab between them, as the adapter was trained on \
+                     pairs (tenfold.json); found {}",
+                    words::count(found, "text")
+                );
+            }
+            _ => (text, None),
+        };
+        lines.push(Line { number, text, first, second });
+    }
+    let tabs = lines.iter().filter(|line| line.text.contains('\t')).count();
+    if reads.is_none() && tabs > 0 {
+        dashboard.say(&format!(
+            "{file}: {} {} a tab; the adapter has no tenfold.json that says whether it was trained on pairs, so each line \
+             is read as one text",
+            words::count(tabs, "line"),
+            if tabs == 1 { "has" } else { "have" }
+        ));
+    }
+    Ok(lines)
+}
+
+/// Says which lines were longer than what the model reads.
+fn tell_cut(lines: &[usize], room: usize, dashboard: &Dashboard) {
+    const SHOWN: usize = 10;
+    if lines.is_empty() {
+        return;
+    }
+    let shown: Vec<String> = lines.iter().take(SHOWN).map(usize::to_string).collect();
+    let more = if lines.len() > SHOWN { " …" } else { "" };
+    let were = if lines.len() == 1 { "was" } else { "were" };
+    dashboard.say(&format!(
+        "{} {were} cut to {room} tokens, the most that the model reads: {}{more}",
+        words::count(lines.len(), "line"),
+        shown.join(", ")
+    ));
 }
 
 /// How many numbers a head puts out for a text.
@@ -96,15 +160,20 @@ fn outputs(source: &Source, forward: &Forward) -> Result<usize> {
 }
 
 /// Prints what a head says of a line: its number, or the likeliest label by its name where the adapter knows that.
-fn answer(request: &Request, line: &Line, logits: &[f32], labels: Option<&[String]>) -> Result<()> {
-    let Line { number, text } = line;
+fn answer(
+    request: &Request,
+    (line, is_cut): (&Line, bool),
+    logits: &[f32],
+    labels: Option<&[String]>,
+) -> Result<()> {
+    let Line { number, text, .. } = line;
     if logits.iter().any(|logit| !logit.is_finite()) {
         let adapter = request.adapter.display();
         bail!("line {number}: expected numbers of model {} with {adapter}, found {logits:?}", request.model);
     }
     if let [foretold] = logits {
         return match request.json {
-            true => say!("{}", line.json(json!({"number": foretold}))),
+            true => say!("{}", line.json(json!({"number": foretold}), is_cut)),
             false => print_text(&format!("{number}\t{foretold}\t{text}\n")),
         };
     }
@@ -115,7 +184,7 @@ fn answer(request: &Request, line: &Line, logits: &[f32], labels: Option<&[Strin
         let by_name: serde_json::Map<String, Value> =
             probabilities.iter().enumerate().map(|(index, one)| (name(index), json!(one))).collect();
         let said = json!({"label": label, "index": best, "logits": logits, "probabilities": by_name});
-        return say!("{}", line.json(said));
+        return say!("{}", line.json(said, is_cut));
     }
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|one, other| probabilities[*other].total_cmp(&probabilities[*one]));
@@ -159,7 +228,8 @@ fn each_token(
         let numbers = logits.numbers()?;
         model::unchanged()?;
         let tokens: Vec<&[f32]> = numbers.chunks_exact(logits.cols()).collect();
-        say!("{}", line.json(json!({"ids": source.rows().encoding(row).ids, "logits": tokens})))?;
+        let encoding = source.rows().encoding(row);
+        say!("{}", line.json(json!({"ids": encoding.ids, "logits": tokens}), encoding.truncated))?;
     }
     Ok(())
 }
@@ -169,16 +239,15 @@ fn foretell(
     request: &Request,
     model: &dyn Model,
     tuning: &Tuning,
-    tokenizer: &Tokenizer,
     lines: &[Line],
+    encodings: Vec<Encoding>,
 ) -> Result<()> {
     if model.task() != TaskType::CausalLm {
         bail!("texts alone are no questions and answers for the family {}", model.family());
     }
     let forward = Forward::evaluation(tuning);
-    for line in lines {
-        let Line { number, text } = line;
-        let ids = tokenizer.encode(text, None, model.extents().max_positions)?.ids;
+    for (line, Encoding { ids, truncated, .. }) in lines.iter().zip(encodings) {
+        let Line { number, text, .. } = line;
         if ids.len() < 2 {
             bail!("line {number}: expected two tokens or more, found {}", ids.len());
         }
@@ -192,7 +261,9 @@ fn foretell(
             bail!("line {number}: expected numbers of model {}, found {logs:?}", request.model);
         }
         match request.json {
-            true => say!("{}", line.json(json!({"ids": batch.ids, "log_probabilities": logs})))?,
+            true => {
+                say!("{}", line.json(json!({"ids": batch.ids, "log_probabilities": logs}), truncated))?
+            }
             false => print_text(&format!("{number}\t{loss:.4} nats\t{text}\n"))?,
         }
     }

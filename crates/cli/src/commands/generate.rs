@@ -2,7 +2,7 @@
 
 use super::{print_text, say, texts};
 use crate::arguments::{GenerateOptions, SamplingOptions, TunedModel};
-use crate::dashboard::Dashboard;
+use crate::dashboard::{Dashboard, tell};
 use anyhow::{Result, bail};
 use serde_json::json;
 use std::io::{IsTerminal, stdout};
@@ -190,6 +190,7 @@ fn tuning(
 ) -> Result<Tuning> {
     let tokenize = |text: &str| tokenizer.words(text);
     let tuning = file::read(adapter, &Context { model, backend, seed: 0, tokenize: &tokenize })?;
+    file::notes(adapter, &tuning, model)?.iter().for_each(|note| tell(note));
     if !merged {
         return Ok(tuning);
     }

@@ -37,7 +37,11 @@ pub fn list(what: Listed, json: bool) -> Result<()> {
 /// Its name, what it is and where it comes from, within 80 columns as far as its words allow.
 fn show(row: &Value, longest: usize) -> Result<()> {
     let lines = |key: &str| wrapped(text(row, key), WIDTH - longest - GAP);
-    let lines: Vec<String> = lines("what").into_iter().chain(lines("source")).collect();
+    let loads = match text(row, "loads") {
+        "" => Vec::new(),
+        loads => wrapped(&format!("loads in: {loads}"), WIDTH - longest - GAP),
+    };
+    let lines: Vec<String> = lines("what").into_iter().chain(lines("source")).chain(loads).collect();
     for (number, line) in lines.iter().enumerate() {
         let name = if number == 0 { text(row, "name") } else { "" };
         say!("{name:longest$}{:GAP$}{line}", "")?;
@@ -58,6 +62,7 @@ fn methods() -> Vec<Value> {
                 "source": method.source,
                 "peft_type": method.peft_type,
                 "mergeable": method.mergeable,
+                "loads": method.loads(),
                 "settings": (method.defaults)(),
                 "learning_rates": method.learning_rates,
             })

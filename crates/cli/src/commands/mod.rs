@@ -49,6 +49,7 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         Command::Adapter { command: AdapterCommand::Inspect { adapter, json } } => {
             adapter::inspect(&adapter, json)
         }
+        Command::Adapter { command: AdapterCommand::Export(request) } => adapter::export(&request, dashboard),
         Command::Bench { command } => bench::bench(&command, dashboard),
         Command::Probe { run, trial, until_stdin_ends } => {
             if until_stdin_ends {

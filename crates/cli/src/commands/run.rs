@@ -166,6 +166,10 @@ fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {
     say!("{table}")?;
     explain(&conclusion.recommendation, &[])?;
     say!("\nReport: {}", folder.join("report.html").display())?;
+    if let Some(exported) = &conclusion.recommendation.exported {
+        let folder = folder.join(exported);
+        say!("Recommended, ready for Python: {} (try load.py \"some text\" there)", folder.display())?;
+    }
     for account in &conclusion.recommendation.methods {
         if let Some(adapter) = &account.adapter {
             let is_it = conclusion.recommendation.method.as_ref() == Some(&account.method);

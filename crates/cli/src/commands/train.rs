@@ -102,6 +102,7 @@ fn print(study: &Study, single: &Single, trained: &Trained) -> Result<()> {
         "learning_rate": rate(single),
         "learning_rate_note": study.learning_rate_note,
         "greedy_answers": single.answers,
+        "loads": adapter::method(&single.record.trial.method).map_or("", |method| method.loads()),
         "parameters": trained.parameters,
         "steps": trained.steps,
         "examples": trained.examples,
@@ -145,7 +146,9 @@ fn show(single: &Single, trained: &Trained) -> Result<()> {
     for note in single.notes.iter().chain(&answers(single, trained)) {
         say!("{}", wrapped(note, 80).join("\n"))?;
     }
-    say!("Adapter: {}", single.adapter.display())
+    say!("Adapter: {}", single.adapter.display())?;
+    let method = adapter::method(&single.record.trial.method);
+    say!("It loads in: {}", method.map_or("", |method| method.loads()))
 }
 
 /// The highest learning rate of the training.

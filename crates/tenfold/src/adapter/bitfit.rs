@@ -4,7 +4,7 @@
 //! Paper: Ben Zaken et al. 2022, arXiv:2106.10199.
 
 use super::{Adapter, Context, Method};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 
 pub(super) const METHOD: Method = Method {
@@ -18,10 +18,21 @@ pub(super) const METHOD: Method = Method {
     harmless: &[],
     settings: &[],
     defaults: || Value::Object(Map::new()),
-    build: |_: &Value, _: &Context| Ok(Box::new(BitFit)),
+    build: |_: &Value, context: &Context| build(context),
 };
 
 struct BitFit;
+
+fn build(context: &Context) -> Result<Box<dyn Adapter>> {
+    if !context.model.weights().iter().any(|weight| weight.name.ends_with(".bias")) {
+        let found = format!(
+            "{}, which has none: the head alone would be trained, if there is one",
+            context.model.family()
+        );
+        return Err(Error::malformed("study", METHOD.name, "a model with biases", found));
+    }
+    Ok(Box::new(BitFit))
+}
 
 impl Adapter for BitFit {
     fn unfreezes(&self, weight: &str) -> bool {

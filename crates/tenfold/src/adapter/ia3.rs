@@ -6,7 +6,7 @@
 
 use super::settings::Allowed;
 use super::targets::{Selection, Targets};
-use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
+use super::{Adapter, Context, Method, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::{Forward, Linear, Role, Site};
 use serde::{Deserialize, Serialize};
@@ -101,18 +101,8 @@ impl Factors {
             };
             factors.insert(site.path.clone(), factor);
         }
-        if let Targets::Names(names) = &*feedforward
-            && let Some(name) = names.iter().find(|name| !meets(&factors, name))
-        {
-            return Err(refuse(&METHOD, "feedforward_modules", "modules among target_modules", name));
-        }
         Ok(Factors { settings, fan_in_fan_out, factors })
     }
-}
-
-fn meets(factors: &BTreeMap<String, Factor>, name: &str) -> bool {
-    let name = Targets::Names(vec![name.to_owned()]);
-    factors.keys().any(|path| name.contain(path).is_ok_and(|met| met))
 }
 
 impl Adapter for Factors {

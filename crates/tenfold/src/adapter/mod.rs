@@ -4,21 +4,25 @@
 //! (`tests/conformance.rs`) then holds it to what all methods promise.
 
 mod bitfit;
+pub mod export;
 pub mod file;
 mod full;
 mod ia3;
 mod linear_probe;
 mod lora;
 mod p_tuning;
+mod peft;
 mod prefix_tuning;
 mod prompt_tuning;
 mod settings;
 mod targets;
 mod tuning;
+mod unmatched;
 mod virtual_tokens;
 
 pub use settings::{Allowed, faults};
 pub use tuning::Tuning;
+pub use unmatched::{Entry, Fault, entries};
 
 use crate::error::{Error, Result};
 use crate::model::{Forward, Linear, Model, Site};
@@ -138,6 +142,21 @@ pub struct Method {
     pub build: fn(settings: &Value, context: &Context) -> Result<Box<dyn Adapter>>,
 }
 
+impl Method {
+    /// What loads an adapter of this method.
+    pub fn loads(&self) -> &'static str {
+        match (self.peft_type, self.mergeable) {
+            (Some("LORA"), _) => {
+                "PEFT; vLLM, of language models and with bias = \"none\"; Transformers, merged by `tenfold adapter export \
+                 --merged`; llama.cpp, by its own convert_lora_to_gguf.py"
+            }
+            (Some(_), true) => "PEFT; Transformers, merged by `tenfold adapter export --merged`",
+            (Some(_), false) => "PEFT",
+            (None, _) => "Transformers, as the whole model that `tenfold adapter export` writes",
+        }
+    }
+}
+
 /// What a method may look at when it is made.
 pub struct Context<'a> {
     /// The base model.
@@ -212,7 +231,17 @@ impl NamedTensor {
 /// The method of that name.
 pub fn method(name: &str) -> Result<&'static Method> {
     let known = || METHODS.iter().map(|method| method.name);
-    METHODS.iter().find(|method| method.name == name).ok_or_else(|| Error::unknown("method", name, known()))
+    let found = METHODS.iter().find(|method| method.name == name);
+    found.ok_or_else(|| match peft::type_of(name) {
+        Some(title) => Error::Unsupported {
+            what: format!("the method \"{name}\" ({title})"),
+            why: format!(
+                "PEFT has it, this version does not; it has {}",
+                known().collect::<Vec<_>>().join(", ")
+            ),
+        },
+        None => Error::unknown("method", name, known()),
+    })
 }
 
 /// The settings of a method with all defaults filled in; refuses what the method does not have, and values that make no

@@ -1,6 +1,6 @@
 //! What the settings of methods may be, checked in one place: before a study trains anything, and of adapters' files.
 
-use super::Method;
+use super::{Method, peft};
 use crate::error::nearest;
 use crate::words::{list, or, thousands};
 use serde_json::{Map, Value};
@@ -102,7 +102,11 @@ pub fn faults(method: &Method, given: &Map<String, Value>) -> Vec<(String, Strin
 
 fn unknown(method: &Method, key: &str) -> String {
     let names: Vec<&str> = method.settings.iter().map(|(name, _)| *name).collect();
-    match nearest(key, names.iter().copied()) {
+    if let Some(words) = peft::setting(method.peft_type, key) {
+        return words;
+    }
+    let alias = peft::alias(key).filter(|alias| names.contains(alias));
+    match alias.or_else(|| nearest(key, names.iter().copied())) {
         Some(name) => format!("there is no such setting: did you mean \"{name}\"?"),
         None if names.is_empty() => format!("there is no such setting; {} has none", method.title),
         None => format!("there is no such setting; {} has {}", method.title, list(&names)),
@@ -170,6 +174,14 @@ mod tests {
             ("prompt_tuning", json!({"num_virtual_tokens": null}), "1 or more, found null"),
             ("lora", json!({"rr": 1}), "rr: there is no such setting: did you mean \"r\"?"),
             ("bitfit", json!({"r": 1}), "r: there is no such setting; BitFit has none"),
+            (
+                "lora",
+                json!({"use_dora": true}),
+                "use_dora: DoRA: PEFT has this setting, this version does not",
+            ),
+            ("lora", json!({"rank": 4}), "rank: there is no such setting: did you mean \"r\"?"),
+            ("lora", json!({"alpha": 4}), "alpha: there is no such setting: did you mean \"lora_alpha\"?"),
+            ("ia3", json!({"task_type": "SEQ_CLS"}), "task_type: it follows from the model and the task"),
         ] {
             let found = faults(method(name).unwrap(), given.as_object().unwrap());
             let said: Vec<String> = found.iter().map(|(key, words)| format!("{key}: {words}")).collect();

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::model::{Linear, Model, Role};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A list of module names or suffixes, or one regular expression for whole paths
 /// ("all-linear" for every linear map).
@@ -29,6 +29,24 @@ impl Targets {
             Targets::Pattern(word) if word == "all-linear" => Ok(true),
             Targets::Pattern(pattern) => Ok(whole(pattern)?.is_match(path)),
             Targets::Names(names) => Ok(names.iter().any(|name| is_suffix(name, path))),
+        }
+    }
+
+    /// The names, or the pattern.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &str> {
+        match self {
+            Targets::Pattern(pattern) => std::slice::from_ref(pattern),
+            Targets::Names(names) => names,
+        }
+        .iter()
+        .map(String::as_str)
+    }
+
+    /// One of the [`entries`](Targets::entries) alone.
+    pub(super) fn only(&self, entry: &str) -> Targets {
+        match self {
+            Targets::Pattern(_) => Targets::Pattern(entry.to_owned()),
+            Targets::Names(_) => Targets::Names(vec![entry.to_owned()]),
         }
     }
 }
@@ -60,27 +78,52 @@ impl Selection<'_> {
         Ok(chosen)
     }
 
-    /// The fault of a choice that no module is in: the names that modules have, and one whole path.
+    /// The fault of a choice that no module is in: of the first key that leaves none.
     fn fits_none(&self, model: &dyn Model) -> Error {
         let paths: Vec<&str> = model.linears().iter().map(|linear| linear.site.path.as_str()).collect();
-        let mut names: Vec<&str> = Vec::new();
-        for name in paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path)) {
-            if !names.contains(&name) {
-                names.push(name);
+        let left = |selection: &Selection| -> Vec<&str> {
+            paths.iter().copied().filter(|path| selection.contains(path).unwrap_or(false)).collect()
+        };
+        let fault =
+            |place: &str, expected: String, found: String| Error::malformed("method", place, expected, found);
+        let targeted = left(&Selection { exclude: None, layers: None, ..*self });
+        if targeted.is_empty() {
+            let mut names: Vec<&str> = Vec::new();
+            for name in paths.iter().map(|path| path.rsplit('.').next().unwrap_or(path)) {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
             }
+            let first = paths.first().copied().unwrap_or("none");
+            let expected = format!("modules of this model ({}; the first is {first})", names.join(", "));
+            return fault("target_modules", expected, as_json(self.targets));
         }
-        let narrowed = self.exclude.is_some() || self.layers.is_some();
-        let narrowed = if narrowed { ", of which exclude_modules and layers leave some" } else { "" };
-        let expected = format!(
-            "modules of this model ({}; the first is {}){narrowed}",
-            names.join(", "),
-            paths.first().copied().unwrap_or("none")
-        );
-        let found = serde_json::to_string(self.targets).unwrap_or_default();
-        Error::malformed("method", "target_modules", expected, found)
+        let kept = left(&Selection { layers: None, ..*self });
+        if kept.is_empty() {
+            let expected = "to leave some of the modules that target_modules chooses".to_owned();
+            return fault("exclude_modules", expected, as_json(&self.exclude));
+        }
+        let lists: BTreeSet<&str> = kept.iter().filter_map(|path| layer_list(path)).collect();
+        if !self.layers_pattern.is_empty()
+            && !self.layers_pattern.iter().any(|list| lists.contains(list.as_str()))
+        {
+            let expected = format!(
+                "the name of a list of layers ({})",
+                lists.into_iter().collect::<Vec<_>>().join(", ")
+            );
+            return fault("layers_pattern", expected, as_json(&self.layers_pattern));
+        }
+        let layers: BTreeSet<usize> =
+            kept.iter().filter_map(|path| layer(path, self.layers_pattern)).collect();
+        let expected = match (layers.first(), layers.last()) {
+            (Some(first), Some(last)) => format!("layers {first} to {last}, counted from 0"),
+            _ => "none, as the modules of target_modules stand in no layers".to_owned(),
+        };
+        fault("layers_to_transform", expected, as_json(&self.layers))
     }
 
-    fn contains(&self, path: &str) -> Result<bool> {
+    /// Whether the module at `path` is meant.
+    pub(super) fn contains(&self, path: &str) -> Result<bool> {
         if let Some(exclude) = self.exclude
             && exclude.contain(path)?
         {
@@ -109,17 +152,27 @@ pub fn pattern_value<T: Copy>(patterns: &BTreeMap<String, T>, path: &str) -> Res
     Ok(None)
 }
 
+fn as_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 fn is_suffix(name: &str, path: &str) -> bool {
     path.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with('.'))
 }
 
 /// The number of the layer in a path: "encoder.layer.3.output" -> 3.
-fn layer(path: &str, lists: &[String]) -> Option<usize> {
+pub(super) fn layer(path: &str, lists: &[String]) -> Option<usize> {
     let parts: Vec<&str> = path.split('.').collect();
     parts.windows(2).enumerate().find_map(|(place, pair)| {
         let listed = if lists.is_empty() { place > 0 } else { lists.iter().any(|list| list == pair[0]) };
         pair[1].parse().ok().filter(|_| listed)
     })
+}
+
+/// The name of the list that the layer in a path stands in: "encoder.layer.3.output" -> "layer".
+pub(super) fn layer_list(path: &str) -> Option<&str> {
+    let parts: Vec<&str> = path.split('.').collect();
+    parts.windows(2).find(|pair| pair[1].parse::<usize>().is_ok()).map(|pair| pair[0])
 }
 
 fn whole(pattern: &str) -> Result<Regex> {

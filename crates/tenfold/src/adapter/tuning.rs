@@ -2,7 +2,7 @@
 
 use super::{Adapter, Context, Method, NamedTensor, full};
 use crate::error::{Error, Result};
-use crate::model::{Head, Model, TaskType};
+use crate::model::{Head, Linear, Model, TaskType, Weight};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,35 +134,47 @@ impl Tuning {
         }
         let mut trained = (*self.trained).clone();
         for linear in model.linears() {
-            let numbers = |name: &str, base: &Tensor| match self.trained.get(name) {
-                Some(own) => own.numbers(),
-                None => base.numbers(),
-            };
-            let mut weight = numbers(&linear.weight.name, &linear.weight.tensor)?;
-            let mut bias = linear.bias.as_ref().map(|bias| numbers(&bias.name, &bias.tensor)).transpose()?;
-            let before = (weight.clone(), bias.clone());
-            let [inputs, outputs] = [linear.site.inputs, linear.site.outputs];
-            if linear.site.fan_in_fan_out {
-                weight = transposed(&weight, inputs, outputs);
-            }
-            self.adapter.merge(&linear.site, &mut weight, bias.as_deref_mut())?;
-            if linear.site.fan_in_fan_out {
-                weight = transposed(&weight, outputs, inputs);
-            }
+            let before = self.numbers(linear)?;
+            let (weight, bias) = self.folded(linear)?;
             if (&weight, &bias) == (&before.0, &before.1) {
                 continue;
             }
-            let mut put = |part: &crate::model::Weight, numbers| -> Result<()> {
+            let mut put = |part: &Weight, numbers| -> Result<()> {
                 let parameter = Param::new(backend, part.name.clone(), part.tensor.shape(), numbers)?;
                 trained.insert(part.name.clone(), parameter);
                 Ok(())
             };
             put(&linear.weight, weight)?;
-            if let (Some(part), Some(numbers)) = (&linear.bias, bias) {
-                put(part, numbers)?;
+            if let Some(part) = &linear.bias {
+                put(part, bias)?;
             }
         }
         Ok(Some(Tuning { adapter: full::untouched().into(), trained: trained.into(), ..self.clone() }))
+    }
+
+    /// Weight and bias of a linear map, as the model stores them; no numbers for a bias that there is not.
+    fn numbers(&self, linear: &Linear) -> Result<(Vec<f32>, Vec<f32>)> {
+        let numbers = |part: &Weight| match self.trained.get(&part.name) {
+            Some(own) => own.numbers(),
+            None => part.tensor.numbers(),
+        };
+        let bias = linear.bias.as_ref().map(numbers).transpose()?;
+        Ok((numbers(&linear.weight)?, bias.unwrap_or_default()))
+    }
+
+    /// The same with the method folded in, if it is [`Method::mergeable`].
+    pub(super) fn folded(&self, linear: &Linear) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (mut weight, mut bias) = self.numbers(linear)?;
+        let [inputs, outputs] = [linear.site.inputs, linear.site.outputs];
+        if linear.site.fan_in_fan_out {
+            weight = transposed(&weight, inputs, outputs);
+        }
+        let own = linear.bias.is_some().then_some(&mut bias[..]);
+        self.adapter.merge(&linear.site, &mut weight, own)?;
+        if linear.site.fan_in_fan_out {
+            weight = transposed(&weight, outputs, inputs);
+        }
+        Ok((weight, bias))
     }
 
     /// All tensors of the adapter's file.

@@ -9,7 +9,7 @@ pub(super) static METRIC: Metric = Metric {
     number: 4,
     name: "parameters",
     title: "Parameters and storage",
-    unit: "trained numbers, the task's head included; bytes of the adapter's files",
+    unit: "trained numbers, the task's head included; bytes of the file with the adapter's tensors",
     direction: Direction::Lower,
     source: "Counted, so without interval. Adapters per GiB: 2³⁰ bytes over the size of the files as PEFT loads them.",
     compute,

@@ -1,5 +1,6 @@
 //! Base models: families of architectures, each from a Hugging Face folder, none aware of any method.
 
+mod beside;
 mod cache;
 pub mod catalog;
 pub mod chat_template;
@@ -16,6 +17,7 @@ mod loss;
 mod mapped;
 pub mod quantize;
 mod relative;
+pub(crate) mod save;
 mod source;
 pub mod store;
 mod t5;
@@ -24,6 +26,7 @@ mod unused;
 mod weights;
 pub mod wording;
 
+pub use beside::{copy_generation, copy_tokenizer, is_gguf};
 pub use cache::Cache;
 pub use forward::Forward;
 pub use head::{Head, HeadWeight, TaskType, Vocabulary};

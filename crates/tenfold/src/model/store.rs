@@ -311,6 +311,11 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Whether a name has the form of an id on the Hugging Face Hub.
+pub(crate) fn is_hub_id(name: &str) -> bool {
+    hub::is_id(name)
+}
+
 /// The folder that an environment variable names; an empty one names none.
 fn folder_in(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)

@@ -1,6 +1,7 @@
 //! What `recommendation.json` says of every method besides the advice: what it took, what finding that cost, and how it
 //! stands to the others.
 
+use crate::adapter::{self, Method};
 use crate::metric::{Findings, MethodFacts, Searched, searched};
 use crate::record::Candidate;
 use crate::statistics::{Basis, Judgement};
@@ -15,6 +16,8 @@ pub struct Account {
     pub took: Option<Candidate>,
     /// The adapter of its seed that did best on the validation rows, below the run's folder.
     pub adapter: Option<String>,
+    /// What loads it.
+    pub loads: &'static str,
     /// The search, and what it cost; none where the study states what the method takes.
     pub search: Option<Searched>,
     /// The letters of its group: methods that share one cannot be told apart.
@@ -32,6 +35,7 @@ impl Account {
             method: facts.name.clone(),
             took: facts.chosen.clone(),
             adapter: facts.adapter.clone(),
+            loads: adapter::method(&facts.kind).map_or("", Method::loads),
             search: searched(findings.evidence, &facts.name),
             group: findings.standing.letters(&facts.name).map(str::to_owned),
             basis: Basis::of(findings.evidence.main(&facts.name).len()),

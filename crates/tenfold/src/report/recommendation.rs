@@ -33,6 +33,8 @@ pub struct Recommendation {
     pub decided_by: Vec<&'static str>,
     /// Its adapter, below the run's folder: of the seed that did best on the validation rows.
     pub adapter: Option<String>,
+    /// The folder below the run's that holds the adapter as Python loads it, with the tokenizer and load.py.
+    pub exported: Option<String>,
     /// What speaks for it, with figures.
     pub reasons: Vec<String>,
     /// The next ones, best first.
@@ -77,6 +79,7 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
         method: first.map(|facts| facts.name.clone()),
         sentence: first.map_or_else(|| nothing(&field, purpose), |facts| sentence(findings, purpose, facts)),
         decided_by: field.costs.iter().map(|cost| cost.words()).collect(),
+        exported: None,
         adapter: first.and_then(|facts| facts.adapter.clone()),
         reasons: first.map_or_else(Vec::new, |facts| reasons(findings, purpose, facts)),
         runners_up: field.candidates.iter().skip(1).take(RUNNERS_UP).map(runner_up).collect(),

@@ -85,6 +85,11 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
             "\nIts adapter, of the seed that did best on the validation rows: `{adapter}`.\n"
         ));
     }
+    if let Some(exported) = &advice.exported {
+        text.push_str(&format!(
+            "\nReady for Python, with tokenizer and load.py: `{exported}/` (`python {exported}/load.py \"some text\"`).\n"
+        ));
+    }
     if !advice.caveats.is_empty() {
         text.push_str("\nBefore you follow it:\n\n");
     }
@@ -108,7 +113,11 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
     for line in failures(findings) {
         text.push_str(&format!("\n- {}", plain(&line)));
     }
-    text.push('\n');
+    text.push_str("\n\nWhat loads the adapters:\n");
+    for (method, account) in findings.methods().iter().zip(&advice.methods) {
+        text.push_str(&format!("\n- {}: {}", cell(&method.name), plain(account.loads)));
+    }
+    text.push_str("\n\n");
     text.push_str(&appendix(findings, advice.method.as_deref()));
     text.push_str(&format!(
         "\n{}\n\n{}\n\n{}\n",

@@ -2,7 +2,7 @@
 
 use super::config::{MethodSettings, Study};
 use super::session::Session;
-use crate::adapter::{self, Context, Tuning};
+use crate::adapter::{self, Context, Entry, Tuning};
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 use crate::record::Candidate;
@@ -97,23 +97,44 @@ fn methods(study: &Study, session: &Session) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for (name, given) in study.ordered_methods() {
         let as_is = [Candidate { learning_rate: 0.0, settings: Map::new() }];
-        let mut tried = Vec::new();
+        let (mut tried, mut entries) = (Vec::new(), Vec::new());
         for candidate in searched.get(name).map_or(&as_is[..], Vec::as_slice) {
             let (settings, _) = study.with(given, candidate)?;
             if tried.contains(&settings) {
                 continue;
             }
             let made = Tuning::new(adapter::method(&given.kind)?, &settings, &context, session.labels.len());
-            if let Err(error) = made {
-                let fault = fault(name, given, error)?;
-                if !faults.contains(&fault) {
-                    faults.push(fault);
+            match made {
+                Ok(tuning) => entries.extend(adapter::entries(&settings, &tuning, &*model)?),
+                Err(error) => {
+                    let fault = fault(name, given, error)?;
+                    if !faults.contains(&fault) {
+                        faults.push(fault);
+                    }
                 }
             }
             tried.push(settings);
         }
+        faults.extend(without_effect(name, &entries));
     }
     Ok(faults)
+}
+
+/// Entries of a method's settings that have no effect with any of the settings that the study may try.
+fn without_effect(name: &str, entries: &[Entry]) -> Vec<String> {
+    let mut told: Vec<String> = Vec::new();
+    for Entry { key, entry, fault } in entries {
+        let same = |other: &&Entry| other.key == *key && other.entry == *entry;
+        let Some(fault) = fault.as_ref().filter(|_| entries.iter().filter(same).all(|e| e.fault.is_some()))
+        else {
+            continue;
+        };
+        let fault = format!("methods.{name}.{key}: {entry}: {fault}");
+        if !told.contains(&fault) {
+            told.push(fault);
+        }
+    }
+    told
 }
 
 /// The fault of a method, with the key that it has in the study. What is no fault of it is an error at once.

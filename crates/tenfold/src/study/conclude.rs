@@ -37,6 +37,8 @@ pub(super) struct Circumstances<'a> {
     pub elapsed_seconds: f64,
     /// Trials that were not run.
     pub missing: &'a [Trial],
+    /// The folder below the run's that holds a recommended adapter as Python loads it, if there is one in the end.
+    pub export: &'a dyn Fn(Option<&str>) -> Option<String>,
 }
 
 /// Computes all metrics and, if asked to, writes the run's four documents.
@@ -50,7 +52,8 @@ pub(super) fn conclude(
 ) -> Result<Conclusion> {
     let evidence = Evidence::new(facts(study, session, folder, records, circumstances)?, records);
     let findings = Findings::of(&evidence);
-    let recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
+    let mut recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
+    recommendation.exported = (circumstances.export)(recommendation.adapter.as_deref());
     let tables = [100, 80, 60, 40].map(|width| (width, report::summary_table(&findings, width)));
     if documents == Documents::Left {
         return Ok(Conclusion { tables, recommendation });

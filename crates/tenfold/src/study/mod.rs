@@ -18,6 +18,7 @@ mod overlay;
 mod paths;
 mod plan;
 mod probe;
+mod recommended;
 mod run;
 mod runner;
 mod seal;

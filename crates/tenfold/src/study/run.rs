@@ -6,6 +6,7 @@ use super::conclude::{Circumstances, Conclusion, conclude};
 use super::config::Study;
 use super::earlier::{self, Outdated};
 use super::plan::Plan;
+use super::recommended;
 use super::runner::Runner;
 use super::session::{Session, backend};
 use super::store::RunFolder;
@@ -100,8 +101,13 @@ fn go(
     runner.probes(plan.probes(&chosen)?, &mut finished)?;
     let elapsed_seconds = runner.elapsed(&finished)?;
     keep_earlier_report(options, folder, &finished, progress)?;
+    let export = |adapter: Option<&str>| match (options.run_missing, options.documents) {
+        (true, Documents::Written) => recommended::bring(&session, folder, adapter, progress),
+        _ => recommended::found(folder, adapter),
+    };
     let (records, missing) = (&finished.records, &finished.missing);
-    let circumstances = Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds, missing };
+    let circumstances =
+        Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds, missing, export: &export };
     let conclusion = conclude(study, &session, folder, records, &circumstances, options.documents)?;
     if options.documents == Documents::Written {
         earlier::write_reported(folder, records.iter().map(|record| &record.trial))?;

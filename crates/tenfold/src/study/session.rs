@@ -7,6 +7,7 @@ mod labelled;
 mod language;
 
 use super::config::Study;
+use crate::adapter::file::{BaseModel, Reads};
 use crate::adapter::{Context, Method, Tuning};
 use crate::bytes::Bytes;
 use crate::data::language::{LengthReport, Question};
@@ -32,6 +33,10 @@ pub(super) struct Session {
     /// The model's folder, and the format of its frozen matrices.
     located: (PathBuf, Option<Dtype>),
     pub model_identity: ModelIdentity,
+    /// What adapters say that they were trained over.
+    pub base_model: BaseModel,
+    /// What a row is.
+    pub reads: Reads,
     pub data_identity: DataIdentity,
     /// The labels' names, one for each output of the head.
     pub labels: Vec<String>,
@@ -92,6 +97,7 @@ struct Base {
     identity: ModelIdentity,
     /// What there is to know about its files: sentences.
     notes: Vec<String>,
+    base_model: BaseModel,
 }
 
 /// Rows of a study, encoded.
@@ -133,6 +139,7 @@ impl Session {
         let base = Base {
             model,
             tokenizer,
+            base_model: BaseModel::of(&study.model, &located.dir)?,
             located: (located.dir, dtype),
             identity: ModelIdentity {
                 name: study.name_of_model().to_owned(),
@@ -162,6 +169,7 @@ impl Session {
             located: self.located.clone(),
             identity: self.model_identity.clone(),
             notes: Vec::new(),
+            base_model: self.base_model.clone(),
         };
         Session::encode(study, base, &task, [study.train_rows, study.validation_rows, 0], false, progress)
     }
@@ -199,6 +207,8 @@ impl Session {
             tokenizer: base.tokenizer.clone(),
             located: base.located.clone(),
             model_identity: base.identity.clone(),
+            base_model: base.base_model.clone(),
+            reads: Reads::Text,
         };
         let joined = (has_head && task.is_language()) || task.extraction().is_some();
         let title = format!("reading and encoding the rows of {}", task.name);
@@ -222,6 +232,11 @@ impl Session {
             mixture_sha256: encoded.mixture_sha256,
             ..session
         })
+    }
+
+    /// The model's folder, or its GGUF file.
+    pub(super) fn model_dir(&self) -> &Path {
+        &self.located.0
     }
 
     /// The same model on a backend that holds no numbers, to try things on.

@@ -3,7 +3,8 @@
 use super::plan::{Job, TrialSettings, parts, rung_before};
 use super::session::{Session, backend};
 use super::store::{ADAPTER, SNAPSHOT};
-use crate::adapter::{Tuning, file};
+use crate::adapter::Tuning;
+use crate::adapter::file::{self, About};
 use crate::atomic;
 use crate::data::subset;
 use crate::error::{Error, Result};
@@ -167,10 +168,11 @@ impl Work<'_> {
         let adapter_bytes = match self.job.trial.role {
             Role::Main => {
                 model::unchanged()?;
+                let session = self.session;
+                let about = About::of(tuning, &session.base_model, Some(session.reads));
+                let base = (&*session.model, session.model_dir());
                 let adapter = atomic::create_own_folders(self.folder, [ADAPTER])?;
-                let bytes = file::write(&adapter, tuning, &self.job.trial.model.name)?;
-                file::write_labels(&adapter, tuning, &self.session.labels)?;
-                bytes
+                file::save(&adapter, tuning, &about, &session.labels, base)?
             }
             _ => 0,
         };

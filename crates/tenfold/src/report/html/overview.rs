@@ -50,6 +50,9 @@ pub(super) fn advice(findings: &Findings, advice: &Recommendation) -> Markup {
             @if let Some(adapter) = &advice.adapter {
                 p { "Its adapter, of the seed that did best on the validation rows: " code { (adapter) } "." }
             }
+            @if let Some(exported) = &advice.exported {
+                p { "Ready for Python, with tokenizer and load.py: " code { (exported) "/" } "." }
+            }
             @if !advice.runners_up.is_empty() {
                 h3 { "Next in line" }
                 ol { @for next in &advice.runners_up { li { strong { (name(&next.method)) } ": " (unbroken(&next.why)) "." } } }

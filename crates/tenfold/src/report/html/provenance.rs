@@ -68,6 +68,10 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                     "them apart. Against full fine-tuning the same interval is held against a margin of "
                     (findings.standing.scoring.unit.of_difference().write(study.margin)) "."
                 }
+                dt { "What loads the adapters" }
+                @for account in &advice.methods {
+                    dd { (title(findings, &account.method)) ": " (account.loads) "." }
+                }
                 dt { "Recommendation" }
                 dd { "Purpose: " (advice.purpose.name()) ". " (advice.rule) " A method whose deciding figures are missing is not considered." }
             }

@@ -3,6 +3,7 @@
 use super::alike::{Alike, other_score};
 use super::arranged::{Arranged, Beside};
 use super::{Encoded, Requests, Session};
+use crate::adapter::file::Reads;
 use crate::data::language::{LanguageExample, Question};
 use crate::data::{Located, PassageQuestion, Row, hexadecimal};
 use crate::error::{Error, Result};
@@ -59,6 +60,7 @@ impl Session {
         let data = arranged.data;
         let asked = data.tests.first().map_or_else(Vec::new, |domain| asked(&domain.examples));
         self.requests = Requests::Choices(questions, asked);
+        self.reads = Reads::Pair;
         self.labels = JUDGEMENTS.map(str::to_owned).to_vec();
         self.data_identity.sha256 = hexadecimal(&Sha256::digest(format!("{} judged", data.sha256)));
         self.notes = data.notes;
@@ -97,6 +99,7 @@ impl Session {
         ));
         let asked = data.tests.first().map_or_else(Vec::new, |domain| domain.examples.clone());
         self.requests = Requests::Passages(extraction, asked);
+        self.reads = Reads::Pair;
         self.labels = ENDS.map(str::to_owned).to_vec();
         // The settings decide windows and answers.
         self.data_identity.sha256 = hexadecimal(&Sha256::digest(format!("{} {extraction:?}", data.sha256)));

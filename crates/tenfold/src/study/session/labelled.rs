@@ -2,6 +2,7 @@
 
 use super::arranged::{Arranged, Beside};
 use super::{Encoded, Requests, Session};
+use crate::adapter::file::Reads;
 use crate::data::{Dataset, Domain, Example, Splits};
 use crate::error::Result;
 use crate::progress::{Event, Progress};
@@ -51,6 +52,9 @@ impl Session {
             progress.event(Event::Note(note));
         }
         self.train_examples = arranged.train().to_vec();
+        if self.train_examples.iter().any(|example| example.pair.is_some()) {
+            self.reads = Reads::Pair;
+        }
         let data = arranged.data;
         let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
         self.requests = Requests::Texts(requests.iter().take(200).cloned().collect());

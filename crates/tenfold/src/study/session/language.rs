@@ -3,6 +3,7 @@
 use super::alike::{Alike, way};
 use super::arranged::{Arranged, Beside};
 use super::{Base, Encoded, General, Session};
+use crate::adapter::file::Reads;
 use crate::data::faulty::Malformed;
 use crate::data::language::{
     self, Failed, LanguageExample, LengthReport, Placed, Question, SequenceSettings,
@@ -134,6 +135,9 @@ impl Session {
             Ok(rows)
         })?;
         arranged.data.notes.extend(notes);
+        if arranged.train().iter().any(|row| matches!(row.example, LanguageExample::Chat(_))) {
+            self.reads = Reads::Chat;
+        }
         self.train_examples = drawn(arranged.train(), &of);
         if is_main && !study.forgetting_text.is_empty() {
             let path = Path::new(&study.forgetting_text);

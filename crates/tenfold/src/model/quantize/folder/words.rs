@@ -4,9 +4,10 @@ use super::{Original, Plan};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::model::CONFIG;
+use crate::model::beside::special;
 use crate::model::ggml::Architecture;
 use crate::model::gguf::{Gguf, Metadata};
-use crate::model::tokenizer::{self, SPECIAL};
+use crate::model::tokenizer;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::Path;
@@ -124,18 +125,4 @@ fn tell(gguf: &Gguf, config: &mut Map<String, Value>, folder: &Path) -> Result<(
         Some(template) => atomic::write(&folder.join("chat_template.jinja"), template.as_bytes()),
         None => Ok(()),
     }
-}
-
-/// Special tokens by Hugging Face's name, each with its text and its id.
-fn special(metadata: &Metadata) -> Result<Vec<(&'static str, String, u32)>> {
-    let tokens = metadata.strings("tokenizer.ggml.tokens")?;
-    let mut found = Vec::new();
-    for (name, part) in SPECIAL {
-        let key = format!("tokenizer.ggml.{part}_token_id");
-        if let Some(id) = metadata.optional(&key, Metadata::u32)? {
-            let fault = || metadata.fault(&key, format!("an id below {}", tokens.len()), id.to_string());
-            found.push((name, tokens.get(id as usize).ok_or_else(fault)?.clone(), id));
-        }
-    }
-    Ok(found)
 }

@@ -1,0 +1,101 @@
+//! `recommended/` in the run's folder: the recommended trial's adapter as Python loads it, by Transformers or PEFT. It is
+//! made anew when another adapter is recommended.
+
+use super::session::{Session, backend};
+use super::store::RunFolder;
+use crate::adapter::Context;
+use crate::adapter::export::{Export, export};
+use crate::adapter::file;
+use crate::atomic;
+use crate::error::{Error, Result};
+use crate::progress::{Event, Progress};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// The folder, below the run's.
+const NAME: &str = "recommended";
+/// The file in it that says what it was made of; a folder without it is somebody else's.
+const MARK: &str = "exported_from.json";
+/// A folder in the making, and one that is replaced.
+const NEW: &str = ".recommended.new.tmp";
+const OLD: &str = ".recommended.old.tmp";
+
+/// What the folder was made of.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Mark {
+    /// The adapter's folder, below the run's.
+    adapter: String,
+    /// SHA-256 of its files.
+    sha256: String,
+}
+
+/// The name of the folder, if it holds the adapter as it is now.
+pub(super) fn found(folder: &RunFolder, adapter: Option<&str>) -> Option<String> {
+    let mark = mark(folder, adapter?).ok()?;
+    (written(&folder.file(NAME)) == Some(mark)).then(|| NAME.to_owned())
+}
+
+/// Makes the folder hold the adapter; without one it goes. What cannot be written is told: the adapter itself is there.
+pub(super) fn bring(
+    session: &Session,
+    folder: &RunFolder,
+    adapter: Option<&str>,
+    progress: &dyn Progress,
+) -> Option<String> {
+    let brought = match adapter {
+        None => remove(folder).map(|()| None),
+        Some(adapter) => match found(folder, Some(adapter)) {
+            Some(found) => Ok(Some(found)),
+            None => make(session, folder, adapter, progress).map(Some),
+        },
+    };
+    brought.unwrap_or_else(|error| {
+        progress.event(Event::Note(format!("{NAME}/ was not written: {error}")));
+        None
+    })
+}
+
+fn make(session: &Session, folder: &RunFolder, adapter: &str, progress: &dyn Progress) -> Result<String> {
+    let [new, old, place] = [NEW, OLD, NAME].map(|name| folder.file(name));
+    [&new, &old].into_iter().try_for_each(|left| cleared(left))?;
+    if place.exists() && written(&place).is_none() {
+        let expected = format!("a folder that Tenfold made ({MARK} in it), which may be replaced");
+        return Err(Error::malformed(&place, "the folder", expected, "another, which is left as it is"));
+    }
+    let tokenize = |text: &str| session.tokenizer.words(text);
+    let backend = backend();
+    let context = Context { model: &*session.model, backend: &backend, seed: 0, tokenize: &tokenize };
+    let source = folder.file(adapter);
+    let what = Export { adapter: &source, model_dir: session.model_dir(), merged: false };
+    export(&what, &context, &new, progress)?;
+    let mark = serde_json::to_string_pretty(&mark(folder, adapter)?).unwrap_or_default() + "\n";
+    atomic::write(&new.join(MARK), mark.as_bytes())?;
+    if place.exists() {
+        fs::rename(&place, &old).map_err(Error::io("move", &place))?;
+    }
+    fs::rename(&new, &place).map_err(Error::io("write", &place))?;
+    cleared(&old)?;
+    Ok(NAME.to_owned())
+}
+
+/// Removes a folder that is no longer what is recommended.
+fn remove(folder: &RunFolder) -> Result<()> {
+    let place = folder.file(NAME);
+    if written(&place).is_some() { cleared(&place) } else { Ok(()) }
+}
+
+fn cleared(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn mark(folder: &RunFolder, adapter: &str) -> Result<Mark> {
+    Ok(Mark { adapter: adapter.to_owned(), sha256: file::sha256(&folder.file(adapter))? })
+}
+
+fn written(place: &Path) -> Option<Mark> {
+    serde_json::from_slice(&fs::read(place.join(MARK)).ok()?).ok()
+}
