@@ -131,6 +131,7 @@ impl Application {
             let holds = |(load, seconds): &&(&Load, f64)| load.sustained() && *seconds <= limit;
             found.iter().rev().find(holds).map(|(load, _)| load.words())
         };
+        let form = if loads.iter().any(|load| load.merged) { "merged" } else { "not merged" };
         let because = || {
             let each = found.iter().map(|(load, seconds)| {
                 let seconds = Unit::Seconds.write(*seconds);
@@ -139,8 +140,9 @@ impl Application {
             });
             let good = self.good_seconds.map(|good| format!(" (good: {})", Unit::Seconds.write(good)));
             format!(
-                "p{} against {}{}: {}",
+                "p{}, {}, against {}{}: {}",
                 percent(self.quantile),
+                form,
                 Unit::Seconds.write(self.target_seconds),
                 good.unwrap_or_default(),
                 each.collect::<Vec<_>>().join("; ")
@@ -204,7 +206,10 @@ mod tests {
             because.contains("20.0/s, not sustained") && because.contains("400 ms under 8.00/s"),
             "{because}"
         );
-        assert!(because.starts_with("p95 against 500 ms (good: 200 ms): 100 ms under 1 client"), "{because}");
+        assert!(
+            because.starts_with("p95, not merged, against 500 ms (good: 200 ms): 100 ms under 1 client"),
+            "{because}"
+        );
         assert_eq!(verdict(&[&one(0.3), &heavy, &flood]).0, "within target to 8.00/s");
         assert_eq!(verdict(&[&flood]).1, Some(false));
     }
@@ -245,7 +250,10 @@ mod tests {
         );
         slow.latency.record(0.2);
         let Reading::Judged { good, because, .. } = own.verdict(&[&slow], "").reading else { panic!() };
-        assert!(good == Some(false) && because.starts_with("p99.9 against 100 ms: 200 ms"), "{because}");
+        assert!(
+            good == Some(false) && because.starts_with("p99.9, not merged, against 100 ms: 200 ms"),
+            "{because}"
+        );
         assert!(
             matches!(own.verdict(&[], "why").reading, Reading::Unavailable { reason } if reason == "why")
         );

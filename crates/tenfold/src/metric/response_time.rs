@@ -46,7 +46,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let of = |merged: bool| loads.iter().filter(|load| load.merged == merged).collect::<Vec<_>>();
     let mut figures = Vec::new();
     for (prefix, suffix, loads, why) in
-        [("", "", of(false), why.as_str()), ("merged_", ", merged", of(true), why_merged)]
+        [("", ", not merged", of(false), why.as_str()), ("merged_", ", merged", of(true), why_merged)]
     {
         figures.extend(alone(prefix, suffix, &loads, why));
         figures.extend(loads.iter().skip(1).flat_map(|load| under(prefix, suffix, load)));
@@ -240,6 +240,16 @@ mod tests {
         let Reading::Judged { verdict, because, .. } = find(&flooded, "lora", "sustained") else { panic!() };
         assert_eq!(verdict, "not at 2,000/s");
         assert!(because.contains("of the servers' time asked for"), "{because}");
+    }
+
+    #[test]
+    fn every_form_is_labelled() {
+        let world = World::new();
+        for figure in compute(&world.evidence(), "lora") {
+            let times = figure.label.starts_with('p') || figure.label.starts_with("longest");
+            let expected = if figure.key.starts_with("merged_") { ", merged" } else { ", not merged" };
+            assert!(!times || figure.label.ends_with(expected), "{}: {}", figure.key, figure.label);
+        }
     }
 
     #[test]

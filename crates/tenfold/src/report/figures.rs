@@ -4,7 +4,7 @@ use crate::metric::{ByLabel, Direction, Figure, Findings, METRICS, by_label};
 use serde::Serialize;
 
 /// Version of `metrics.json`.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 #[derive(Serialize)]
 struct Document<'a> {

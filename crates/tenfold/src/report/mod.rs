@@ -5,6 +5,8 @@ mod appendix;
 mod candidates;
 #[cfg(test)]
 mod consistent;
+#[cfg(test)]
+mod disturbed;
 mod figures;
 mod format;
 mod html;

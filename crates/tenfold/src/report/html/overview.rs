@@ -17,7 +17,7 @@ const COLUMNS: [(&str, &str, &str); 10] = [
     ("Training memory", "memory", "train_peak_bytes"),
     ("Trained", "parameters", "trainable"),
     ("Adapter", "parameters", "adapter_bytes"),
-    ("Response p95", "response_time", "p95"),
+    ("Response p95, not merged", "response_time", "p95"),
     ("Energy, 1,000 examples", "energy", "train_joules"),
 ];
 

@@ -67,7 +67,7 @@ fn plots(findings: &Findings, metric: &Metric) -> Markup {
         "response_time" => html! {
             div.plots {
                 (figure(plot::latency(findings), "One request at a time. Pale boxes: the adapter merged into the base. One request in a hundred takes longer than the mark."))
-                (figure(plot::load_curves(findings), "Requests at random moments, timed from when they were to be sent; merged where that is quicker. A method's line ends where its capacity nears."))
+                (figure(plot::load_curves(findings), "Requests at random moments, timed from when they were to be sent; merged where that is quicker one at a time, not merged elsewhere. A method's line ends where its capacity nears."))
             }
             (loads::loads(findings))
         },
