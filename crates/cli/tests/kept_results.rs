@@ -171,7 +171,7 @@ fn a_task_of_any_name_is_trained_with_a_rate_whose_source_is_told() {
     for stated in [["--learning-rate", "2e-3"], ["--set", "methods.lora.learning_rate=2e-3"]] {
         let ended = train(&stated);
         let told = ended.stderr.lines().any(|line| line.starts_with("The learning rate"));
-        assert!(!told && ended.stderr.contains("held another study"), "{}", ended.stderr);
+        assert!(!told, "{}", ended.stderr);
         assert_eq!(
             (json(&ended)["learning_rate"].as_f64(), json(&ended)["learning_rate_note"].as_str()),
             (Some(2e-3), Some(""))

@@ -261,9 +261,7 @@ fn foretell(
             bail!("line {number}: expected numbers of model {}, found {logs:?}", request.model);
         }
         match request.json {
-            true => {
-                say!("{}", line.json(json!({"ids": batch.ids, "log_probabilities": logs}), truncated))?
-            }
+            true => say!("{}", line.json(json!({"ids": batch.ids, "log_probabilities": logs}), truncated))?,
             false => print_text(&format!("{number}\t{loss:.4} nats\t{text}\n"))?,
         }
     }
