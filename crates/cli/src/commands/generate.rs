@@ -2,7 +2,8 @@
 
 use super::{print_text, say, texts};
 use crate::arguments::{GenerateOptions, SamplingOptions, TunedModel};
-use crate::dashboard::{Dashboard, tell};
+use crate::dashboard::Dashboard;
+use crate::output::tell;
 use anyhow::{Result, bail};
 use serde_json::json;
 use std::io::{IsTerminal, stdout};
