@@ -2,11 +2,13 @@
 //!
 //! The `parquet` crate decodes; what it does not expect of a file it may meet with a panic, which is an error here.
 
+mod classes;
 mod pages;
 
 use super::records::{Fields, Place, Record};
 use crate::plain_file;
 use crate::{Error, Result, guard};
+pub(crate) use classes::Classes;
 use parquet::basic::Compression;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -47,13 +49,13 @@ impl Room {
     }
 }
 
-/// All rows of the file at `path`.
-pub(super) fn read(path: &Path) -> Result<Vec<Record>> {
+/// All rows of the file at `path`, and what the numbers of its columns stand for.
+pub(super) fn read(path: &Path) -> Result<(Vec<Record>, Classes)> {
     read_within(path, ASKED)
 }
 
 /// The same where a file of any size may ask for so many bytes of memory.
-fn read_within(path: &Path, asked: u64) -> Result<Vec<Record>> {
+fn read_within(path: &Path, asked: u64) -> Result<(Vec<Record>, Classes)> {
     let mut file = plain_file::open(path).map_err(Error::io("read", path))?;
     let elements = schema_elements(&mut file).map_err(Error::io("read", path))?;
     if elements.is_none_or(|elements| elements > MOST_SCHEMA_ELEMENTS) {
@@ -63,7 +65,7 @@ fn read_within(path: &Path, asked: u64) -> Result<Vec<Record>> {
     }
     let mut records = Vec::new();
     let found = match guard::quietly(|| rows(file, asked, &mut records)) {
-        Ok(Ok(())) => return Ok(records),
+        Ok(Ok(classes)) => return Ok((records, classes)),
         Ok(Err(error)) => error,
         Err(panic) => panic,
     };
@@ -118,22 +120,22 @@ fn variable_length(bytes: &mut dyn Iterator<Item = u8>) -> Option<u64> {
     None
 }
 
-fn rows(file: File, asked: u64, records: &mut Vec<Record>) -> std::result::Result<(), String> {
+fn rows(file: File, asked: u64, records: &mut Vec<Record>) -> std::result::Result<Classes, String> {
     let length = file.metadata().map_err(|error| error.to_string())?.len();
     let most = length.saturating_mul(ASKED_FOR_EACH).saturating_add(asked);
     let mut room = Room { left: most, most };
     let pages = file.try_clone().map_err(|error| error.to_string())?;
     let reader = SerializedFileReader::new(file).map_err(|error| error.to_string())?;
-    pages::check(&pages, reader.metadata(), most)?;
-    let metadata = reader.metadata().file_metadata();
-    if metadata.schema_descr().num_columns() == 0 {
-        return Err("no columns".into());
-    }
     if let Some(codec) = unknown_codec(reader.metadata()) {
         return Err(format!(
             "pages compressed with {codec}, which are not read here; write the file anew with snappy, zstd or gzip, in \
              Python: pyarrow.parquet.write_table(pyarrow.parquet.read_table(old), new, compression=\"zstd\")"
         ));
+    }
+    pages::check(&pages, reader.metadata(), most)?;
+    let metadata = reader.metadata().file_metadata();
+    if metadata.schema_descr().num_columns() == 0 {
+        return Err("no columns".into());
     }
     for group in 0..reader.num_row_groups() {
         let rows = reader.get_row_group(group).map_err(|error| error.to_string())?;
@@ -150,7 +152,7 @@ fn rows(file: File, asked: u64, records: &mut Vec<Record>) -> std::result::Resul
     }
     match records.is_empty() {
         true => Err("no rows".into()),
-        false => Ok(()),
+        false => Ok(classes::of(metadata)),
     }
 }
 
@@ -249,7 +251,20 @@ mod tests {
             Fields::Object(fields) => (record.place, Value::Object(fields)),
             Fields::Table(_) => panic!("a table out of Parquet"),
         };
-        Ok(read(&path)?.into_iter().map(plain).collect())
+        Ok(read(&path)?.0.into_iter().map(plain).collect())
+    }
+
+    #[test]
+    fn compressions_that_are_not_read_are_named() {
+        let lz4 = include_bytes!("../../tests/parquet/flat.lz4.parquet");
+        let brotli = include_bytes!("../../tests/parquet/flat.brotli.parquet");
+        for (file, name) in [(&lz4[..], "LZ4"), (&brotli[..], "Brotli")] {
+            let error = read_bytes(file).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("compressed with {name}")) && error.contains("write_table"),
+                "{error}"
+            );
+        }
     }
 
     #[test]
@@ -340,7 +355,7 @@ mod tests {
         let path = folder.path().join("a.parquet");
         fs::write(&path, texts(20_000, &"x".repeat(1000), packed)).unwrap();
         assert!(fs::metadata(&path).unwrap().len() < 4000);
-        assert_eq!(read_within(&path, 32 << 20).unwrap().len(), 20_000);
+        assert_eq!(read_within(&path, 32 << 20).unwrap().0.len(), 20_000);
         let error = read_within(&path, 16 << 20).unwrap_err().to_string();
         assert!(
             error.contains("after row group 1, row") && error.contains("asks for more than 16 MiB"),

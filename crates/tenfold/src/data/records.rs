@@ -11,7 +11,7 @@ pub(crate) use format::Format;
 use super::decode::{self, Encoding};
 use super::faulty::Faulty;
 use super::language::Template;
-use super::parquet;
+use super::parquet::{self, Classes};
 use crate::error::nearest;
 use crate::plain_file;
 use crate::words::count;
@@ -104,6 +104,8 @@ pub(crate) struct Records {
     /// Lines within quoted fields that have as many fields as the table, by the places of the records they are in: rows,
     /// perhaps, that a stray quote has swallowed.
     pub(crate) swallowed: Vec<(Place, Vec<Vec<String>>)>,
+    /// What the numbers of columns stand for, where the file says so.
+    pub(crate) classes: Classes,
     /// Whether the file is one text.
     pub(crate) is_text: bool,
 }
@@ -137,6 +139,7 @@ fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
         records: Vec::new(),
         faulty: Faulty::default(),
         swallowed: Vec::new(),
+        classes: Classes::new(),
         is_text: false,
     };
     let format = match reading.format {
@@ -147,7 +150,7 @@ fn read_all(path: &Path, reading: &Reading) -> Result<Records> {
         None => Format::of(path)?,
     };
     if format == Format::Parquet {
-        records.records = parquet::read(path)?;
+        (records.records, records.classes) = parquet::read(path)?;
         return Ok(records);
     }
     let bytes = decode::read_rows(path)?;

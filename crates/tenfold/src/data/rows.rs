@@ -42,6 +42,8 @@ pub(crate) struct FileRows {
     pub(crate) file: PathBuf,
     pub(crate) rows: Vec<Row>,
     pub(crate) faulty: Faulty,
+    /// The names that the file gives the numbers in its column of labels, in their order; none if it gives none.
+    pub(crate) classes: Option<Vec<String>>,
 }
 
 /// The rows of the file at `path`.
@@ -80,7 +82,12 @@ pub(crate) fn read(path: &Path, layout: &Layout) -> Result<FileRows> {
         faulty.remark(format!("{}: {remark}", path.display()));
     }
     rows.iter_mut().for_each(|row| row.label = row.label.trim().to_owned());
-    Ok(FileRows { file: path.to_owned(), rows, faulty })
+    let column = records.records.first().map(|record| records.column(record, &layout.label));
+    let classes = match column {
+        Some(Column::Name(name)) => records.classes.get(name).cloned(),
+        _ => None,
+    };
+    Ok(FileRows { file: path.to_owned(), rows, faulty, classes })
 }
 
 /// Refuses rows whose quoted text holds lines that are labelled rows themselves: a quote that opened where none was meant

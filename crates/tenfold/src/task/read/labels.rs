@@ -22,6 +22,7 @@ pub(super) fn of(task: &Task, found: &[Found]) -> Result<Vec<String>> {
     if found.iter().any(|found| matches!(found, Found::Builtin(_))) {
         return Ok(vader::LABELS.map(str::to_owned).to_vec());
     }
+    check_classes(task, found.iter().flat_map(Found::files))?;
     let labels = match &task.labels {
         Some(labels) => labels.clone(),
         None => {
@@ -46,6 +47,35 @@ pub(super) fn of(task: &Task, found: &[Found]) -> Result<Vec<String>> {
         return Err(task.fault("labels", &expected, &labels.join(", ")));
     }
     Ok(labels)
+}
+
+/// Refuses files that say that their numbers stand for other labels than those of the files before, or for those of the
+/// task in another order. What only has other names is let pass where the task states its own.
+fn check_classes<'a>(task: &Task, files: impl Iterator<Item = &'a FileRows>) -> Result<()> {
+    let mut first: Option<&FileRows> = None;
+    for file in files {
+        let Some(classes) = &file.classes else { continue };
+        let differs = |stated: &[String]| {
+            let same = |names: &[String]| names.iter().map(|name| folded(name)).collect::<Vec<_>>();
+            let (own, stated) = (same(classes), same(stated));
+            let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<String>>();
+            // Without an order of the task's the numbers alone join files.
+            own != stated && (task.labels.is_none() || set(&own) == set(&stated))
+        };
+        let other = match (&task.labels, first.and_then(|first| Some((first, first.classes.as_ref()?)))) {
+            (Some(labels), _) if differs(labels) => Some(("the task".to_owned(), labels)),
+            (None, Some((first, stated))) if differs(stated) => {
+                Some((first.file.display().to_string(), stated))
+            }
+            _ => None,
+        };
+        if let Some((whose, names)) = other {
+            let expected = format!("numbers that stand for {}, as those of {whose}", names.join(", "));
+            return Err(Error::malformed(&file.file, "the column of labels", expected, classes.join(", ")));
+        }
+        first = first.or(Some(file));
+    }
+    Ok(())
 }
 
 impl Found {
@@ -148,7 +178,7 @@ pub(super) fn examples(
     file: FileRows,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Example>> {
-    let FileRows { file, rows, mut faulty } = file;
+    let FileRows { file, rows, mut faulty, .. } = file;
     let numbers: HashMap<&str, u32> = labels.iter().map(String::as_str).zip(0..).collect();
     let by_number = by_number(task, labels);
     let numbered = |row: Row| match numbers.get(row.label.as_str()).copied().or_else(|| by_number(&row.label))

@@ -250,3 +250,31 @@ fn a_share_of_the_training_file_is_the_test_where_the_task_says_so() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+#[test]
+fn class_names_of_the_hub_must_agree_with_the_task_and_with_each_other() {
+    // Written by pyarrow 26.0.1 with the metadata of the Hub's `datasets`: negative, positive; and turned round.
+    let classes = include_bytes!("../../../tests/parquet/classes.parquet");
+    let turned = include_bytes!("../../../tests/parquet/classes_turned.parquet");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("train.parquet"), classes).unwrap();
+    fs::write(folder.path().join("test.parquet"), turned).unwrap();
+    let read = |labels: &str, test: &str| {
+        let domain =
+            format!("[[domains]]\nname = \"d\"\ntrain = \"train.parquet\"\ntest = \"{test}.parquet\"\n");
+        let columns = "[columns]\ntext = \"text\"\nlabel = \"label\"\n";
+        let path = folder.path().join("task.toml");
+        fs::write(&path, format!("{HEAD}{labels}{columns}{domain}")).unwrap();
+        Task::load(path.to_str().unwrap()).unwrap().read_from(None).map_err(|error| error.to_string())
+    };
+    let error = read("", "test").unwrap_err();
+    assert!(
+        error.contains("test.parquet: the column of labels: expected numbers that stand for negative"),
+        "{error}"
+    );
+    let error = read("labels = [\"positive\", \"negative\"]\n", "train").unwrap_err();
+    assert!(error.contains("positive, negative, as those of the task, found negative, positive"), "{error}");
+    for labels in ["", "labels = [\"Negative\", \"positive\"]\n", "labels = [\"bad\", \"good\"]\n"] {
+        assert!(read(labels, "train").is_ok(), "{labels}");
+    }
+}
