@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(matthews(&large(&said), &large(&truth)), matthews(&said, &truth));
     }
 
-    /// scikit-learn 1.7: `precision_recall_fscore_support([0, 1, 2, 1, 2, 1, 1], [0, 1, 3, 2, 1, 0, 1],
+    /// scikit-learn 1.9.1: `precision_recall_fscore_support([0, 1, 2, 1, 2, 1, 1], [0, 1, 3, 2, 1, 0, 1],
     /// zero_division=0)` and `balanced_accuracy_score` of the same.
     #[test]
     fn labels_have_scikit_learns_precision_recall_and_f1() {
