@@ -75,7 +75,7 @@ impl View {
     }
 
     /// The same tensor, marked as a linear map's \[outputs, inputs\].
-    pub(in crate::model) fn as_linear_map(self) -> View {
+    pub(in crate::model) fn into_linear_map(self) -> View {
         View { linear_map: true, ..self }
     }
 

@@ -49,7 +49,7 @@ impl Layout {
                 (slot % 3 * heads + slot / 3) * head + within
             }),
             Layout::PlusOne => Some(shifted(view, -1.0)),
-            Layout::LinearMap => Some(view.clone().as_linear_map()),
+            Layout::LinearMap => Some(view.clone().into_linear_map()),
         }
     }
 
