@@ -92,7 +92,7 @@ pub fn trials(evidence: &Evidence) -> Option<String> {
 /// The disturbed methods, each with the worst that disturbed it.
 fn by_method(evidence: &Evidence) -> String {
     let of = |method: &MethodFacts| {
-        let words = worst(parts(evidence.probe(&method.name)?).into_iter())?;
+        let words = worst(parts(evidence.probe(&method.name)?))?;
         Some(format!("{} ({words})", method.title))
     };
     let methods: Vec<String> = evidence.study.methods.iter().filter_map(of).collect();

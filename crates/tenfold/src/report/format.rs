@@ -78,7 +78,7 @@ pub(super) fn shortened(text: &str, width: usize) -> String {
 pub(super) fn probability(p: f64) -> String {
     match p {
         p if p < 0.001 => "< 0.001".to_owned(),
-        p if p < 0.05 && p >= 0.0495 => "< 0.050".to_owned(),
+        p if (0.0495..0.05).contains(&p) => "< 0.050".to_owned(),
         p => format!("{p:.3}"),
     }
 }

@@ -145,7 +145,8 @@ fn overlay<T: Default + Serialize + DeserializeOwned>(
 /// The study's own applications; of one that does not fit only the fault.
 fn applications(given: Value, faults: &mut Vec<String>) -> Vec<Application> {
     const SECONDS: &str = "a number of seconds, such as 0.02";
-    const KEYS: [(&str, fn(&Value) -> bool, &str); 4] = [
+    type Holds = fn(&Value) -> bool;
+    const KEYS: [(&str, Holds, &str); 4] = [
         ("name", Value::is_string, "text in quotation marks"),
         ("target_seconds", Value::is_number, SECONDS),
         ("good_seconds", Value::is_number, SECONDS),
