@@ -54,9 +54,9 @@ fn wrong_usage_is_exit_code_2_with_a_hint() {
         (&["recommend"], "<RUN>"),
         (
             &["recommend", "a", "--for", "acuracy"],
-            "'--for <PURPOSE>': no purpose named \"acuracy\": did you mean",
+            "'--for <PURPOSE>': there is no purpose named \"acuracy\": did you mean",
         ),
-        (&["recommend", "a", "--for", "cheap"], "'--for <PURPOSE>': no purpose named \"cheap\""),
+        (&["recommend", "a", "--for", "cheap"], "'--for <PURPOSE>': there is no purpose named \"cheap\""),
         (&["recommend", "a", "--for", "cheap"], "small-data"),
         (&["eval", "--model", "model"], "--adapter"),
         (&["adapter"], "inspect"),

@@ -85,7 +85,7 @@ fn what_is_no_plain_file_or_too_large_is_refused_at_once() {
         ("/dev/zero", "a device, not a plain file"),
         ("./pipe.toml", "a named pipe, not a plain file"),
         ("./model", "a folder, not a plain file"),
-        ("./large.toml", "larger than 16 MiB"),
+        ("./large.toml", "larger than 16.0 MiB"),
     ] {
         refused(&["run", "study.toml", "--out", "a", &format!("--set=task={task:?}")], &[words]);
     }
@@ -205,9 +205,10 @@ fn names_cannot_steer_the_terminal() {
     fs::write(adapter.join("adapter_config.json"), r#"{"peft_type": "\u001b[2J\nLORA", "\u202ekey": 1}"#)
         .unwrap();
     fs::copy(fixture.path("language/model.safetensors"), adapter.join("adapter_model.safetensors")).unwrap();
-    let ended = fixture.run(&["adapter", "inspect", "adapter"]).done();
-    assert!(!ended.stdout.contains(['\u{1b}', '\u{202e}']), "{:?}", ended.stdout);
-    assert!(ended.stdout.starts_with("\\u001b[2J\\nLORA, "), "{:?}", ended.stdout);
+    let ended = fixture.run(&["adapter", "inspect", "adapter"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(!ended.stderr.contains(['\u{1b}', '\u{202e}']), "{:?}", ended.stderr);
+    assert!(ended.stderr.contains("\\u001b[2J\\nLORA"), "{:?}", ended.stderr);
 }
 
 #[test]

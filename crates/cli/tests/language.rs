@@ -85,7 +85,7 @@ fn a_model_is_asked_before_and_after_tuning_and_timed_word_by_word() {
     assert!(best > score(untuned[0]), "{mains:#?}");
     let advice: Value = serde_json::from_slice(&fixture.read("run/recommendation.json")).unwrap();
     for method in advice["methods"].as_array().unwrap() {
-        let adapter = format!("run/{}/adapter_config.json", method["adapter"].as_str().unwrap());
+        let adapter = format!("run/{}/tenfold.json", method["adapter"].as_str().unwrap());
         assert!(fixture.path(&adapter).is_file(), "{adapter}");
     }
     let probes = found(&all, "probe");
@@ -268,7 +268,8 @@ fn small_draws_of_raw_text_are_of_the_sequences_that_it_goes_on_in() {
 fn chats_that_the_template_does_not_take_are_named_and_may_be_skipped() {
     let fixture = fixture();
     let template = "{% for m in messages %}{% if 'w77' in m.content %}{{ raise_exception('no w77 here') }}{% endif %}\
-        w9 {{ m.content }} {% endfor %}{% if add_generation_prompt %}w8{% endif %}";
+        {{ 'w8' if m.role == 'assistant' else 'w9' }} {{ m.content }} {% endfor %}\
+        {% if add_generation_prompt %}w8 {% endif %}";
     fixture.write("language/chat_template.jinja", template);
     let chat = |i: usize| {
         let asked = if i == 4 { "w77".to_owned() } else { format!("w{}", 10 + i) };

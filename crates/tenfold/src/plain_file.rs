@@ -254,7 +254,7 @@ mod tests {
         let path = folder.path().join("config.json");
         File::create(&path).unwrap().set_len(3 << 30).unwrap();
         let error = read(&path, SETTINGS).unwrap_err().to_string();
-        assert_eq!(error, "it is larger than 16 MiB, the most that a file of settings may have");
+        assert_eq!(error, "it is larger than 16.0 MiB, the most that a file of settings may have");
         let few = Bound { kind: "a word", bytes: 3 };
         fs::write(&path, "abc").unwrap();
         assert_eq!(read(&path, few).unwrap(), b"abc");

@@ -67,7 +67,8 @@ pub fn told_if_slow<T>(progress: &dyn Progress, title: &str, work: impl FnOnce()
     const SILENCE: Duration = Duration::from_secs(1);
     let (done, is_done) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(move || {
+        // Without a thread to spare the work goes on untold.
+        let _ = std::thread::Builder::new().spawn_scoped(scope, move || {
             if is_done.recv_timeout(SILENCE) != Err(RecvTimeoutError::Timeout) {
                 return;
             }

@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(read_within(&path, 32 << 20).unwrap().0.len(), 20_000);
         let error = read_within(&path, 16 << 20).unwrap_err().to_string();
         assert!(
-            error.contains("after row group 1, row") && error.contains("asks for more than 16 MiB"),
+            error.contains("after row group 1, row") && error.contains("asks for more than 16.1 MiB"),
             "{error}"
         );
         // Of values that its pages only state not one is unpacked.

@@ -14,9 +14,9 @@
 //! - it is the only one here with an interval *and* a p-value that many pairs can be corrected by. The 2,000 replicates of
 //!   the bootstrap do not reach the quantiles that 28 or 120 pairs call for; three seeds of each can be regrouped in 20
 //!   ways, so that the permutation test over seeds can never claim anything;
-//! - by simulation it keeps its promise: `coverage/verdicts.rs` prints how often all intervals hold the truth together, how
-//!   often any false claim is made, and what share of true differences is found;
-//! - Holm's step-down p-values (1979) find little more, and have no intervals that agree with them.
+//! - a test in `coverage/verdicts.rs` simulates small studies and checks how often all intervals hold the truth together;
+//!   `the_table_of_verdicts` there prints coverage, false claims and power beside those of the other tests;
+//! - Holm's step-down p-values (1979) have no intervals that agree with them.
 //!
 //! The bootstrap and the permutation tests are reported for reference. Neither makes a claim.
 //!
