@@ -234,7 +234,7 @@ struct Source {
 #[derive(Debug, Clone)]
 enum Rows {
     Builtin(String),
-    Files(Files),
+    Files(Box<Files>),
 }
 
 /// Each list holds the paths to look at, in order; an empty one means that there is no such split.

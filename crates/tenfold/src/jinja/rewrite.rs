@@ -146,10 +146,9 @@ fn plain<'a>(of: &Expr<'a>) -> Expr<'a> {
             },
         )),
         Expr::UnaryOp(it) => {
-            let op = match it.op {
-                UnaryOpKind::Not => UnaryOpKind::Not,
-                UnaryOpKind::Neg => UnaryOpKind::Neg,
-            };
+            // The engine's kinds cannot be copied.
+            let is_not = matches!(it.op, UnaryOpKind::Not);
+            let op = if is_not { UnaryOpKind::Not } else { UnaryOpKind::Neg };
             Expr::UnaryOp(spanned(it, UnaryOp { op, expr: value(&it.expr) }))
         }
         Expr::BinOp(it) => {

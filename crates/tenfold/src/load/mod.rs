@@ -78,12 +78,10 @@ pub fn run(plan: &Plan, answer: &Answer, clock: &dyn Clock) -> Result<Load> {
             .map_err(|error| Error::io("start", "a thread")(std::io::Error::other(error.to_string())))?;
         let run = &run;
         let served: std::io::Result<()> = std::thread::scope(|scope| {
-            (pools.iter())
-                .map(|pool| {
-                    let serve = move || pool.install(|| run.serve());
-                    std::thread::Builder::new().spawn_scoped(scope, serve).map(drop)
-                })
-                .collect()
+            pools.iter().try_for_each(|pool| {
+                let serve = move || pool.install(|| run.serve());
+                std::thread::Builder::new().spawn_scoped(scope, serve).map(drop)
+            })
         });
         served.map_err(Error::io("start", "a thread"))?;
     }

@@ -67,7 +67,7 @@ impl Task {
         notes: &mut Vec<String>,
     ) -> Result<Splits> {
         let [train, validation, test] = match found {
-            Found::Files(files) => files,
+            Found::Files(files) => *files,
             Found::Builtin(splits) => {
                 notes.push(splits.note);
                 return Ok(Splits { train: splits.train, validation: splits.validation, test: splits.test });
@@ -177,18 +177,18 @@ struct Reader<'a> {
 /// The rows of a domain as its files have them: train, validation, test.
 enum Found {
     Builtin(vader::Splits),
-    Files([Option<FileRows>; 3]),
+    Files(Box<[Option<FileRows>; 3]>),
 }
 
 impl Reader<'_> {
     fn found(&self, domain: &Source) -> Result<Found> {
         match &domain.rows {
             Rows::Builtin(name) => Ok(Found::Builtin(vader::read(name)?)),
-            Rows::Files(files) => Ok(Found::Files([
+            Rows::Files(files) => Ok(Found::Files(Box::new([
                 self.rows(files, &files.train)?,
                 self.rows(files, &files.validation)?,
                 self.rows(files, &files.test)?,
-            ])),
+            ]))),
         }
     }
 

@@ -82,11 +82,11 @@ fn by_others(truth: &[f64; 6], methods: &[Runs], pairs: &[(usize, usize)]) -> Ve
 
 fn methods(world: &World, truth: &[f64; 6], random: &mut SplitMix) -> Vec<Runs> {
     let shared = world.rows(random);
-    let mut method = |skill: &f64| {
+    let method = |skill: &f64| {
         let by = |_: usize, random: &mut SplitMix| skill + world.luck * random.normal();
         Runs::new(&world.outcomes_by(by, &shared, random)).unwrap()
     };
-    truth.iter().map(|skill| method(skill)).collect()
+    truth.iter().map(method).collect()
 }
 
 /// Tallies of the test that decides over `studies`, and of the others over the first of them.

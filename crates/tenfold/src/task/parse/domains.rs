@@ -118,7 +118,7 @@ fn domain(index: usize, value: &Value, faults: &mut Faults) -> Option<Source> {
             .and_then(|name| Value::String(name).try_into::<Encoding>().ok())
             .unwrap_or_default(),
     };
-    Some(Source { name, rows: Rows::Files(files) })
+    Some(Source { name, rows: Rows::Files(Box::new(files)) })
 }
 
 /// A domain has a test file, or a share of its training file is its test.
