@@ -6,7 +6,7 @@ Needs torch, transformers, peft. For each adapter of the run's comparison, for w
 (LoRA and IA3 also with --merged), and for `recommended/`: the label that `python load.py "text"` prints against that of
 `tenfold eval`, and the logits in Python against those of `tenfold eval --json`, beyond 1e-4 of the largest a failure.
 """
-import argparse, json, pathlib, re, subprocess, sys, tempfile
+import argparse, contextlib, io, json, pathlib, subprocess, sys, tempfile
 
 TEXTS = ["A gripping, funny film.", "The battery died within a week!", "Not bad, but I would not see it again; dull, dull, dull."]
 
@@ -27,26 +27,25 @@ def answers(adapter, base):
     lines = [json.loads(line) for line in out.splitlines()]
     return [line.get("label", line.get("number")) for line in lines], [line.get("logits", [line.get("number")]) for line in lines]
 
-def python(folder, text):
-    """What load.py prints, and the logits of the model that it makes."""
+def python(folder, text, called):
+    """What load.py prints, and the logits of the model that it makes: in this process, and once as people call it."""
     base = [] if (folder / "config.json").exists() or not a.model else ["--model", a.model]
-    code = (folder / "load.py").read_text() + "\nprint('LOGITS', logits.reshape(-1).tolist())\n"
-    code = code.replace("__file__", repr(str(folder / "load.py")))
-    out = subprocess.run([sys.executable, "-c", code, *text, *base], capture_output=True, text=True)
-    assert out.returncode == 0, f"{folder}: {out.stderr}"
-    printed, logits = out.stdout.split("LOGITS")
-    # As people call it.
-    called = subprocess.run([sys.executable, str(folder / "load.py"), *text, *base], check=True, capture_output=True, text=True)
-    assert called.stdout == printed, (called.stdout, printed)
-    return printed.strip(), json.loads(logits)
+    script = folder / "load.py"
+    printed, sys.argv, names = io.StringIO(), [str(script), *text, *base], {"__file__": str(script), "__name__": "__main__"}
+    with contextlib.redirect_stdout(printed):
+        exec(compile(script.read_text(), str(script), "exec"), names)
+    if called:
+        out = subprocess.run([sys.executable, *sys.argv], check=True, capture_output=True, text=True).stdout
+        assert out == printed.getvalue(), (out, printed.getvalue())
+    return printed.getvalue().strip(), names["logits"].reshape(-1).tolist()
 
 worst, failed = 0.0, []
 def check(name, folder, expected):
     global worst
     labels, logits = expected
     off = 0.0
-    for text, label, ours in zip(texts, labels, logits):
-        printed, theirs = python(folder, text)
+    for place, (text, label, ours) in enumerate(zip(texts, labels, logits)):
+        printed, theirs = python(folder, text, called=place == 0)
         off = max(off, max(abs(x - y) for x, y in zip(ours, theirs)) / max(abs(y) for y in theirs))
         same = printed == label if isinstance(label, str) else abs(float(printed) - label) <= 1e-4 * abs(label)
         if not same or len(ours) != len(theirs):

@@ -19,10 +19,8 @@ texts = tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False)
 texts.write("\n".join(TEXTS)); texts.close()
 tokenizer = BertTokenizerFast.from_pretrained(a.model)
 worst = 0.0
-for folder in sorted(a.run.glob("trials/*/adapter")):
-    settings = json.loads((folder / "adapter_config.json").read_text())
-    if "peft_type" not in settings:
-        continue
+for path in sorted(a.run.glob("trials/*/adapter/adapter_config.json")):
+    folder, settings = path.parent, json.loads(path.read_text())
     config = BertConfig.from_json_file(a.model + "/config.json"); config.num_labels = 2
     base = BertForSequenceClassification.from_pretrained(a.model, config=config)
     model = PeftModel.from_pretrained(base, str(folder)).eval()
