@@ -150,6 +150,9 @@ impl Method {
                 "PEFT; vLLM, of language models and with bias = \"none\"; Transformers, merged by `tenfold adapter export \
                  --merged`; llama.cpp, by its own convert_lora_to_gguf.py"
             }
+            (Some("PREFIX_TUNING"), _) => {
+                "PEFT, whose version 0.21.2 needs Transformers before 5.24 for models with a head"
+            }
             (Some(_), true) => "PEFT; Transformers, merged by `tenfold adapter export --merged`",
             (Some(_), false) => "PEFT",
             (None, _) => "Transformers, as the whole model that `tenfold adapter export` writes",

@@ -31,6 +31,7 @@ pub fn write_beside(dir: &Path, beside: &Beside, tuning: &Tuning, model: &dyn Mo
         max_length: extents.max_positions.saturating_sub(virtual_tokens(&tuning.adapter().config()?)),
         has_token_types: (2..usize::MAX).contains(&extents.token_types),
         is_gguf: model::is_gguf(beside.model_dir),
+        has_prefixes: tuning.method().peft_type == Some("PREFIX_TUNING"),
     };
     match load_py::write(&script) {
         Some(text) => crate::atomic::write(&dir.join(load_py::NAME), text.as_bytes()),

@@ -30,6 +30,9 @@ pub(super) struct Script {
     pub has_token_types: bool,
     /// Whether the base model is a GGUF file.
     pub is_gguf: bool,
+    /// Whether the adapter is one of prefixes, which PEFT 0.21.2 hands to classes with a head by a name that Transformers
+    /// 5.24 changed.
+    pub has_prefixes: bool,
 }
 
 /// The script; `None` for tasks that no study trains.
@@ -61,6 +64,10 @@ impl Script {
     fn head(&self, class: &str) -> String {
         let (base, needs) = match self.holds {
             Holds::Model => ("", "transformers and torch"),
+            Holds::Adapter if self.has_prefixes && !self.task.is_language_modelling() => {
+                let needs = "transformers before 5.24 (with PEFT 0.21.2, later ones take no prefixes here), peft and torch";
+                (" [--model BASE]", needs)
+            }
             Holds::Adapter => (" [--model BASE]", "transformers, peft and torch"),
             Holds::Changed => (" [--model BASE]", "transformers and torch"),
         };
@@ -181,5 +188,43 @@ if args.model is None:
             "{inputs}ids = model.generate(**inputs, max_new_tokens=64, do_sample=False){answer}\n\
              print(tokenizer.decode(ids, skip_special_tokens=True))\n"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_need_no_more_than_what_they_load() {
+        let script = |task, holds| Script {
+            task,
+            holds,
+            reads: Reads::Pair,
+            outputs: 3,
+            max_length: 64,
+            has_token_types: true,
+            is_gguf: false,
+            has_prefixes: true,
+        };
+        let text = |task, holds| write(&script(task, holds)).unwrap();
+        let (classes, words) = (TaskType::SequenceClassification, TaskType::CausalLm);
+        let whole = text(classes, Holds::Model);
+        assert!(
+            !whole.contains("peft") && !whole.contains("import json") && !whole.contains("--model"),
+            "{whole}"
+        );
+        assert!(whole.contains("nargs=2") && whole.contains("return_token_type_ids=True"), "{whole}");
+        let adapter = text(classes, Holds::Adapter);
+        assert!(adapter.contains("num_labels=3") && adapter.contains("before 5.24"), "{adapter}");
+        assert!(!text(words, Holds::Adapter).contains("before 5.24"));
+        let changed = text(TaskType::QuestionAnswering, Holds::Changed);
+        assert!(
+            changed.contains("changed_weights.safetensors") && changed.contains("only_second"),
+            "{changed}"
+        );
+        let gguf = write(&Script { is_gguf: true, ..script(words, Holds::Adapter) }).unwrap();
+        assert!(gguf.contains("gguf_file") && gguf.contains("and gguf for"), "{gguf}");
+        assert!(write(&script(TaskType::TokenClassification, Holds::Model)).is_none());
     }
 }
