@@ -15,6 +15,7 @@ mod guard;
 pub mod histogram;
 mod jinja;
 mod lock;
+mod new_folder;
 pub mod plain_file;
 pub mod progress;
 pub mod record;

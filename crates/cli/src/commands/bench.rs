@@ -18,7 +18,7 @@ use tenfold::progress::told_if_slow;
 use tenfold::record::Disturbance;
 use tenfold::study::format_of_weights;
 use tenfold::train::TrainSettings;
-use tenfold::words::count;
+use tenfold::words::{count, wrapped};
 
 pub fn bench(command: &BenchCommand, dashboard: &Dashboard) -> Result<()> {
     match command {
@@ -239,5 +239,5 @@ fn show_peak(whole: Option<u64>, measured: Option<u64>, part: &str) -> Result<()
 
 /// What else used the processors meanwhile, if anything did or that could not be checked.
 fn show_disturbance(disturbance: &Disturbance) -> Result<()> {
-    disturbance.note().map_or(Ok(()), |note| say!("  {note}"))
+    disturbance.note().map_or(Ok(()), |note| say!("  {}", wrapped(&note, 76).join("\n  ")))
 }

@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::model::save::{self, Whole};
 use crate::model::store::{self, Located};
 use crate::model::{Linear, TaskType};
-use crate::progress::{Job, Progress};
+use crate::new_folder::{NewFolder, free_name};
+use crate::progress::Progress;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What is exported, and how.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,7 @@ pub fn base_model(adapter: &Path, progress: &dyn Progress) -> Result<Located> {
 
 /// Writes the folder `out`, which must not be there yet, or be empty: all of it is there in the end, or nothing new is.
 pub fn export(export: &Export, context: &Context, out: &Path, progress: &dyn Progress) -> Result<Holds> {
-    let name = free(out)?;
+    free_name(out)?;
     let tuning = file::read(export.adapter, context)?;
     let method = tuning.method();
     let holds = if export.merged || method.peft_type.is_none() { Holds::Model } else { Holds::Adapter };
@@ -59,7 +59,7 @@ pub fn export(export: &Export, context: &Context, out: &Path, progress: &dyn Pro
             why: "it cannot be folded into the base model's weights; without it the adapter is exported for PEFT".into(),
         });
     }
-    let making = Making::beside(out, &name)?;
+    let making = NewFolder::begin(out)?;
     let folder = &making.folder;
     let about = match About::read(export.adapter)? {
         Some(about) => about,
@@ -82,7 +82,7 @@ pub fn export(export: &Export, context: &Context, out: &Path, progress: &dyn Pro
     let reads = about.reads.unwrap_or(Reads::Text);
     let beside = Beside { model_dir: export.model_dir, reads, holds };
     file::write_beside(folder, &beside, &tuning, context.model)?;
-    making.put(out)?;
+    making.put()?;
     Ok(holds)
 }
 
@@ -152,46 +152,4 @@ struct Folded {
 fn head(tuning: &Tuning) -> Vec<(String, Vec<usize>)> {
     let parts = tuning.head().weights(file::outputs(tuning)).into_iter();
     parts.map(|part| (part.name, part.shape)).collect()
-}
-
-/// The name of a folder that is not there yet, or empty.
-fn free(out: &Path) -> Result<String> {
-    let entries = match fs::read_dir(out) {
-        Ok(mut entries) => entries.next(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(Error::io("write a folder at", out)(error)),
-    };
-    match (entries, out.file_name()) {
-        (None, Some(name)) => Ok(name.to_string_lossy().into_owned()),
-        (Some(_), _) => {
-            let found = "one with files in it, which are never written over";
-            Err(Error::malformed(out, "the folder", "none, or an empty one", found))
-        }
-        (None, None) => Err(Error::malformed(out, "the path", "the name of a folder", "none")),
-    }
-}
-
-/// A folder in the making, gone if it is not finished.
-struct Making {
-    folder: PathBuf,
-}
-
-impl Making {
-    fn beside(out: &Path, name: &str) -> Result<Making> {
-        let folder = out.with_file_name(format!(".{name}.{}.{}.tmp", std::process::id(), Job::new().0));
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        Ok(Making { folder })
-    }
-
-    /// Moves it to its place, in one step.
-    fn put(self, out: &Path) -> Result<()> {
-        fs::rename(&self.folder, out).map_err(Error::io("write", out))
-    }
-}
-
-impl Drop for Making {
-    fn drop(&mut self) {
-        // What was moved away is not there any more; what cannot be removed is in nobody's way.
-        let _ = fs::remove_dir_all(&self.folder);
-    }
 }

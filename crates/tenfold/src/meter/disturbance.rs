@@ -130,16 +130,20 @@ fn between(
     // Threads count exactly, but may have ended unseen; the process counts all of them, in hundredths of a second.
     let own_seconds = by_process.into_iter().chain(by_threads).max_by(f64::total_cmp);
     let processors = end.processors.zip(start.processors);
+    let count = processors.map_or_else(machine::cores, |(end, _)| end.count);
+    // The kernel's ticks are coarse: within a part of a millisecond one of them counts ten.
+    let capacity = seconds * count as f64;
     Disturbance {
         seconds,
-        processors: processors.map_or_else(machine::cores, |(end, _)| end.count),
+        processors: count,
         threads,
         own_seconds,
         waited_seconds: times.map(|times| times.waited as f64 / 1e9),
-        stolen_seconds: processors.map(|(end, start)| (end.stolen - start.stolen).max(0.0)),
+        stolen_seconds: processors.map(|(end, start)| (end.stolen - start.stolen).clamp(0.0, capacity)),
         others_seconds: processors
             .zip(own_seconds)
-            .map(|((end, start), own)| (end.busy - start.busy - own).max(0.0)),
+            .map(|((end, start), own)| (end.busy - start.busy).min(capacity) - own)
+            .map(|others| others.max(0.0)),
         tries: 1,
     }
 }

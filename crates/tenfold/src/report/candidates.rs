@@ -216,7 +216,7 @@ fn no_better_than_constant(findings: &Findings, method: &str) -> Option<String> 
     let baseline = findings.evidence.baseline()?;
     let any = findings.methods().iter().any(|facts| baseline.is_beaten_by(&facts.name));
     (any && !baseline.is_beaten_by(method))
-        .then(|| format!("its score is not shown to be better than {}", baseline.words(findings.evidence)))
+        .then(|| format!("no score shown to be better than {}", baseline.words(findings.evidence)))
 }
 
 /// A response-time target of the study's own, and how a method keeps to it.

@@ -74,7 +74,6 @@ fn go(
 ) -> Result<(Finished, Conclusion)> {
     if options.run_missing {
         folder.set_damaged_aside(progress)?;
-        earlier::take_over(study, folder, progress)?;
     } else {
         folder.check_records()?;
     }
@@ -83,6 +82,8 @@ fn go(
     let session = Session::open(study, &base, progress)?;
     if options.run_missing {
         check(study, &session, progress)?;
+        // Only now: a study that is refused leaves the folder as it was.
+        earlier::take_over(study, folder, progress)?;
         earlier::announce(folder, &session.model_identity, &session.data_identity, progress)?;
     }
     let mut benchmarks = Benchmarks::open(study, &session, progress)?;

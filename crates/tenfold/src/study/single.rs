@@ -58,10 +58,10 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
 
 fn train_in(folder: &RunFolder, study: &Study, options: &Options, progress: &dyn Progress) -> Result<Single> {
     folder.set_damaged_aside(progress)?;
-    earlier::take_over(study, folder, progress)?;
     let backend = backend();
     let session = Session::open(study, &backend, progress)?;
     check(study, &session, progress)?;
+    earlier::take_over(study, folder, progress)?;
     let stated = |(name, method): (&String, &MethodSettings)| {
         Some((name.clone(), Candidate { learning_rate: method.learning_rate?, settings: Map::new() }))
     };

@@ -58,6 +58,9 @@ fn what_others_took_is_what_is_busy_beside_this_process() {
         (found.waited_seconds, found.stolen_seconds, found.others_seconds, found.own_seconds),
         (Some(0.5), Some(0.25), Some(1.5), Some(1.0))
     );
+    // Whole ticks in a part of a millisecond: nobody takes more than there is.
+    let found = between(&start, &end, &[], 0.9, 2);
+    assert_eq!((found.stolen_seconds, found.others_seconds), (Some(0.25), Some(0.8)));
     assert_eq!((found.processors, found.threads, found.quiet()), (2, 2, Quiet::No));
 }
 

@@ -17,11 +17,10 @@ use crate::model::checkpoint::{Checkpoint, Entry, INDEX, TensorFile, WEIGHTS};
 use crate::model::config::Config;
 use crate::model::gguf::Gguf;
 use crate::model::{CONFIG, ggml, gguf_of};
+use crate::new_folder::{NewFolder, free_name};
 use crate::progress::{Event, Job, Progress};
 use plan::{Plan, Planned};
 use serde_json::{Map, json};
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use tenfold_tensor::Dtype;
 
@@ -47,7 +46,7 @@ fn write_in_files_of(
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let name = free(out)?;
+    free_name(out)?;
     let original = Original::open(dir)?;
     let plan = Plan::new(&original, format)?;
     let mut counted = Written::default();
@@ -55,10 +54,10 @@ fn write_in_files_of(
         counted.note(&tensor.name, tensor.change);
     }
     counted.check(dir, format)?;
-    let made = Making::beside(out, &name)?;
-    let written = write_weights(counted, (&original, &plan), largest, (&made.folder, &name), progress)?;
+    let made = NewFolder::begin(out)?;
+    let written = write_weights(counted, (&original, &plan), largest, (&made.folder, &made.name), progress)?;
     words::write(&original, &plan, &made.folder)?;
-    made.put(out)?;
+    made.put()?;
     Ok(written)
 }
 
@@ -75,47 +74,6 @@ impl Original {
             return Err(config.fault("quantization_config, quant_method", expected, method));
         }
         Ok(Original { dir: dir.to_owned(), gguf, config, checkpoint })
-    }
-}
-
-/// The name of a folder that is not there yet, or empty.
-fn free(out: &Path) -> Result<String> {
-    let entries = match fs::read_dir(out) {
-        Ok(mut entries) => entries.next(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(Error::io("write a folder at", out)(error)),
-    };
-    match (entries, out.file_name()) {
-        (None, Some(name)) => Ok(name.to_string_lossy().into_owned()),
-        (Some(_), _) => {
-            Err(Error::malformed(out, "the folder", "none, or an empty one", "one with files in it"))
-        }
-        (None, None) => Err(Error::malformed(out, "the path", "the name of a folder", "none")),
-    }
-}
-
-/// A folder in the making, gone if it is not finished.
-struct Making {
-    folder: PathBuf,
-}
-
-impl Making {
-    fn beside(out: &Path, name: &str) -> Result<Making> {
-        let folder = out.with_file_name(format!(".{name}.{}.{}.tmp", std::process::id(), Job::new().0));
-        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        Ok(Making { folder })
-    }
-
-    /// Moves it to its place, in one step.
-    fn put(self, out: &Path) -> Result<()> {
-        fs::rename(&self.folder, out).map_err(Error::io("write", out))
-    }
-}
-
-impl Drop for Making {
-    fn drop(&mut self) {
-        // What was moved away is not there any more; what cannot be removed is in nobody's way.
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

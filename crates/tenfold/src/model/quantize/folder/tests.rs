@@ -6,6 +6,7 @@ use crate::model::weights::Loader;
 use crate::model::{self, Batch, Forward, TaskType, Wanted};
 use crate::progress::Silent;
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
 
@@ -370,7 +371,7 @@ fn gguf_file(path: &Path) {
         (name.clone(), Tensor { dtype: *dtype, shape: shape.clone() })
     };
     let tensors = contents.iter().map(described).collect();
-    let put = |name: &str, file: &mut dyn io::Write| {
+    let put = |name: &str, file: &mut dyn std::io::Write| {
         file.write_all(&contents[name].2).map_err(crate::Error::io("write", path))
     };
     gguf::write(path, &metadata, &tensors, put).unwrap();

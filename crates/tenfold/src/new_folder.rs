@@ -1,0 +1,58 @@
+//! Folders that are whole or not there, as `atomic` is for files.
+
+use crate::atomic::sync_parent;
+use crate::error::{Error, Result};
+use crate::progress::Job;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A folder in the making, beside the place where it is to stand. It is removed if it is not finished.
+pub(crate) struct NewFolder {
+    /// Where its files are written.
+    pub(crate) folder: PathBuf,
+    /// The name that it is to have.
+    pub(crate) name: String,
+    out: PathBuf,
+}
+
+/// The name of the folder `out`, which must not be there yet, or be empty.
+pub(crate) fn free_name(out: &Path) -> Result<String> {
+    let entries = match fs::read_dir(out) {
+        Ok(mut entries) => entries.next(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Error::io("write a folder at", out)(error)),
+    };
+    match (entries, out.file_name()) {
+        (None, Some(name)) => Ok(name.to_string_lossy().into_owned()),
+        (Some(_), _) => {
+            let found = "one with files in it, which are never written over";
+            Err(Error::malformed(out, "the folder", "none, or an empty one", found))
+        }
+        (None, None) => Err(Error::malformed(out, "the path", "the name of a folder", "none")),
+    }
+}
+
+impl NewFolder {
+    /// Begins the folder `out`, which must not be there yet, or be empty.
+    pub(crate) fn begin(out: &Path) -> Result<NewFolder> {
+        let name = free_name(out)?;
+        let folder = out.with_file_name(format!(".{name}.{}.{}.tmp", std::process::id(), Job::new().0));
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        Ok(NewFolder { folder, name, out: out.to_owned() })
+    }
+
+    /// Moves it to its place, in one step.
+    pub(crate) fn put(self) -> Result<()> {
+        fs::rename(&self.folder, &self.out)
+            .and_then(|()| sync_parent(&self.out))
+            .map_err(Error::io("write", &self.out))
+    }
+}
+
+impl Drop for NewFolder {
+    fn drop(&mut self) {
+        // What was moved away is not there any more; what cannot be removed is in nobody's way.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
