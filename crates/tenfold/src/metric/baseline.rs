@@ -2,8 +2,8 @@
 
 use super::{Evidence, Outcomes};
 use crate::record::Answers;
-use crate::statistics::{Judgement, Verdict, judged_alone};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::statistics::{Judgement, Runs, Verdict, compare_with_constant};
+use std::collections::BTreeMap;
 
 /// The best constant answer to the test rows of the domain trained on. By accuracy that is the most frequent label.
 #[derive(Debug, Clone)]
@@ -36,22 +36,23 @@ impl Baseline {
             .into_iter()
             .filter_map(constant)
             .reduce(|best, next| if better(&next.1, &best.1) { next } else { best })?;
-        let scored: BTreeSet<&String> = evidence
-            .study
-            .methods
-            .iter()
-            .map(|method| &method.name)
-            .filter(|name| evidence.outcomes(name, None).is_some())
-            .collect();
-        let lead = |name: &&String| {
-            let own = evidence.outcomes(name, None).filter(|own| own.rows() == outcomes.rows())?;
-            let judged = judged_alone(own.by_row()?, outcomes.by_row()?, scored.len());
-            Some(((*name).clone(), judged))
-        };
+        let names = evidence.study.methods.iter().map(|method| &method.name);
+        let (scored, runs): (Vec<&String>, Vec<Runs>) = names
+            .filter_map(|name| {
+                let own = evidence.outcomes(name, None).filter(|own| own.rows() == outcomes.rows())?;
+                Some((name, own.by_row()?.clone()))
+            })
+            .unzip();
+        let leads = compare_with_constant(&runs, outcomes.by_row()?);
         Some(Baseline {
             answer: evidence.study.label(label),
             value: outcomes.mean(),
-            leads: scored.iter().filter_map(lead).collect(),
+            leads: scored
+                .into_iter()
+                .cloned()
+                .zip(leads)
+                .filter_map(|(name, lead)| Some((name, lead?)))
+                .collect(),
         })
     }
 

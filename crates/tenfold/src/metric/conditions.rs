@@ -161,7 +161,7 @@ mod tests {
         });
         let words = probes(&disturbed.evidence());
         assert!(words.contains("not alone on the machine: other work disturbed 1 of"), "{words}");
-        assert!(words.contains("Disturbed: (IA)³ (1 of 22 measurements were"), "{words}");
+        assert!(words.contains("Disturbed: (IA)³ (1 of 22 timed parts disturbed"), "{words}");
         assert!(caution(&disturbed.evidence()).unwrap().contains("other processes took 48 %"));
     }
 

@@ -130,7 +130,7 @@ pub fn worst<'a>(parts: impl IntoIterator<Item = Option<&'a Disturbance>>) -> Op
     let words = most.words()?;
     Some(match all.len() {
         1 => words,
-        n => format!("{} of {n} measurements were disturbed, the worst: {words}", disturbed.len()),
+        n => format!("{} of {n} timed parts disturbed, the worst: {words}", disturbed.len()),
     })
 }
 
@@ -228,10 +228,8 @@ mod tests {
         );
         assert_eq!(worst([Some(&QUIET), None]), None);
         let words = worst([Some(&QUIET), Some(&bad), Some(&worse)]).unwrap();
-        assert!(
-            words.starts_with("2 of 3 measurements were disturbed, the worst: other processes took 75 %"),
-            "{words}"
-        );
+        let told = "2 of 3 timed parts disturbed, the worst: other processes took 75 %";
+        assert!(words.starts_with(told), "{words}");
         assert_eq!(worst([Some(&bad)]), bad.words());
     }
 }

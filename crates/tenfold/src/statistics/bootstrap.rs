@@ -1,7 +1,7 @@
 //! Means over seeds and rows with their bootstrap intervals; how they are drawn is told in `resampled.rs`.
 
-use super::resampled::{Chance, Resampled, seed_error};
-use super::{CONFIDENCE, Estimate};
+use super::resampled::{Chance, Resampled};
+use super::{CONFIDENCE, Estimate, standard_deviation};
 
 /// Outcomes of one method on one test set: one number for each row (1 right, 0 wrong), for each seed.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,10 +58,10 @@ impl Runs {
         &self.rows
     }
 
-    /// Standard error of the mean over seeds, net of what single rows explain. `None` with one seed,
-    /// whose spread nobody knows.
-    pub fn seed_error(&self) -> Option<f64> {
-        seed_error(&self.seeds, self.residual)
+    /// Variance between the scores of seeds, net of what single rows explain: below 0 where the rows explain more than
+    /// the seeds differ. `None` with one seed, whose spread nobody knows.
+    pub(super) fn seed_variance(&self) -> Option<f64> {
+        Some(standard_deviation(&self.seeds)?.powi(2) - self.residual)
     }
 
     /// What `self` minus `other` cannot leave.

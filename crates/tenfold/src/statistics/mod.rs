@@ -21,7 +21,7 @@ mod verdict;
 
 pub use agreement::{cohens_kappa, fleiss_kappa, raw_agreement};
 pub use bootstrap::{Rows, Runs, combined, difference, ratio, score};
-pub use compare::{Comparison, Pair, compare, holm, judged_alone, letters};
+pub use compare::{Comparison, Pair, compare, compare_with_constant, holm, letters};
 pub use discordance::{Discordance, discordance};
 pub use effect::{cliffs_delta, cohens_d, cohens_h, superiority};
 pub use fit::{Line, line};

@@ -62,8 +62,8 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                 }
                 dt { "Telling methods apart" }
                 dd {
-                    "Every pair is compared row by row on the same test rows, with the spread over seeds added (Student's t; never surer than the number of rows "
-                    "allows). The intervals are simultaneous: all of them hold the true differences in 95 % of studies, so that any pair may be looked at. "
+                    "Every pair is compared row by row on the same test rows, with the spread over seeds added (Student's t; a method's own spread or the mean of all methods', whichever is larger; "
+                    "never surer than the number of rows allows). The intervals are simultaneous: all of them hold the true differences in 95 % of studies, so that any pair may be looked at. "
                     "Two methods are told apart where their interval leaves out 0; methods that share a letter are not shown to be equal: this data cannot tell "
                     "them apart. Against full fine-tuning the same interval is held against a margin of "
                     (findings.standing.scoring.unit.of_difference().write(study.margin)) "."
