@@ -62,7 +62,7 @@ fn golden_smollm2_token_ids_and_texts() {
 fn golden_smollm2_chat_template() {
     let Some(gguf) = model() else { return };
     let template = ChatTemplate::from_gguf(gguf.metadata()).unwrap().unwrap();
-    let rendered = template.render(&[Message::new("user", "Hi")], true).unwrap();
+    let rendered = template.render(&[Message::new("user", "Hi")], None, true).unwrap();
     assert_eq!(rendered, golden().chat_template_rendered);
 }
 

@@ -52,6 +52,7 @@ fn measure<Report: Serialize + Send>(
     let threads = threads.build().context("cannot start threads")?;
     let title = format!("measuring {}", options.model);
     let report = told_if_slow(dashboard, &title, || threads.install(run))?;
+    tenfold::model::unchanged()?;
     if options.json { print_json(&report) } else { show(&report) }
 }
 

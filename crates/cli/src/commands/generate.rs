@@ -163,7 +163,7 @@ impl Speaker {
     /// A conversation as the model reads it, up to where its own words begin.
     pub fn conversation(&self, messages: &[Message]) -> Result<Vec<u32>> {
         match &self.template {
-            Some(template) => Ok(self.tokenizer.words(&template.render(messages, true)?)?),
+            Some(template) => Ok(self.tokenizer.words(&template.render(messages, None, true)?)?),
             None => bail!("{} has no chat template: `tenfold generate` goes on from plain texts", self.name),
         }
     }

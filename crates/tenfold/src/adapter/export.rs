@@ -82,6 +82,7 @@ pub fn export(export: &Export, context: &Context, out: &Path, progress: &dyn Pro
     let reads = about.reads.unwrap_or(Reads::Text);
     let beside = Beside { model_dir: export.model_dir, reads, holds };
     file::write_beside(folder, &beside, &tuning, context.model)?;
+    crate::model::unchanged()?;
     making.put()?;
     Ok(holds)
 }

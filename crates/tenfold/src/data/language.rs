@@ -48,11 +48,26 @@ impl Message {
     }
 }
 
+/// A chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its turns in their order.
+    pub messages: Vec<Message>,
+    /// Descriptions of the functions that the assistant may call, for the chat template: a list of JSON Schemas.
+    pub tools: Option<Value>,
+}
+
+impl From<Vec<Message>> for Conversation {
+    fn from(messages: Vec<Message>) -> Conversation {
+        Conversation { messages, tools: None }
+    }
+}
+
 /// One row of a language task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LanguageExample {
     /// A conversation; it has an assistant's message.
-    Chat(Vec<Message>),
+    Chat(Conversation),
     /// A text to go on from, and how it goes on. Both are put together as they are.
     Prompt {
         /// What is given.
@@ -104,8 +119,14 @@ pub trait LanguageTokenizer: Sync {
     /// Whether a token ends what a model generates.
     fn ends(&self, id: u32) -> bool;
 
-    /// The conversation as the model's chat template writes it, begin-of-text included where the template has it.
-    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String>;
+    /// These messages, in which the assistant has these tools, as the model's chat template writes them, begin-of-text
+    /// included where the template has it.
+    fn render(
+        &self,
+        messages: &[Message],
+        tools: Option<&Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String>;
 }
 
 impl Row for LanguageExample {
@@ -132,7 +153,7 @@ impl Row for LanguageExample {
 
     fn put(&self, hash: &mut Sha256) {
         match self {
-            LanguageExample::Chat(messages) => {
+            LanguageExample::Chat(Conversation { messages, tools }) => {
                 put_text(hash, "chat");
                 put_count(hash, messages.len());
                 for message in messages {
@@ -141,6 +162,9 @@ impl Row for LanguageExample {
                     if !message.more.is_empty() || message.content.is_none() {
                         put_text(hash, &serde_json::to_string(message).unwrap_or_default());
                     }
+                }
+                if let Some(tools) = tools {
+                    put_text(hash, &tools.to_string());
                 }
             }
             LanguageExample::Prompt { prompt, completion } => {
@@ -165,7 +189,7 @@ impl LanguageExample {
     /// What is given to the model: rows that share it stay in one split.
     pub(crate) fn given(&self) -> String {
         match self {
-            LanguageExample::Chat(messages) => {
+            LanguageExample::Chat(Conversation { messages, .. }) => {
                 let until = messages.iter().position(|message| message.role == "assistant");
                 let given = &messages[..until.unwrap_or(messages.len())];
                 let said = |message: &Message| message.content.clone().unwrap_or_default();

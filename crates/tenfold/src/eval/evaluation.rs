@@ -149,6 +149,9 @@ impl Evaluation<'_> {
         let (mut done, mut ahead) = (0, there as u64);
         let mut domains = Vec::new();
         for set in &sets {
+            for remark in &set.remarks {
+                progress.event(Event::Note(remark.clone()));
+            }
             for fault in set.malformed.iter().chain(&set.malformed_examples) {
                 progress.event(Event::Note(format!("left out: {fault}")));
             }

@@ -84,14 +84,20 @@ impl ChatTemplate {
     }
 
     /// The conversation as one text, special tokens included: a tokenizer must add none of its own
-    /// ([`super::tokenizer::Tokenizer::words`]). With `add_generation_prompt` it ends where the assistant's words begin.
-    pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+    /// ([`super::tokenizer::Tokenizer::words`]). `tools` describes the functions that the assistant may call, as JSON Schemas.
+    /// With `add_generation_prompt` it ends where the assistant's words begin.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: Option<&serde_json::Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
         let rendered = self.program.render(context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt => add_generation_prompt,
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
-            tools => (),
+            tools => tools.map(|tools| Value::from(Serde(tools))),
             documents => (),
         });
         rendered.map_err(|error| self.fault(&error))
@@ -335,7 +341,7 @@ mod tests {
     fn rendered(source: &str, roles: &[(&str, &str)]) -> Result<String> {
         let messages: Vec<Message> =
             roles.iter().map(|(role, content)| Message::new(*role, *content)).collect();
-        template(source)?.render(&messages, true)
+        template(source)?.render(&messages, None, true)
     }
 
     #[test]
@@ -377,13 +383,23 @@ mod tests {
     }
 
     #[test]
+    fn tools_reach_the_template_and_are_none_where_a_row_has_none() {
+        let source =
+            "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% else %}none{% endif %}";
+        let tools = serde_json::json!([{"type": "function", "function": {"name": "f"}}]);
+        let rendered = |tools| template(source).unwrap().render(&[], tools, false).unwrap();
+        assert_eq!(rendered(Some(&tools)), r#"{"type": "function", "function": {"name": "f"}}"#);
+        assert_eq!(rendered(None), "none");
+    }
+
+    #[test]
     fn calls_of_tools_reach_the_template_and_silence_is_none() {
         let source = "{% for m in messages %}{{ m.role }}:{{ 'none' if m.content is none else m.content }}\
             {% for call in m.tool_calls %} {{ call.function.name }}{{ call.function.arguments | tojson }}{% endfor %};{% endfor %}";
         let call: Message = serde_json::from_value(serde_json::json!({"role": "assistant", "content": null,
             "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {"n": 1}}}]}))
         .unwrap();
-        let text = template(source).unwrap().render(&[Message::new("user", "q"), call], false).unwrap();
+        let text = template(source).unwrap().render(&[Message::new("user", "q"), call], None, false).unwrap();
         assert_eq!(text, "user:q;assistant:none f{\"n\": 1};");
     }
 
@@ -392,7 +408,7 @@ mod tests {
         let dated = template("{{ strftime_now('%d %b %Y') }}").unwrap();
         let (fixed, note) = dated.of_a_fixed_day();
         assert!(note.unwrap().contains("writes the date of the day"));
-        let text = fixed.render(&[], false).unwrap();
+        let text = fixed.render(&[], None, false).unwrap();
         assert!(text == "26 Jul 2024" || source_date().is_some(), "{text}");
         let (_, note) = template("{{ bos_token }}").unwrap().of_a_fixed_day();
         assert_eq!(note, None);
@@ -439,7 +455,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, content: &str| fs::write(folder.path().join(name), content).unwrap();
         let found = || {
-            ChatTemplate::from_dir(folder.path()).unwrap().map(|template| template.render(&[], true).unwrap())
+            ChatTemplate::from_dir(folder.path())
+                .unwrap()
+                .map(|template| template.render(&[], None, true).unwrap())
         };
         assert_eq!(found(), None);
         write("tokenizer_config.json", r#"{"eos_token": "</s>"}"#);

@@ -4,6 +4,7 @@ use super::chat_template::ChatTemplate;
 use super::tokenizer::Tokenizer;
 use crate::data::language::{LanguageTokenizer, Message};
 use crate::error::{Error, Result};
+use serde_json::Value;
 
 /// What turns chats and prompts into tokens.
 pub struct Wording<'a> {
@@ -22,7 +23,7 @@ impl<'a> Wording<'a> {
     pub fn endless_turn(&self) -> Option<String> {
         const ANSWER: &str = "Tenfold";
         let messages = [Message::new("user", "?"), Message::new("assistant", ANSWER)];
-        let text = self.template?.render(&messages, false).ok()?;
+        let text = self.template?.render(&messages, None, false).ok()?;
         let behind = text.rsplit_once(ANSWER)?.1;
         let ids = self.tokenizer.words(behind).ok()?;
         ids.iter().all(|id| !self.ends(*id)).then(|| behind.to_owned())
@@ -56,9 +57,14 @@ impl LanguageTokenizer for Wording<'_> {
         self.tokenizer.eos_ids().contains(&id)
     }
 
-    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+    fn render(
+        &self,
+        messages: &[Message],
+        tools: Option<&Value>,
+        add_generation_prompt: bool,
+    ) -> Result<String> {
         match self.template {
-            Some(template) => template.render(messages, add_generation_prompt),
+            Some(template) => template.render(messages, tools, add_generation_prompt),
             None => Err(Error::Unsupported {
                 what: "chats".into(),
                 why: "the model comes without a chat template".into(),

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Counts above this are slips; and no product of two of them is too large for the machine's numbers.
 pub(crate) const MOST: usize = 1_000_000_000;
 
+/// Each epoch of a run has an entry in its plan.
+const MOST_EPOCHS: f64 = 1e6;
+
 /// Settings of a training run. The learning rate belongs to the method, not here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -109,8 +112,8 @@ impl TrainSettings {
         [
             (
                 "num_train_epochs",
-                self.num_train_epochs > 0.0 && self.num_train_epochs <= MOST as f64,
-                "a number above 0, 1,000,000,000 at the most",
+                self.num_train_epochs > 0.0 && self.num_train_epochs <= MOST_EPOCHS,
+                "a number above 0, 1,000,000 at the most",
                 self.num_train_epochs.to_string(),
             ),
             of_count("batch_size", self.batch_size),

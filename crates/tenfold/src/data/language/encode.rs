@@ -3,7 +3,7 @@
 //! A row's text is tokenised whole. Where a completion begins is found by tokenising what stands before it as well: the
 //! tokens that both have in common from the left are given, the first that differs reaches into the completion.
 
-use super::{LanguageExample, LanguageTokenizer, LengthReport, Message, Sequence};
+use super::{Conversation, LanguageExample, LanguageTokenizer, LengthReport, Message, Sequence};
 use crate::data::{Located, Origin};
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -230,14 +230,14 @@ impl Encoder<'_> {
             LanguageExample::Asked { .. } => unreachable!("a plain example"),
             LanguageExample::Text(text) => return Row::or_failed(self.text(text)),
             LanguageExample::Prompt { prompt, completion } => self.prompt(prompt, completion),
-            LanguageExample::Chat(messages) => self.chat(name, messages).map(|whole| (whole, 0)),
+            LanguageExample::Chat(chat) => self.chat(name, chat).map(|whole| (whole, 0)),
         };
         let (whole, head) = match made {
             Ok(made) => made,
             Err(error) => return Row::or_failed(Err(error)),
         };
         let row = self.fit(name, whole, |whole, max| match example {
-            LanguageExample::Chat(messages) => self.shorter_chat(name, messages, whole),
+            LanguageExample::Chat(chat) => self.shorter_chat(name, chat, whole),
             _ => Ok(cut(&whole, head..whole.ids.len(), max)),
         })?;
         Ok(match row {
@@ -337,14 +337,17 @@ impl Encoder<'_> {
         (ids, ahead)
     }
 
-    fn chat(&self, name: &RowName, messages: &[Message]) -> Result<Sequence> {
-        let whole = self.tokenizer.render(messages, false)?;
+    fn chat(&self, name: &RowName, Conversation { messages, tools }: &Conversation) -> Result<Sequence> {
+        let render = |turns: usize, add_generation_prompt: bool| {
+            self.tokenizer.render(&messages[..turns], tools.as_ref(), add_generation_prompt)
+        };
+        let whole = render(messages.len(), false)?;
         let mut ids = self.tokenizer.ids(&whole)?;
         let mut labelled = vec![false; ids.len()];
         let tokens_of = |text: &str| Ok::<_, Error>(common(&ids, &self.tokenizer.ids(text)?));
         for (index, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-            let before = self.tokenizer.render(&messages[..index], true)?;
-            let after = self.tokenizer.render(&messages[..=index], false)?;
+            let before = render(index, true)?;
+            let after = render(index + 1, false)?;
             if !(whole.starts_with(&after) && after.starts_with(&before)) {
                 return Err(does_not_extend(name, index, &before, &after, &whole));
             }
@@ -374,27 +377,28 @@ impl Encoder<'_> {
     fn shorter_chat(
         &self,
         name: &RowName,
-        messages: &[Message],
+        Conversation { messages, tools }: &Conversation,
         whole: Sequence,
     ) -> Result<Option<Sequence>> {
         let spoken = |message: &Message| message.role != "system" && message.role != "developer";
         let system = messages.iter().position(spoken).unwrap_or(messages.len());
         let answered = messages.iter().rposition(|message| message.role == "assistant").unwrap_or(0);
-        let mut last = (messages.to_vec(), whole);
+        let mut last = (messages.clone(), whole);
         for start in system + 1..answered {
             if messages[start].role != "user" {
                 continue;
             }
-            let rest = [&messages[..system], &messages[start..]].concat();
+            let messages = [&messages[..system], &messages[start..]].concat();
+            let rest = Conversation { messages, tools: tools.clone() };
             let shorter = self.chat(name, &rest)?;
             if shorter.ids.len() <= self.settings.max_length {
                 return Ok(Some(shorter));
             }
-            last = (rest, shorter);
+            last = (rest.messages, shorter);
         }
         let (rest, last) = last;
         let answer = rest.iter().position(|message| message.role == "assistant").unwrap_or(0);
-        let tokens_of = |messages: &[Message]| match self.tokenizer.render(messages, false) {
+        let tokens_of = |messages: &[Message]| match self.tokenizer.render(messages, tools.as_ref(), false) {
             Ok(text) => Ok(Some(common(&last.ids, &self.tokenizer.ids(&text)?))),
             // Some templates cannot render a system prompt alone; then it is cut as the rest of the prompt is.
             Err(_) => Ok::<_, Error>(None),

@@ -1,7 +1,7 @@
 //! From a file's records to examples: which columns mean what, and what a row must hold.
 
 use super::question::Form;
-use super::{LanguageExample, Message, Question, Template};
+use super::{Conversation, LanguageExample, Message, Question, Template};
 use crate::data::faulty::Faulty;
 use crate::data::records::{self, Column, Place, Reading, Record, Records, kind};
 use crate::data::{Located, Origin};
@@ -81,7 +81,10 @@ fn example(records: &Records, record: &Record, shape: &Shape) -> Result<Language
     match shape {
         Shape::Questions { .. } => unreachable!("questions are read by the record, which may hold several"),
         Shape::Text { text } => Ok(LanguageExample::Text(records.verbatim(record, text, "text")?)),
-        Shape::Chat { messages } => Ok(LanguageExample::Chat(chat(records, record, messages.as_ref())?)),
+        Shape::Chat { messages } => Ok(LanguageExample::Chat(Conversation {
+            messages: chat(records, record, messages.as_ref())?,
+            tools: tools(records, record)?,
+        })),
         Shape::PromptCompletion { prompt, completion, delimiter } => {
             let prompt = records.verbatim(record, prompt, "prompt")?;
             let completion = records.verbatim(record, completion, "completion")?;
@@ -145,7 +148,7 @@ fn alpaca(instruction: &str, input: Option<String>) -> String {
 
 fn exchange(instruction: String, input: Option<String>, output: String) -> LanguageExample {
     let asked = input.map_or(instruction.clone(), |input| format!("{instruction}\n\n{input}"));
-    LanguageExample::Chat(vec![Message::new("user", asked), Message::new("assistant", output)])
+    LanguageExample::Chat(vec![Message::new("user", asked), Message::new("assistant", output)].into())
 }
 
 fn chat(records: &Records, record: &Record, column: Option<&Column>) -> Result<Vec<Message>> {
@@ -173,6 +176,27 @@ fn chat(records: &Records, record: &Record, column: Option<&Column>) -> Result<V
     match answer {
         Some(_) => Ok(messages),
         None => Err(fault("", "an assistant's message", "none")),
+    }
+}
+
+/// What a row says of the functions that the assistant may call: a list, or its JSON as text; `None` where it says nothing.
+fn tools(records: &Records, record: &Record) -> Result<Option<Value>> {
+    if !records.has(record, TOOLS) {
+        return Ok(None);
+    }
+    let value = records.value(record, &Column::Name(TOOLS.into()), TOOLS)?;
+    let parsed = value.as_str().map(|text| serde_json::from_str(text).unwrap_or(Value::Null));
+    match parsed.as_ref().unwrap_or(&value) {
+        Value::Null if value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty()) => {
+            Ok(None)
+        }
+        Value::Array(list) if list.is_empty() => Ok(None),
+        Value::Array(list) => Ok(Some(Value::Array(list.clone()))),
+        other => {
+            let found = if value.is_string() { "text that is none" } else { kind(other) };
+            let place = format!("{}, {TOOLS}", record.place);
+            Err(Error::malformed(&records.file, place, "a list of tools' descriptions, or its JSON", found))
+        }
     }
 }
 
@@ -211,6 +235,8 @@ fn message(value: &Value) -> std::result::Result<Message, (&'static str, String)
 }
 
 const CALLS: &str = "tool_calls";
+/// The column that describes functions, as Transformers' `apply_chat_template` and TRL name it.
+const TOOLS: &str = "tools";
 const CONTENT: &str = "text under \"content\" (or \"value\"), or a list of parts with text";
 
 /// What is said: a text, or a list of parts of type text, which follow one another as chat templates write them.

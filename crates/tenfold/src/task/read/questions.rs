@@ -29,6 +29,8 @@ pub struct QuestionSet {
     pub malformed: Vec<String>,
     /// The same of the file that examples are drawn from; they are not among the examples.
     pub malformed_examples: Vec<String>,
+    /// What a reader should know about files that were taken all the same: sentences that name the file.
+    pub remarks: Vec<String>,
 }
 
 impl Task {
@@ -80,6 +82,7 @@ impl QuestionSet {
             shots: Vec::new(),
             malformed: Vec::new(),
             malformed_examples: Vec::new(),
+            remarks: Vec::new(),
         }
     }
 
@@ -109,6 +112,7 @@ struct Found {
     questions: Vec<Question>,
     places: Vec<String>,
     malformed: Vec<String>,
+    remarks: Vec<String>,
 }
 
 impl Wanted<'_> {
@@ -164,6 +168,7 @@ impl Wanted<'_> {
             shots,
             malformed: found.malformed,
             malformed_examples: pool.malformed,
+            remarks: [found.remarks, pool.remarks].concat(),
         })
     }
 
@@ -174,7 +179,8 @@ impl Wanted<'_> {
             |(question, place)| (LanguageExample::Asked { question, delimiter: delimiter.clone() }, place);
         let (examples, places): (Vec<_>, Vec<_>) = all.questions.into_iter().zip(all.places).map(row).unzip();
         let picked = share.picked(&examples, Row::class);
-        let (mut rest, mut test) = (Found::default(), Found { malformed: all.malformed, ..Found::default() });
+        let told = Found { malformed: all.malformed, remarks: all.remarks, ..Found::default() };
+        let (mut rest, mut test) = (Found::default(), told);
         for ((example, place), picked) in examples.into_iter().zip(places).zip(picked) {
             let LanguageExample::Asked { question, .. } = example else { continue };
             let part = if picked { &mut test } else { &mut rest };
@@ -224,6 +230,7 @@ impl Wanted<'_> {
                 }
             }
         }
+        found.remarks = faulty.take_remarks();
         match self.malformed {
             Malformed::Skip => found.malformed = faulty.lines(&path),
             Malformed::Refuse => {
@@ -293,6 +300,15 @@ mod tests {
         assert_eq!((sets[0].questions.len(), sets[0].malformed.len()), (2, 2));
         assert_eq!(sets[0].places, ["line 1", "line 4"]);
         assert!(read(keys, &[("t.jsonl", "{\"a\": 0}\n")], 0, None, true).is_err());
+    }
+
+    #[test]
+    fn what_is_odd_about_a_file_is_told() {
+        let keys = "doc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n[[domains]]\nname = \"d\"\ntest = \"t.csv\"\n";
+        let file = [("t.csv", "q,a\none, 1\ntwo, 0\n")];
+        let set = read(keys, &file, 1, None, false).unwrap().remove(0);
+        let [told] = set.remarks.as_slice() else { panic!("{:?}", set.remarks) };
+        assert!(told.contains("t.csv"), "{told}");
     }
 
     #[test]

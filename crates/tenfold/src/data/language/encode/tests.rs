@@ -1,4 +1,5 @@
 use super::*;
+use serde_json::Value;
 
 /// Letters are tokens, "ab" is one token, `<…>` is one special token each.
 struct Letters {
@@ -48,7 +49,7 @@ impl LanguageTokenizer for Letters {
         Some(END)
     }
 
-    fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String> {
+    fn render(&self, messages: &[Message], _: Option<&Value>, add_generation_prompt: bool) -> Result<String> {
         if messages.iter().any(|message| message.content.as_deref() == Some("!")) {
             let expected = "a template that takes these messages";
             return Err(Error::malformed("tokenizer_config.json", "chat_template", expected, "no shouting"));
@@ -65,7 +66,7 @@ impl LanguageTokenizer for Letters {
 
 fn chat(turns: &[(&str, &str)]) -> LanguageExample {
     let message = |(role, content): &(&str, &str)| Message::new(*role, *content);
-    LanguageExample::Chat(turns.iter().map(message).collect())
+    LanguageExample::Chat(turns.iter().map(message).collect::<Vec<_>>().into())
 }
 
 fn prompt(prompt: &str, completion: &str) -> LanguageExample {

@@ -53,7 +53,7 @@ fn instructions_become_alpacas_prompt_or_an_exchange() {
     let rows = examples("a.json", content.as_bytes(), &instruction(true)).unwrap();
     assert_eq!(
         rows[0],
-        LanguageExample::Chat(vec![message("user", "Add.\n\n1 2"), message("assistant", "3")])
+        LanguageExample::Chat(vec![message("user", "Add.\n\n1 2"), message("assistant", "3")].into())
     );
 }
 
@@ -62,12 +62,33 @@ fn chats_come_in_both_spellings_and_out_of_parquet() {
     let lines = "{\"messages\": [{\"role\": \"user\", \"content\": \" q\"}, {\"role\": \"assistant\", \"content\": \"r\"}]}\n\
         {\"conversations\": [{\"from\": \"human\", \"value\": \" q\"}, {\"from\": \"gpt\", \"value\": \"r\"}]}\n";
     let rows = examples("a.jsonl", lines.as_bytes(), &CHAT).unwrap();
-    assert_eq!(rows[0], LanguageExample::Chat(vec![message("user", " q"), message("assistant", "r")]));
+    assert_eq!(rows[0], LanguageExample::Chat(vec![message("user", " q"), message("assistant", "r")].into()));
     assert_eq!(rows[0], rows[1]);
     let parquet = include_bytes!("../../../../tests/parquet/chat.snappy.parquet");
     let rows = examples("a.parquet", parquet, &CHAT).unwrap();
-    let LanguageExample::Chat(messages) = &rows[1] else { panic!("{rows:?}") };
+    let LanguageExample::Chat(Conversation { messages, .. }) = &rows[1] else { panic!("{rows:?}") };
     assert_eq!((messages.len(), messages[2].clone()), (3, message("assistant", "Yes.")));
+}
+
+#[test]
+fn tools_stand_beside_the_messages_as_a_list_or_its_json() {
+    let messages = r#""messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]"#;
+    let tools_of = |tools: &str| {
+        let rows = examples("a.jsonl", format!("{{{messages}{tools}}}").as_bytes(), &CHAT)?;
+        let LanguageExample::Chat(Conversation { tools, .. }) = &rows[0] else { panic!("{rows:?}") };
+        Ok::<_, Error>(tools.clone())
+    };
+    let listed = tools_of(r#", "tools": [{"type": "function", "function": {"name": "f"}}]"#).unwrap();
+    assert_eq!(listed.as_ref().unwrap()[0]["function"]["name"], "f");
+    let written = tools_of(r#", "tools": "[{\"type\": \"function\", \"function\": {\"name\": \"f\"}}]""#);
+    assert_eq!(written.unwrap(), listed);
+    for none in ["", r#", "tools": null"#, r#", "tools": []"#, r#", "tools": " ""#] {
+        assert_eq!(tools_of(none).unwrap(), None, "{none}");
+    }
+    for wrong in [r#", "tools": {}"#, r#", "tools": "[f""#] {
+        let error = tools_of(wrong).unwrap_err().to_string();
+        assert!(error.contains("a list of tools' descriptions, or its JSON"), "{error}");
+    }
 }
 
 #[test]
@@ -79,7 +100,7 @@ fn content_may_be_a_list_of_parts_and_a_tool_may_be_called_without_a_word() {
         {"role": "tool", "content": "2", "tool_calls": null},
         {"role": "assistant", "content": "c", "tool_calls": []}]}"#;
     let rows = examples("a.jsonl", lines.replace('\n', "").as_bytes(), &CHAT).unwrap();
-    let LanguageExample::Chat(messages) = &rows[0] else { panic!("{rows:?}") };
+    let LanguageExample::Chat(Conversation { messages, .. }) = &rows[0] else { panic!("{rows:?}") };
     let contents: Vec<Option<&str>> = messages.iter().map(|message| message.content.as_deref()).collect();
     assert_eq!(contents, [Some("a b"), None, Some("2"), Some("c")]);
     assert_eq!(messages[0].more["name"], "x");

@@ -403,8 +403,9 @@ fn a_gguf_file_becomes_a_folder_of_the_same_model() {
         assert_eq!(ours.encode(text, None, 64).unwrap(), theirs.encode(text, None, 64).unwrap());
         assert_eq!((ours.bos_id(), ours.eos_ids()), (theirs.bos_id(), theirs.eos_ids()));
         let messages = [crate::data::language::Message::new("user", "ab")];
-        let [theirs, ours] = [&file, &out]
-            .map(|model| model::chat_template(model).unwrap().unwrap().render(&messages, true).unwrap());
+        let [theirs, ours] = [&file, &out].map(|model| {
+            model::chat_template(model).unwrap().unwrap().render(&messages, None, true).unwrap()
+        });
         assert_eq!((ours.as_str(), &ours), ("<s>ab", &theirs));
     }
 }
