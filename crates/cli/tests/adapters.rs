@@ -50,6 +50,40 @@ fn an_adapter_names_its_base_and_brings_what_python_needs() {
 }
 
 #[test]
+fn an_adapter_that_was_changed_or_is_applied_to_another_base_is_told() {
+    let fixture = Fixture::new();
+    run(&fixture, "a", LORA, &[]).done();
+    let folder = format!("{}/adapter", fixture.only_trial("a"));
+    fixture.write("texts.txt", "a good film\n");
+    let eval =
+        |model: &str| fixture.run(&["eval", "--model", model, "--adapter", &folder, "--texts", "texts.txt"]);
+    // The last bytes of a file of tensors are a number.
+    let change = |name: &str| {
+        let (before, mut bytes) = (fixture.read(name), fixture.read(name));
+        let last = bytes.len() - 3;
+        bytes[last] ^= 1;
+        fixture.write(name, bytes);
+        before
+    };
+    fixture.copy("model", "other");
+    change("other/model.safetensors");
+    let words = "whose weights are others than those of other";
+    assert!(eval("other").done().stderr.contains(words) && !eval("model").done().stderr.contains(words));
+    fixture.write(&format!("{folder}/labels.json"), r#"["bad", "bad"]"#);
+    eval("model").is_refused("a label's name twice", &["labels.json", "\"bad\" twice"]);
+    fixture.write(&format!("{folder}/labels.json"), r#"["bad", "good"]"#);
+    let tensors = format!("{folder}/adapter_model.safetensors");
+    let before = change(&tensors);
+    eval("model").is_refused("a changed adapter", &["adapter_model.safetensors", "it was changed"]);
+    // The recommended copy is not made of it either.
+    std::fs::remove_dir_all(fixture.path("a/recommended")).unwrap();
+    let ended = run(&fixture, "a", LORA, &[]).done();
+    assert!(ended.stderr.contains("recommended/ was not written") && !fixture.path("a/recommended").exists());
+    fixture.write(&tensors, before);
+    eval("model").done();
+}
+
+#[test]
 fn the_recommended_adapter_is_exported_and_follows_the_recommendation() {
     let fixture = Fixture::new();
     let ended = run(&fixture, "a", LORA, &[]).done();
@@ -69,6 +103,13 @@ fn the_recommended_adapter_is_exported_and_follows_the_recommendation() {
     assert!(!fixture.path("a/recommended/adapter_config.json").exists());
     let config = json_of(&fixture, "a/recommended/config.json");
     assert_eq!(config["id2label"], json!({"0": "bad", "1": "good"}));
+    // What was damaged, or left by a process that was killed, is made anew, or goes.
+    let (size, left) = (fixture.read("a/recommended/config.json").len(), "a/..recommended.new.tmp.7.0.tmp/x");
+    fixture.write("a/recommended/config.json", "");
+    fixture.write(left, "left");
+    run(&fixture, "a", FULL, &[]).done();
+    assert_eq!(fixture.read("a/recommended/config.json").len(), size);
+    assert!(!fixture.path(left).exists());
     // Somebody else's folder is left alone, and told.
     std::fs::remove_dir_all(fixture.path("a/recommended")).unwrap();
     fixture.write("a/recommended/mine.txt", "mine");

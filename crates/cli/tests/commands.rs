@@ -118,7 +118,7 @@ fn json_is_all_there_is_on_stdout() {
     let recommended = json(&[&["run", "study.toml", "--out", "a", "--json"][..], &SHORT].concat());
     assert_eq!(recommended, json(&["report", "a", "--json"]));
     assert_eq!(recommended["purpose"], "balanced");
-    assert_eq!(json(&["recommend", "a", "--for", "memory", "--json"])["purpose"], "memory");
+    assert_eq!(json(&["recommend", "a", "--for", "storage", "--json"])["purpose"], "storage");
     for (what, key) in
         [("methods", "settings"), ("models", "source"), ("tasks", "domains"), ("metrics", "what")]
     {
@@ -358,7 +358,7 @@ fn a_study_is_run_and_its_run_reported_on_from_anywhere() {
     let report = from("", &["report", "run", "--json"]).done().stdout;
     for folder in ["elsewhere", "quite/elsewhere"] {
         assert_eq!(from(folder, &["report", &run, "--json"]).done().stdout, report);
-        from(folder, &["recommend", &run, "--for", "memory"]).done();
+        from(folder, &["recommend", &run, "--for", "storage"]).done();
     }
     // The same trial from wherever it is asked for, and the model by the name that was typed.
     let again = from("", &[&["run", "study.toml", "--out", "run"][..], &SHORT].concat()).done();

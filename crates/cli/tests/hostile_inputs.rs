@@ -290,6 +290,34 @@ fn weights_that_the_last_step_drives_beyond_all_numbers_are_no_adapter() {
 }
 
 #[test]
+fn the_first_rows_of_a_file_that_is_sorted_by_label_are_no_training() {
+    let fixture = Fixture::new();
+    let text = String::from_utf8(fixture.read("train.tsv")).unwrap();
+    let (head, rows) = text.split_once('\n').unwrap();
+    let mut rows: Vec<&str> = rows.lines().collect();
+    rows.sort_by_key(|row| row.rsplit('\t').next().unwrap());
+    fixture.write("train.tsv", format!("{head}\n{}\n", rows.join("\n")));
+    let some = |more: &[&str]| {
+        fixture.run(&[&["run", "study.toml", "--out", "a", "--set=train_rows=20"][..], &SHORT, more].concat())
+    };
+    let words = ["train_rows", "\"bad\" alone", "rows = \"spread\" takes some of each label"];
+    some(&[]).is_refused("rows of one label", &words);
+    let ended = some(&["--set=rows=spread"]).done();
+    // Words of so small a vocabulary meet again: what is trained on and tested on is told where the advice is read.
+    let told = "test rows have a text that is also trained on";
+    let summary = String::from_utf8(fixture.read("a/summary.md")).unwrap();
+    let (_, advice) = summary.split_once("Before you follow it").unwrap();
+    assert_eq!(
+        ended.stderr.contains(told),
+        advice.split("Rule:").next().unwrap().contains(told),
+        "{summary}"
+    );
+    let all =
+        fixture.run(&[&["run", "study.toml", "--out", "b", "--set=test_rows=0"][..], &SHORT].concat()).done();
+    assert!(all.stdout.contains(told) && all.stderr.contains(told), "{all:#?}");
+}
+
+#[test]
 fn a_cache_that_cannot_be_used_is_named() {
     let fixture = Fixture::new();
     let run = || fixture.run(&["run", "study.toml", "--out", "a", "--set=model=all-minilm-l6-v2"]);

@@ -105,15 +105,14 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Puts the splits together: computes the hash and notes what tests and training have in common.
+    /// Puts the splits together and computes the hash.
     pub fn new(
         labels: Vec<String>,
         train: Vec<Example>,
         validation: Vec<Example>,
         tests: Vec<Domain>,
-        mut notes: Vec<String>,
+        notes: Vec<String>,
     ) -> Dataset {
-        notes.extend(shared(&train, &tests));
         let sha256 = fingerprint(&labels, &train, &validation, &tests);
         Dataset { labels, values: Vec::new(), train, validation, tests, sha256, notes }
     }
@@ -130,12 +129,11 @@ impl<T> Splits<T> {
         train: Vec<T>,
         validation: Vec<T>,
         tests: Vec<Domain<T>>,
-        mut notes: Vec<String>,
+        notes: Vec<String>,
     ) -> Splits<T>
     where
         T: Row,
     {
-        notes.extend(shared(&train, &tests));
         let mut parts = vec![("train", train.as_slice()), ("validation", validation.as_slice())];
         parts.extend(tests.iter().map(|domain| (domain.name.as_str(), domain.examples.as_slice())));
         let sha256 = fingerprint_of(&parts);
@@ -171,12 +169,13 @@ impl Row for Example {
     }
 }
 
-/// A note for each domain some of whose test rows have a text, or a prompt, or a passage, that is also trained on.
-pub(crate) fn shared<'a, T: Row>(train: &'a [T], tests: &'a [Domain<T>]) -> Vec<String> {
+/// A sentence for each domain some of whose test rows, by the domain's name, have a text, or a prompt, or a passage, that
+/// is also trained on.
+pub(crate) fn shared<'a, T: Row>(train: &'a [T], tests: &[(&str, &'a [T])]) -> Vec<String> {
     let seen: HashSet<T::Shared<'a>> = train.iter().map(T::shared).collect();
-    let note = |domain: &'a Domain<T>| {
-        let shared = domain.examples.iter().filter(|row| seen.contains(&row.shared())).count();
-        let (name, rows, what) = (&domain.name, domain.examples.len(), T::SHARED);
+    let note = |(name, examples): &(&str, &'a [T])| {
+        let shared = examples.iter().filter(|row| seen.contains(&row.shared())).count();
+        let (rows, what) = (examples.len(), T::SHARED);
         (shared > 0)
             .then(|| format!("{name}: {shared} of {rows} test rows have {what} that is also trained on"))
     };
@@ -259,7 +258,8 @@ mod tests {
 
     #[test]
     fn a_test_row_that_is_also_trained_on_is_noted() {
-        let notes = dataset(vec![row("a", 0), row("b", 1)], vec![row("b", 1), row("c", 0)]).notes;
+        let (train, test) = ([row("a", 0), row("b", 1)], [row("b", 1), row("c", 0)]);
+        let notes = shared(&train, &[("here", &test), ("there", &test[1..])]);
         assert_eq!(notes, ["here: 1 of 2 test rows have a text that is also trained on"]);
     }
 }

@@ -42,6 +42,19 @@ impl NewFolder {
         Ok(NewFolder { folder, name, out: out.to_owned() })
     }
 
+    /// Removes what processes that were killed left of the folder `out`. No other process may be making it.
+    pub(crate) fn clear(out: &Path) -> Result<()> {
+        let (Some(parent), Some(name)) = (out.parent(), out.file_name()) else { return Ok(()) };
+        let begun = format!(".{}.", name.to_string_lossy());
+        for entry in fs::read_dir(parent).map_err(Error::io("read", parent))?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(&begun) && name.ends_with(".tmp") {
+                fs::remove_dir_all(entry.path()).map_err(Error::io("remove", &entry.path()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Moves it to its place, in one step.
     pub(crate) fn put(self) -> Result<()> {
         fs::rename(&self.folder, &self.out)

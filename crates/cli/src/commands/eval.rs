@@ -41,7 +41,7 @@ pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
             None => bail!("{} cannot be folded into the base model's weights", tuning.method().title),
         }
     }
-    file::notes(&request.adapter, &tuning, &*model)?.iter().for_each(|note| dashboard.say(note));
+    file::notes(&request.adapter, &tuning, &*model, &located)?.iter().for_each(|note| dashboard.say(note));
     let text = texts::read(&request.texts)?;
     let lines = lines(request, &text, dashboard)?;
     let taken = adapter::virtual_tokens(&tuning.adapter().config()?);

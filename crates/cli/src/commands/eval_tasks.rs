@@ -57,7 +57,7 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
             let tokenize = |text: &str| tokenizer.words(text);
             let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };
             let tuning = file::read(adapter, &context)?;
-            file::notes(adapter, &tuning, &*model)?.iter().for_each(|note| dashboard.say(note));
+            file::notes(adapter, &tuning, &*model, &located)?.iter().for_each(|note| dashboard.say(note));
             match request.merged {
                 false => tuning,
                 true => match tuning.merged(&*model, &backend)? {

@@ -13,12 +13,13 @@ use tenfold::adapter::{Context, Tuning, file};
 use tenfold::data::language::Message;
 use tenfold::generate::{FinishReason, Generated, Generator, Sampling, Watch};
 use tenfold::model::chat_template::ChatTemplate;
+use tenfold::model::store::{self, Located};
 use tenfold::model::tokenizer::Tokenizer;
 use tenfold::model::wording::Wording;
-use tenfold::model::{self, Model, store};
+use tenfold::model::{self, Model};
 use tenfold::progress::{Event, Progress, told_if_slow};
 use tenfold::words::count;
-use tenfold_tensor::{Backend, Cpu};
+use tenfold_tensor::Cpu;
 
 /// Prompts that are answered side by side.
 const BATCH: usize = 8;
@@ -98,22 +99,23 @@ pub(super) struct Speaker {
 
 impl Speaker {
     pub fn load(request: &TunedModel, dashboard: &Dashboard) -> Result<Speaker> {
-        let dir = store::locate(&request.model, dashboard)?.dir;
-        let task = model::usual_task(&dir)?;
+        let located = store::locate(&request.model, dashboard)?;
+        let dir = &located.dir;
+        let task = model::usual_task(dir)?;
         if !task.is_language_modelling() {
             bail!("{} is no language model: it does not generate text", request.model);
         }
         let backend = Cpu::new();
         let reading = format!("reading {}", request.model);
-        let model = told_if_slow(dashboard, &reading, || model::load(&dir, task, &backend, None))?;
-        let tokenizer = model::tokenizer(&dir)?;
+        let model = told_if_slow(dashboard, &reading, || model::load(dir, task, &backend, None))?;
+        let tokenizer = model::tokenizer(dir)?;
         tokenizer.check(&model.extents())?;
-        note_all(model::notes(&dir, task, &tokenizer)?, dashboard);
+        note_all(model::notes(dir, task, &tokenizer)?, dashboard);
         let tuning = match &request.adapter {
-            Some(adapter) => tuning(adapter, request.merged, &*model, &backend, &tokenizer)?,
+            Some(adapter) => tuning(adapter, request.merged, &*model, &located, &tokenizer)?,
             None => Tuning::untouched(&*model),
         };
-        let template = model::chat_template(&dir)?;
+        let template = model::chat_template(dir)?;
         Ok(Speaker { name: request.model.clone(), model, tokenizer, template, tuning })
     }
 
@@ -186,12 +188,13 @@ fn tuning(
     adapter: &Path,
     merged: bool,
     model: &dyn Model,
-    backend: &Arc<dyn Backend>,
+    located: &Located,
     tokenizer: &Tokenizer,
 ) -> Result<Tuning> {
+    let backend = model.word_embeddings().tensor.backend();
     let tokenize = |text: &str| tokenizer.words(text);
     let tuning = file::read(adapter, &Context { model, backend, seed: 0, tokenize: &tokenize })?;
-    file::notes(adapter, &tuning, model)?.iter().for_each(|note| tell(note));
+    file::notes(adapter, &tuning, model, located)?.iter().for_each(|note| tell(note));
     if !merged {
         return Ok(tuning);
     }

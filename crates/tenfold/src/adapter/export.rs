@@ -27,7 +27,7 @@ pub struct Export<'a> {
 pub fn base_model(adapter: &Path, progress: &dyn Progress) -> Result<Located> {
     let stored = Stored::open(adapter)?;
     let mut names = Vec::new();
-    if let Some(About { base_model: BaseModel { name, hub, path }, .. }) = &stored.about {
+    if let Some(About { base_model: BaseModel { name, hub, path, .. }, .. }) = &stored.about {
         names.extend(path.as_ref().map(|path| path.to_string_lossy().into_owned()));
         names.extend(hub.clone().or_else(|| Some(name.clone())));
     }
@@ -82,7 +82,7 @@ pub fn export(export: &Export, context: &Context, out: &Path, progress: &dyn Pro
     let reads = about.reads.unwrap_or(Reads::Text);
     let beside = Beside { model_dir: export.model_dir, reads, holds };
     file::write_beside(folder, &beside, &tuning, context.model)?;
-    crate::model::unchanged()?;
+    crate::model::mapped::unchanged_below(export.model_dir)?;
     making.put()?;
     Ok(holds)
 }

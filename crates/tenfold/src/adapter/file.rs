@@ -23,6 +23,7 @@ use super::{Context, NamedTensor, Tuning};
 use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{self, HostTensor};
+use crate::model::store::Located;
 use crate::model::{Model, TaskType};
 use crate::plain_file;
 use serde_json::Value;
@@ -69,7 +70,7 @@ pub fn write(dir: &Path, tuning: &Tuning, about: &About) -> Result<u64> {
             .unwrap_or_else(|error| unreachable!("a table of plain values: {error}"));
         crate::atomic::write(&dir.join(CONFIG), (text + "\n").as_bytes())?;
     }
-    about.write(dir)?;
+    about.write_beside(&path, dir)?;
     Ok(path.metadata().map_err(Error::io("read", &path))?.len())
 }
 
@@ -129,6 +130,19 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
         let expected = format!("{}, which the model is asked for here", task.name());
         return Err(Error::malformed(config_file, "task_type", expected, stated.name()));
     }
+    if let Some(stated) = stored.about.as_ref().and_then(|about| about.tensors_sha256.as_ref()) {
+        let found = about::sha256_of(tensors_file)?;
+        if found != *stated {
+            let expected =
+                format!("SHA-256 {stated}, as {ABOUT} says (without that line it is taken as it is)");
+            return Err(Error::malformed(
+                tensors_file,
+                "whole file",
+                expected,
+                format!("{found}: it was changed"),
+            ));
+        }
+    }
     let mut tensors = tensors_of(tensors_file)?;
     let labels = labels(tensors_file, context.model.head().last_weight(), &tensors)?;
     let built = Tuning::new(method, &settings, context, labels);
@@ -147,10 +161,22 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
     })
 }
 
-/// What to know of an adapter that was read: names in its configuration that match nothing in the model, which PEFT passes
-/// over as well.
-pub fn notes(dir: &Path, tuning: &Tuning, model: &dyn Model) -> Result<Vec<String>> {
+/// What to know of an adapter that was read onto the model in `located`: that it was trained over another one's weights, and
+/// names in its configuration that match nothing in the model, which PEFT passes over as well.
+pub fn notes(dir: &Path, tuning: &Tuning, model: &dyn Model, located: &Located) -> Result<Vec<String>> {
     let stored = Stored::open(dir)?;
+    let base = stored.about.as_ref().map(|about| &about.base_model);
+    let another =
+        base.filter(|base| base.weights_sha256.as_ref().is_some_and(|hash| *hash != located.weights_sha256));
+    let another = another.map(|base| {
+        format!(
+            "{}: the adapter was trained over {}, whose weights are others than those of {}: what was measured of it does not \
+             hold here",
+            dir.display(),
+            base.name,
+            located.name
+        )
+    });
     let settings = stored.settings(tuning.method())?;
     let file = stored.config_file.display();
     let words = |Entry { key, entry, fault }| match fault? {
@@ -159,7 +185,7 @@ pub fn notes(dir: &Path, tuning: &Tuning, model: &dyn Model) -> Result<Vec<Strin
         // PEFT writes all settings, those that have no effect among them.
         Fault::Idle(_) => None,
     };
-    Ok(entries(&settings, tuning, model)?.into_iter().filter_map(words).collect())
+    Ok(another.into_iter().chain(entries(&settings, tuning, model)?.into_iter().filter_map(words)).collect())
 }
 
 /// All tensors of an adapter's file.

@@ -64,6 +64,8 @@ pub struct StudyFacts {
     pub learning_rates: String,
     /// The data: task, source, rows in each split, label shares, hash; a few sentences.
     pub data: String,
+    /// What makes scores on the data doubtful, such as test rows that are trained on: sentences without a full stop.
+    pub doubts: Vec<String>,
     /// The names of the labels by their numbers; empty where answers are no labels or the names are not known.
     pub labels: Vec<String>,
     /// The base model: name, parameters, weights' type, hash; a sentence.

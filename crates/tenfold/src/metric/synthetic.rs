@@ -155,6 +155,7 @@ impl World {
             energy: Accounting::default(),
             learning_rates: "Each method tried 4 learning rates on the validation split with the same number of steps; the best one was kept.".to_owned(),
             labels: Vec::new(),
+            doubts: Vec::new(),
             data: "Sentiment (two labels): 2,400 training rows of movie reviews, 400 validation rows, 800 test rows in each of four domains. The most frequent label makes 51 % of the test rows.".to_owned(),
             model: "all-MiniLM-L6-v2, 22.7 M parameters, weights in f32.".to_owned(),
             machine: "Synthetic CPU @ 2.6 GHz, 2 cores, avx2, 7.64 GiB, Linux x86_64.".to_owned(),

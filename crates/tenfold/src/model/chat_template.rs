@@ -388,7 +388,8 @@ mod tests {
             "{% if tools %}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{% else %}none{% endif %}";
         let tools = serde_json::json!([{"type": "function", "function": {"name": "f"}}]);
         let rendered = |tools| template(source).unwrap().render(&[], tools, false).unwrap();
-        assert_eq!(rendered(Some(&tools)), r#"{"type": "function", "function": {"name": "f"}}"#);
+        // Keys come in alphabetical order, as they are read.
+        assert_eq!(rendered(Some(&tools)), r#"{"function": {"name": "f"}, "type": "function"}"#);
         assert_eq!(rendered(None), "none");
     }
 

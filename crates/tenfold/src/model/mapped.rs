@@ -42,8 +42,17 @@ pub(crate) fn map(path: &Path) -> Result<Arc<Mmap>> {
 /// Fails if a file that is mapped is not as it was when it was mapped. To be asked before anything is kept that was worked
 /// out by means of a model.
 pub fn unchanged() -> Result<()> {
+    unchanged_of(|_| true)
+}
+
+/// The same of the files of one model: those at a path or below it.
+pub(crate) fn unchanged_below(model: &Path) -> Result<()> {
+    unchanged_of(|path| path.starts_with(model))
+}
+
+fn unchanged_of(is_asked: impl Fn(&Path) -> bool) -> Result<()> {
     let mapped = MAPPED.lock().unwrap_or_else(PoisonError::into_inner);
-    for (_, path, stamp) in mapped.iter().filter(|(map, ..)| map.strong_count() > 0) {
+    for (_, path, stamp) in mapped.iter().filter(|(map, path, _)| map.strong_count() > 0 && is_asked(path)) {
         let changed = match std::fs::metadata(path) {
             Ok(metadata) => stamp.changed(&Stamp::of(&metadata)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some("it is gone".to_owned()),

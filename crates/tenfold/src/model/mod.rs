@@ -14,7 +14,7 @@ pub mod gguf;
 pub mod head;
 pub mod layer;
 mod loss;
-mod mapped;
+pub(crate) mod mapped;
 pub mod quantize;
 mod relative;
 pub(crate) mod save;

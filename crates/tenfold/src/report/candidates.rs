@@ -54,7 +54,7 @@ pub(super) struct Field<'a> {
     pub candidates: Vec<Candidate<'a>>,
     /// The others, in the study's order.
     pub excluded: Vec<Excluded>,
-    /// The costs that decide: those for which any method has a figure.
+    /// The costs that decide: those for which any method has a figure; all of the purpose's if there are none.
     pub costs: Vec<Cost>,
     /// How much worse than the best score a method may be.
     pub allowed: f64,
@@ -82,11 +82,6 @@ impl<'a> Field<'a> {
         field
     }
 
-    /// True if nothing but the score decides, though the purpose asks for more.
-    pub(super) fn rests_on_score_alone(&self, purpose: Purpose) -> bool {
-        self.costs.is_empty() && !purpose.costs().is_empty()
-    }
-
     fn exclude(&mut self, facts: &MethodFacts, cause: Cause, why: String) {
         self.excluded.push(Excluded { method: facts.name.clone(), cause, why });
     }
@@ -105,20 +100,20 @@ impl<'a> Field<'a> {
         scored
     }
 
-    /// A cost that no method has a figure for cannot decide.
+    /// A cost that no method has a figure for cannot decide beside others; alone it leaves nothing to choose by.
     fn choose_costs(&mut self, findings: &Findings, purpose: Purpose, scored: &[&MethodFacts]) {
         let known = |cost: &Cost| scored.iter().any(|facts| cost.deciding(findings, &facts.name).is_some());
         let (costs, missing): (Vec<Cost>, Vec<Cost>) = purpose.costs().iter().partition(|cost| known(cost));
+        if costs.is_empty() {
+            self.costs = missing;
+            return;
+        }
         self.costs = costs;
         let Some(first) = scored.first().filter(|_| !missing.is_empty()) else { return };
         let each = missing.iter().map(|cost| cost.why_none(findings, &first.name));
         let mut reasons: Vec<String> = each.collect();
         reasons.dedup();
-        let rest = match self.rests_on_score_alone(purpose) {
-            true => "The recommendation rests on the score alone",
-            false => "These costs are left out of the choice",
-        };
-        self.notes.push(format!("{rest}: {}.", list(&reasons)));
+        self.notes.push(format!("These costs are left out of the choice: {}.", list(&reasons)));
     }
 
     fn admits(&mut self, findings: &Findings, purpose: Purpose, facts: &MethodFacts) -> bool {

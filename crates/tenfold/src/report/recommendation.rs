@@ -3,10 +3,11 @@
 //! A method whose deciding figures are missing is never recommended, and is named with what is missing.
 
 use super::account::Account;
-use super::candidates::{self, Candidate, Excluded, Field};
+use super::candidates::{self, Candidate, Cause, Excluded, Field};
 use super::purpose::Purpose;
 use super::reasons::{brief, caveats, reasons, sentence};
 use crate::metric::{Contrast, Findings};
+use crate::words::list;
 use serde::Serialize;
 
 /// Version of `recommendation.json`.
@@ -68,6 +69,7 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
     let runner_up =
         |c: &Candidate| RunnerUp { method: c.facts.name.clone(), why: brief(findings, purpose, c.facts) };
     let mut before: Vec<String> = findings.few_seeds().into_iter().collect();
+    before.extend(findings.evidence.study.doubts.iter().map(|doubt| format!("{doubt}.")));
     before.extend(field.notes.iter().cloned());
     before.extend(first.map_or_else(Vec::new, |facts| caveats(findings, purpose, &field, facts)));
     before.extend(candidates::sentences(findings, &field));
@@ -78,7 +80,7 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
         rule: purpose.rule(&allowed),
         method: first.map(|facts| facts.name.clone()),
         sentence: first.map_or_else(|| nothing(&field, purpose), |facts| sentence(findings, purpose, facts)),
-        decided_by: field.costs.iter().map(|cost| cost.words()).collect(),
+        decided_by: first.map_or_else(Vec::new, |_| field.costs.iter().map(|cost| cost.words()).collect()),
         exported: None,
         adapter: first.and_then(|facts| facts.adapter.clone()),
         reasons: first.map_or_else(Vec::new, |facts| reasons(findings, purpose, facts)),
@@ -92,14 +94,20 @@ pub fn recommend(findings: &Findings, purpose: Purpose) -> Recommendation {
 }
 
 fn nothing(field: &Field, purpose: Purpose) -> String {
-    let no_score = field.excluded.iter().all(|excluded| excluded.cause == candidates::Cause::NoScore);
-    let why = if no_score { "no method has a score" } else { "every method is ruled out" };
+    let all = |causes: &[Cause]| field.excluded.iter().all(|excluded| causes.contains(&excluded.cause));
+    let costs = || list(&field.costs.iter().map(|cost| cost.words()).collect::<Vec<_>>());
+    let why = match () {
+        () if all(&[Cause::NoScore]) => "no method has a score".to_owned(),
+        () if all(&[Cause::NoScore, Cause::NoFigure]) => {
+            format!("no method has a figure for {} that may decide", costs())
+        }
+        () => "every method is ruled out".to_owned(),
+    };
     format!("No method can be recommended for the purpose \"{}\": {why}.", purpose.name())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::candidates::Cause;
     use super::*;
     use crate::metric::{Application, Evidence, synthetic::World};
     use crate::record::{Answers, Outcome};
@@ -178,10 +186,10 @@ mod tests {
         let all: Vec<&str> = findings_methods();
         let advice = mark(&all);
         assert_eq!(advice.decided_by, [""; 0]);
-        let told = "The recommendation rests on the score alone: no figure for training speed (";
-        assert!(advice.caveats.iter().any(|caveat| caveat.starts_with(told)), "{:?}", advice.caveats);
-        assert_eq!(advice.method, recommend(World::findings(), Purpose::Accuracy).method);
-        assert!(advice.sentence.contains("(measured on a disturbed machine)"), "{}", advice.sentence);
+        let told = "no method has a figure for training speed that may decide";
+        assert!(advice.method.is_none() && advice.sentence.contains(told), "{}", advice.sentence);
+        let caused = |caveat: &String| caveat.contains("no figure for training speed (");
+        assert!(advice.caveats.iter().any(caused), "{:?}", advice.caveats);
     }
 
     fn findings_methods() -> Vec<&'static str> {

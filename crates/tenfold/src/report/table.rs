@@ -144,9 +144,6 @@ fn heading(findings: &Findings, column: &Column) -> &'static str {
     if column.key == "accuracy" { findings.standing.scoring.name } else { column.heading }
 }
 
-/// An interval whose one side is this many times as long as the other has both told.
-const LOPSIDED: f64 = 2.0;
-
 /// "87.1 ± 1.2 %", "0.523 ± 0.041", "99.0 +0.8 −4.1 %": the unit once.
 fn with_margins(unit: Unit, e: &Estimate) -> String {
     let (Some(low), Some(high)) = (e.low, e.high) else { return unit.write(e.value) };
@@ -155,10 +152,8 @@ fn with_margins(unit: Unit, e: &Estimate) -> String {
         Unit::Share => format!("{:.1}", value * 100.0),
         _ => unit.write(value),
     };
-    let margins = match down.max(up) > LOPSIDED * down.min(up) {
-        true => format!("+{} −{}", number(up), number(down)),
-        false => format!("± {}", number((up + down) / 2.0)),
-    };
+    let (up, down) = (number(up), number(down));
+    let margins = if up == down { format!("± {up}") } else { format!("+{up} −{down}") };
     let sign = if unit == Unit::Share { " %" } else { "" };
     format!("{} {margins}{sign}", number(e.value))
 }

@@ -61,7 +61,14 @@ impl Benchmarks {
     pub(super) fn notes(&self) -> Vec<String> {
         let of = |session: &Session| {
             let task = session.data_identity.task.clone();
-            session.notes.clone().into_iter().map(move |note| format!("Benchmark {task}: {note}"))
+            session
+                .notes
+                .iter()
+                .chain(&session.doubts)
+                .cloned()
+                .collect::<Vec<_>>()
+                .into_iter()
+                .map(move |note| format!("Benchmark {task}: {note}"))
         };
         self.sessions.iter().flat_map(of).collect()
     }

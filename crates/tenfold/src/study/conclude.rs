@@ -104,6 +104,7 @@ fn facts(
         learning_rates: learning_rates(study),
         labels: session.labels.clone(),
         data: data(session, circumstances.benchmarks),
+        doubts: session.doubts.clone(),
         model: model(session),
         machine: format!(
             "{}, {}, {}, {}, {}",

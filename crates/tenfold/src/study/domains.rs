@@ -1,7 +1,7 @@
 //! Further domains of a study: test rows of other tasks whose answers are the same and scored alike, and a mixture of
 //! domains to train on.
 
-use crate::data::{Domain, Row, Splits, fingerprint_of, shared, subset};
+use crate::data::{Domain, Row, Splits, fingerprint_of, subset};
 use crate::error::{Error, Result};
 use crate::task::Task;
 use std::collections::BTreeMap;
@@ -42,10 +42,7 @@ impl<T: Row> Further<T> {
         for name in others {
             let task = Task::load(name)?;
             let other = read(&task)?;
-            // What its tests have in common with its own training rows is nothing to this study.
-            let own = shared(&other.train, &other.tests);
-            let notes = other.notes.into_iter().filter(|note| !own.contains(note));
-            further.notes.extend(notes.map(|note| format!("{}: {note}", task.name)));
+            further.notes.extend(other.notes.into_iter().map(|note| format!("{}: {note}", task.name)));
             let (alone, mut train) = (other.tests.len() == 1, Some(other.train));
             for domain in other.tests {
                 let name = if alone { task.name.clone() } else { format!("{}/{}", task.name, domain.name) };
@@ -72,7 +69,6 @@ impl<T: Row> Further<T> {
         data.sha256 =
             fingerprint_of(&[(data.sha256.as_str(), known)].into_iter().chain(more).collect::<Vec<_>>());
         data.notes.extend(self.notes);
-        data.notes.extend(shared(&data.train, &self.tests));
         data.tests.extend(self.tests);
     }
 

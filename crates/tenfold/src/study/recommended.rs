@@ -8,8 +8,10 @@ use crate::adapter::export::{Export, export};
 use crate::adapter::file;
 use crate::atomic;
 use crate::error::{Error, Result};
+use crate::new_folder::NewFolder;
 use crate::progress::{Event, Progress};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -30,10 +32,23 @@ struct Mark {
     sha256: String,
 }
 
+/// The content of [`MARK`].
+#[derive(Debug, Serialize, Deserialize)]
+struct Marked {
+    #[serde(flatten)]
+    mark: Mark,
+    /// The sizes in bytes of the files that were made of it, by name.
+    files: BTreeMap<String, u64>,
+}
+
 /// The name of the folder, if it holds the adapter as it is now.
 pub(super) fn found(folder: &RunFolder, adapter: Option<&str>) -> Option<String> {
     let mark = mark(folder, adapter?).ok()?;
-    (written(&folder.file(NAME)) == Some(mark)).then(|| NAME.to_owned())
+    let place = folder.file(NAME);
+    let marked = written(&place).filter(|marked| marked.mark == mark)?;
+    let is_whole = sizes(&place)
+        .is_ok_and(|sizes| marked.files.iter().all(|(name, size)| sizes.get(name) == Some(size)));
+    is_whole.then(|| NAME.to_owned())
 }
 
 /// Makes the folder hold the adapter; without one it goes. What cannot be written is told: the adapter itself is there.
@@ -43,13 +58,13 @@ pub(super) fn bring(
     adapter: Option<&str>,
     progress: &dyn Progress,
 ) -> Option<String> {
-    let brought = match adapter {
+    let brought = NewFolder::clear(&folder.file(NEW)).and_then(|()| match adapter {
         None => remove(folder).map(|()| None),
         Some(adapter) => match found(folder, Some(adapter)) {
             Some(found) => Ok(Some(found)),
             None => make(session, folder, adapter, progress).map(Some),
         },
-    };
+    });
     brought.unwrap_or_else(|error| {
         progress.event(Event::Note(format!("{NAME}/ was not written: {error}")));
         None
@@ -69,7 +84,8 @@ fn make(session: &Session, folder: &RunFolder, adapter: &str, progress: &dyn Pro
     let source = folder.file(adapter);
     let what = Export { adapter: &source, model_dir: session.model_dir(), merged: false };
     export(&what, &context, &new, progress)?;
-    let mark = serde_json::to_string_pretty(&mark(folder, adapter)?).unwrap_or_default() + "\n";
+    let marked = Marked { mark: mark(folder, adapter)?, files: sizes(&new)? };
+    let mark = serde_json::to_string_pretty(&marked).unwrap_or_default() + "\n";
     atomic::write(&new.join(MARK), mark.as_bytes())?;
     if place.exists() {
         fs::rename(&place, &old).map_err(Error::io("move", &place))?;
@@ -96,6 +112,17 @@ fn mark(folder: &RunFolder, adapter: &str) -> Result<Mark> {
     Ok(Mark { adapter: adapter.to_owned(), sha256: file::sha256(&folder.file(adapter))? })
 }
 
-fn written(place: &Path) -> Option<Mark> {
+/// The sizes in bytes of the files of a folder, by name.
+fn sizes(folder: &Path) -> Result<BTreeMap<String, u64>> {
+    let mut sizes = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        let bytes = entry.metadata().map_err(Error::io("read", folder))?.len();
+        sizes.insert(entry.file_name().to_string_lossy().into_owned(), bytes);
+    }
+    Ok(sizes)
+}
+
+fn written(place: &Path) -> Option<Marked> {
     serde_json::from_slice(&fs::read(place.join(MARK)).ok()?).ok()
 }

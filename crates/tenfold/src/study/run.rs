@@ -87,7 +87,7 @@ fn go(
         earlier::announce(folder, &session.model_identity, &session.data_identity, progress)?;
     }
     let mut benchmarks = Benchmarks::open(study, &session, progress)?;
-    for note in session.notes.iter().chain(&benchmarks.notes()) {
+    for note in session.notes.iter().chain(&session.doubts).chain(&benchmarks.notes()) {
         progress.event(Event::Note(note.clone()));
     }
     let plan = Plan { study, session: &session };

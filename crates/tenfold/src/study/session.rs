@@ -68,6 +68,8 @@ pub(super) struct Session {
     pub requests: Requests,
     /// What a reader of the results should know about the rows.
     pub notes: Vec<String>,
+    /// What makes scores on them doubtful: sentences without a full stop.
+    pub doubts: Vec<String>,
 }
 
 /// Rows as users would send them.
@@ -107,6 +109,8 @@ struct Encoded {
     tests: Vec<(String, Rows)>,
     mixture: Rows,
     mixture_sha256: String,
+    /// What makes scores on these rows doubtful: sentences.
+    doubts: Vec<String>,
 }
 
 impl Encoded {
@@ -139,7 +143,10 @@ impl Session {
         let base = Base {
             model,
             tokenizer,
-            base_model: BaseModel::of(&study.model, &located.dir)?,
+            base_model: BaseModel {
+                weights_sha256: Some(located.weights_sha256),
+                ..BaseModel::of(&study.model, &located.dir)?
+            },
             located: (located.dir, dtype),
             identity: ModelIdentity {
                 name: study.name_of_model().to_owned(),
@@ -203,6 +210,7 @@ impl Session {
             values: Vec::new(),
             requests: Requests::Texts(Vec::new()),
             notes: Vec::new(),
+            doubts: Vec::new(),
             model: base.model.clone(),
             tokenizer: base.tokenizer.clone(),
             located: base.located.clone(),
@@ -225,6 +233,7 @@ impl Session {
         let scored = |rows: Rows| rows.scored_by(session.scoring);
         let tests = encoded.tests.into_iter().map(|(name, rows)| (name, scored(rows))).collect();
         Ok(Session {
+            doubts: encoded.doubts,
             train: scored(encoded.train),
             validation: scored(encoded.validation),
             tests,

@@ -94,5 +94,12 @@ fn train_in(folder: &RunFolder, study: &Study, options: &Options, progress: &dyn
         }
         Ok(answers) => answers,
     };
-    Ok(Single { record, base, answers, notes: session.notes, adapter, process_peak_bytes })
+    Ok(Single {
+        record,
+        base,
+        answers,
+        notes: [session.notes, session.doubts].concat(),
+        adapter,
+        process_peak_bytes,
+    })
 }

@@ -2,11 +2,13 @@
 //! `labels.json` (the labels' names). PEFT passes over both.
 
 use crate::adapter::Tuning;
-use crate::data::read_text;
+use crate::data::{hexadecimal, read_text};
 use crate::error::{Error, Result};
 use crate::model::{TaskType, catalog, store};
 use crate::plain_file;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Name of the file that says what PEFT's configuration has no place for.
@@ -28,6 +30,9 @@ pub struct About {
     pub task_type: TaskType,
     /// What it was trained over.
     pub base_model: BaseModel,
+    /// SHA-256 of the file with the adapter's tensors, hexadecimal, if the writer knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tensors_sha256: Option<String>,
     /// What a row was, if the writer knew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<Reads>,
@@ -56,6 +61,9 @@ pub struct BaseModel {
     /// Where it was when the adapter was trained: absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// SHA-256 of its weights ([`Located::weights_sha256`](store::Located::weights_sha256)), if the writer knew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
 }
 
 impl BaseModel {
@@ -69,12 +77,12 @@ impl BaseModel {
             },
         };
         let path = std::path::absolute(dir).map_err(Error::io("find", dir))?;
-        Ok(BaseModel { name: name.to_owned(), hub, path: Some(path) })
+        Ok(BaseModel { name: name.to_owned(), hub, path: Some(path), weights_sha256: None })
     }
 
     /// A model of which nothing but the name is known.
     pub fn named(name: &str) -> BaseModel {
-        BaseModel { name: name.to_owned(), hub: None, path: None }
+        BaseModel { name: name.to_owned(), hub: None, path: None, weights_sha256: None }
     }
 
     /// What PEFT finds it by (`base_model_name_or_path`): the id on the Hub, else the folder.
@@ -88,7 +96,19 @@ impl About {
     /// What there is to say of a tuning of a base model.
     pub fn of(tuning: &Tuning, base_model: &BaseModel, reads: Option<Reads>) -> About {
         let (method, task_type) = (tuning.method().name.to_owned(), tuning.task());
-        About { format: FORMAT, method, task_type, base_model: base_model.clone(), reads }
+        About {
+            format: FORMAT,
+            method,
+            task_type,
+            base_model: base_model.clone(),
+            tensors_sha256: None,
+            reads,
+        }
+    }
+
+    /// Writes the file beside the adapter's tensors, with their hash.
+    pub(super) fn write_beside(&self, tensors: &Path, dir: &Path) -> Result<()> {
+        About { tensors_sha256: Some(sha256_of(tensors)?), ..self.clone() }.write(dir)
     }
 
     /// Writes the file into an adapter's folder.
@@ -130,7 +150,26 @@ pub fn read_labels(dir: &Path, outputs: usize) -> Result<Option<Vec<String>>> {
     let expected = format!("a list of {outputs} names, one for each output of the head");
     let fault = |found: String| Error::malformed(&path, "whole file", expected.clone(), found);
     let labels: Vec<String> = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
-    if labels.len() == outputs { Ok(Some(labels)) } else { Err(fault(format!("{} names", labels.len()))) }
+    if labels.len() != outputs {
+        return Err(fault(format!("{} names", labels.len())));
+    }
+    match labels.iter().enumerate().find(|(place, label)| labels[..*place].contains(label)) {
+        Some((_, twice)) => Err(fault(format!("{twice:?} twice"))),
+        None => Ok(Some(labels)),
+    }
+}
+
+/// SHA-256 of a file, hexadecimal.
+pub(super) fn sha256_of(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = plain_file::open(path).map_err(Error::io("read", path))?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer).map_err(Error::io("read", path))? {
+            0 => return Ok(hexadecimal(&hash.finalize())),
+            read => hash.update(&buffer[..read]),
+        }
+    }
 }
 
 /// The text of a file; `None` if there is none.

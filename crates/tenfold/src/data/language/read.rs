@@ -186,7 +186,7 @@ fn tools(records: &Records, record: &Record) -> Result<Option<Value>> {
     }
     let value = records.value(record, &Column::Name(TOOLS.into()), TOOLS)?;
     let parsed = value.as_str().map(|text| serde_json::from_str(text).unwrap_or(Value::Null));
-    match parsed.as_ref().unwrap_or(&value) {
+    match parsed.as_ref().unwrap_or(value) {
         Value::Null if value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty()) => {
             Ok(None)
         }

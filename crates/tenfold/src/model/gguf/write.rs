@@ -75,8 +75,7 @@ pub fn write(
             let rest = size.next_multiple_of(alignment) - size;
             file.write_all(&padding[..rest]).map_err(Error::io("write", path))?;
         }
-        // What was read from files that changed meanwhile is not put in place.
-        crate::model::unchanged()
+        Ok(())
     })
 }
 

@@ -57,7 +57,7 @@ fn write_in_files_of(
     let made = NewFolder::begin(out)?;
     let written = write_weights(counted, (&original, &plan), largest, (&made.folder, &made.name), progress)?;
     words::write(&original, &plan, &made.folder)?;
-    crate::model::unchanged()?;
+    crate::model::mapped::unchanged_below(dir)?;
     made.put()?;
     Ok(written)
 }

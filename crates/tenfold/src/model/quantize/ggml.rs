@@ -10,6 +10,7 @@ use super::{Change, Kept, Written};
 use crate::error::{Error, Result};
 use crate::model::ggml::{self, Layout};
 use crate::model::gguf::{self, GgmlType, Gguf, Value};
+use crate::model::mapped::unchanged_below;
 use crate::model::{checkpoint, gguf_of};
 use crate::progress::{Event, Job, Progress};
 use std::collections::BTreeMap;
@@ -52,7 +53,7 @@ pub(super) fn write(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progre
         written.note(name, planned.change);
     }
     written.check(dir, format)?;
-    content.write(written, out, progress)
+    content.write(written, dir, out, progress)
 }
 
 impl Target {
@@ -128,7 +129,13 @@ fn of_gguf(gguf: &Gguf, target: Target) -> Result<Content> {
 }
 
 impl Content {
-    fn write(&self, mut written: Written, out: &Path, progress: &dyn Progress) -> Result<Written> {
+    fn write(
+        &self,
+        mut written: Written,
+        dir: &Path,
+        out: &Path,
+        progress: &dyn Progress,
+    ) -> Result<Written> {
         let described = self.tensors.iter().map(|(name, planned)| (name.clone(), planned.described()));
         let described: BTreeMap<String, gguf::Tensor> = described.collect();
         for (name, gguf::Tensor { dtype, shape }) in &described {
@@ -149,7 +156,9 @@ impl Content {
             self.tensors[name].write(&self.source, name, |bytes| {
                 file.write_all(bytes).map_err(Error::io("write", out))?;
                 advance(bytes.len())
-            })
+            })?;
+            // What was read from a file that changed meanwhile is not put in place.
+            unchanged_below(dir)
         });
         progress.event(Event::Finished { job, note: String::new() });
         outcome.map(|()| written)

@@ -31,6 +31,8 @@ struct Steps {
     pre_tokenizer: Value,
     #[serde(default)]
     decoder: Value,
+    #[serde(default)]
+    post_processor: Value,
 }
 
 /// Refuses a file that asks for more. What is no tokenizer at all is told when it is loaded.
@@ -44,7 +46,30 @@ pub(super) fn check(file: &Path, content: &[u8]) -> Result<()> {
         let mut found = Found { growth: 1.0, patterns: 0 };
         found.step(step, 0).map_err(|(expected, found)| Error::malformed(file, place, expected, found))?;
     }
-    Ok(())
+    let fault = |(expected, found)| Error::malformed(file, "post_processor", expected, found);
+    each_text_once(&steps.post_processor, 0).map_err(fault)
+}
+
+/// Refuses templates in which a text stands several times, or not at all: a row would be as many times as long.
+fn each_text_once(value: &Value, depth: usize) -> Result<(), Fault> {
+    if depth > DEEPEST {
+        return Err((format!("steps nested at most {DEEPEST} deep"), "more".into()));
+    }
+    let Value::Object(step) = value else {
+        let steps = value.as_array().map_or(&[][..], Vec::as_slice);
+        return steps.iter().try_for_each(|step| each_text_once(step, depth + 1));
+    };
+    for (key, least, texts) in [("single", 1, &["A"][..]), ("pair", 0, &["A", "B"])] {
+        let Some(pieces) = step.get(key).and_then(Value::as_array) else { continue };
+        let places = |text: &str| pieces.iter().filter(|piece| piece["Sequence"]["id"] == text).count();
+        if let Some(text) = texts.iter().find(|text| !(least..=1).contains(&places(text))) {
+            return Err((format!("the text {text} once under \"{key}\""), format!("{} times", places(text))));
+        }
+        if pieces.len() > MOST {
+            return Err((format!("at most {MOST} pieces under \"{key}\""), pieces.len().to_string()));
+        }
+    }
+    step.values().try_for_each(|inner| each_text_once(inner, depth + 1))
 }
 
 /// What was expected, and what was found.
@@ -223,6 +248,27 @@ mod tests {
         r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
         r" {2,}",
     ];
+
+    #[test]
+    fn a_template_writes_a_text_once() {
+        let of = |single: Value| {
+            let template = json!({"type": "TemplateProcessing", "single": single, "pair": []});
+            let file = json!({"post_processor": {"type": "Sequence", "processors": [template]}});
+            check(Path::new("tokenizer.json"), file.to_string().as_bytes())
+        };
+        let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+        let special = json!({"SpecialToken": {"id": "</s>", "type_id": 0}});
+        of(json!([special, text, special])).unwrap();
+        for (wrong, found) in [(json!([text, text]), "2 times"), (json!([special]), "0 times")] {
+            let error = of(wrong).unwrap_err().to_string();
+            assert!(
+                error.contains("expected the text A once under \"single\"") && error.contains(found),
+                "{error}"
+            );
+        }
+        let many: Vec<Value> = [text].into_iter().chain(vec![special; MOST]).collect();
+        assert!(of(json!(many)).is_err());
+    }
 
     #[test]
     fn patterns_of_published_tokenizers_are_taken() {

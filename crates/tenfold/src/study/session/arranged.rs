@@ -55,13 +55,17 @@ impl<T: Row> Arranged<T> {
         }
         further.join(&mut data);
         data.notes.append(&mut mixed.notes);
-        data.notes.extend(shared(&mixed.examples, &data.tests).iter().map(|note| format!("mixture: {note}")));
         Ok(Arranged { data, mixed, counts })
     }
 
     /// What is trained on.
     pub(super) fn train(&self) -> &[T] {
         first(&self.data.train, self.counts[0])
+    }
+
+    /// What is tested on in the domain that is trained on.
+    pub(super) fn test(&self) -> &[T] {
+        self.data.tests.first().map_or(&[][..], |domain| first(&domain.examples, self.counts[2]))
     }
 
     /// All rows as the model reads them, each split by its name; those to train on are encoded already.
@@ -71,8 +75,14 @@ impl<T: Row> Arranged<T> {
         mut encode: impl FnMut(&str, &[T]) -> Result<Rows>,
     ) -> Result<Encoded> {
         let [_, validation, test] = self.counts;
-        let tests = (self.data.tests.iter())
-            .map(|domain| Ok((domain.name.clone(), encode(&domain.name, first(&domain.examples, test))?)))
+        let tested: Vec<(&str, &[T])> = (self.data.tests.iter())
+            .map(|domain| (domain.name.as_str(), first(&domain.examples, test)))
+            .collect();
+        let of_mixture = shared(&self.mixed.examples, &tested);
+        let doubts = shared(self.train(), &tested).into_iter();
+        let doubts = doubts.chain(of_mixture.iter().map(|note| format!("mixture: {note}"))).collect();
+        let tests = (tested.into_iter())
+            .map(|(name, rows)| Ok((name.to_owned(), encode(name, rows)?)))
             .collect::<Result<_>>()?;
         let mixture = match self.mixed.examples.as_slice() {
             [] => Rows::default(),
@@ -84,6 +94,7 @@ impl<T: Row> Arranged<T> {
             tests,
             mixture,
             mixture_sha256: self.mixed.sha256.clone(),
+            doubts,
         })
     }
 }

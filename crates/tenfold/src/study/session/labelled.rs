@@ -3,14 +3,14 @@
 use super::arranged::{Arranged, Beside};
 use super::{Encoded, Requests, Session};
 use crate::adapter::file::Reads;
-use crate::data::{Dataset, Domain, Example, Splits};
-use crate::error::Result;
+use crate::data::{Dataset, Domain, Example, Splits, classes};
+use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 use crate::study::config::Study;
 use crate::study::domains::numbers;
 use crate::task::Task;
 use crate::train::{Rows, Target};
-use crate::words::count;
+use crate::words::{count, list};
 
 /// The one output of a head that foretells numbers.
 const NUMBER: &str = "a number";
@@ -38,7 +38,10 @@ impl Session {
         let encode = |examples: &[Example]| {
             Rows::encode_as(&self.tokenizer, examples, length, |label| self.target(label))
         };
-        let encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
+        let mut encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
+        if self.values.is_empty() {
+            encoded.doubts.extend(doubts_of_labels(&arranged, &labels)?);
+        }
         let truncated = encoded.truncated();
         if truncated > 0 {
             let why = if length < study.train.max_length {
@@ -71,6 +74,35 @@ impl Session {
             None => Target::Label(label),
         }
     }
+}
+
+/// What the rows that are used lack of the labels of all rows. Of one label alone nothing is learnt.
+fn doubts_of_labels(arranged: &Arranged<Example>, labels: &[String]) -> Result<Vec<String>> {
+    const CURE: &str = "rows = \"spread\" takes some of each label";
+    let (all, used) = (classes(&arranged.data.train), classes(arranged.train()));
+    let rows = count(arranged.train().len(), "row");
+    let name = |label: &u32| {
+        labels.get(*label as usize).map_or_else(|| label.to_string(), |name| format!("\"{name}\""))
+    };
+    if let (Some(only), true) = (used.first().filter(|_| used.len() == 1), all.len() > 1) {
+        let expected =
+            format!("rows of two labels or more among the first {rows} of the training file; {CURE}");
+        return Err(Error::malformed("study", "train_rows", expected, format!("{} alone", name(only))));
+    }
+    let mut doubts = Vec::new();
+    let absent: Vec<String> = all.difference(&used).map(name).collect();
+    if !absent.is_empty() {
+        doubts.push(format!("no row of {} is among the {rows} that are trained on; {CURE}", list(&absent)));
+    }
+    let Some(domain) = arranged.data.tests.first() else { return Ok(doubts) };
+    let tested = classes(arranged.test());
+    if let (Some(only), true) =
+        (tested.first().filter(|_| tested.len() == 1), classes(&domain.examples).len() > 1)
+    {
+        let rows = count(arranged.test().len(), "test row");
+        doubts.push(format!("{}: all {rows} are of {}; {CURE}", domain.name, name(only)));
+    }
+    Ok(doubts)
 }
 
 /// The rows of another task with these labels, numbered as these are.

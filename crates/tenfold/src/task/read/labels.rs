@@ -145,8 +145,13 @@ fn folded(label: &str) -> String {
     if let Some(number) = value(label) {
         return (number + 0.0).to_string();
     }
-    composed(&composed(label).to_lowercase()).split_whitespace().collect::<Vec<_>>().join(" ")
+    let visible: String = composed(label).chars().filter(|c| !INVISIBLE.contains(c)).collect();
+    composed(&visible.to_lowercase()).split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+/// Characters without a width: soft hyphen, zero-width space, joiners, directional marks, word joiner, byte order mark.
+const INVISIBLE: [char; 8] =
+    ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}'];
 
 /// A text in Unicode's form NFC.
 fn composed(text: &str) -> String {
@@ -166,8 +171,10 @@ fn difference(group: &[&str]) -> &'static str {
         "blanks"
     } else if same(str::to_lowercase) {
         "case"
+    } else if same(|label| label.replace(INVISIBLE, "")) {
+        "characters that are not to be seen"
     } else {
-        "case, blanks or Unicode form"
+        "case, blanks, Unicode form or characters that are not to be seen"
     }
 }
 

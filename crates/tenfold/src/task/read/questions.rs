@@ -304,11 +304,11 @@ mod tests {
 
     #[test]
     fn what_is_odd_about_a_file_is_told() {
-        let keys = "doc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n[[domains]]\nname = \"d\"\ntest = \"t.csv\"\n";
-        let file = [("t.csv", "q,a\none, 1\ntwo, 0\n")];
-        let set = read(keys, &file, 1, None, false).unwrap().remove(0);
+        let keys = "doc_to_text = \"{{q}}\"\ndoc_to_target = \"{{a}}\"\n[[domains]]\nname = \"d\"\ntest = \"t.jsonl\"\nencoding = \"latin-1\"\n";
+        let file = [("t.jsonl", "{\"q\": \"caf\u{e9}\", \"a\": 1}\n")];
+        let set = read(keys, &file, 0, None, false).unwrap().remove(0);
         let [told] = set.remarks.as_slice() else { panic!("{:?}", set.remarks) };
-        assert!(told.contains("t.csv"), "{told}");
+        assert!(told.contains("t.jsonl is valid UTF-8"), "{told}");
     }
 
     #[test]
