@@ -91,6 +91,9 @@ fn what_is_no_plain_file_or_too_large_is_refused_at_once() {
     }
     // A study that is refused takes no place in the folder, and moves nothing that is there.
     assert_eq!(fixture.files("a"), [fixture.path("a/lock")]);
+    fs::remove_file(fixture.path("train.tsv")).unwrap();
+    make_pipe(&fixture.path("train.tsv"));
+    refused(&["run", "study.toml", "--out", "b"], &["train.tsv", "a named pipe, not a plain file"]);
     refused(&["run", "/dev/zero", "--out", "a"], &["a device, not a plain file"]);
     refused(&["run", "pipe.toml", "--out", "a"], &["a named pipe, not a plain file"]);
     refused(&["generate", "--model", "language", "--prompts", "/dev/zero"], &["a device, not a plain file"]);

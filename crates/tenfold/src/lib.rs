@@ -23,6 +23,7 @@ mod unit;
 pub mod words;
 
 pub mod score;
+mod seal;
 
 pub mod statistics;
 

@@ -223,6 +223,14 @@ fn an_evaluation_that_was_stopped_goes_on_to_the_same_bits() {
         assert!(stops > 0, "{}", task.name);
         let again = evaluate(&task, folder.path(), &stopped, &Silent, false).unwrap();
         assert!(written(&again) == written(&result), "{}", task.name);
+        // An answer that was changed is not believed.
+        let samples = again.folder.as_ref().unwrap().join("samples/one.jsonl");
+        let mut bytes = std::fs::read(&samples).unwrap();
+        let place = bytes.iter().rposition(|byte| byte.is_ascii_digit()).unwrap();
+        bytes[place] ^= 1;
+        std::fs::write(&samples, bytes).unwrap();
+        let again = evaluate(&task, folder.path(), &stopped, &Silent, false).unwrap();
+        assert!(written(&again) == written(&result), "{}", task.name);
     }
 }
 

@@ -144,7 +144,8 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
         }
     }
     let mut tensors = tensors_of(tensors_file)?;
-    let labels = labels(tensors_file, context.model.head().last_weight(), &tensors)?;
+    let labels = labels(tensors_file, context.model.head().last_weight(), &tensors)
+        .map_err(|error| of_another(&stored, context.model, error))?;
     let built = Tuning::new(method, &settings, context, labels);
     let strange = |error| of_another(&stored, context.model, error);
     let mut tuning = built.map_err(|error| strange(about(config_file, error)))?;
@@ -226,7 +227,8 @@ fn about(path: &Path, error: Error) -> Error {
 /// The first thing that does not fit, with the model that the adapter is for: it is likely to be another one's.
 fn of_another(stored: &Stored, model: &dyn Model, error: Error) -> Error {
     let Error::Malformed { file, place, expected, found } = error else { return error };
-    let base = match stored.base_model() {
+    let named = stored.about.as_ref().map(|about| about.base_model.name.as_str());
+    let base = match named.or(stored.base_model()) {
         Some(base) => format!("the adapter was trained over \"{base}\""),
         None => "the adapter does not say what it was trained over".to_owned(),
     };

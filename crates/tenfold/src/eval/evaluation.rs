@@ -135,6 +135,7 @@ impl Evaluation<'_> {
         });
         let kept = place.as_ref().map(|place| headers.iter().map(|header| place.domain(header)).collect());
         let kept: Vec<Kept> = kept.transpose()?.unwrap_or_default();
+        kept.iter().filter_map(Kept::damage).for_each(|damage| progress.event(Event::Note(damage)));
         let there: usize = kept.iter().map(Kept::len).sum();
         if there > 0 {
             let words = format!(

@@ -23,9 +23,10 @@ pub(super) fn markdown(findings: &Findings, recommended: Option<&str>) -> String
         let found = keys.iter().find(|key| findings.figure(method, "accuracy", key).is_some());
         super::value(findings, method, "accuracy", found.unwrap_or(&key))
     };
+    let beside: Vec<(&str, &str)> = SCORES.into_iter().filter(|(key, _)| *key != own.name).collect();
     let row = |method: &crate::metric::MethodFacts| {
         findings.estimate(&method.name, "accuracy", "accuracy")?;
-        let scores = SCORES.iter().map(|(key, _)| value(&method.name, key));
+        let scores = beside.iter().map(|(key, _)| value(&method.name, key));
         Some(
             [shortened(&method.name, NAME), value(&method.name, "accuracy")]
                 .into_iter()
@@ -35,7 +36,7 @@ pub(super) fn markdown(findings: &Findings, recommended: Option<&str>) -> String
     };
     let rows: Vec<Vec<String>> = findings.methods().iter().filter_map(row).collect();
     let headings: Vec<&str> =
-        ["method", own.noun].into_iter().chain(SCORES.map(|(_, heading)| heading)).collect();
+        ["method", own.noun].into_iter().chain(beside.iter().map(|(_, heading)| *heading)).collect();
     let note = format!(
         "Always answering {} scores {}. Macro F1: mean F1 of the labels that stand or are answered. Balanced accuracy: mean \
          recall of the labels that stand.",

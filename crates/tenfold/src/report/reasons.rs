@@ -2,9 +2,9 @@
 
 use super::candidates::{Field, against_best, targets};
 use super::purpose::{Cost, Purpose};
-use crate::metric::{Findings, Kept, MethodFacts, Reading, Unit};
+use crate::metric::{Findings, Kept, METRICS, MethodFacts, Reading, Unit, by_label};
 use crate::record::Role;
-use crate::words::{list, thousands};
+use crate::words::{count, list, thousands};
 
 /// What a method must lose in another domain to be named for it.
 const LOSS_TO_NAME: f64 = 0.1;
@@ -90,8 +90,10 @@ fn priced(findings: &Findings, cost: Cost, name: &str) -> Option<String> {
 
 /// The other number of a response time, said to be that.
 fn merged(findings: &Findings, cost: Cost, name: &str) -> Option<String> {
-    let merged = findings.estimate(name, "response_time", "merged_p95").filter(|_| cost == Cost::Latency)?;
-    Some(format!("; merged into the base it takes {}", Unit::Seconds.write(merged.value)))
+    let figure = findings.figure(name, "response_time", "merged_p95").filter(|_| cost == Cost::Latency)?;
+    let takes = Unit::Seconds.write(figure.reading.estimate()?.value);
+    let disturbed = figure.mark().map_or("", |_| " (measured on a disturbed machine)");
+    Some(format!("; merged into the base it takes {takes}{disturbed}"))
 }
 
 /// "twice as slow as full fine-tuning (4.10 s)"; `None` for full fine-tuning itself, or where a figure is missing or was
@@ -150,6 +152,8 @@ pub(super) fn caveats(
     caveats.extend(unfinished(findings, name));
     caveats.extend(not_shown(findings, purpose, field, facts));
     caveats.extend(useless(findings, name));
+    caveats.extend(never_found(findings, name));
+    caveats.extend(better_with_fewer_rows(findings, name));
     let alike: Vec<&str> = findings
         .standing
         .methods
@@ -172,6 +176,40 @@ pub(super) fn caveats(
         }
     }
     caveats
+}
+
+/// Labels that no seed of the method ever answers rightly: most often rare ones.
+fn never_found(findings: &Findings, name: &str) -> Option<String> {
+    let labels = by_label(findings.evidence, name)?.labels.into_iter();
+    let lost = labels.filter(|label| label.support > 0 && label.recall <= 0.0);
+    let lost: Vec<String> =
+        lost.map(|of| format!("\"{}\" ({})", of.label, count(of.support as usize, "test row"))).collect();
+    (!lost.is_empty()).then(|| format!("It never finds {}.", list(&lost)))
+}
+
+/// A score with few rows that is above all that the interval of the score with all rows allows: most often, training on
+/// all rows had fewer steps.
+fn better_with_fewer_rows(findings: &Findings, name: &str) -> Option<String> {
+    let scoring = findings.standing.scoring;
+    let whole = findings.estimate(name, "accuracy", "accuracy")?;
+    let best = if scoring.is_better(whole.high, whole.low) { whole.high } else { whole.low };
+    let metric = METRICS.iter().find(|metric| metric.name == "small_data")?;
+    let sizes = findings.figures(metric, name).iter().filter(|figure| figure.key.starts_with("at_"));
+    let better = sizes.filter_map(|figure| {
+        let with = figure.reading.estimate()?.value;
+        scoring
+            .is_better(Some(with), best)
+            .then(|| format!("{} ({})", scoring.unit.write(with), figure.label))
+    });
+    let better: Vec<String> = better.collect();
+    (!better.is_empty()).then(|| {
+        format!(
+            "With fewer training rows it scores better, {}, than with all of them, {}: training on all is too short, or its \
+             settings do not suit it.",
+            list(&better),
+            scoring.unit.write(whole.value)
+        )
+    })
 }
 
 /// Seeds of the method that came to nothing.
@@ -256,6 +294,32 @@ fn elsewhere(findings: &Findings, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::synthetic::World;
+
+    #[test]
+    fn a_label_that_is_never_found_is_told() {
+        let mut world = World::new();
+        world.answer(|labels, _| labels[..5].fill(7));
+        let evidence = world.evidence();
+        let findings = Findings::of(&evidence);
+        assert_eq!(never_found(&findings, "lora").unwrap(), "It never finds \"7\" (5 test rows).");
+        assert_eq!(never_found(World::findings(), "lora"), None);
+    }
+
+    #[test]
+    fn a_score_that_fewer_rows_beat_is_told() {
+        assert_eq!(better_with_fewer_rows(World::findings(), "lora"), None);
+        let mut world = World::new();
+        world.answer_main("lora", |labels, predictions| {
+            predictions.iter_mut().zip(labels).skip(100).for_each(|(said, label)| *said = 1 - *label);
+        });
+        let evidence = world.evidence();
+        let told = better_with_fewer_rows(&Findings::of(&evidence), "lora").unwrap();
+        assert!(
+            told.starts_with("With fewer training rows it scores better, ") && told.contains("(n = "),
+            "{told}"
+        );
+    }
 
     #[test]
     fn costs_are_compared_in_words_that_say_which_way_it_is() {

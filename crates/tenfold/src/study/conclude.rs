@@ -216,10 +216,13 @@ fn data(session: &Session, benchmarks: &Benchmarks) -> String {
         none if none.is_empty() => none,
         labels => format!(" Labels: {labels}."),
     };
+    let source = match session.task_source.as_str() {
+        "" => String::new(),
+        source => format!(" ({source})"),
+    };
     let mut words = format!(
-        "Task {} ({}): {} training rows, {} validation rows, test rows: {}.{} SHA-256 of all rows {}.",
+        "Task {}{source}: {} training rows, {} validation rows, test rows: {}.{} SHA-256 of all rows {}.",
         identity.task,
-        session.task_source,
         session.train.questions(),
         session.validation.questions(),
         tests.join(", "),

@@ -5,6 +5,7 @@ use super::config::Study;
 use super::kept::Kept;
 use super::naming::name;
 use super::plan::CODE;
+use super::recommended;
 use super::store::RunFolder;
 use crate::atomic;
 use crate::error::{Error, Result};
@@ -91,6 +92,8 @@ pub(super) fn set_aside(folder: &RunFolder) -> Result<String> {
             _ => {}
         }
     }
+    // What it recommends goes with it.
+    recommended::set_aside(folder, &place)?;
     Ok(place.display().to_string())
 }
 

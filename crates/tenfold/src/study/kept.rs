@@ -2,10 +2,10 @@
 
 use super::naming;
 use super::plan::CODE;
-use super::seal;
 use crate::error::{Error, Result};
 use crate::plain_file;
 use crate::record::{Record, SCHEMA};
+use crate::seal;
 use serde_json::Value;
 use std::fs;
 use std::io::ErrorKind;

@@ -21,7 +21,6 @@ mod probe;
 mod recommended;
 mod run;
 mod runner;
-mod seal;
 mod search;
 mod session;
 mod single;

@@ -95,6 +95,15 @@ fn make(session: &Session, folder: &RunFolder, adapter: &str, progress: &dyn Pro
     Ok(NAME.to_owned())
 }
 
+/// Moves the folder to `place`, below the run's, if it is ours.
+pub(super) fn set_aside(folder: &RunFolder, place: &Path) -> Result<()> {
+    let from = folder.file(NAME);
+    match written(&from) {
+        Some(_) => fs::rename(&from, place.join(NAME)).map_err(Error::io("move", &from)),
+        None => Ok(()),
+    }
+}
+
 /// Removes a folder that is no longer what is recommended.
 fn remove(folder: &RunFolder) -> Result<()> {
     let place = folder.file(NAME);

@@ -194,7 +194,11 @@ impl Session {
         let mut session = Session {
             labels: Vec::new(),
             scoring: if has_head { task.judged_scoring()? } else { task.scoring()? },
-            task_source: format!("{}; {}", task.source, task.licence),
+            task_source: [task.source.as_str(), &task.licence]
+                .into_iter()
+                .filter(|said| !said.is_empty())
+                .collect::<Vec<_>>()
+                .join("; "),
             data_identity: DataIdentity { task: task.name.clone(), sha256: String::new() },
             train_examples: Vec::new(),
             train: Rows::default(),

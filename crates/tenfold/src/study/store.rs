@@ -2,7 +2,6 @@
 
 use super::kept::{self, Kept, Unusable};
 use super::plan::{Fit, Job, RUNGS};
-use super::seal;
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::lock::{self, Lock};
@@ -10,6 +9,7 @@ use crate::model;
 use crate::plain_file::{self, is_own_folder};
 use crate::progress::{Event, Progress};
 use crate::record::{Outcome, Record};
+use crate::seal;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use super::{Columns, Files, Rows, Source, Task};
 use crate::data::records::Reading;
 use crate::data::rows::{self, FileRows, Layout, Row};
 use crate::data::{Dataset, Domain, Example, TestShare, classes, vader};
-use crate::{Error, Result};
+use crate::{Error, Result, plain_file};
 use std::path::{Path, PathBuf};
 
 impl Task {
@@ -225,6 +225,10 @@ impl Reader<'_> {
         }
         if let Some(found) = looked.iter().find(|path| path.is_file()) {
             return Ok(found.clone());
+        }
+        if let Some(other) = looked.iter().find(|path| path.exists()) {
+            // A folder, a pipe or a device of that name.
+            plain_file::open(other).map_err(Error::io("read", other))?;
         }
         let wanted = paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" or ");
         Err(Error::MissingData { task: self.task.name.clone(), wanted, looked })

@@ -1,7 +1,7 @@
 //! Answers on disk, so that an evaluation goes on where it was stopped and none writes over another's.
 //!
 //! ```text
-//! OUT/<task>/<hash>/samples/<domain>.jsonl    a line that says what was asked of whom, then one for each row
+//! OUT/<task>/<hash>/samples/<domain>.jsonl    a line that says what was asked of whom, then one for each row, sealed
 //! OUT/<task>/<hash>/results.json              scores, made of the samples alone
 //! ```
 //!
@@ -16,6 +16,7 @@ use crate::eval::asking::Said;
 use crate::lock::{self, Lock};
 use crate::model;
 use crate::plain_file;
+use crate::seal::{opened, sealed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -23,7 +24,7 @@ use std::io::{ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Version of the files.
-const SCHEMA: u32 = 2;
+const SCHEMA: u32 = 3;
 /// Version of the code that asks; it changes when answers do.
 const CODE: &str = "eval 2";
 /// Rows of a block: what is kept and gone on from.
@@ -62,6 +63,8 @@ pub(super) struct Kept {
     path: PathBuf,
     file: File,
     said: Vec<Said>,
+    /// The first line whose words are not those that were written; it and all behind it are asked again.
+    damaged: Option<usize>,
 }
 
 impl Header {
@@ -104,14 +107,16 @@ impl Place {
         };
         let mut lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
         let first = header.line();
-        let (mut said, mut length) = (Vec::new(), first.len());
+        let (mut said, mut length, mut damaged) = (Vec::new(), first.len(), None);
         if lines.next() == Some(&first) {
             let (mut read, mut end) = (Vec::new(), length);
             for line in lines {
-                let Ok(sample) = serde_json::from_str::<Sample>(line) else { break };
-                if sample.row != read.len() {
+                let object = opened(line.trim_end().as_bytes());
+                let sample = object.and_then(|object| serde_json::from_slice::<Sample>(&object).ok());
+                let Some(sample) = sample.filter(|sample| sample.row == read.len()) else {
+                    damaged = Some(read.len() + 2);
                     break;
-                }
+                };
                 read.push(sample.said);
                 end += line.len();
                 if read.len() % BLOCK == 0 || read.len() == header.rows {
@@ -128,7 +133,7 @@ impl Place {
             Ok(file)
         });
         let file = file.map_err(Error::io("write", &path))?;
-        Ok(Kept { path, file, said })
+        Ok(Kept { path, file, said, damaged })
     }
 }
 
@@ -136,6 +141,14 @@ impl Kept {
     /// How many answers were kept when it was opened.
     pub(super) fn len(&self) -> usize {
         self.said.len()
+    }
+
+    /// That answers were damaged and are asked again, if they were.
+    pub(super) fn damage(&self) -> Option<String> {
+        let (path, line) = (self.path.display(), self.damaged?);
+        Some(format!(
+            "{path}: line {line} was changed or damaged: it and what stands behind it are asked again"
+        ))
     }
 
     /// What was kept when it was opened.
@@ -150,7 +163,7 @@ impl Kept {
         for (row, said) in (first..).zip(said) {
             let place = places.get(row).cloned().unwrap_or_default();
             let sample = Sample { row, place, said: said.clone() };
-            lines.push_str(&serde_json::to_string(&sample).unwrap_or_default());
+            lines.push_str(&sealed(&serde_json::to_string(&sample).unwrap_or_default()));
             lines.push('\n');
         }
         let kept = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());

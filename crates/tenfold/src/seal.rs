@@ -1,4 +1,4 @@
-//! A record carries the hash of its own words, so that a damaged one is not believed.
+//! JSON objects that carry the hash of their own words, so that damaged ones are not believed: records, kept answers.
 //!
 //! The hash is the last key of the JSON object.
 
@@ -10,13 +10,13 @@ const END: &[u8] = b"\"}";
 const DIGITS: usize = 64;
 
 /// A JSON object with the hash of its text as one more key.
-pub(super) fn sealed(object: &str) -> String {
+pub(crate) fn sealed(object: &str) -> String {
     let body = object.strip_suffix('}').unwrap_or(object);
     format!("{body},\"sha256\":\"{}\"}}", hash(object.as_bytes()))
 }
 
 /// The object as it was before; none if there is no hash, or if it is that of another text.
-pub(super) fn opened(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn opened(text: &[u8]) -> Option<Vec<u8>> {
     let (body, seal) = text.split_at_checked(text.len().checked_sub(KEY.len() + DIGITS + END.len())?)?;
     let stated = seal.strip_prefix(KEY)?.strip_suffix(END)?;
     let object = [body, b"}"].concat();
