@@ -52,14 +52,15 @@ fn a_report_of_other_data_another_model_or_another_program_stays_and_what_change
     refused("a record that is gone", &["the record of lora-s0-", "is not there any more"]);
     fixture.write(&record, &text);
     fixture.run(&["report", "a"]).done();
+    let before = documents(&fixture, "a");
 
     // To run the study anew keeps the report of before, and says so before anything is trained.
     append(&fixture, "test.tsv", "a good film\tgood\n");
     let said = fixture.short_run("a").done().stderr;
     assert!(said.contains("the report there was made from other results (data: data.sha256 was "), "{said}");
     assert!(said.contains("it is kept in a/earlier-1"), "{said}");
-    for (name, bytes) in DOCUMENTS.iter().zip(&before).take(3) {
-        assert_eq!(fixture.read(&format!("a/earlier-1/{name}")).len(), bytes.len(), "{name}");
+    for (name, bytes) in DOCUMENTS.iter().zip(&before) {
+        assert!(fixture.read(&format!("a/earlier-1/{name}")) == *bytes, "{name}");
     }
     assert_eq!(records(&fixture.path("a")).len(), 2);
     fixture.run(&["report", "a"]).done();

@@ -16,7 +16,8 @@ pub(super) static METRIC: Metric = Metric {
     source: "Probe: the peak of the process's resident memory, as the operating system counts it, over the steps of \
              training and over the batches of inference. A limit of memory (memory_limit) is of the same quantity. The \
              engine's own account of every buffer at the moment of its peak explains it by class; the rest is the program, \
-             its rows, the allocator and what threads pack matrices into. Growth: least-squares line through the account's \
+             its rows, the allocator and what threads pack matrices into. A study keeps the base, which its trials share, beside \
+             what full fine-tuning trains; alone, as in `bench train`, full fine-tuning takes the base's bytes less. Growth: least-squares line through the account's \
              peaks at several batch sizes and row lengths, of training and of inference, by tokens; standard errors and \
              intervals take its errors to be independent and of one size.",
     compute,
