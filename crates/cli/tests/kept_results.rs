@@ -64,6 +64,12 @@ fn a_report_of_other_data_another_model_or_another_program_stays_and_what_change
     }
     assert_eq!(records(&fixture.path("a")).len(), 2);
     fixture.run(&["report", "a"]).done();
+    // What is kept there is no run, and a query leaves nothing in it.
+    let kept = fixture.files("a/earlier-1");
+    fixture
+        .run(&["recommend", "a/earlier-1"])
+        .is_refused("what is kept", &["a/earlier-1", "of an earlier study"]);
+    assert_eq!(fixture.files("a/earlier-1"), kept);
 }
 
 #[test]

@@ -62,6 +62,11 @@ pub struct Finished {
 /// Without [`Options::run_missing`] nothing is trained, and no report is written over that could not be made again.
 pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<(Finished, Conclusion)> {
     study.check_only(&options.only)?;
+    // A query leaves nothing in a folder that is no run.
+    if !options.run_missing && !options.out.join("trials").is_dir() {
+        let found = "none: nothing was trained here, or it is kept of an earlier study";
+        return Err(Error::malformed(&options.out, "trials", "a run's folder of trials", found));
+    }
     let (folder, _lock) = RunFolder::locked(&options.out)?;
     go(study, options, &folder, progress).map_err(|error| folder.blamed(error))
 }
