@@ -16,10 +16,10 @@
 //!   ways, so that the permutation test over seeds can never claim anything;
 //! - it holds what it says. Of 1,000 simulated studies of six methods (`the_table_of_verdicts` in `coverage/verdicts.rs`)
 //!   all 15 intervals held the truth in 95 to 100 %, with 1 to 10 seeds and 100 or 400 rows; where one method's seeds
-//!   varied six times as much as the others', in 91 % with two seeds and 95 to 97 % with more. A study of six equal
-//!   methods made a false claim in 0 to 4 % (9 % and 3 to 5 %). Bootstrap intervals of single pairs did in 24 to 48 %.
+//!   varied six times as much as the others', in 91 % with two seeds and 95 to 99 % with more. A study of six equal
+//!   methods made a false claim in 0 to 4 % (9 % and 1 to 5 %). Bootstrap intervals of single pairs did in 24 to 48 %.
 //!   Welch's test with Satterthwaite's degrees of freedom, the usual choice, did in up to 20 % with two seeds and 14 %
-//!   with three, and found no more: two or three seeds of a method often agree by accident. Of true differences of 3 to 15
+//!   with three, as two or three seeds of a method often agree by accident. Of true differences of 3 to 15
 //!   points over 400 rows, seeds 2 points apart, three seeds find 49 %, five 71 %, ten 89 %;
 //! - Holm's step-down p-values (1979) have no intervals that agree with them.
 //!
