@@ -1,6 +1,6 @@
 //! chat: a conversation with a language model, line by line.
 
-use super::generate::{Aloud, Speaker};
+use super::generate::{Aloud, Speaker, cut_answers, tell_cut};
 use super::{print_text, say};
 use crate::arguments::ChatOptions;
 use crate::dashboard::Dashboard;
@@ -31,7 +31,13 @@ pub fn chat(request: &ChatOptions, dashboard: &Dashboard) -> Result<()> {
             "/reset" => messages.clone_from(&opening),
             words => {
                 messages.push(Message::new("user", words));
-                match answer(&speaker, &generator, (&mut memory, &messages), dashboard) {
+                match answer(
+                    &speaker,
+                    &generator,
+                    (&mut memory, &messages),
+                    sampling.max_new_tokens,
+                    dashboard,
+                ) {
                     Ok(text) => messages.push(Message::new("assistant", text)),
                     Err(error) if ends_all(&error) => return Err(error),
                     Err(error) => {
@@ -64,6 +70,7 @@ fn answer(
     speaker: &Speaker,
     generator: &Generator,
     (memory, messages): (&mut Memory, &[Message]),
+    limit: usize,
     dashboard: &Dashboard,
 ) -> Result<String> {
     let prompt = speaker.conversation(messages)?;
@@ -75,5 +82,6 @@ fn answer(
     say!("")?;
     let answers = answers?;
     tenfold::model::unchanged()?;
+    tell_cut(cut_answers(&answers), limit);
     Ok(answers.into_iter().map(|answer| answer.text).collect())
 }

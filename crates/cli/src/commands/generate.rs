@@ -42,6 +42,7 @@ pub fn generate(request: &GenerateOptions, dashboard: &Dashboard) -> Result<()> 
     let generator = speaker.generator(&sampling, &decode)?;
     let streams = prompts.len() == 1 && !request.json && stdout().is_terminal();
     let mut aloud = Aloud::new(dashboard, streams);
+    let mut cut = 0;
     for (prompts, encoded) in prompts.chunks(BATCH).zip(encoded.chunks(BATCH)) {
         let answers = match streams {
             true => generator.generate(encoded, &mut aloud),
@@ -61,8 +62,27 @@ pub fn generate(request: &GenerateOptions, dashboard: &Dashboard) -> Result<()> 
         if answers.iter().any(|answer| answer.finish_reason == FinishReason::Interrupted) {
             return Err(tenfold::Error::Interrupted.into());
         }
+        cut += cut_answers(&answers);
+    }
+    if !request.json {
+        tell_cut(cut, sampling.max_new_tokens);
     }
     Ok(())
+}
+
+/// How many answers end at the limit of tokens, not because the model ended them.
+pub(super) fn cut_answers(answers: &[Generated]) -> usize {
+    answers.iter().filter(|answer| answer.finish_reason == FinishReason::Length).count()
+}
+
+/// Says how many answers are cut, where some are.
+pub(super) fn tell_cut(cut: usize, limit: usize) {
+    let limit = count(limit, "token");
+    match cut {
+        0 => {}
+        1 => tell(&format!("an answer is cut after {limit} (--max-new-tokens)")),
+        cut => tell(&format!("{cut} answers are cut after {limit} (--max-new-tokens)")),
+    }
 }
 
 fn line(prompt: &str, answer: &Generated) -> serde_json::Value {

@@ -50,7 +50,8 @@ pub(super) fn probe(
             std::thread::sleep(LOOK);
         };
         let words = words.join().unwrap_or_default();
-        Ok((!status.success()).then(|| format!("the probe ended with {status}: {words}")))
+        let words = if words.is_empty() { words } else { format!(": {words}") };
+        Ok((!status.success()).then(|| format!("the probe ended with {status}{words}")))
     })
 }
 
@@ -80,6 +81,9 @@ mod tests {
             "i=0; while [ $i -lt 20000 ]; do echo line $i >&2; i=$((i+1)); done; echo enough >&2; exit 3";
         let said = probe(&shell(talk), Path::new("run"), "trial", || false).unwrap().unwrap();
         assert!(said.contains("exit status: 3") && said.ends_with("enough"), "{said}");
+        let said = probe(&shell("kill -9 $$"), Path::new("run"), "trial", || false).unwrap().unwrap();
+        assert!(said.starts_with("the probe ended with signal: 9") && !said.contains(": \n"), "{said}");
+        assert!(!said.trim_end().ends_with(':'), "{said}");
         assert_eq!(probe(&shell("exit 0"), Path::new("run"), "trial", || false).unwrap(), None);
     }
 
