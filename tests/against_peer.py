@@ -26,7 +26,7 @@ def records(run):
 
 def ours(tenfold, run, trial):
     subprocess.run([tenfold, "probe", run, trial], check=True, capture_output=True)
-    probed = json.loads((run / "trials" / trial / "record.json").read_text())["outcome"]["probed"]
+    probed = json.loads((run / "trials" / trial / "record.json").read_text())["measured"]["probe"]
     speed, memory = probed["training"], probed["training_memory"]
     return speed["examples"] / sum(speed["batch_seconds"]), memory["process_peak_bytes"]
 
@@ -43,7 +43,7 @@ def main():
     tenfold, run, study, model, data = sys.argv[1], *map(pathlib.Path, sys.argv[2:6])
     turns = int(sys.argv[6]) if len(sys.argv) > 6 else 3
     (data / "few.tsv").write_text("".join((data / "movie.tsv").read_text().splitlines(True)[:64]))
-    probes = {r["trial"]["method"]: name for name, r in records(run) if "probed" in r["outcome"]}
+    probes = {r["trial"]["method"]: name for name, r in records(run) if "probe" in r["measured"]}
     print(f"{'method':14} {'ours':>7} {'peer':>7} {'ratio':>6}  {'ours':>8} {'peer':>8} {'ratio':>6}")
     print(f"{'':14} {'ex/s':>7} {'ex/s':>7} {'':>6}  {'MB':>8} {'MB':>8}")
     for method, peer in PEERS.items():

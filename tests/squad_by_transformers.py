@@ -62,7 +62,7 @@ def answer(model, question, passage, second):
 failed = False
 for folder in sorted(a.run.glob("trials/*/adapter")):
     record = json.loads((folder.parent / "record.json").read_text())
-    test = record["outcome"]["trained"]["tests"][0]
+    test = record["result"]["trained"]["tests"][0]
     second, ours = test["metric"] == "squad2_f1", test["answers"]["matches"]
     base = AutoModelForQuestionAnswering.from_pretrained(a.model, config=AutoConfig.from_pretrained(a.model))
     model = PeftModel.from_pretrained(base, str(folder)).eval()

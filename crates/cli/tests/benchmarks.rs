@@ -107,7 +107,7 @@ fn tuned_models_are_asked_what_they_were_not_trained_on_and_only_once() {
         all.filter(|record| record["trial"]["role"]["kind"] == kind).collect()
     };
     let [record] = of_kind("asked").try_into().unwrap();
-    let asked = &record["outcome"]["asked"];
+    let asked = &record["result"]["asked"];
     let right = |said: &Value| {
         let (labels, predictions) =
             (&said["answers"]["labels"]["labels"], &said["answers"]["labels"]["predictions"]);

@@ -382,7 +382,7 @@ fn what_does_not_fit_into_memory_is_refused_with_the_figures() {
     let records = fixture::records(&fixture.path("a"));
     assert!(!records.is_empty());
     for (_, record) in records {
-        let reason = record["outcome"]["failed"]["reason"].as_str().unwrap();
+        let reason = record["result"]["failed"]["reason"].as_str().unwrap();
         assert!(reason.contains("the process itself"), "{reason}");
         assert!(record["trial"]["train"]["memory_limit"].is_null(), "the limit is no part of a trial");
     }

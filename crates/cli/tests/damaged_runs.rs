@@ -201,7 +201,7 @@ fn a_damaged_snapshot_is_not_believed() {
         bytes
     };
     let trained =
-        records(&fixture.path("a")).into_iter().find(|(_, record)| !record["outcome"]["trained"].is_null());
+        records(&fixture.path("a")).into_iter().find(|(_, record)| !record["result"]["trained"].is_null());
     let folder = trained.unwrap().0;
     for (what, bytes) in [
         ("empty", Vec::new()),

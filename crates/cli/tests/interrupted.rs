@@ -90,8 +90,7 @@ fn a_killed_trial_goes_on_from_its_snapshot_and_does_no_step_twice() {
     };
     fixture.run(&arguments("undisturbed")).done();
     // At this learning rate the best weights come early: they must go through the snapshot, too.
-    let best =
-        records(&fixture.path("undisturbed"))[0].1["outcome"]["trained"]["best_step"].as_u64().unwrap();
+    let best = records(&fixture.path("undisturbed"))[0].1["result"]["trained"]["best_step"].as_u64().unwrap();
     assert!(best < 400, "{best}");
     let least = best.max(20) + 1;
     let step = |path: &Path| -> u64 {
@@ -277,19 +276,59 @@ fn a_stopped_evaluation_says_how_many_answers_are_kept_and_goes_on_with_them() {
 }
 
 #[test]
-fn a_second_process_on_a_run_says_so_and_leaves_and_a_killed_one_blocks_nobody() {
+fn a_second_process_with_another_study_leaves_and_reports_are_made_meanwhile() {
     let fixture = Fixture::new();
     let endless = ["run", "study.toml", "--out", "a", "--set=train.num_train_epochs=1000000"];
     let mut first = Process::start(fixture.command(&endless));
     until("the first process's trials", || !fixture.files("a/trials").is_empty());
-    for arguments in [&["run", "study.toml", "--out", "a"][..], &["report", "a"], &["recommend", "a"]] {
-        let start = Instant::now();
-        let second = fixture.run(arguments);
-        let process = format!("process {}", first.id());
-        second.is_refused("second process", &["a is in use by another tenfold process", &process, "--out"]);
-        assert!(start.elapsed() < Duration::from_secs(5));
-    }
+    let start = Instant::now();
+    let process = format!("process {}", first.id());
+    let second = fixture.run(&["run", "study.toml", "--out", "a"]);
+    second.is_refused("second process", &["a is in use by another tenfold process", &process, "--out"]);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let report = fixture.run(&["report", "a"]).done();
+    assert!(report.stderr.contains("trials of this study are not there"), "{report:#?}");
+    assert!(fixture.path("a/report.html").exists());
+    fixture.run(&["recommend", "a"]).is_refused("no score yet", &["no method can be recommended"]);
     assert!(first.wait_for(Duration::ZERO).is_none(), "the first process was disturbed");
     first.kill();
     fixture.short_run("a").done();
+}
+
+/// Several methods with several seeds, small data among it.
+const MANY: [&str; 6] = [
+    "--set=methods={lora={learning_rate=1e-3}, bitfit={learning_rate=1e-3}, ia3={learning_rate=1e-2}}",
+    "--set=seeds=[0, 1, 2]",
+    "--set=small_data.examples=[16, 32]",
+    "--set=small_data.draws=2",
+    "--set=probe.enabled=false",
+    "--set=train.num_train_epochs=4",
+];
+
+#[test]
+fn three_processes_in_one_folder_with_kills_come_to_what_one_alone_does() {
+    let fixture = Fixture::new();
+    let run = |out: &'static str| {
+        fixture.command(&[&["run", "study.toml", "--out", out][..], &MANY, &["--set=workers=1"]].concat())
+    };
+    Process::start(run("alone")).wait_for(Duration::from_secs(120)).expect("the end").done();
+    let expected = Run::read(&fixture.path("alone"));
+    let finished = || fixture.files("a").iter().filter(|path| path.ends_with("record.json")).count();
+    let mut processes: Vec<Process> = (0..3).map(|_| Process::start(run("a"))).collect();
+    // Two of them die in the middle of a trial; another one takes their trials over, and a new one joins.
+    for least in [2, 6] {
+        until("some records", || finished() >= least);
+        processes.remove(0).kill();
+    }
+    processes.push(Process::start(run("a")));
+    let ends: Vec<Ended> = processes
+        .iter_mut()
+        .map(|process| process.wait_for(Duration::from_secs(120)).expect("the end").done())
+        .collect();
+    assert!(Run::read(&fixture.path("a")) == expected);
+    assert!(!fixture.files("a").iter().any(|path| path.ends_with("lease")), "a lease outlived its process");
+    let table = |ended: &Ended| {
+        ended.stdout.lines().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(table(&ends[0]), table(&ends[1]));
 }

@@ -47,8 +47,10 @@ fn study(fixture: &Fixture, out: &str, more: &[&str]) {
 fn evidence(fixture: &Fixture, run: &str, kind: &str) -> Value {
     let all = records(&fixture.path(run)).into_iter().map(|(_, record)| record);
     let found = all.into_iter().find(|record| record["trial"]["role"]["kind"] == kind).unwrap();
-    let outcome = found["outcome"].as_object().unwrap();
-    outcome.values().next().unwrap().clone()
+    match kind {
+        "probe" => found["measured"]["probe"].clone(),
+        _ => found["result"].as_object().unwrap().values().next().unwrap().clone(),
+    }
 }
 
 #[test]

@@ -20,45 +20,58 @@ fn append(fixture: &Fixture, file: &str, text: &str) {
 }
 
 #[test]
-fn a_report_of_other_data_another_model_or_another_program_stays_and_what_changed_is_named() {
+fn a_report_needs_no_model_and_no_data_and_one_of_lost_trials_stays() {
     let fixture = Fixture::new();
     fixture.short_run("a").done();
     let before = documents(&fixture, "a");
-    let refused = |what: &str, words: &[&str]| {
-        let ended = fixture.run(&["report", "a"]);
-        ended.is_refused(
-            what,
-            &[&["a: its report stays as it is: 1 trial of it is not what"], words].concat(),
-        );
-        assert!(documents(&fixture, "a") == before && ended.stdout.is_empty(), "{what}");
-    };
+    // Wherever the run's folder lies, and whatever became of all else.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([fixture.path("a"), elsewhere.path().join("copy")])
+        .status();
+    assert!(copied.unwrap().success());
     let rows = fixture.read("test.tsv");
     append(&fixture, "test.tsv", "a good film\tgood\n");
-    refused("a row more", &["data: data.sha256 was ", "data: train.test_rows was 32, is 33"]);
+    fs::rename(fixture.path("model"), fixture.path("gone")).unwrap();
+    for place in ["a", elsewhere.path().join("copy").to_str().unwrap()] {
+        for query in [&["report", place][..], &["recommend", place]] {
+            fixture.run(query).done();
+        }
+        assert!(
+            DOCUMENTS
+                .iter()
+                .zip(&before)
+                .all(|(name, bytes)| { fs::read(fixture.path(place).join(name)).unwrap() == *bytes })
+        );
+    }
+    fs::rename(fixture.path("gone"), fixture.path("model")).unwrap();
     fixture.write("test.tsv", &rows);
-    let weights = fixture.read("model/model.safetensors");
-    let mut other = weights.clone();
-    *other.last_mut().unwrap() ^= 1;
-    fixture.write("model/model.safetensors", &other);
-    refused("another model", &["model: model.sha256 was "]);
-    fixture.write("model/model.safetensors", &weights);
+
+    let refused = |what: &str, words: &[&str]| {
+        let ended = fixture.run(&["report", "a"]);
+        let first = "a: its report stays as it is, for it rests on 1 trial that cannot be had now";
+        ended.is_refused(what, &[&[first], words].concat());
+        assert!(documents(&fixture, "a") == before && ended.stdout.is_empty(), "{what}");
+    };
     let record = format!("{}/record.json", fixture.only_trial("a"));
     let text = String::from_utf8(fixture.read(&record)).unwrap();
-    let (body, _) = text.rsplit_once(",\"sha256\"").unwrap();
-    let code = body.find("\"code\":\"").unwrap() + 8;
-    fixture.write(&record, format!("{}an older {}}}", &body[..code], &body[code..]));
-    refused("another program", &["program: code was \"an older tenfold", "(1 trial)"]);
     fs::remove_file(fixture.path(&record)).unwrap();
     refused("a record that is gone", &["the record of lora-s0-", "is not there any more"]);
     fixture.write(&record, &text);
     fixture.run(&["report", "a"]).done();
+    let facts = fixture.read("a/facts.json");
+    fs::remove_file(fixture.path("a/facts.json")).unwrap();
+    let words = ["a: no facts.json is there", "`tenfold run a/study.toml --out a` writes it"];
+    fixture.run(&["report", "a"]).is_refused("a run of before", &words);
+    fixture.write("a/facts.json", facts);
     let before = documents(&fixture, "a");
 
     // To run the study anew keeps the report of before, and says so before anything is trained.
     append(&fixture, "test.tsv", "a good film\tgood\n");
     let said = fixture.short_run("a").done().stderr;
-    assert!(said.contains("the report there was made from other results (data: data.sha256 was "), "{said}");
-    assert!(said.contains("it is kept in a/earlier-1"), "{said}");
+    assert!(said.contains("a held results of before (data: data.sha256 was "), "{said}");
+    assert!(said.contains("data: rows.tests was ") && said.contains("are kept in a/earlier-1"), "{said}");
     for (name, bytes) in DOCUMENTS.iter().zip(&before) {
         assert!(fixture.read(&format!("a/earlier-1/{name}")) == *bytes, "{name}");
     }

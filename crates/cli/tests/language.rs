@@ -55,7 +55,7 @@ learning_rate = 1e-2
 /// What trials of that kind found, by method.
 fn found(all: &[Value], kind: &str) -> Vec<Value> {
     let of_kind = all.iter().filter(|record| record["trial"]["role"]["kind"] == kind);
-    of_kind.map(|record| record["outcome"].as_object().unwrap().values().next().unwrap().clone()).collect()
+    of_kind.map(|record| record["result"].as_object().unwrap().values().next().unwrap().clone()).collect()
 }
 
 #[test]
@@ -88,7 +88,8 @@ fn a_model_is_asked_before_and_after_tuning_and_timed_word_by_word() {
         let adapter = format!("run/{}/tenfold.json", method["adapter"].as_str().unwrap());
         assert!(fixture.path(&adapter).is_file(), "{adapter}");
     }
-    let probes = found(&all, "probe");
+    let probes: Vec<&Value> =
+        all.iter().map(|record| &record["measured"]["probe"]).filter(|probe| !probe.is_null()).collect();
     assert_eq!(probes.len(), 2);
     for probe in &probes {
         let inference = &probe["inference"];
@@ -173,17 +174,17 @@ fn mixed(fixture: &Fixture, out: &str) -> [Value; 2] {
         |kind: &str| all.iter().find(|record| record["trial"]["role"]["kind"] == kind).unwrap().clone();
     let [main, mixture] = ["main", "mixture"].map(of_kind);
     for (settings, trained) in
-        [&main, &mixture].map(|record| (&record["trial"]["train"], &record["outcome"]["trained"]))
+        [&main, &mixture].map(|record| (&record["trial"]["train"], &record["result"]["trained"]))
     {
         assert_eq!((&settings["train_rows"], &trained["train_score"]["examples"]), (&json!(12), &json!(12)));
         let tested = trained["tests"].as_array().unwrap().iter();
         assert_eq!(tested.map(|test| test["domain"].clone()).collect::<Vec<_>>(), ["home", "away"]);
     }
-    assert_ne!(main["outcome"]["trained"]["losses"], mixture["outcome"]["trained"]["losses"]);
-    assert!(!main["outcome"]["trained"]["forgetting"].is_null(), "general text is weighed beside questions");
+    assert_ne!(main["result"]["trained"]["losses"], mixture["result"]["trained"]["losses"]);
+    assert!(!main["result"]["trained"]["forgetting"].is_null(), "general text is weighed beside questions");
     let page = String::from_utf8(fixture.read(&format!("{out}/report.html"))).unwrap();
     assert!(page.contains("away: gain") && page.contains("12 rows, 25 % away, 75 % home"));
-    [main, mixture].map(|record| record["outcome"]["trained"].clone())
+    [main, mixture].map(|record| record["result"]["trained"].clone())
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn a_study_measures_the_loads_that_it_names_and_judges_its_own_application() {
     let records = records(&fixture.path("a"));
     let probes: Vec<&Value> = records
         .iter()
-        .map(|(_, record)| &record["outcome"]["probed"])
+        .map(|(_, record)| &record["measured"]["probe"])
         .filter(|probed| !probed.is_null())
         .collect();
     assert_eq!(probes.len(), 2);

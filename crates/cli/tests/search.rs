@@ -37,7 +37,7 @@ fn fewer_candidates_go_further_and_the_cost_stands_beside_the_winner() {
     let mut rungs: Vec<(u64, u64)> = of_search(&fixture, "a")
         .iter()
         .map(|(_, record)| {
-            let steps = record["outcome"]["trained"]["steps"].as_u64().unwrap();
+            let steps = record["result"]["trained"]["steps"].as_u64().unwrap();
             (record["trial"]["role"]["rung"].as_u64().unwrap(), steps)
         })
         .collect();
@@ -87,7 +87,7 @@ fn a_budget_of_steps_is_shared_out_among_the_candidates() {
     fixture.run(&halving("a", &["--set=search.strategy=random", "--set=search.budget=13"])).done();
     let steps: Vec<Value> = of_search(&fixture, "a")
         .iter()
-        .map(|(_, record)| record["outcome"]["trained"]["steps"].clone())
+        .map(|(_, record)| record["result"]["trained"]["steps"].clone())
         .collect();
     assert_eq!(steps, [3, 3, 3, 3]);
 }
@@ -112,7 +112,7 @@ fn other_tasks_are_further_domains_and_a_mixture_is_trained_once_more() {
     let records = records(&fixture.path("a"));
     assert_eq!(records.len(), 2);
     for (_, record) in &records {
-        let tests = record["outcome"]["trained"]["tests"].as_array().unwrap();
+        let tests = record["result"]["trained"]["tests"].as_array().unwrap();
         let names: Vec<&str> = tests.iter().map(|test| test["domain"].as_str().unwrap()).collect();
         assert_eq!(names, ["here", "there", "shop"]);
         // The same rows under the same names, whatever the labels' order in the other file.

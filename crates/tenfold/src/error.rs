@@ -148,17 +148,26 @@ pub enum Error {
 
     /// A report that cannot be made anew, since what it was made from has changed.
     #[error(
-        "{}: its report stays as it is: {} of it {} not what the study, the model, the data and this version of Tenfold \
-         would give now:\n  {}\nTo have results of what is there now, run the study again; the report is kept then, too",
-        folder.display(), count(*trials, "trial"), be(*trials), differences.join("\n  ")
+        "{}: its report stays as it is, for it rests on {} that cannot be had now:\n  {}\nTo have them again, run the study \
+         again",
+        folder.display(), count(lost.len(), "trial"), lost.join("\n  ")
     )]
     Outdated {
         /// The run's folder.
         folder: PathBuf,
-        /// How many of the trials that the report was made from.
-        trials: usize,
-        /// What differs, a line each.
-        differences: Vec<String>,
+        /// The trials that cannot be had, each with the reason, a line each.
+        lost: Vec<String>,
+    },
+
+    /// A run's folder from which no report can be made, since it does not say what its model and data are.
+    #[error(
+        "{0}: no facts.json is there: this is no run, the run has not opened its model and data yet, or an earlier version \
+         of Tenfold made it; `tenfold run {0}/study.toml --out {0}` writes it",
+        folder.display()
+    )]
+    WithoutFacts {
+        /// The run's folder.
+        folder: PathBuf,
     },
 
     /// The user asked to stop.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Version of this schema; a record of another version is not read but trained anew.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// One finished or failed trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,10 +26,49 @@ pub struct Record {
     pub schema: u32,
     /// What was run; its hash names the trial's folder.
     pub trial: Trial,
+    /// What came of it: byte for byte the same wherever it runs.
+    #[serde(rename = "result")]
+    pub outcome: Outcome,
+    /// What was measured of the run: other times and another machine give other figures.
+    pub measured: Measured,
+}
+
+/// What depends on the machine and the moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
     /// The machine it ran on.
     pub machine: Machine,
-    /// What came of it.
-    pub outcome: Outcome,
+    /// How training was made to fit into that machine's memory; none where nothing was trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit: Option<Fit>,
+    /// Time of training beside other trials: not for comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<TrainingTime>,
+    /// Speed, memory, latency and energy, of a probe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Box<Probed>>,
+}
+
+/// How a trial is trained so that it fits into a machine's memory. Every step learns from the same rows; sums are rounded
+/// in another order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Tokens that go through the model at a time at the most; none: a batch at a time.
+    pub pass_tokens: Option<usize>,
+    /// Whether blocks are computed again in the backward pass.
+    pub gradient_checkpointing: bool,
+    /// What was changed so that it fits, in words; none: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
+}
+
+/// How long training took, beside other trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingTime {
+    /// Wall time of training alone.
+    pub seconds: f64,
+    /// What disturbed it; other trials beside it, in the same process, do not count.
+    pub disturbance: Option<Disturbance>,
 }
 
 /// All that decides a trial's result, down to the bit. Two equal trials give equal bits.
@@ -156,8 +195,8 @@ pub struct Machine {
 pub enum Outcome {
     /// It trained and was scored.
     Trained(Box<Trained>),
-    /// It was measured alone.
-    Probed(Box<Probed>),
+    /// It was measured, and gave these bits again.
+    Probed(Repeat),
     /// What a tuned model said when it was asked.
     Asked(Box<Asked>),
     /// It could not be run; the study went on without it.
@@ -178,8 +217,6 @@ pub struct Trained {
     pub examples: u64,
     /// Real tokens (no padding; the method's virtual tokens not counted) that passed through training.
     pub tokens: u64,
-    /// Wall time of training alone, shared with other trials: not for comparison; see [`Probed`].
-    pub seconds: f64,
     /// The training loss of every step, in nats.
     pub losses: Vec<f32>,
     /// Scores on the validation split, in the order of steps; the last one belongs to the last step.
@@ -201,10 +238,6 @@ pub struct Trained {
     /// A language model's loss on general text before and after, where the study names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgetting: Option<Forgetting>,
-    /// What disturbed the training; other trials beside it, in the same process, do not count. None in records of before it
-    /// was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disturbance: Option<Disturbance>,
 }
 
 /// What training did to a language model's loss on a text that is not of the task.
@@ -234,8 +267,6 @@ pub struct Parameters {
 pub struct Validation {
     /// Optimizer steps done by then.
     pub step: usize,
-    /// Training seconds by then (wall time, shared machine).
-    pub seconds: f64,
     /// The score.
     pub score: Score,
 }
@@ -339,14 +370,16 @@ mod tests {
             idle_energy: Some(energy.clone()),
             gpu: Some(Gpu { names: vec!["A100".into()], watts: Some(58.0), utilisation: None }),
             inference_energy: energy,
-            repeat: Repeat { steps: 2, first_difference: None },
         };
         let settings = Map::from_iter([("r".to_owned(), Value::from(8))]);
         let candidate = Candidate { learning_rate: 3e-3, settings };
         assert_eq!(candidate.to_string(), "3e-3, r = 8");
         let role = Role::Search { candidate, rung: 1 };
         assert_eq!(serde_json::from_str::<Role>(&serde_json::to_string(&role).unwrap()).unwrap(), role);
-        for outcome in [Outcome::Probed(Box::new(probed)), Outcome::Failed { reason: "why".into() }] {
+        let text = serde_json::to_string(&probed).unwrap();
+        assert_eq!(serde_json::from_str::<Probed>(&text).unwrap(), probed);
+        let repeat = Repeat { steps: 2, first_difference: None };
+        for outcome in [Outcome::Probed(repeat), Outcome::Failed { reason: "why".into() }] {
             let text = serde_json::to_string(&outcome).unwrap();
             assert_eq!(serde_json::from_str::<Outcome>(&text).unwrap(), outcome);
         }

@@ -3,7 +3,7 @@
 use super::{print_json, say};
 use crate::arguments::RunOptions;
 use crate::dashboard::Dashboard;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tenfold::bytes::Bytes;
@@ -28,8 +28,7 @@ pub fn study(path: &Path, options: &RunOptions, dashboard: &Dashboard) -> Result
 }
 
 pub fn report(folder: &Path, json: bool, dashboard: &Dashboard) -> Result<()> {
-    let study = read_back(folder)?;
-    let (finished, conclusion) = conclude(&study, folder, Asked::Report, dashboard)?;
+    let (finished, conclusion) = study::report(folder, None, Documents::Written, dashboard)?;
     tell_missing(&finished, dashboard);
     show(folder, &conclusion, json)
 }
@@ -42,9 +41,8 @@ pub fn recommend(
     json: bool,
     dashboard: &Dashboard,
 ) -> Result<()> {
-    let study = Study { purpose: purpose.name().to_owned(), ..read_back(folder)? };
-    let asked = if write { Asked::Report } else { Asked::Query };
-    let (_, conclusion) = conclude(&study, folder, asked, dashboard)?;
+    let documents = if write { Documents::Written } else { Documents::Left };
+    let (_, conclusion) = study::report(folder, Some(purpose), documents, dashboard)?;
     let recommendation = &conclusion.recommendation;
     if json {
         print_json(recommendation)?;
@@ -68,14 +66,13 @@ fn check_recommended(recommendation: &Recommendation) -> Result<()> {
     }
 }
 
-fn read_back(folder: &Path) -> Result<Study> {
-    Study::read(&folder.join("study.toml"), &[]).with_context(|| format!("{} is not a run", folder.display()))
-}
-
 fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard) -> Result<()> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
     dashboard.goes_on_with(format!("{command}{}", typed(options)));
-    let (finished, conclusion) = conclude(study, &folder, Asked::Run(&options.only), dashboard)?;
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
+    let probe_command = vec![program.into(), "probe".into(), "--until-stdin-ends".into()];
+    let places = Options { out: folder.clone(), only: options.only.clone(), probe_command };
+    let (finished, conclusion) = study::run(study, &places, dashboard)?;
     match (finished.ran, finished.missing.is_empty()) {
         (0, true) => dashboard.say("every trial of this study was finished already"),
         (0, false) => dashboard.say("every trial of these methods was finished already"),
@@ -124,36 +121,6 @@ pub(super) fn quoted(word: &str) -> String {
         true => word.to_owned(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
-}
-
-/// What is wanted of a study.
-enum Asked<'a> {
-    /// To run what is missing of these methods, or of all.
-    Run(&'a [String]),
-    /// To report on what is there.
-    Report,
-    /// To answer from what is there, and to write nothing.
-    Query,
-}
-
-fn conclude(
-    study: &Study,
-    folder: &Path,
-    asked: Asked,
-    dashboard: &Dashboard,
-) -> tenfold::Result<(Finished, Conclusion)> {
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
-    let probe_command = vec![program.into(), "probe".into(), "--until-stdin-ends".into()];
-    let (run_missing, only, documents) = match asked {
-        Asked::Run(only) => (true, only.to_vec(), Documents::Written),
-        Asked::Report => (false, Vec::new(), Documents::Written),
-        Asked::Query => (false, Vec::new(), Documents::Left),
-    };
-    study::run(
-        study,
-        &Options { out: folder.to_owned(), run_missing, only, documents, probe_command },
-        dashboard,
-    )
 }
 
 fn show(folder: &Path, conclusion: &Conclusion, json: bool) -> Result<()> {

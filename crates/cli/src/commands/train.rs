@@ -11,7 +11,7 @@ use tenfold::adapter;
 use tenfold::bytes::Bytes;
 use tenfold::record::{Outcome, Score, Trained};
 use tenfold::score::scoring;
-use tenfold::study::{self, Answers, Documents, Options, Single, Study};
+use tenfold::study::{self, Answers, Options, Single, Study};
 use tenfold::words::{count, wrapped};
 
 pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
@@ -21,13 +21,7 @@ pub fn train(request: &TrainOptions, dashboard: &Dashboard) -> Result<()> {
     }
     let out = request.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
     dashboard.goes_on_with(typed(request));
-    let options = Options {
-        out: out.clone(),
-        run_missing: true,
-        only: Vec::new(),
-        documents: Documents::Written,
-        probe_command: Vec::new(),
-    };
+    let options = Options { out: out.clone(), only: Vec::new(), probe_command: Vec::new() };
     let single = study::train(&study, &options, dashboard)?;
     let Outcome::Trained(trained) = &single.record.outcome else { return Ok(()) };
     if request.json { print(&study, &single, trained) } else { show(&single, trained) }
@@ -107,8 +101,8 @@ fn print(study: &Study, single: &Single, trained: &Trained) -> Result<()> {
         "steps": trained.steps,
         "examples": trained.examples,
         "tokens": trained.tokens,
-        "seconds": trained.seconds,
-        "disturbance": trained.disturbance,
+        "seconds": seconds(single),
+        "disturbance": single.record.measured.training.as_ref().map(|time| time.disturbance),
         "process_peak_bytes": single.process_peak_bytes,
         "base": single.base,
         "metric": trained.metric,
@@ -119,16 +113,22 @@ fn print(study: &Study, single: &Single, trained: &Trained) -> Result<()> {
     }))
 }
 
+/// Wall time of training.
+fn seconds(single: &Single) -> f64 {
+    single.record.measured.training.as_ref().map_or(0.0, |time| time.seconds)
+}
+
 fn show(single: &Single, trained: &Trained) -> Result<()> {
     say!(
         "{} in {}, learning rate {}, {:.1} s, {:.0} tokens/s",
         count(trained.examples as usize, "row"),
         count(trained.steps, "step"),
         rate(single).map_or("unknown".into(), |rate| format!("{rate:e}")),
-        trained.seconds,
-        trained.tokens as f64 / trained.seconds.max(1e-9)
+        seconds(single),
+        trained.tokens as f64 / seconds(single).max(1e-9)
     )?;
-    if let Some(note) = trained.disturbance.and_then(|found| found.note()) {
+    let disturbance = single.record.measured.training.as_ref().and_then(|time| time.disturbance);
+    if let Some(note) = disturbance.and_then(|found| found.note()) {
         say!("training time: {}", wrapped(&note, 65).join("\n"))?;
     }
     if let Some(bytes) = single.process_peak_bytes {

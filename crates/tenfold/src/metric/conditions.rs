@@ -1,7 +1,7 @@
 //! Whether anything else used the machine's processors while something was timed.
 
 use super::{Evidence, MethodFacts};
-use crate::record::{Disturbance, Outcome, Probed, Quiet, worst};
+use crate::record::{Disturbance, Probed, Quiet, worst};
 use crate::words::{count, list};
 
 /// The sign beside a disturbed figure.
@@ -64,10 +64,7 @@ pub(super) fn caution(evidence: &Evidence) -> Option<String> {
 
 /// What used the processors while trials trained side by side: a sentence; none where no trial says.
 pub fn trials(evidence: &Evidence) -> Option<String> {
-    let trained = evidence.records.iter().filter_map(|record| match &record.outcome {
-        Outcome::Trained(trained) => trained.disturbance,
-        _ => None,
-    });
+    let trained = evidence.records.iter().filter_map(|record| record.measured.training.as_ref()?.disturbance);
     let (mut capacity, mut others, mut stolen, mut told) = (0.0, 0.0, 0.0, false);
     for found in trained {
         capacity += found.seconds * found.processors as f64;
@@ -131,11 +128,12 @@ fn parts(probe: &Probed) -> Vec<Option<&Disturbance>> {
 mod tests {
     use super::*;
     use crate::metric::synthetic::{self, World};
+    use crate::record::TrainingTime;
 
     fn world(change: impl Fn(&str, &mut Probed)) -> World {
         let mut world = World::new();
         for record in &mut world.records {
-            if let Outcome::Probed(probed) = &mut record.outcome {
+            if let Some(probed) = &mut record.measured.probe {
                 change(&record.trial.method, probed);
             }
         }
@@ -170,9 +168,8 @@ mod tests {
         let mut world = World::new();
         assert_eq!(trials(&world.evidence()), None);
         for record in &mut world.records {
-            if let Outcome::Trained(trained) = &mut record.outcome {
-                trained.disturbance = Some(synthetic::disturbed());
-            }
+            let disturbance = Some(synthetic::disturbed());
+            record.measured.training = Some(TrainingTime { seconds: 1.0, disturbance });
         }
         let words = trials(&world.evidence()).unwrap();
         assert!(

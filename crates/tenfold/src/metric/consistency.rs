@@ -169,7 +169,7 @@ fn seeds_needed(scores: &[f64], half_width: f64, why: &str) -> Reading {
 }
 
 fn repeat(evidence: &Evidence, method: &str) -> Reading {
-    match evidence.probe(method).map(|p| &p.repeat) {
+    match evidence.repeat(method) {
         Some(repeat) if repeat.steps == 0 => Reading::unavailable("its trial left no losses to repeat"),
         Some(repeat) => {
             let (verdict, because) = match repeat.first_difference {
@@ -227,8 +227,8 @@ mod tests {
         let read = |world: &World| repeat(&world.evidence(), "full");
         assert!(matches!(read(&world), Reading::Judged { good: Some(true), .. }));
         for record in &mut world.records {
-            if let Outcome::Probed(probed) = &mut record.outcome {
-                probed.repeat.steps = 0;
+            if let Outcome::Probed(repeat) = &mut record.outcome {
+                repeat.steps = 0;
             }
         }
         assert!(matches!(read(&world), Reading::Unavailable { reason } if reason.contains("no losses")));

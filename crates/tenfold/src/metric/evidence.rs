@@ -1,7 +1,7 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
 use super::{Accounting, Application, Baseline, Outcomes, Standing};
-use crate::record::{Asked, Candidate, Outcome, Probed, Record, Role, Test, Trained};
+use crate::record::{Asked, Candidate, Outcome, Probed, Record, Repeat, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
 use crate::words::count;
 use std::collections::BTreeMap;
@@ -211,8 +211,13 @@ impl<'a> Evidence<'a> {
 
     /// What was measured of the method alone on the machine.
     pub fn probe(&self, method: &str) -> Option<&'a Probed> {
+        self.of(method).find_map(|record| record.measured.probe.as_deref())
+    }
+
+    /// Whether the method's probe gave the bits of its trial again.
+    pub fn repeat(&self, method: &str) -> Option<&'a Repeat> {
         self.of(method).find_map(|record| match &record.outcome {
-            Outcome::Probed(probed) => Some(&**probed),
+            Outcome::Probed(repeat) => Some(repeat),
             _ => None,
         })
     }

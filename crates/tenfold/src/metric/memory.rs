@@ -154,7 +154,6 @@ fn counted(n: usize, value: f64) -> Estimate {
 mod tests {
     use super::*;
     use crate::metric::synthetic::World;
-    use crate::record::Outcome;
 
     fn read(world: &World, method: &str, key: &str) -> Reading {
         let figures = compute(&world.evidence(), method);
@@ -182,7 +181,7 @@ mod tests {
     fn where_the_system_does_not_tell_the_process_is_estimated_as_limits_are_foreseen() {
         let mut world = World::new();
         for record in &mut world.records {
-            if let Outcome::Probed(probed) = &mut record.outcome {
+            if let Some(probed) = &mut record.measured.probe {
                 probed.training_memory.process_peak_bytes = None;
             }
         }

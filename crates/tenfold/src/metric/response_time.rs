@@ -191,13 +191,13 @@ fn tokens(loads: &[&Load], why: &str) -> [Figure; 4] {
 mod tests {
     use super::super::synthetic::World;
     use super::*;
-    use crate::record::{Outcome, Record};
+    use crate::record::Record;
 
     fn with_loads(change: impl Fn(&mut Vec<Load>)) -> Vec<Record> {
         let world = World::new();
         let mut records = world.evidence().records.to_vec();
         for record in &mut records {
-            if let Outcome::Probed(probed) = &mut record.outcome {
+            if let Some(probed) = &mut record.measured.probe {
                 change(&mut probed.loads);
             }
         }

@@ -72,8 +72,8 @@ pub struct Tried {
     pub chosen: bool,
 }
 
-/// A candidate's way through the rungs; none where it failed.
-type Course<'e> = BTreeMap<usize, Option<&'e Trained>>;
+/// A candidate's way through the rungs, each with its seconds of training; none where it failed.
+type Course<'e> = BTreeMap<usize, Option<(&'e Trained, f64)>>;
 
 /// The search of a method; `None` if it has none.
 pub fn searched<'e>(evidence: &Evidence<'e>, method: &str) -> Option<Searched> {
@@ -82,7 +82,9 @@ pub fn searched<'e>(evidence: &Evidence<'e>, method: &str) -> Option<Searched> {
     for record in evidence.records.iter().filter(|record| record.trial.method == method) {
         let Role::Search { candidate, rung } = &record.trial.role else { continue };
         let run = match &record.outcome {
-            Outcome::Trained(run) => Some(&**run),
+            Outcome::Trained(run) => {
+                Some((&**run, record.measured.training.as_ref().map_or(0.0, |training| training.seconds)))
+            }
             _ => None,
         };
         match courses.iter_mut().find(|(other, _)| *other == candidate) {
@@ -98,11 +100,11 @@ pub fn searched<'e>(evidence: &Evidence<'e>, method: &str) -> Option<Searched> {
     let runs = || courses.iter().filter_map(|(_, course)| furthest(course));
     let tried = |(candidate, course): &(&Candidate, Course<'e>)| {
         let (rung, run) = course.last_key_value().map_or((0, None), |(rung, run)| (*rung, *run));
-        let look = run.and_then(best_look);
+        let look = run.and_then(|(run, _)| best_look(run));
         Tried {
             candidate: (*candidate).clone(),
             rung,
-            steps: furthest(course).map_or(0, |run| run.steps),
+            steps: furthest(course).map_or(0, |(run, _)| run.steps),
             score: look.and_then(|score| score.value),
             loss: look.map(|score| score.loss),
             chosen: chosen == Some(*candidate),
@@ -111,7 +113,7 @@ pub fn searched<'e>(evidence: &Evidence<'e>, method: &str) -> Option<Searched> {
     let candidates: Vec<&Candidate> = courses.iter().map(|(candidate, _)| *candidate).collect();
     let rungs: BTreeSet<usize> = courses.iter().flat_map(|(_, course)| course.keys().copied()).collect();
     let of_rung = |rung| {
-        courses.iter().filter_map(move |(_, course)| best_look((*course.get(rung)?)?)).collect::<Vec<_>>()
+        courses.iter().filter_map(move |(_, course)| best_look((*course.get(rung)?)?.0)).collect::<Vec<_>>()
     };
     let contests: Vec<Vec<&Score>> = rungs.iter().map(of_rung).filter(|scores| scores.len() > 1).collect();
     let last = |(candidate, course): &&(&Candidate, Course)| {
@@ -122,9 +124,9 @@ pub fn searched<'e>(evidence: &Evidence<'e>, method: &str) -> Option<Searched> {
         alike: !contests.is_empty() && contests.iter().all(|scores| are_alike(evidence.scoring(), scores)),
         cut_short: courses.iter().any(|course| last(&course)),
         tried: courses.iter().map(tried).collect(),
-        steps: runs().map(|run| run.steps as u64).sum(),
-        tokens: runs().map(|run| run.tokens).sum(),
-        seconds: runs().map(|run| run.seconds).sum(),
+        steps: runs().map(|(run, _)| run.steps as u64).sum(),
+        tokens: runs().map(|(run, _)| run.tokens).sum(),
+        seconds: runs().map(|(_, seconds)| seconds).sum(),
     })
 }
 
@@ -237,6 +239,7 @@ fn written(edge: &Edge) -> String {
 mod tests {
     use super::*;
     use crate::metric::synthetic::World;
+    use crate::record::TrainingTime;
 
     /// A study in which LoRA tried these candidates with these scores on 400 validation rows, and took one of them.
     fn lora(tried: &[(f64, serde_json::Value, Option<f64>)], took: usize) -> (Searched, Vec<String>) {
@@ -331,7 +334,7 @@ mod tests {
         let mut records = Vec::new();
         let run = |steps: usize| {
             let mut trained = evidence.main("lora")[0].1.clone();
-            (trained.steps, trained.tokens, trained.seconds) = (steps, 10 * steps as u64, steps as f64);
+            (trained.steps, trained.tokens) = (steps, 10 * steps as u64);
             Outcome::Trained(Box::new(trained))
         };
         let base = evidence.records.iter().find(|record| record.trial.method == "lora").unwrap();
@@ -346,6 +349,8 @@ mod tests {
         ] {
             let mut record = base.clone();
             record.trial.role = Role::Search { candidate: rate(learning_rate), rung };
+            let seconds = if let Outcome::Trained(run) = &outcome { run.steps as f64 } else { 0.0 };
+            record.measured.training = Some(TrainingTime { seconds, disturbance: None });
             record.outcome = outcome;
             records.push(record);
         }

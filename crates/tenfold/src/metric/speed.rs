@@ -195,7 +195,7 @@ mod tests {
         // Records of before have no such points, and say so.
         let mut records = world.records.clone();
         for record in &mut records {
-            if let crate::record::Outcome::Probed(probed) = &mut record.outcome {
+            if let Some(probed) = &mut record.measured.probe {
                 probed.inference_points.clear();
             }
         }
@@ -209,7 +209,7 @@ mod tests {
     fn tokens_that_were_not_counted_have_no_rate() {
         let mut world = crate::metric::synthetic::World::new();
         for record in &mut world.records {
-            if let crate::record::Outcome::Probed(probed) = &mut record.outcome {
+            if let Some(probed) = &mut record.measured.probe {
                 probed.inference.tokens = 0;
             }
         }

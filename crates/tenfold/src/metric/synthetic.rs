@@ -76,7 +76,7 @@ impl World {
             }
             if row.0 != "dora" {
                 let probed = probed(&mut random, row);
-                records.push(record(row.0, Role::Probe, 1, Outcome::Probed(Box::new(probed))));
+                records.push(probe(row.0, 1, probed));
             }
         }
         World { records, seeds }
@@ -98,7 +98,7 @@ impl World {
                 records.push(record(row.0, Role::Main, seed, Outcome::Trained(Box::new(run))));
             }
             let probed = probed(&mut random, row);
-            records.push(record(row.0, Role::Probe, 0, Outcome::Probed(Box::new(probed))));
+            records.push(probe(row.0, 0, probed));
         }
         World { records, seeds: seeds.min(SEEDS.len()) }
     }
@@ -193,7 +193,17 @@ fn record(method: &str, role: Role, seed: u64, outcome: Outcome) -> Record {
         role,
         seed,
     };
-    Record { schema: SCHEMA, trial, machine, outcome }
+    let training = matches!(outcome, Outcome::Trained(_));
+    let training = training.then_some(TrainingTime { seconds: 10.0, disturbance: None });
+    let measured = Measured { machine, fit: None, training, probe: None };
+    Record { schema: SCHEMA, trial, outcome, measured }
+}
+
+fn probe(method: &str, seed: u64, probed: Probed) -> Record {
+    let repeat = Repeat { steps: 8, first_difference: None };
+    let mut record = record(method, Role::Probe, seed, Outcome::Probed(repeat));
+    record.measured.probe = Some(Box::new(probed));
+    record
 }
 
 fn test(random: &mut SplitMix, domain: &str, skill: f64, hardness: &[f64]) -> Test {
@@ -220,7 +230,7 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
             let step = look * steps / 8;
             let accuracy = skill - (skill - 0.5) * (-(step as f64) / pace).exp() + 0.006 * random.normal();
             let score = Score { examples: 400, loss: height(step), value: Some(accuracy) };
-            Validation { step, seconds: step as f64 * 0.2, score }
+            Validation { step, score }
         })
         .collect();
     let tests: Vec<Test> = DOMAINS
@@ -235,7 +245,6 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
         steps,
         examples: steps as u64 * 16,
         tokens: steps as u64 * 16 * 24,
-        seconds: steps as f64 * 0.25,
         losses,
         validation,
         best_step: steps,
@@ -245,7 +254,6 @@ fn trained(random: &mut SplitMix, row: &Row, skill: f64, hardness: &[Vec<f64>], 
         tests,
         untuned: None,
         forgetting: None,
-        disturbance: None,
     }
 }
 
@@ -337,7 +345,6 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
         loads: loads(random, row.7, false).into_iter().chain(merged).collect(),
         idle_energy: None,
         gpu: None,
-        repeat: Repeat { steps: 8, first_difference: None },
     }
 }
 

@@ -11,7 +11,6 @@
 mod digest;
 mod folder;
 mod hub;
-mod lock;
 #[cfg(test)]
 mod tests;
 mod wheel;
@@ -19,6 +18,7 @@ mod wheel;
 use super::catalog::{self, Entry};
 use super::checkpoint::WEIGHTS;
 use super::gguf;
+use crate::lock::{Kind, Lock};
 use crate::plain_file;
 use crate::progress::{Event, Progress};
 use crate::{Error, Result};
@@ -27,6 +27,7 @@ pub(crate) use folder::is_meant;
 use folder::{is_begun, missing, missing_words};
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -125,7 +126,7 @@ impl Places {
         if let Some(found) = search.cached(progress)? {
             return Ok(found);
         }
-        let _lock = lock::acquire(&self.cache.join("locks"), &search.slug(), progress)?;
+        let _lock = self.lock(&search.slug(), progress)?;
         // Another process may have fetched it while this one waited.
         search.tried.truncate(1);
         if let Some(found) = search.cached(progress)? {
@@ -138,6 +139,14 @@ impl Places {
             return Ok(found);
         }
         Err(search.into_error())
+    }
+
+    /// One process at a time fetches a model.
+    fn lock(&self, slug: &str, progress: &dyn Progress) -> Result<Lock> {
+        let folder = self.cache.join("locks");
+        fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
+        let waiting = format!("waiting for another process that fetches {slug}");
+        Lock::wait(&folder.join(format!("{slug}.lock")), Kind::Exclusive, &waiting, progress)
     }
 
     fn model_folder(&self, slug: &str) -> PathBuf {

@@ -42,8 +42,6 @@ pub struct Probed {
     pub idle_energy: Option<Energy>,
     /// The machine's GPUs over the whole probe, where there are any.
     pub gpu: Option<Gpu>,
-    /// Outcome of repeating the first steps of the trial with the same seed.
-    pub repeat: Repeat,
 }
 
 impl Probed {

@@ -3,13 +3,13 @@
 use super::{Purpose, html, metrics_json, recommend, summary_markdown, summary_table};
 use crate::metric::synthetic::{self, World};
 use crate::metric::{Findings, METRICS};
-use crate::record::{Outcome, Probed};
+use crate::record::Probed;
 
 /// The made-up study with one probe changed, as if the reading of its machine had been another.
 fn world(method: &str, change: impl Fn(&mut Probed)) -> World {
     let mut world = World::new();
     for record in world.records.iter_mut().filter(|record| record.trial.method == method) {
-        if let Outcome::Probed(probed) = &mut record.outcome {
+        if let Some(probed) = &mut record.measured.probe {
             change(probed);
         }
     }

@@ -240,7 +240,7 @@ mod tests {
         let mut world = World::new();
         for record in &mut world.records {
             if record.trial.method == "ia3"
-                && let Outcome::Probed(probed) = &mut record.outcome
+                && let Some(probed) = &mut record.measured.probe
             {
                 probed.training.batch_seconds.iter_mut().for_each(|seconds| *seconds *= 4.0);
             }

@@ -1,16 +1,18 @@
 //! Tasks that the base model and every tuned one are asked without being trained on them, as `tenfold eval --task` asks.
 
 use super::config::Study;
+use super::facts::AskedFacts;
 use super::session::{Session, backend};
 use crate::adapter::{Context, Tuning, file};
 use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::eval::{Asker, Evaluation, Identity};
 use crate::progress::Progress;
-use crate::record::{Asked, DataIdentity, Said};
+use crate::record::{Asked, Said};
 use crate::task::Task;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// A task to ask, and what the base model said to it.
 pub(super) struct Asking {
@@ -20,7 +22,7 @@ pub(super) struct Asking {
     limit: Option<usize>,
     /// SHA-256 of all that is asked, hexadecimal.
     sha256: String,
-    before: Vec<Said>,
+    before: Mutex<Vec<Said>>,
 }
 
 impl Asking {
@@ -49,39 +51,36 @@ impl Asking {
         }
         hash.update(questions.way_of_asking());
         let sha256 = hexadecimal(&hash.finalize());
-        Ok(Asking { task, metric, limit, sha256, before: Vec::new() })
+        Ok(Asking { task, metric, limit, sha256, before: Mutex::default() })
     }
 
-    /// The task's name.
-    pub(super) fn name(&self) -> &str {
-        &self.task.name
-    }
-
-    /// What decides the answers of a model that was trained on these rows.
-    pub(super) fn data(&self, trained_on: &DataIdentity) -> DataIdentity {
-        let both = format!("{} {} {}", trained_on.task, trained_on.sha256, self.sha256);
-        DataIdentity { task: self.task.name.clone(), sha256: hexadecimal(&Sha256::digest(both)) }
+    /// What is asked.
+    pub(super) fn facts(&self) -> AskedFacts {
+        AskedFacts { name: self.task.name.clone(), sha256: self.sha256.clone() }
     }
 
     /// What the model with the adapter at `adapter` below `run` says, beside what the base model does: of that the answers
     /// of the first time are kept.
     pub(super) fn ask(
-        &mut self,
+        &self,
         session: &Session,
         run: &Path,
         adapter: &str,
         progress: &dyn Progress,
     ) -> Result<Asked> {
-        if self.before.is_empty() {
-            self.before = self.said(session, &Tuning::untouched(&*session.model), run, None, progress)?;
+        let mut known = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.is_empty() {
+            *known = self.said(session, &Tuning::untouched(&*session.model), run, None, progress)?;
         }
+        let before = known.clone();
+        drop(known);
         let tokenize = |text: &str| session.tokenizer.words(text);
         let backend = backend();
         let context = Context { model: &*session.model, backend: &backend, seed: 0, tokenize: &tokenize };
         let tuning = file::read(&run.join(adapter), &context)?;
         let after = self.said(session, &tuning, run, Some(adapter), progress)?;
         let num_fewshot = self.task.questions().map_or(0, |questions| questions.num_fewshot);
-        Ok(Asked { metric: self.metric.to_owned(), num_fewshot, before: self.before.clone(), after })
+        Ok(Asked { metric: self.metric.to_owned(), num_fewshot, before, after })
     }
 
     fn said(

@@ -18,9 +18,14 @@ pub(super) struct Benchmarks {
 }
 
 impl Benchmarks {
+    /// Of a study that names none.
+    pub(super) fn none() -> Benchmarks {
+        Benchmarks { sessions: Vec::new(), asked: Vec::new(), absent: Vec::new() }
+    }
+
     /// Reads and encodes all that the study names, for the model of its own session.
     pub(super) fn open(study: &Study, session: &Session, progress: &dyn Progress) -> Result<Benchmarks> {
-        let mut benchmarks = Benchmarks { sessions: Vec::new(), asked: Vec::new(), absent: Vec::new() };
+        let mut benchmarks = Benchmarks::none();
         for name in &study.benchmarks {
             let found = session.benchmark(study, name, progress);
             let found = found.and_then(|found| answerable(&found, name).map(|()| found));

@@ -1,22 +1,24 @@
 //! From records to what people read, report.html and summary.md, and what programs do: recommendation.json, metrics.json.
 
-use super::benchmarks::Benchmarks;
 use super::config::{STORED, Strategy, Study};
+use super::earlier;
+use super::elapsed;
+use super::executor::Finished;
+use super::facts::Facts;
 use super::naming::name;
-use super::plan::Chosen;
+use super::plan::Plan;
 use super::run::Documents;
 use super::search::entrants;
-use super::session::Session;
 use super::store::RunFolder;
 use crate::adapter;
 use crate::atomic;
 use crate::bytes::Bytes;
 use crate::error::Result;
-use crate::meter::machine;
 use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
-use crate::record::{Outcome, Record, Role, Score, Trial};
+use crate::progress::{Progress, told_if_slow};
+use crate::record::{Machine, Outcome, Record, Role, Score, Trial};
 use crate::report::{self, Purpose, Recommendation};
-use crate::score::Scoring;
+use crate::score::{Scoring, scoring};
 use crate::words::{count, thousands};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,50 +32,41 @@ pub struct Conclusion {
     pub recommendation: Recommendation,
 }
 
-/// What only the run knows.
-pub(super) struct Circumstances<'a> {
-    pub chosen: &'a Chosen,
-    pub benchmarks: &'a Benchmarks,
-    pub elapsed_seconds: f64,
-    /// Trials that were not run.
-    pub missing: &'a [Trial],
+/// What is done at the end.
+pub(super) struct Ends<'a> {
     /// The folder below the run's that holds a recommended adapter as Python loads it, if there is one in the end.
     pub export: &'a dyn Fn(Option<&str>) -> Option<String>,
+    pub documents: Documents,
+    pub progress: &'a dyn Progress,
 }
 
-/// Computes all metrics and, if asked to, writes the run's four documents.
+/// Computes all metrics of what is there and, if asked to, writes the run's four documents.
 pub(super) fn conclude(
-    study: &Study,
-    session: &Session,
+    plan: Plan,
     folder: &RunFolder,
-    records: &[Record],
-    circumstances: &Circumstances,
-    documents: Documents,
+    finished: &Finished,
+    ends: &Ends,
 ) -> Result<Conclusion> {
-    let evidence = Evidence::new(facts(study, session, folder, records, circumstances)?, records);
-    let findings = Findings::of(&evidence);
-    let mut recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
-    recommendation.exported = (circumstances.export)(recommendation.adapter.as_deref());
+    let evidence = Evidence::new(facts(plan, folder, finished)?, &finished.records);
+    let findings = told_if_slow(ends.progress, "comparing the methods", || Findings::of(&evidence));
+    let mut recommendation = report::recommend(&findings, Purpose::named(&plan.study.purpose)?);
+    recommendation.exported = (ends.export)(recommendation.adapter.as_deref());
     let tables = [100, 80, 60, 40].map(|width| (width, report::summary_table(&findings, width)));
-    if documents == Documents::Left {
-        return Ok(Conclusion { tables, recommendation });
+    if ends.documents == Documents::Written {
+        let json = serde_json::to_string_pretty(&recommendation).unwrap_or_default() + "\n";
+        atomic::write(&folder.file("recommendation.json"), json.as_bytes())?;
+        atomic::write(&folder.file("metrics.json"), report::metrics_json(&findings).as_bytes())?;
+        let markdown = report::summary_markdown(&findings, &recommendation);
+        atomic::write(&folder.file("summary.md"), markdown.as_bytes())?;
+        atomic::write(&folder.file("report.html"), report::html(&findings, &recommendation).as_bytes())?;
+        earlier::write_reported(folder, finished.records.iter().map(|record| &record.trial))?;
     }
-    let json = serde_json::to_string_pretty(&recommendation).unwrap_or_default() + "\n";
-    atomic::write(&folder.file("recommendation.json"), json.as_bytes())?;
-    atomic::write(&folder.file("metrics.json"), report::metrics_json(&findings).as_bytes())?;
-    let markdown = report::summary_markdown(&findings, &recommendation);
-    atomic::write(&folder.file("summary.md"), markdown.as_bytes())?;
-    atomic::write(&folder.file("report.html"), report::html(&findings, &recommendation).as_bytes())?;
     Ok(Conclusion { tables, recommendation })
 }
 
-fn facts(
-    study: &Study,
-    session: &Session,
-    folder: &RunFolder,
-    records: &[Record],
-    circumstances: &Circumstances,
-) -> Result<StudyFacts> {
+fn facts(plan: Plan, folder: &RunFolder, finished: &Finished) -> Result<StudyFacts> {
+    let Plan { study, facts } = plan;
+    let scoring = scoring(&facts.task.metric)?;
     let mut methods = Vec::new();
     for (name, given) in study.ordered_methods() {
         let method = adapter::method(&given.kind)?;
@@ -84,11 +77,10 @@ fn facts(
             title,
             kind: given.kind.clone(),
             mergeable: method.mergeable,
-            chosen: circumstances.chosen.get(name).cloned(),
-            adapter: adapter(session.scoring, folder, records, name),
+            chosen: finished.chosen.get(name).cloned(),
+            adapter: adapter(scoring, folder, &finished.records, name),
         });
     }
-    let machine = machine::describe();
     Ok(StudyFacts {
         name: study.name.clone(),
         purpose: study.purpose.clone(),
@@ -102,25 +94,51 @@ fn facts(
         applications: applications().into_iter().chain(study.applications.clone()).collect(),
         energy: study.energy.clone(),
         learning_rates: learning_rates(study),
-        labels: session.labels.clone(),
-        data: data(session, circumstances.benchmarks),
-        doubts: session.doubts.clone(),
-        model: model(session),
-        machine: format!(
+        labels: facts.task.labels.clone(),
+        data: data(facts),
+        doubts: facts.doubts.clone(),
+        model: model(facts),
+        machine: machines(&finished.records),
+        mixture: mixture(plan),
+        forgetting: facts.forgetting.clone(),
+        absent_benchmarks: facts.absent_benchmarks.clone(),
+        missing: missing(&finished.missing),
+        generated_at: today(),
+        elapsed_seconds: elapsed::seconds(folder),
+    })
+}
+
+/// The machines that ran the trials, the one of the most first.
+fn machines(records: &[Record]) -> String {
+    let mut counts: Vec<(&Machine, usize)> = Vec::new();
+    for record in records {
+        let machine = &record.measured.machine;
+        match counts.iter_mut().find(|(known, _)| *known == machine) {
+            Some((_, trials)) => *trials += 1,
+            None => counts.push((machine, 1)),
+        }
+    }
+    counts.sort_by_key(|(_, trials)| std::cmp::Reverse(*trials));
+    let words = |machine: &Machine| {
+        format!(
             "{}, {}, {}, {}, {}",
             machine.processor,
             count(machine.cores, "core"),
             Bytes(machine.memory_bytes).words(),
             machine.simd,
             machine.system
-        ),
-        mixture: mixture(study, session),
-        forgetting: forgetting(study, session),
-        absent_benchmarks: circumstances.benchmarks.absent.clone(),
-        missing: missing(circumstances.missing),
-        generated_at: today(),
-        elapsed_seconds: circumstances.elapsed_seconds,
-    })
+        )
+    };
+    match counts.as_slice() {
+        [] => "none yet".to_owned(),
+        [(machine, _)] => words(machine),
+        several => {
+            let each = several
+                .iter()
+                .map(|(machine, trials)| format!("{} ({})", words(machine), count(*trials, "trial")));
+            format!("{} machines: {}", several.len(), each.collect::<Vec<_>>().join("; "))
+        }
+    }
 }
 
 /// Where the adapter is of the method's seed that did best on the validation rows: the test rows choose nothing.
@@ -184,63 +202,49 @@ fn learning_rates(study: &Study) -> String {
     words
 }
 
-/// Why forgetting was not measured; empty where it was.
-fn forgetting(study: &Study, session: &Session) -> String {
-    let task = session.model.task();
-    let reason = match (task.is_language_modelling(), study.forgetting_text.is_empty()) {
-        (false, _) => "an encoder with a classification head has no language-model loss that could rise",
-        (true, true) => "the study names no text: forgetting_text",
-        (true, false) if session.general.sha256.is_empty() => {
-            "an encoder-decoder has no loss of a text that is not an answer"
-        }
-        (true, false) => "",
-    };
-    reason.to_owned()
-}
-
-fn mixture(study: &Study, session: &Session) -> String {
+fn mixture(plan: Plan) -> String {
+    let study = plan.study;
     if study.mixture.is_empty() {
         return String::new();
     }
     let shares: Vec<String> =
         study.mixture.iter().map(|(domain, weight)| format!("{:.0} % {domain}", weight * 100.0)).collect();
-    format!("{} rows, {}", session.mixture.questions(), shares.join(", "))
+    format!("{} rows, {}", plan.facts.task.mixture, shares.join(", "))
 }
 
-fn data(session: &Session, benchmarks: &Benchmarks) -> String {
-    let tests: Vec<String> =
-        session.tests.iter().map(|(name, rows)| format!("{} {name}", rows.questions())).collect();
-    let identity = &session.data_identity;
+fn data(facts: &Facts) -> String {
+    let task = &facts.task;
+    let tests: Vec<String> = task.tests.iter().map(|(name, rows)| format!("{rows} {name}")).collect();
     // A language model has none.
-    let labels = match session.labels.join(", ") {
+    let labels = match task.labels.join(", ") {
         none if none.is_empty() => none,
         labels => format!(" Labels: {labels}."),
     };
-    let source = match session.task_source.as_str() {
+    let source = match task.source.as_str() {
         "" => String::new(),
         source => format!(" ({source})"),
     };
     let mut words = format!(
         "Task {}{source}: {} training rows, {} validation rows, test rows: {}.{} SHA-256 of all rows {}.",
-        identity.task,
-        session.train.questions(),
-        session.validation.questions(),
+        task.data.task,
+        task.train,
+        task.validation,
         tests.join(", "),
         labels,
-        identity.sha256
+        task.data.sha256
     );
-    for note in session.notes.iter().chain(&benchmarks.notes()) {
+    for note in &facts.notes {
         words += &format!(" {note}.");
     }
     words
 }
 
-fn model(session: &Session) -> String {
-    let identity = &session.model_identity;
+fn model(facts: &Facts) -> String {
+    let identity = &facts.model;
     format!(
         "{} ({}): {} parameters without a head, frozen matrices {}, SHA-256 {}.",
         identity.name,
-        session.model.family(),
+        facts.family,
         thousands(identity.parameters),
         if identity.weights == STORED {
             "as the file has them".into()

@@ -1,7 +1,6 @@
 //! Records as they lie in a run's folder: read where they are understood, and named where they are not.
 
 use super::naming;
-use super::plan::CODE;
 use crate::error::{Error, Result};
 use crate::plain_file;
 use crate::record::{Record, SCHEMA};
@@ -16,8 +15,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum Kept {
     /// A record of this version of the program.
     Record(Box<Record>),
-    /// A whole record of another version of the program, whose results are not those of this one.
-    OtherCode(Value),
+    /// A whole record of another version of the program, whose results do not count.
+    OtherCode,
     /// A record of a schema that this version does not know.
     Newer(u64),
     /// Nothing that can be believed.
@@ -44,17 +43,17 @@ impl std::fmt::Display for Fault {
 }
 
 /// What the record of a trial's folder holds; none if there is no such file.
-pub(super) fn read(path: &Path) -> Result<Option<Kept>> {
+pub(super) fn read(path: &Path, code: &str) -> Result<Option<Kept>> {
     let bytes = match plain_file::read_own(path, plain_file::RECORD) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("read", path)(error)),
     };
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-    Ok(Some(understood(&bytes, &folder)))
+    Ok(Some(understood(&bytes, &folder, code)))
 }
 
-fn understood(bytes: &[u8], folder: &str) -> Kept {
+fn understood(bytes: &[u8], folder: &str, code: &str) -> Kept {
     let value: Value = match serde_json::from_slice(bytes) {
         Ok(value) => value,
         Err(error) => return Kept::Damaged(Fault::new("a JSON object", words(bytes, &error))),
@@ -65,11 +64,10 @@ fn understood(bytes: &[u8], folder: &str) -> Kept {
     if schema > u64::from(SCHEMA) {
         return Kept::Newer(schema);
     }
-    let code = value["trial"]["code"].as_str().unwrap_or_default();
     let sealed = value.get("sha256").is_some();
     let object = seal::opened(bytes);
-    if code != CODE && (object.is_some() || !sealed) {
-        return Kept::OtherCode(value);
+    if value["trial"]["code"] != code && (object.is_some() || !sealed) {
+        return Kept::OtherCode;
     }
     let Some(object) = object else {
         let found = if sealed { "other content" } else { "no such key" };
@@ -105,13 +103,13 @@ pub(super) struct Unusable {
 
 /// The damaged records of all trials in a folder. A record of a newer schema is an error: whoever does not understand one
 /// record of a run may not add to it.
-pub(super) fn damaged(trials: &Path) -> Result<Vec<Unusable>> {
+pub(super) fn damaged(trials: &Path, code: &str) -> Result<Vec<Unusable>> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> =
         fs::read_dir(trials).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     folders.sort();
     for path in folders.into_iter().map(|folder| folder.join(super::store::RECORD)) {
-        match read(&path)? {
+        match read(&path, code)? {
             Some(Kept::Newer(schema)) => {
                 let expected = format!("{SCHEMA} at the most");
                 let found =
@@ -119,7 +117,7 @@ pub(super) fn damaged(trials: &Path) -> Result<Vec<Unusable>> {
                 return Err(Error::malformed(path, "schema", expected, found));
             }
             Some(Kept::Damaged(fault)) => found.push(Unusable { path, fault }),
-            Some(Kept::Record(_) | Kept::OtherCode(_)) | None => {}
+            Some(Kept::Record(_) | Kept::OtherCode) | None => {}
         }
     }
     Ok(found)
@@ -136,6 +134,7 @@ pub(super) fn set_aside(path: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::CODE;
     use super::*;
     use crate::metric::synthetic::World;
 
@@ -149,7 +148,7 @@ mod tests {
     }
 
     fn fault(bytes: &[u8], folder: &str) -> String {
-        match understood(bytes, folder) {
+        match understood(bytes, folder, CODE) {
             Kept::Damaged(fault) => fault.to_string(),
             other => panic!("{other:?}"),
         }
@@ -158,7 +157,7 @@ mod tests {
     #[test]
     fn a_record_is_read_and_all_that_is_none_is_told_with_what_was_expected() {
         let (text, folder) = written(|_| {});
-        assert!(matches!(understood(text.as_bytes(), &folder), Kept::Record(_)));
+        assert!(matches!(understood(text.as_bytes(), &folder, CODE), Kept::Record(_)));
         let cut = &text.as_bytes()[..text.len() / 2];
         assert!(fault(cut, &folder).contains("expected a JSON object, found a file that ends early, after"));
         assert_eq!(fault(b"", &folder), "expected a JSON object, found an empty file");
@@ -181,12 +180,12 @@ mod tests {
     fn other_versions_are_told_apart_from_damage() {
         let (newer, folder) = written(|record| record.schema = SCHEMA + 1);
         assert!(
-            matches!(understood(newer.as_bytes(), &folder), Kept::Newer(schema) if schema == u64::from(SCHEMA) + 1)
+            matches!(understood(newer.as_bytes(), &folder, CODE), Kept::Newer(schema) if schema == u64::from(SCHEMA) + 1)
         );
         let strange = format!(r#"{{"schema":{},"result":{{}}}}"#, SCHEMA + 7);
-        assert!(matches!(understood(strange.as_bytes(), &folder), Kept::Newer(_)));
+        assert!(matches!(understood(strange.as_bytes(), &folder, CODE), Kept::Newer(_)));
         let (older, folder) = written(|record| record.trial.code = "tenfold 0.0.1 engine 1".into());
-        assert!(matches!(understood(older.as_bytes(), &folder), Kept::OtherCode(_)));
+        assert!(matches!(understood(older.as_bytes(), &folder, CODE), Kept::OtherCode));
         assert!(fault(&older.as_bytes()[..older.len() - 9], &folder).contains("ends early"));
     }
 
@@ -214,13 +213,13 @@ mod tests {
         put("b", "{");
         put("c", "[]");
         fs::create_dir(run.path().join("d")).unwrap();
-        let found = damaged(run.path()).unwrap();
+        let found = damaged(run.path(), CODE).unwrap();
         assert_eq!(
             found.iter().map(|one| one.path.clone()).collect::<Vec<_>>(),
             ["b", "c"].map(|name| run.path().join(name).join("record.json"))
         );
         put("e", &format!(r#"{{"schema":{}}}"#, SCHEMA + 1));
-        let said = damaged(run.path()).err().unwrap().to_string();
+        let said = damaged(run.path(), CODE).err().unwrap().to_string();
         let expected = format!("e/record.json: schema: expected {SCHEMA} at the most, found {}", SCHEMA + 1);
         assert!(said.contains(&expected), "{said}");
         assert!(run.path().join("b/record.json").exists());

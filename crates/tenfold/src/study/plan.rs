@@ -1,43 +1,34 @@
 //! From a study to its trials, and from a trial to its name on disk.
 
-use super::asking::Asking;
 use super::config::Study;
+use super::facts::{AskedFacts, Facts, TaskFacts};
 use super::naming::name;
 use super::search;
-use super::session::Session;
 use crate::adapter;
-use crate::bytes::Bytes;
 use crate::error::{Error, Result};
-use crate::meter::memory;
-use crate::record::{Candidate, Role, Trial};
-use crate::train::{Order, TrainSettings};
+use crate::record::{Candidate, Fit, Role, Trial};
+use crate::train::TrainSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The version of the code in every trial's name: raise it when a change alters results.
-pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 9");
+pub const CODE: &str = concat!("tenfold ", env!("CARGO_PKG_VERSION"), " engine 10");
 
-/// A trial and the name of its folder.
+/// A trial to run, and the name of its folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// What to run.
     pub trial: Trial,
     /// The name of its folder.
     pub name: String,
-    /// How it fits into memory.
-    pub fit: Fit,
 }
 
-/// What a limit of memory means for a trial.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Fit {
-    /// It runs as it is.
-    AsIs,
-    /// It runs in another way than the study says, in these words.
-    Changed(String),
-    /// It cannot run, for this reason.
-    Refused(String),
+impl Job {
+    /// The job of a trial.
+    pub(super) fn of(trial: Trial) -> Job {
+        Job { name: name(&trial), trial }
+    }
 }
 
 /// A trial's `train` value: how to train, and on how much.
@@ -48,7 +39,8 @@ pub(super) struct TrialSettings {
     pub train_rows: usize,
     pub validation_rows: usize,
     pub test_rows: usize,
-    /// Successive halving: the steps after which the rungs end, up to the one that the trial is for.
+    /// Successive halving: the rungs up to the one that the trial is for, each by what part of the whole training it ends
+    /// after: 9 is a ninth of the steps.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rungs: Vec<usize>,
     /// SHA-256 of the rows of a mixture of domains, which then are trained on.
@@ -61,16 +53,33 @@ pub(super) struct TrialSettings {
     pub train: TrainSettings,
 }
 
+impl TrialSettings {
+    /// The settings that memory depends on: not how long it is trained, nor how fast.
+    pub(super) fn of_any_length(&self) -> TrainSettings {
+        TrainSettings { num_train_epochs: 1.0, max_steps: 0, ..self.train.clone() }
+    }
+
+    /// The same, trained so that it fits.
+    pub(super) fn fitted(mut self, fit: &Fit) -> TrialSettings {
+        self.train.pass_tokens = fit.pass_tokens;
+        self.train.gradient_checkpointing = fit.gradient_checkpointing;
+        self
+    }
+}
+
 /// The key of [`TrialSettings::rungs`].
 pub(super) const RUNGS: &str = "rungs";
+/// The key of what is probed, beside the settings.
+const PROBE: &str = "probe";
 
 /// What each method is compared with.
 pub(super) type Chosen = BTreeMap<String, Candidate>;
 
-/// Makes the trials of one study.
+/// Makes the trials of one study: a function of the study, and of what its model and data are.
+#[derive(Clone, Copy)]
 pub(super) struct Plan<'a> {
     pub study: &'a Study,
-    pub session: &'a Session,
+    pub facts: &'a Facts,
 }
 
 impl Plan<'_> {
@@ -79,7 +88,7 @@ impl Plan<'_> {
         let (search, mut jobs) = (&self.study.search, Vec::new());
         for (name, candidates) in field {
             for candidate in candidates {
-                let mut settings = self.settings(name, candidate)?;
+                let mut settings = self.settings(name, candidate, &self.facts.task)?;
                 settings.test_rows = 0;
                 if search.train_rows > 0 {
                     settings.train_rows = search.train_rows.min(settings.train_rows);
@@ -87,18 +96,15 @@ impl Plan<'_> {
                 if search.num_train_epochs > 0.0 {
                     settings.train.num_train_epochs = search.num_train_epochs;
                 }
-                let rows = || self.session.train.first_questions(settings.train_rows);
                 if let Some(steps) = search::whole_training(search) {
-                    train_for(&mut settings.train, steps, rows().len());
+                    train_for(&mut settings.train, steps, settings.train_rows);
                 }
-                let seed = self.study.seeds[0];
                 if search::entrants(search).len() > 1 {
-                    let steps = Order::new(&settings.train, &rows(), seed).steps();
-                    settings.rungs = search::stops(search, steps);
+                    settings.rungs = search::parts(search);
                     settings.rungs.truncate(rung + 1);
                 }
                 let role = Role::Search { candidate: candidate.clone(), rung };
-                jobs.push(self.job(name, candidate, role, seed, settings)?);
+                jobs.push(self.job(name, candidate, role, self.study.seeds[0], settings)?);
             }
         }
         Ok(jobs)
@@ -108,8 +114,8 @@ impl Plan<'_> {
     pub(super) fn main(&self, chosen: &Chosen) -> Result<Vec<Job>> {
         self.for_each(chosen, |name, candidate| {
             let job = |seed: &u64| {
-                let mut settings = self.settings(name, candidate)?;
-                settings.general_text = self.session.general.sha256.clone();
+                let mut settings = self.settings(name, candidate, &self.facts.task)?;
+                settings.general_text = self.facts.task.general_text.clone();
                 self.job(name, candidate, Role::Main, *seed, settings)
             };
             self.study.seeds.iter().map(job).collect()
@@ -123,9 +129,9 @@ impl Plan<'_> {
         }
         self.for_each(chosen, |name, candidate| {
             let job = |seed: &u64| {
-                let mut settings = self.settings(name, candidate)?;
-                settings.train_rows = self.session.mixture.questions();
-                settings.mixture = self.session.mixture_sha256.clone();
+                let mut settings = self.settings(name, candidate, &self.facts.task)?;
+                settings.train_rows = self.facts.task.mixture;
+                settings.mixture = self.facts.task.mixture_sha256.clone();
                 self.job(name, candidate, Role::Mixture, *seed, settings)
             };
             self.study.seeds.iter().map(job).collect()
@@ -135,12 +141,12 @@ impl Plan<'_> {
     /// The small-data curves. Every draw has rows and a seed of its own.
     pub(super) fn small_data(&self, chosen: &Chosen) -> Result<Vec<Job>> {
         let small = &self.study.small_data;
-        let available = self.session.train_examples.len();
+        let available = self.facts.task.examples;
         self.for_each(chosen, |name, candidate| {
             let mut jobs = Vec::new();
             for examples in small.examples.iter().copied().filter(|examples| *examples < available) {
                 for draw in 0..small.draws {
-                    let mut settings = self.settings(name, candidate)?;
+                    let mut settings = self.settings(name, candidate, &self.facts.task)?;
                     settings.validation_rows = 0;
                     // A question has one row or more: as many epochs as this takes are enough.
                     train_for(&mut settings.train, small.steps, examples);
@@ -154,25 +160,30 @@ impl Plan<'_> {
     }
 
     /// A standard benchmark: every method with every seed, with the study's own settings.
-    pub(super) fn benchmark(&self, name: &str, chosen: &Chosen) -> Result<Vec<Job>> {
+    pub(super) fn benchmark(&self, task: &TaskFacts, chosen: &Chosen) -> Result<Vec<Job>> {
         self.for_each(chosen, |method, candidate| {
             let job = |seed: &u64| {
-                let role = Role::Benchmark { name: name.into() };
-                self.job(method, candidate, role, *seed, self.settings(method, candidate)?)
+                let role = Role::Benchmark { name: task.data.task.clone() };
+                let job =
+                    self.job(method, candidate, role, *seed, self.settings(method, candidate, task)?)?;
+                Ok(Job::of(Trial { data: task.data.clone(), ..job.trial }))
             };
             self.study.seeds.iter().map(job).collect()
         })
     }
 
-    /// A task that every model of the comparison is asked: each with the folder's name of the trial that trained it.
-    pub(super) fn asked(&self, asking: &Asking, chosen: &Chosen) -> Result<Vec<(Job, String)>> {
+    /// A task that every model of the comparison is asked.
+    pub(super) fn asked(&self, asked: &AskedFacts, chosen: &Chosen) -> Result<Vec<Job>> {
         let after = |job: Job| {
-            let mut trial = job.trial;
-            trial.role = Role::Asked { name: asking.name().into() };
-            trial.data = asking.data(&trial.data);
-            (Job { name: name(&trial), trial, fit: Fit::AsIs }, job.name)
+            let (role, data) = (Role::Asked { name: asked.name.clone() }, asked.data(&job.trial.data));
+            Job::of(Trial { role, data, ..job.trial })
         };
         Ok(self.main(chosen)?.into_iter().map(after).collect())
+    }
+
+    /// The trial that trained the model which is asked.
+    pub(super) fn trained_by(&self, asked: &Trial) -> Job {
+        Job::of(Trial { role: Role::Main, data: self.facts.task.data.clone(), ..asked.clone() })
     }
 
     /// One probe of every method.
@@ -182,11 +193,14 @@ impl Plan<'_> {
         }
         self.for_each(chosen, |name, candidate| {
             // As the main trial has it, whose first steps the probe repeats.
-            let settings = TrialSettings {
-                general_text: self.session.general.sha256.clone(),
-                ..self.settings(name, candidate)?
-            };
-            Ok(vec![self.job(name, candidate, Role::Probe, self.study.seeds[0], settings)?])
+            let mut settings = self.settings(name, candidate, &self.facts.task)?;
+            settings.general_text = self.facts.task.general_text.clone();
+            let mut job = self.job(name, candidate, Role::Probe, self.study.seeds[0], settings)?;
+            // What is probed decides the probe's name too.
+            let train = &mut job.trial.train;
+            train[PROBE] = serde_json::to_value(&self.study.probe).unwrap_or(Value::Null);
+            train[PROBE]["idle_seconds"] = self.study.energy.idle_seconds.into();
+            Ok(vec![Job::of(job.trial)])
         })
     }
 
@@ -207,13 +221,15 @@ impl Plan<'_> {
         seeds.get(draw).copied().unwrap_or_else(|| highest.wrapping_add((draw - seeds.len()) as u64 + 1))
     }
 
-    fn settings(&self, name: &str, candidate: &Candidate) -> Result<TrialSettings> {
-        let (_, train) = self.study.with(&self.study.methods[name], candidate)?;
+    fn settings(&self, name: &str, candidate: &Candidate, task: &TaskFacts) -> Result<TrialSettings> {
+        let (_, mut train) = self.study.with(&self.study.methods[name], candidate)?;
+        // How a trial fits into a machine's memory is no part of what was asked for.
+        train.memory_limit = None;
         Ok(TrialSettings {
             learning_rate: candidate.learning_rate,
-            train_rows: self.session.train.questions(),
-            validation_rows: self.session.validation.questions(),
-            test_rows: self.session.tests.iter().map(|(_, rows)| rows.questions()).max().unwrap_or(0),
+            train_rows: task.train,
+            validation_rows: task.validation,
+            test_rows: task.tests.iter().map(|(_, rows)| *rows).max().unwrap_or(0),
             rungs: Vec::new(),
             mixture: String::new(),
             general_text: String::new(),
@@ -230,55 +246,18 @@ impl Plan<'_> {
         settings: TrialSettings,
     ) -> Result<Job> {
         let given = &self.study.methods[name];
-        let method = adapter::method(&given.kind)?;
         let (mut adapter, _) = self.study.with(given, candidate)?;
-        let (settings, fit) = self.fit(method, &adapter, settings, &role);
         adapter["type"] = given.kind.clone().into();
-        let mut trial = Trial {
-            code: CODE.into(),
-            model: self.session.model_identity.clone(),
-            data: self.session.data_identity.clone(),
+        Ok(Job::of(Trial {
+            code: self.facts.code.clone(),
+            model: self.facts.model.clone(),
+            data: self.facts.task.data.clone(),
             method: name.into(),
             adapter,
             train: serde_json::to_value(settings).unwrap_or(Value::Null),
             role,
             seed,
-        };
-        if trial.role == Role::Probe {
-            // What is probed decides the probe's name too.
-            trial.train["probe"] = serde_json::to_value(&self.study.probe).unwrap_or(Value::Null);
-            trial.train["probe"]["idle_seconds"] = self.study.energy.idle_seconds.into();
-        }
-        Ok(Job { name: self::name(&trial), trial, fit })
-    }
-
-    /// The settings with which a trial stays within the study's limit of memory: they name the trial, the limit does not.
-    fn fit(
-        &self,
-        method: &'static adapter::Method,
-        adapter: &Value,
-        mut settings: TrialSettings,
-        role: &Role,
-    ) -> (TrialSettings, Fit) {
-        let limit = settings.train.memory_limit.take();
-        // A tenth of the whole machine stays with the system and all else.
-        let usual = || memory::limit_bytes().map(|all| Bytes(all / 10 * 9));
-        let Some(limit) = limit.or_else(usual) else { return (settings, Fit::AsIs) };
-        let questions = match role {
-            Role::SmallData { examples, .. } => *examples,
-            _ => settings.train_rows,
-        };
-        let pool = if *role == Role::Mixture { &self.session.mixture } else { &self.session.train };
-        // Any may be drawn: those with the longest rows may be among them.
-        match self.session.fit(method, adapter, &pool.longest(questions), &settings.train, limit) {
-            Ok(fitted) => {
-                let fit = fitted.changed.map_or(Fit::AsIs, Fit::Changed);
-                (TrialSettings { train: fitted.train, ..settings }, fit)
-            }
-            Err(error @ Error::Memory { .. }) => (settings, Fit::Refused(error.to_string())),
-            // What else is wrong is the trial's own to say.
-            Err(_) => (settings, Fit::AsIs),
-        }
+        }))
     }
 }
 
@@ -308,7 +287,7 @@ pub(super) fn parts(trial: &Trial) -> Result<(&'static adapter::Method, Value, T
     }
     let mut train = trial.train.clone();
     if let Value::Object(table) = &mut train {
-        table.remove("probe");
+        table.remove(PROBE);
     }
     let train = serde_json::from_value(train).map_err(|error| {
         Error::malformed("trial", "train", "the settings of a training run", error.to_string())

@@ -5,7 +5,7 @@ mod points;
 mod requests;
 
 use super::config::{Probing, Study};
-use super::naming;
+use super::local::measured;
 use super::plan::{Job, TrialSettings, parts};
 use super::session::{Session, backend};
 use super::store::RunFolder;
@@ -14,11 +14,11 @@ use crate::error::{Error, Result};
 use crate::eval;
 use crate::meter::disturbance::{self, Watch};
 use crate::meter::energy::{self, Meter};
-use crate::meter::{POWERCAP, gpu, machine, memory};
+use crate::meter::{POWERCAP, gpu, memory};
 use crate::model::Forward;
 use crate::progress::Progress;
 use crate::record::{
-    Disturbance, Energy, Load, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial,
+    Disturbance, Energy, Load, Measured, Memory, Outcome, Probed, Record, Repeat, Role, SCHEMA, Speed, Trial,
 };
 use crate::train::{
     EVALUATION_BATCH, Features, Order, Progressed, Rows, Source, TrainSettings, Trainer, Training,
@@ -45,13 +45,21 @@ pub fn probe(run_folder: &Path, name: &str, progress: &dyn Progress) -> Result<(
     let backend = backend();
     let session = Session::open(&study, &backend, progress)?;
     let (method, settings, how) = parts(&job.trial)?;
+    let fit = match session.fit(&job.trial, study.train.memory_limit)? {
+        Ok(fit) => fit,
+        Err(reason) => return keep(&folder, &job, Outcome::Failed { reason }, measured()),
+    };
+    let how = how.fitted(&fit);
     let (seed, retries) = (job.trial.seed, study.probe.retries);
     let bench = Bench { session: &session, backend, method, settings, how, seed, retries, progress };
-    let probed = bench.measure(&study.probe, reference(&folder, &job)?)?;
-    let gpu = gpus.and_then(gpu::Watch::stop);
-    let outcome = Outcome::Probed(Box::new(Probed { idle_energy, gpu, ..probed }));
-    let record = Record { schema: SCHEMA, trial: job.trial.clone(), machine: machine::describe(), outcome };
-    folder.keep(&job, &record)
+    let (probed, losses) = bench.measure(&study.probe)?;
+    let probe = Probed { idle_energy, gpu: gpus.and_then(gpu::Watch::stop), ..probed };
+    let outcome = Outcome::Probed(repeat(&losses, &reference(&folder, &job)?));
+    keep(&folder, &job, outcome, Measured { fit: Some(fit), probe: Some(Box::new(probe)), ..measured() })
+}
+
+fn keep(folder: &RunFolder, job: &Job, outcome: Outcome, measured: Measured) -> Result<()> {
+    folder.keep(job, &Record { schema: SCHEMA, trial: job.trial.clone(), outcome, measured })
 }
 
 /// Energy of the idle machine, where it can be measured.
@@ -69,8 +77,7 @@ fn reference(folder: &RunFolder, job: &Job) -> Result<Vec<f32>> {
     if let Value::Object(train) = &mut trial.train {
         train.remove("probe");
     }
-    let main = Job { name: naming::name(&trial), trial, fit: job.fit.clone() };
-    Ok(match folder.record(&main)?.map(|record| record.outcome) {
+    Ok(match folder.record(&Job::of(trial))?.map(|record| record.outcome) {
         Some(Outcome::Trained(trained)) => trained.losses,
         _ => Vec::new(),
     })
@@ -92,7 +99,8 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn measure(&self, probing: &Probing, reference: Vec<f32>) -> Result<Probed> {
+    /// What is measured, and the losses of the steps that were trained.
+    fn measure(&self, probing: &Probing) -> Result<(Probed, Vec<f32>)> {
         let tuning = self.tuning()?;
         let loading_peak_bytes = memory::process_peak_bytes();
         let (inference, inference_questions, inference_memory, inference_energy) = self.inference(&tuning)?;
@@ -106,7 +114,7 @@ impl Bench<'_> {
         drop((merged, tuning));
         let (training, training_memory, training_energy, losses) = self.training(probing.steps)?;
         let points = self.training_points(probing)?;
-        Ok(Probed {
+        let probed = Probed {
             threads: self.threads(),
             loading_peak_bytes,
             training,
@@ -121,8 +129,8 @@ impl Bench<'_> {
             inference_energy,
             idle_energy: None,
             gpu: None,
-            repeat: repeat(&losses, &reference),
-        })
+        };
+        Ok((probed, losses))
     }
 
     fn tuning(&self) -> Result<Tuning> {

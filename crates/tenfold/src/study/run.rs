@@ -1,22 +1,26 @@
-//! Running a study to its end: what is finished is kept, what is not goes on.
+//! Running a study to its end, where what is finished is kept and what is not goes on; and reporting on what is on disk.
 
 use super::benchmarks::Benchmarks;
 use super::check::check;
-use super::conclude::{Circumstances, Conclusion, conclude};
+use super::conclude::{Conclusion, Ends, conclude};
 use super::config::Study;
-use super::earlier::{self, Outdated};
-use super::plan::Plan;
+use super::earlier::{self, STUDY};
+use super::elapsed::Elapsed;
+use super::executor::{Course, Finished, Workers, is_trained};
+use super::facts::Facts;
+use super::lease::Machines;
+use super::local::Local;
+use super::plan::{CODE, Plan};
 use super::recommended;
-use super::runner::Runner;
 use super::session::{Session, backend};
 use super::store::RunFolder;
 use super::trial::title;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
-use crate::record::{Candidate, Outcome, Record, Role, Trial};
-use std::collections::BTreeMap;
+use crate::record::{Outcome, Record, Trial};
+use crate::report::Purpose;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What becomes of report.html, summary.md, recommendation.json and metrics.json.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,127 +36,118 @@ pub enum Documents {
 pub struct Options {
     /// The run's folder.
     pub out: PathBuf,
-    /// Whether to run what is missing, or to report on what is there.
-    pub run_missing: bool,
     /// The methods to train now, by their names in the study; empty: all. Of the others what is there counts.
     pub only: Vec<String>,
-    /// Whether the documents are written.
-    pub documents: Documents,
     /// A command that probes: run folder and trial name are appended to it. Its standard input ends when this
     /// process does, however it ends.
     pub probe_command: Vec<OsString>,
 }
 
-/// A study that ran to its end.
-#[derive(Debug, Default)]
-pub struct Finished {
-    /// All records of the study as it is now.
-    pub records: Vec<Record>,
-    /// The learning rate that each method took, and what else was found for it.
-    pub chosen: BTreeMap<String, Candidate>,
-    /// How many trials were run just now; the others were there already.
-    pub ran: usize,
-    /// The trials that are not there, where not all were to be run. Of a method without a learning rate these are the
-    /// trials of its search alone, for the others depend on it.
-    pub missing: Vec<Trial>,
-}
-
-/// Runs all trials that are not finished, and writes the report.
-///
-/// Without [`Options::run_missing`] nothing is trained, and no report is written over that could not be made again.
+/// Runs all trials that are not finished, and writes the report. Several processes may do so in one folder: each trial is
+/// run by one of them.
 pub fn run(study: &Study, options: &Options, progress: &dyn Progress) -> Result<(Finished, Conclusion)> {
     study.check_only(&options.only)?;
-    // A query leaves nothing in a folder that is no run.
-    if !options.run_missing && !options.out.join("trials").is_dir() {
-        let found = "none: nothing was trained here, or it is kept of an earlier study";
-        return Err(Error::malformed(&options.out, "trials", "a run's folder of trials", found));
-    }
-    let (folder, _lock) = RunFolder::locked(&options.out)?;
-    go(study, options, &folder, progress).map_err(|error| folder.blamed(error))
+    let folder = RunFolder::made(&options.out)?;
+    run_in(study, options, &folder, progress).map_err(|error| folder.blamed(error))
 }
 
-fn go(
+fn run_in(
     study: &Study,
     options: &Options,
     folder: &RunFolder,
     progress: &dyn Progress,
 ) -> Result<(Finished, Conclusion)> {
-    if options.run_missing {
-        folder.set_damaged_aside(progress)?;
-    } else {
-        folder.check_records()?;
-    }
-    let runner = Runner::new(study, options, folder, progress);
+    let elapsed = Elapsed::start(folder);
     let base = backend();
     let session = Session::open(study, &base, progress)?;
-    if options.run_missing {
-        check(study, &session, progress)?;
-        // Only now: a study that is refused leaves the folder as it was.
-        earlier::take_over(study, folder, progress)?;
-        earlier::announce(folder, &session.model_identity, &session.data_identity, progress)?;
-    }
-    let mut benchmarks = Benchmarks::open(study, &session, progress)?;
-    for note in session.notes.iter().chain(&session.doubts).chain(&benchmarks.notes()) {
+    check(study, &session, progress)?;
+    let benchmarks = Benchmarks::open(study, &session, progress)?;
+    let facts = Facts::of(study, &session, &benchmarks);
+    for note in facts.notes.iter().chain(&facts.doubts) {
         progress.event(Event::Note(note.clone()));
     }
-    let plan = Plan { study, session: &session };
-    let mut finished = Finished::default();
-    runner.search(&plan, &mut finished)?;
-    let chosen = finished.chosen.clone();
-    runner.trials("comparison", &session, plan.main(&chosen)?, &mut finished)?;
-    runner.trials("mixture of domains", &session, plan.mixture(&chosen)?, &mut finished)?;
-    runner.trials("small data", &session, plan.small_data(&chosen)?, &mut finished)?;
-    runner.benchmarks(&benchmarks, &chosen, &mut finished)?;
-    runner.asked(&mut benchmarks, &plan, &chosen, &mut finished)?;
-    runner.probes(plan.probes(&chosen)?, &mut finished)?;
-    let elapsed_seconds = runner.elapsed(&finished)?;
-    keep_earlier_report(options, folder, &finished, progress)?;
-    let export = |adapter: Option<&str>| match (options.run_missing, options.documents) {
-        (true, Documents::Written) => recommended::bring(&session, folder, adapter, progress),
-        _ => recommended::found(folder, adapter),
+    // Only now: a study that is refused leaves the folder as it was.
+    let seat = folder.enter(study, &facts, progress)?;
+    let plan = Plan { study, facts: &facts };
+    let local = Local {
+        plan,
+        session: &session,
+        benchmarks: &benchmarks,
+        folder,
+        machines: &Machines::new(folder),
+        elapsed: &elapsed,
+        probe_command: &options.probe_command,
+        progress,
     };
-    let (records, missing) = (&finished.records, &finished.missing);
-    let circumstances =
-        Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds, missing, export: &export };
-    let conclusion = conclude(study, &session, folder, records, &circumstances, options.documents)?;
-    if options.documents == Documents::Written {
-        earlier::write_reported(folder, records.iter().map(|record| &record.trial))?;
+    let workers = Workers { executor: &local, only: &options.only };
+    let finished = Course::new(plan, folder, Some(workers)).whole()?;
+    match finished.ran {
+        0 => elapsed.leave(),
+        _ => elapsed.add(),
+    }?;
+    let closing = folder.closing(seat)?;
+    let export = |adapter: Option<&str>| match &closing {
+        Some(_) => recommended::bring(&session, folder, adapter, progress),
+        None => recommended::found(folder, adapter),
+    };
+    if closing.is_none() {
+        let words = "another process still works on this run: the last one writes recommended/";
+        progress.event(Event::Note(words.into()));
     }
+    let ends = Ends { export: &export, documents: Documents::Written, progress };
+    let conclusion = conclude(plan, folder, &finished, &ends)?;
     folder.check_here()?;
     tell_lost_adapters(folder, &finished.records, progress);
     check_trained(&finished, options)?;
     Ok((finished, conclusion))
 }
 
-/// A report that was made from other results than those of now is refused to be written over by a query, and kept by a run.
-fn keep_earlier_report(
-    options: &Options,
-    folder: &RunFolder,
-    finished: &Finished,
+/// Reports on what is in a run's folder, for a purpose of its own or that of the study: without the model and the data,
+/// and also while the run goes on.
+///
+/// # Errors
+///
+/// [`Error::WithoutFacts`] for a run that no report can be made of; [`Error::DamagedRecords`] where records cannot be believed; [`Error::Outdated`]
+/// if documents that are to be written rest on trials that are not there any more.
+pub fn report(
+    run: &Path,
+    purpose: Option<Purpose>,
+    documents: Documents,
     progress: &dyn Progress,
-) -> Result<()> {
-    folder.check_here()?;
-    let found: Vec<&Trial> = finished.records.iter().map(|record| &record.trial).collect();
-    let planned: Vec<&Trial> = found.iter().copied().chain(&finished.missing).collect();
-    let Some(Outdated { trials, differences }) = earlier::outdated(folder, &found, &planned)? else {
-        return Ok(());
-    };
-    if !options.run_missing {
-        return Err(Error::Outdated { folder: options.out.clone(), trials, differences });
+) -> Result<(Finished, Conclusion)> {
+    if !run.join("trials").is_dir() {
+        let found = "none: nothing was trained here, or it is kept of an earlier study";
+        return Err(Error::malformed(run, "trials", "a run's folder of trials", found));
     }
-    let place = earlier::set_aside(folder)?;
-    progress.event(Event::Note(format!(
-        "the report of before was made from other results ({}); it is kept in {place}",
-        differences.join("; ")
-    )));
-    Ok(())
+    let folder = RunFolder::new(run);
+    let facts = Facts::of_run(&folder)?;
+    let folder = folder.of_code(&facts.code);
+    let mut study = Study::read(&folder.file(STUDY), &[])?;
+    if let Some(purpose) = purpose {
+        study.purpose = purpose.name().to_owned();
+    }
+    folder.check_records()?;
+    let plan = Plan { study: &study, facts: &facts };
+    let finished = Course::new(plan, &folder, None).whole()?;
+    let found: Vec<&Trial> = finished.records.iter().map(|record| &record.trial).collect();
+    let missing: Vec<&Trial> = finished.missing.iter().collect();
+    let lost = earlier::lost(&folder, &found, &missing);
+    if documents == Documents::Written && !lost.is_empty() {
+        return Err(Error::Outdated { folder: run.to_owned(), lost });
+    }
+    if facts.code != CODE {
+        let words = format!("the trials were run by {}; this is {CODE}", facts.code);
+        progress.event(Event::Note(words));
+    }
+    let export = |adapter: Option<&str>| recommended::found(&folder, adapter);
+    let conclusion = conclude(plan, &folder, &finished, &Ends { export: &export, documents, progress })?;
+    tell_lost_adapters(&folder, &finished.records, progress);
+    Ok((finished, conclusion))
 }
 
 /// A record that names an adapter which is not there would send its reader nowhere.
 fn tell_lost_adapters(folder: &RunFolder, records: &[Record], progress: &dyn Progress) {
-    let is_trained =
-        |record: &&Record| record.trial.role == Role::Main && matches!(record.outcome, Outcome::Trained(_));
-    for record in records.iter().filter(is_trained) {
+    for record in records.iter().filter(|record| is_trained(record)) {
         let name = super::naming::name(&record.trial);
         if folder.adapter(&name).is_none() {
             let (title, place) = (title(&record.trial), folder.trial(&name));
@@ -166,9 +161,7 @@ fn tell_lost_adapters(folder: &RunFolder, records: &[Record], progress: &dyn Pro
 
 /// One failed method is a line in the report; a study that trained none has failed itself.
 fn check_trained(finished: &Finished, options: &Options) -> Result<()> {
-    let is_trained =
-        |record: &Record| record.trial.role == Role::Main && matches!(record.outcome, Outcome::Trained(_));
-    if !options.run_missing || finished.records.iter().any(is_trained) {
+    if finished.records.iter().any(is_trained) {
         return Ok(());
     }
     let faults = finished.records.iter().filter_map(|record| match &record.outcome {

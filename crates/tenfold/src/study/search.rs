@@ -23,19 +23,24 @@ pub(super) fn entrants(search: &Search) -> Vec<usize> {
     }
 }
 
-/// The step at which each rung ends, of a whole training of so many.
-pub(super) fn stops(search: &Search, steps: usize) -> Vec<usize> {
+/// What part of the whole training each rung ends after: 9 is a ninth.
+pub(super) fn parts(search: &Search) -> Vec<usize> {
     let rungs = entrants(search).len();
-    let part = |rung: usize| search.eta.saturating_pow((rungs - 1 - rung) as u32);
-    (0..rungs).map(|rung| steps.div_ceil(part(rung))).collect()
+    (0..rungs).map(|rung| search.eta.saturating_pow((rungs - 1 - rung) as u32)).collect()
+}
+
+/// The step at which each rung ends, by its part of a whole training of so many.
+pub(super) fn stops(parts: &[usize], steps: usize) -> Vec<usize> {
+    parts.iter().map(|part| steps.div_ceil((*part).max(1))).collect()
 }
 
 /// The steps of a whole training with which the search of a method stays within its budget; none where the study's
 /// epochs decide.
 pub(super) fn whole_training(search: &Search) -> Option<usize> {
+    let parts = parts(search);
     let cost = |steps: usize| {
         let (mut before, mut sum) = (0, 0);
-        for (count, stop) in entrants(search).into_iter().zip(stops(search, steps)) {
+        for (count, stop) in entrants(search).into_iter().zip(stops(&parts, steps)) {
             sum += count * (stop - before);
             before = stop;
         }
@@ -223,12 +228,12 @@ mod tests {
     fn one_in_eta_goes_on_and_is_trained_eta_times_as_far() {
         let search = halving(9, 3, 0);
         assert_eq!(entrants(&search), [9, 3, 1]);
-        assert_eq!(stops(&search, 81), [9, 27, 81]);
-        assert_eq!(stops(&search, 4), [1, 2, 4]);
+        assert_eq!(stops(&parts(&search), 81), [9, 27, 81]);
+        assert_eq!(stops(&parts(&search), 4), [1, 2, 4]);
         assert_eq!(entrants(&halving(16, 2, 0)), [16, 8, 4, 2, 1]);
         assert_eq!(entrants(&halving(1, 2, 0)), [1]);
         let grid = Search { candidates: 4, ..Search::default() };
-        assert_eq!((entrants(&grid), stops(&grid, 50)), (vec![4], vec![50]));
+        assert_eq!((entrants(&grid), stops(&parts(&grid), 50)), (vec![4], vec![50]));
     }
 
     #[test]

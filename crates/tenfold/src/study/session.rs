@@ -7,9 +7,9 @@ mod labelled;
 mod language;
 
 use super::config::Study;
+use super::fit::Fits;
 use crate::adapter::file::{BaseModel, Reads};
 use crate::adapter::{Context, Method, Tuning};
-use crate::bytes::Bytes;
 use crate::data::language::{LengthReport, Question};
 use crate::data::{Example, PassageQuestion};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::progress::{Event, Progress, told_if_slow};
 use crate::record::{DataIdentity, Forgetting, ModelIdentity, Test};
 use crate::score::Scoring;
 use crate::task::{Extraction, Questions, Task};
-use crate::train::{Features, Fitted, Rows, Source, Subject, TrainSettings, fit};
+use crate::train::{Features, Rows, Source};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,6 +64,8 @@ pub(super) struct Session {
     pub length: usize,
     /// The number that each label stands for, where numbers are foretold.
     values: Vec<f64>,
+    /// How trials fit into memory.
+    pub fits: Fits,
     /// What users would send, for latency.
     pub requests: Requests,
     /// What a reader of the results should know about the rows.
@@ -212,6 +214,7 @@ impl Session {
             features: Features::default(),
             length,
             values: Vec::new(),
+            fits: Fits::default(),
             requests: Requests::Texts(Vec::new()),
             notes: Vec::new(),
             doubts: Vec::new(),
@@ -256,28 +259,6 @@ impl Session {
     pub(super) fn without_numbers(&self) -> Result<Arc<dyn Model>> {
         let (dir, dtype) = &self.located;
         model::load(dir, self.model.task(), &Dry::new(), *dtype)
-    }
-
-    /// How a method is trained on these rows within a limit of memory.
-    pub(super) fn fit(
-        &self,
-        method: &'static Method,
-        settings: &Value,
-        rows: &Rows,
-        train: &TrainSettings,
-        limit: Bytes,
-    ) -> Result<Fitted> {
-        let model = self.without_numbers()?;
-        let subject = Subject {
-            model: &*model,
-            method,
-            settings,
-            labels: self.labels.len(),
-            rows,
-            tokenize: &|text| self.tokenizer.words(text),
-            keeps_base: true,
-        };
-        fit(&subject, train, limit)
     }
 
     /// What the base model answers on the first test split: the same for all trials, so the first one to want it asks.

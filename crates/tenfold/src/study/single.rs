@@ -1,12 +1,16 @@
 //! One method trained once: a study of one trial, without a comparison.
 
 use super::answers::{self, Answers};
+use super::benchmarks::Benchmarks;
 use super::check::check;
 use super::config::{MethodSettings, Study};
-use super::earlier;
-use super::plan::Plan;
+use super::elapsed::Elapsed;
+use super::executor::{Course, Finished, Workers};
+use super::facts::Facts;
+use super::lease::Machines;
+use super::local::Local;
+use super::plan::{Chosen, Plan};
 use super::run::Options;
-use super::runner::Runner;
 use super::session::{Session, backend};
 use super::store::{ADAPTER, RunFolder};
 use super::trial::title;
@@ -52,26 +56,39 @@ pub fn default_learning_rate(method: &Method) -> (f64, String) {
 
 /// Trains the one method of a study with its one seed, or gives what is there if it is finished.
 pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Result<Single> {
-    let (folder, _lock) = RunFolder::locked(&options.out)?;
+    let folder = RunFolder::made(&options.out)?;
     train_in(&folder, study, options, progress).map_err(|error| folder.blamed(error))
 }
 
 fn train_in(folder: &RunFolder, study: &Study, options: &Options, progress: &dyn Progress) -> Result<Single> {
-    folder.set_damaged_aside(progress)?;
-    let backend = backend();
+    let (elapsed, backend) = (Elapsed::start(folder), backend());
     let session = Session::open(study, &backend, progress)?;
     check(study, &session, progress)?;
-    earlier::take_over(study, folder, progress)?;
+    let benchmarks = Benchmarks::none();
+    let facts = Facts::of(study, &session, &benchmarks);
+    let _seat = folder.enter(study, &facts, progress)?;
+    let plan = Plan { study, facts: &facts };
     let stated = |(name, method): (&String, &MethodSettings)| {
         Some((name.clone(), Candidate { learning_rate: method.learning_rate?, settings: Map::new() }))
     };
-    let jobs = Plan { study, session: &session }.main(&study.methods.iter().filter_map(stated).collect())?;
+    let chosen: Chosen = study.methods.iter().filter_map(stated).collect();
+    let jobs = plan.main(&chosen)?;
     let [job] = jobs.as_slice() else {
         let expected = "one method with a learning rate, and one seed";
         return Err(Error::malformed("study", "methods", expected, format!("{} trials", jobs.len())));
     };
-    let runner = Runner::new(study, options, folder, progress);
-    let (records, ran) = runner.records("training", &session, jobs.clone())?;
+    let local = Local {
+        plan,
+        session: &session,
+        benchmarks: &benchmarks,
+        folder,
+        machines: &Machines::new(folder),
+        elapsed: &elapsed,
+        probe_command: &options.probe_command,
+        progress,
+    };
+    let workers = Workers { executor: &local, only: &[] };
+    let Finished { records, ran, .. } = Course::new(plan, folder, Some(workers)).training(&chosen)?;
     let Some(record) = records.into_iter().next() else {
         return Err(Error::malformed("study", "methods", "a trial", "none"));
     };
@@ -79,7 +96,7 @@ fn train_in(folder: &RunFolder, study: &Study, options: &Options, progress: &dyn
         let faults = vec![format!("{}: {reason}", title(&record.trial))];
         return Err(Error::Faults { file: options.out.clone(), faults });
     }
-    let process_peak_bytes = if ran { memory::process_peak_bytes() } else { None };
+    let process_peak_bytes = if ran > 0 { memory::process_peak_bytes() } else { None };
     let base = match &record.outcome {
         Outcome::Trained(trained) => trained.untuned.as_ref().map(|untuned| untuned.score),
         _ => None,

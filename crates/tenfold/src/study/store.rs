@@ -1,10 +1,13 @@
 //! The run's folder: its lock, its trials' folders and records.
 
+use super::config::Study;
+use super::earlier;
+use super::facts::Facts;
 use super::kept::{self, Kept, Unusable};
-use super::plan::{Fit, Job, RUNGS};
+use super::plan::{CODE, Job, RUNGS};
 use crate::atomic;
 use crate::error::{Error, Result};
-use crate::lock::{self, Lock};
+use crate::lock::{self, Kind, Lock, PAUSE};
 use crate::model;
 use crate::plain_file::{self, is_own_folder};
 use crate::progress::{Event, Progress};
@@ -14,6 +17,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+/// The lock of the run's folder.
+const LOCK: &str = "lock";
+/// How often the lock is tried at the end of a run: for three seconds.
+const CLOSING: usize = 30;
 /// The folder of all trials in that of the run.
 const TRIALS: &str = "trials";
 /// The folder of an adapter in that of its trial.
@@ -29,6 +36,8 @@ pub(super) struct RunFolder {
     path: PathBuf,
     /// Which folder it is, wherever it is moved; none before it is there, or where the system does not tell.
     identity: Option<Identity>,
+    /// The version of the code whose records count.
+    code: String,
 }
 
 /// Device and inode.
@@ -48,17 +57,57 @@ fn identity(path: &Path) -> Option<Identity> {
 impl RunFolder {
     /// The folder as it is.
     pub(super) fn new(path: &Path) -> RunFolder {
-        RunFolder { path: path.to_owned(), identity: identity(path) }
+        RunFolder { path: path.to_owned(), identity: identity(path), code: CODE.into() }
     }
 
-    /// Makes the folder where there is none, and makes sure that no other process works in it while the lock lives.
-    pub(super) fn locked(path: &Path) -> Result<(RunFolder, Lock)> {
+    /// Makes the folder where there is none.
+    pub(super) fn made(path: &Path) -> Result<RunFolder> {
         atomic::create_folders(path).map_err(Error::io("create", path))?;
         atomic::create_own_folders(path, [TRIALS])?;
-        let lock = lock::take(path)?;
-        let folder = RunFolder::new(path);
-        folder.sweep();
-        Ok((folder, lock))
+        Ok(RunFolder::new(path))
+    }
+
+    /// The folder of a run that is there, to be read. Records of the version `code` count.
+    pub(super) fn of_code(self, code: &str) -> RunFolder {
+        RunFolder { code: code.into(), ..self }
+    }
+
+    /// Makes the folder that of a study, and gives this process a seat in it as long as the lock lives. Several processes
+    /// may work on one study; the first of them makes the folder ready.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if processes are at work there on another study, model or data.
+    pub(super) fn enter(&self, study: &Study, facts: &Facts, progress: &dyn Progress) -> Result<Lock> {
+        let path = self.file(LOCK);
+        for _ in 0..2 {
+            if let Some(lock) = Lock::attempt(&path, Kind::Exclusive)? {
+                self.sweep();
+                self.set_damaged_aside(progress)?;
+                earlier::take_over(study, facts, self, progress)?;
+                return lock.share();
+            }
+            let waiting = "waiting for another process, which is about to work in the run's folder";
+            let lock = Lock::wait(&path, Kind::Shared, waiting, progress)?;
+            if earlier::is_same(study, facts, self)? {
+                return Ok(lock);
+            }
+            // Whoever was to make the folder ready may have died.
+        }
+        Err(Error::Busy { folder: self.path.clone(), process: lock::owner(&path) })
+    }
+
+    /// The right to write what concerns the whole run, once no other process works on it; `None` if others still do.
+    pub(super) fn closing(&self, seat: Lock) -> Result<Option<Lock>> {
+        drop(seat);
+        // Others that are about to end need a moment.
+        for _ in 0..CLOSING {
+            if let Some(lock) = Lock::attempt(&self.file(LOCK), Kind::Exclusive)? {
+                return Ok(Some(lock));
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(None)
     }
 
     /// Its path.
@@ -97,14 +146,6 @@ impl RunFolder {
         self.path.join(TRIALS).join(name)
     }
 
-    /// The names of the folders of all trials, in their order.
-    pub(super) fn trials(&self) -> Vec<String> {
-        let all = fs::read_dir(self.path.join(TRIALS)).into_iter().flatten().flatten();
-        let mut names: Vec<String> = all.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.sort();
-        names
-    }
-
     /// The adapter that a trial left, as a path below the run's folder, if it is there.
     pub(super) fn adapter(&self, name: &str) -> Option<String> {
         is_own_folder(&self.trial(name).join(ADAPTER)).then(|| format!("{TRIALS}/{name}/{ADAPTER}"))
@@ -123,20 +164,15 @@ impl RunFolder {
 
     /// The record of a trial, however it ended; none if there is none that can be believed.
     pub(super) fn record(&self, job: &Job) -> Result<Option<Record>> {
-        Ok(match kept::read(&self.trial(&job.name).join(RECORD))? {
+        Ok(match kept::read(&self.trial(&job.name).join(RECORD), &self.code)? {
             Some(Kept::Record(record)) if record.trial == job.trial => Some(*record),
             _ => None,
         })
     }
 
-    /// What the record of the trial's folder of this name holds.
-    pub(super) fn kept(&self, name: &str) -> Result<Option<Kept>> {
-        kept::read(&self.trial(name).join(RECORD))
-    }
-
     /// Refuses a folder with records that cannot be believed.
     pub(super) fn check_records(&self) -> Result<()> {
-        let damaged = kept::damaged(&self.path.join(TRIALS))?;
+        let damaged = kept::damaged(&self.path.join(TRIALS), &self.code)?;
         if damaged.is_empty() {
             return Ok(());
         }
@@ -146,7 +182,7 @@ impl RunFolder {
 
     /// Renames records that cannot be believed, and says which: their trials are run again.
     pub(super) fn set_damaged_aside(&self, progress: &dyn Progress) -> Result<()> {
-        for Unusable { path, fault } in kept::damaged(&self.path.join(TRIALS))? {
+        for Unusable { path, fault } in kept::damaged(&self.path.join(TRIALS), &self.code)? {
             let aside = kept::set_aside(&path)?;
             let words =
                 format!("{}: {fault}; it is kept as {aside}, and its trial is run again", path.display());
@@ -203,8 +239,7 @@ impl RunFolder {
         let trial = serde_json::from_str(&text).map_err(|error| {
             Error::malformed(&path, format!("line {}", error.line()), "a trial", error.to_string())
         })?;
-        // Its settings are those that fitted.
-        Ok(Job { trial, name: name.to_owned(), fit: Fit::AsIs })
+        Ok(Job { trial, name: name.to_owned() })
     }
 }
 
@@ -217,26 +252,14 @@ fn goes_on(job: &Job) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_second_lock_is_refused_and_names_the_first_process() {
-        let dir = tempfile::tempdir().unwrap();
-        let first = RunFolder::locked(dir.path()).unwrap();
-        match RunFolder::locked(dir.path()) {
-            Err(Error::Busy { process, .. }) => assert_eq!(process, Some(std::process::id())),
-            other => panic!("{:?}", other.err()),
-        }
-        drop(first);
-        assert!(RunFolder::locked(dir.path()).is_ok());
-    }
-
     #[cfg(unix)]
     #[test]
     fn a_folder_that_was_moved_or_removed_or_replaced_is_not_written_to() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run");
-        let (folder, _lock) = RunFolder::locked(&path).unwrap();
+        let folder = RunFolder::made(&path).unwrap();
         let trial = crate::metric::synthetic::World::new().records[0].trial.clone();
-        let job = Job { name: "lora-s0".into(), trial, fit: Fit::AsIs };
+        let job = Job { name: "lora-s0".into(), trial };
         folder.prepare(&job).unwrap();
         fs::rename(&path, dir.path().join("moved")).unwrap();
         let moved = |error: Error| matches!(error, Error::Moved { .. });

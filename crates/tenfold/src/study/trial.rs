@@ -1,6 +1,7 @@
 //! One trial: train, score, keep.
 
 use super::plan::{Job, TrialSettings, parts, rung_before};
+use super::search;
 use super::session::{Session, backend};
 use super::store::{ADAPTER, SNAPSHOT};
 use crate::adapter::Tuning;
@@ -13,7 +14,7 @@ use crate::meter::disturbance::Watch;
 use crate::model::{self, Forward};
 use crate::plain_file;
 use crate::progress::{Event, Job as Bar, Progress};
-use crate::record::{Parameters, Role, Test, Trained};
+use crate::record::{Fit, Parameters, Role, Test, Trained, TrainingTime};
 use crate::train::{Order, Progressed, Rows, Source, Trainer, Training};
 use crate::words::count;
 use std::fs;
@@ -29,6 +30,8 @@ const EVENTS: &str = "events.jsonl";
 pub(super) struct Work<'a> {
     pub session: &'a Session,
     pub job: &'a Job,
+    /// How it fits into memory.
+    pub fit: &'a Fit,
     pub folder: &'a Path,
     pub snapshot_every: Duration,
     pub progress: &'a dyn Progress,
@@ -38,8 +41,9 @@ pub(super) struct Work<'a> {
 
 impl Work<'_> {
     /// Trains and scores; goes on from a snapshot where there is one.
-    pub(super) fn run(&self) -> Result<Trained> {
+    pub(super) fn run(&self) -> Result<(Trained, TrainingTime)> {
         let (method, settings, how) = parts(&self.job.trial)?;
+        let how = how.fitted(self.fit);
         let backend = backend();
         let seed = self.job.trial.seed;
         let tuning = self.session.tuning(method, &settings, seed, &backend)?;
@@ -60,7 +64,8 @@ impl Work<'_> {
         let snapshot = self.folder.join(SNAPSHOT);
         self.take_over(&snapshot)?;
         let steps = Order::new(&how.train, &train, seed).steps();
-        let events = Events::open(self, how.rungs.last().map_or(steps, |stop| steps.min(*stop)))?;
+        let stops = search::stops(&how.rungs, steps);
+        let events = Events::open(self, stops.last().copied().unwrap_or(steps))?;
         let trainer = Trainer {
             backend: backend.clone(),
             tuning: &tuning,
@@ -69,7 +74,7 @@ impl Work<'_> {
             seed,
             train: &train_source,
             validation: &validation_source,
-            stops: &how.rungs,
+            stops: &stops,
             snapshot: Some(snapshot.clone()),
             snapshot_every: self.snapshot_every,
             go_on: &go_on,
@@ -92,14 +97,14 @@ impl Work<'_> {
         let shown = self.session.tests.first().map_or(usize::MAX, |(_, rows)| rows.questions());
         let shown = train.first_questions(shown);
         let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
+        let time = TrainingTime { seconds: training.seconds, disturbance: Some(disturbance) };
         let mut trained = self.trained(&tuning, training, tests, train_score)?;
-        trained.disturbance = Some(disturbance);
         if self.job.trial.role == Role::Main {
             trained.untuned = self.session.untuned(go_on)?;
             trained.forgetting = self.session.forgetting(&tuning, go_on)?;
         }
         // The record is written by the caller; until then the snapshot stays.
-        Ok(trained)
+        Ok((trained, time))
     }
 
     /// A candidate that goes on to the next rung goes on from where it stands; where that is lost it trains anew, to the
@@ -187,7 +192,6 @@ impl Work<'_> {
             steps: training.step,
             examples: training.examples,
             tokens: training.tokens,
-            seconds: training.seconds,
             losses: training.losses,
             validation: training.validation,
             best_step: training.best_step,
@@ -197,7 +201,6 @@ impl Work<'_> {
             tests,
             untuned: None,
             forgetting: None,
-            disturbance: None,
         })
     }
 }

@@ -248,7 +248,7 @@ impl Trainer<'_> {
             training.stale += 1;
             training.stopped_early = training.stale >= patience;
         }
-        training.validation.push(Validation { step: training.step, seconds: training.seconds, score });
+        training.validation.push(Validation { step: training.step, score });
         Ok(())
     }
 }

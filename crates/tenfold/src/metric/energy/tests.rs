@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metric::synthetic::World;
-use crate::record::{Lap, Outcome, Record};
+use crate::record::{Lap, Record};
 
 /// Ten steps of 2 J and a tenth of a second, and a machine that draws 5 W idle.
 fn measured(records: &mut [Record]) {
@@ -18,7 +18,7 @@ fn measured(records: &mut [Record]) {
         disturbance: None,
     };
     for record in records {
-        if let Outcome::Probed(probed) = &mut record.outcome {
+        if let Some(probed) = &mut record.measured.probe {
             (probed.training_energy, probed.inference_energy) = (energy(1.95), energy(0.95));
             probed.idle_energy = Some(energy(0.45));
             (probed.training.examples, probed.inference.examples) = (160, 1280);
@@ -40,7 +40,7 @@ fn find(accounting: &Accounting, change: impl Fn(&mut [Record]), key: &str) -> O
 /// What `change` makes of every probe.
 fn probes(records: &mut [Record], change: impl Fn(&mut Probed)) {
     for record in records {
-        if let Outcome::Probed(probed) = &mut record.outcome {
+        if let Some(probed) = &mut record.measured.probe {
             change(probed);
         }
     }

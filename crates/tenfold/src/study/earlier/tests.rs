@@ -26,7 +26,7 @@ fn a_changed_study_keeps_the_one_before_with_its_report_and_says_what_differs() 
     let folder = RunFolder::new(run.path());
     let take = |study: &Study| {
         let notes = Notes::default();
-        take_over(study, &folder, &notes).unwrap();
+        take_over(study, &Facts::example(), &folder, &notes).unwrap();
         notes.0.into_inner().unwrap()
     };
     let first = study("seeds = [0]");
@@ -56,36 +56,66 @@ fn a_changed_study_keeps_the_one_before_with_its_report_and_says_what_differs() 
     assert!(take(&first)[0].contains("it cannot be read as TOML"));
     assert_eq!(fs::read_to_string(run.path().join("earlier-2/study.toml")).unwrap(), "name = [");
     assert_eq!(Study::read(&run.path().join(STUDY), &[]).unwrap(), first);
-    take_over(&first, &folder, &Silent).unwrap();
+    take_over(&first, &Facts::example(), &folder, &Silent).unwrap();
 }
 
 #[test]
-fn what_differs_from_the_planned_trial_is_told_by_its_part() {
-    let mut trial =
-        World::new().records.iter().find(|record| record.trial.role == Role::Main).unwrap().trial.clone();
-    trial.code = CODE.into();
-    trial.train = json!({"learning_rate": 1e-3, "train_rows": 96});
-    let planned = serde_json::to_value(&trial).unwrap();
-    let lines = |change: &dyn Fn(&mut Trial)| {
-        let mut recorded = trial.clone();
-        change(&mut recorded);
-        compared("x", &serde_json::to_value(&recorded).unwrap(), std::slice::from_ref(&planned))
+fn other_facts_keep_the_report_of_before_and_say_what_differs() {
+    let run = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(run.path());
+    let (study, facts) = (study("seeds = [0]"), Facts::example());
+    let take = |facts: &Facts| {
+        let notes = Notes::default();
+        take_over(&study, facts, &folder, &notes).unwrap();
+        assert!(is_same(&study, facts, &folder).unwrap());
+        notes.0.into_inner().unwrap()
     };
-    let code = lines(&|trial| trial.code = "tenfold 0 engine 1".into());
-    assert_eq!(code, [(Part::Program, format!("code was \"tenfold 0 engine 1\", is \"{CODE}\""))]);
-    let model = lines(&|trial| trial.model.sha256 = "ab".repeat(32));
-    assert!(
-        model[0].0 == Part::Model && model[0].1.starts_with("model.sha256 was abababababab…, is "),
-        "{model:?}"
-    );
-    let data = lines(&|trial| {
-        trial.data.sha256 = "cd".repeat(32);
-        trial.train["train_rows"] = 97.into();
-    });
-    assert_eq!(data.iter().map(|(part, _)| *part).collect::<Vec<_>>(), [Part::Data, Part::Data]);
-    assert_eq!(data[1].1, "train.train_rows was 97, is 96");
-    let settings = lines(&|trial| trial.train["learning_rate"] = 3e-3.into());
-    assert_eq!(settings, [(Part::Settings, "settings of x: train.learning_rate was 0.003, is 0.001".into())]);
-    let seed = lines(&|trial| trial.seed = 77);
-    assert_eq!(seed, [(Part::Settings, "settings: the study does not ask for x".into())]);
+    assert!(take(&facts).is_empty());
+    fs::write(run.path().join("report.html"), "before").unwrap();
+    // Words decide no result.
+    let mut told = facts.clone();
+    told.notes = vec!["a note".into()];
+    assert!(take(&told).is_empty());
+    let mut other = facts.clone();
+    other.code = "tenfold 0 engine 1".into();
+    other.model.sha256 = "ab".repeat(32);
+    other.task.data.sha256 = "cd".repeat(32);
+    other.task.train = 97;
+    let told = &take(&other)[0];
+    for words in [
+        "held results of before (program: code was \"tenfold",
+        "model: model.sha256 was 000000000000…, is abababababab…",
+        "data: data.sha256 was 000000000000…, is cdcdcdcdcdcd…",
+        "data: rows.train was 96, is 97",
+        "earlier-1",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(fs::read_to_string(run.path().join("earlier-1/report.html")).unwrap(), "before");
+    assert!(run.path().join("earlier-1/facts.json").exists());
+    // A report of a version that wrote no facts is kept, too.
+    fs::write(run.path().join("report.html"), "old").unwrap();
+    fs::remove_file(run.path().join(FACTS)).unwrap();
+    assert!(!is_same(&study, &facts, &folder).unwrap());
+    assert!(take(&facts)[0].contains("program: an earlier version of Tenfold wrote it"));
+    assert_eq!(fs::read_to_string(run.path().join("earlier-2/report.html")).unwrap(), "old");
+}
+
+#[test]
+fn trials_that_a_report_rests_on_and_that_are_gone_are_named() {
+    let run = tempfile::tempdir().unwrap();
+    let folder = RunFolder::new(run.path());
+    let records = World::new().records;
+    let trials: Vec<&Trial> = records.iter().take(3).map(|record| &record.trial).collect();
+    assert!(lost(&folder, &[], &[]).is_empty());
+    write_reported(&folder, trials.iter().copied()).unwrap();
+    assert!(lost(&folder, &trials, &[]).is_empty());
+    let mut expected = [
+        format!("the record of {} is not there any more", name(trials[1])),
+        format!("study.toml does not ask for {}", name(trials[2])),
+    ];
+    let mut found = lost(&folder, &trials[..1], &trials[1..2]);
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
 }
