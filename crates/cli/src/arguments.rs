@@ -107,14 +107,16 @@ pub enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
-    /// Measure one method alone; `run` starts this for each method
+    /// Measure methods of a run again, in turns, by the names of their probes in trials/
     #[command(hide = true)]
     Probe {
         run: PathBuf,
-        trial: String,
-        /// End when the standard input does: a probe must not outlive who started it
+        #[arg(required = true)]
+        trials: Vec<String>,
+        /// Measure one part of one method for each line of the standard input, and end with it: `run` starts this for
+        /// each method
         #[arg(long)]
-        until_stdin_ends: bool,
+        parts: bool,
     },
 }
 

@@ -27,6 +27,14 @@ impl Histogram {
         *self.counts.entry(lowest(microseconds)).or_default() += 1;
     }
 
+    /// Counts all times of another one, too.
+    pub fn add(&mut self, other: &Histogram) {
+        for (lowest, count) in &other.counts {
+            let own = self.counts.entry(*lowest).or_default();
+            *own = own.saturating_add(*count);
+        }
+    }
+
     /// How many times were counted.
     pub fn count(&self) -> u64 {
         self.counts.values().fold(0, |sum, count| sum.saturating_add(*count))

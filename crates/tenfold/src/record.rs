@@ -11,7 +11,7 @@ pub use answers::Answers;
 pub(crate) use disturbance::worst;
 pub use disturbance::{Disturbance, Quiet};
 pub use load::{Arrivals, Load};
-pub use probed::{Energy, EnergySource, Gpu, Lap, Memory, Point, Probed, Repeat, Speed};
+pub use probed::{Energy, EnergySource, Gpu, Lap, Memory, Point, Probed, Repeat, Round, Speed, Stretch};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -355,21 +355,24 @@ mod tests {
         assert_eq!([0, 24].map(|answers| point(answers).tokens()), [256, 280]);
         let mut load = Load::empty(Arrivals::Open { rate: 12.5, share: Some(0.5) }, 2);
         load.latency.record(0.012);
-        let probed = Probed {
-            threads: 2,
-            loading_peak_bytes: Some(7),
-            training: speed.clone(),
-            inference: speed,
-            inference_questions: 2,
-            training_memory: memory.clone(),
-            inference_memory: memory,
+        let stretch = Stretch { speed, energy: energy.clone() };
+        let round = Round {
+            training: stretch.clone(),
+            inference: stretch,
             points: vec![point(24)],
             inference_points: vec![point(0)],
             loads: vec![load],
-            training_energy: energy.clone(),
-            idle_energy: Some(energy.clone()),
+        };
+        let probed = Probed {
+            threads: 2,
+            loading_peak_bytes: Some(7),
+            inference_questions: 2,
+            training_memory: memory.clone(),
+            inference_memory: memory,
+            idle_energy: Some(energy),
             gpu: Some(Gpu { names: vec!["A100".into()], watts: Some(58.0), utilisation: None }),
-            inference_energy: energy,
+            together: 1,
+            rounds: vec![round.clone(), round],
         };
         let settings = Map::from_iter([("r".to_owned(), Value::from(8))]);
         let candidate = Candidate { learning_rate: 3e-3, settings };

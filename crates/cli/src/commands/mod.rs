@@ -51,20 +51,26 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
         }
         Command::Adapter { command: AdapterCommand::Export(request) } => adapter::export(&request, dashboard),
         Command::Bench { command } => bench::bench(&command, dashboard),
-        Command::Probe { run, trial, until_stdin_ends } => {
-            if until_stdin_ends {
-                end_with_stdin()?;
-            }
-            Ok(tenfold::study::probe(&run, &trial, dashboard)?)
+        Command::Probe { run, trials, parts: false } => {
+            Ok(tenfold::study::probe(&run, &trials, &run::probe_command(), dashboard)?)
+        }
+        Command::Probe { run, trials, parts: true } => {
+            let [trial] = trials.as_slice() else { anyhow::bail!("--parts measures one trial") };
+            Ok(tenfold::study::answer_probe(&run, trial, lines()?, &mut io::stdout(), dashboard)?)
         }
     }
 }
 
-/// Ends this process when its standard input ends, that is, when the process that holds the other end does.
-fn end_with_stdin() -> Result<()> {
-    let watch = || -> () {
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+/// The lines of the standard input as they come. This process ends with it, whatever it does then: the process that holds the
+/// other end is gone.
+fn lines() -> Result<impl Iterator<Item = String>> {
+    let (tell, lines) = std::sync::mpsc::channel();
+    let read = move || -> () {
+        for line in io::stdin().lines().map_while(io::Result::ok) {
+            let _ = tell.send(line);
+        }
         std::process::exit(STOPPED.into())
     };
-    std::thread::Builder::new().spawn(watch).map(drop).context("cannot start a thread")
+    std::thread::Builder::new().spawn(read).context("cannot start a thread")?;
+    Ok(lines.into_iter())
 }

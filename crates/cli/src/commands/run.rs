@@ -5,6 +5,7 @@ use crate::arguments::RunOptions;
 use crate::dashboard::Dashboard;
 use anyhow::Result;
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use tenfold::bytes::Bytes;
 use tenfold::report::{Purpose, Recommendation};
@@ -69,9 +70,7 @@ fn check_recommended(recommendation: &Recommendation) -> Result<()> {
 fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard) -> Result<()> {
     let folder = options.out.clone().unwrap_or_else(|| Path::new("runs").join(&study.name));
     dashboard.goes_on_with(format!("{command}{}", typed(options)));
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
-    let probe_command = vec![program.into(), "probe".into(), "--until-stdin-ends".into()];
-    let places = Options { out: folder.clone(), only: options.only.clone(), probe_command };
+    let places = Options { out: folder.clone(), only: options.only.clone(), probe_command: probe_command() };
     let (finished, conclusion) = study::run(study, &places, dashboard)?;
     match (finished.ran, finished.missing.is_empty()) {
         (0, true) => dashboard.say("every trial of this study was finished already"),
@@ -81,6 +80,12 @@ fn run(study: &Study, options: &RunOptions, command: &str, dashboard: &Dashboard
     tell_missing(&finished, dashboard);
     show(&folder, &conclusion, options.json)?;
     check_recommended(&conclusion.recommendation)
+}
+
+/// The command that starts a probe's process: run folder and trial follow.
+pub(super) fn probe_command() -> Vec<OsString> {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tenfold"));
+    vec![program.into(), "probe".into(), "--parts".into()]
 }
 
 /// Says which trials of the study the report is without.

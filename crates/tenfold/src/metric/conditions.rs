@@ -1,7 +1,7 @@
 //! Whether anything else used the machine's processors while something was timed.
 
-use super::{Evidence, MethodFacts};
-use crate::record::{Disturbance, Probed, Quiet, worst};
+use super::{Evidence, MethodFacts, Timings};
+use crate::record::{Disturbance, Probed, Quiet, Round, worst};
 use crate::words::{count, list};
 
 /// The sign beside a disturbed figure.
@@ -13,50 +13,62 @@ pub const MARK_MEANS: &str = "†: disturbed by other work on the machine while 
 /// How the timed parts of all probes stand.
 #[derive(Debug, Default)]
 struct Parts {
+    /// All of them, round by round.
     all: usize,
     disturbed: usize,
     unchecked: usize,
+    /// Parts, all rounds together, that figures are made of.
+    figures: usize,
+    /// Of these, the ones that stay disturbed.
+    marked: usize,
 }
 
 /// How the probes were measured, in sentences: alone on the machine only where that was checked.
 pub fn probes(evidence: &Evidence) -> String {
     let parts = counted(evidence);
-    let one_by_one = "Each method was probed in a process of its own, one after the other";
+    let in_turns = "Each method was probed in a process of its own, in turns with the others";
     let times = "Times taken while trials share the machine are not compared.";
     match parts {
         Parts { all: 0, .. } => "No method was probed.".to_owned(),
-        Parts { disturbed: 0, unchecked: 0, all } => format!(
-            "{one_by_one}. In none of the {} did other work disturb the measurement: threads did not wait for a processor \
+        Parts { disturbed: 0, unchecked: 0, all, .. } => format!(
+            "{in_turns}. In none of the {} did other work disturb the measurement: threads did not wait for a processor \
              for more than 5 % of the time that they computed, and other processes and the hypervisor took no more than 5 % \
              of the processors. {times}",
             count(all, "timed part")
         ),
-        Parts { disturbed: 0, unchecked, all } => format!(
-            "{one_by_one}. Whether other work disturbed the measurement could not be checked for {unchecked} of {}: the \
-             system does not tell, or the record is of before it was measured. {times}",
+        Parts { disturbed: 0, unchecked, all, .. } => format!(
+            "{in_turns}. Whether other work disturbed the measurement could not be checked for {unchecked} of {}: the \
+             system does not tell. {times}",
             count(all, "timed part")
         ),
-        Parts { disturbed, all, .. } => format!(
-            "{one_by_one}, but not alone on the machine: other work disturbed {disturbed} of {}, whose figures carry \
-             {MARK} and decide nothing. {} {times}",
+        Parts { disturbed, all, marked: 0, .. } => format!(
+            "{in_turns}, but not alone on the machine: other work disturbed {disturbed} of {}. They are left out, for other \
+             rounds of the same parts were quiet. {times}",
+            count(all, "timed part")
+        ),
+        Parts { disturbed, all, marked, figures, .. } => format!(
+            "{in_turns}, but not alone on the machine: other work disturbed {disturbed} of {}. They are left out where \
+             other rounds of the same part were quiet; {marked} of {} stay disturbed: their figures carry {MARK} and decide \
+             nothing. {} {times}",
             count(all, "timed part"),
+            count(figures, "measurement"),
             by_method(evidence)
         ),
     }
 }
 
-/// That the probes were disturbed, or that this could not be checked: a sentence; none if all was quiet.
+/// That the probes were disturbed, or that this could not be checked: a sentence; none if no figure suffers.
 pub(super) fn caution(evidence: &Evidence) -> Option<String> {
     match counted(evidence) {
-        Parts { disturbed: 0, unchecked: 0, .. } => None,
-        Parts { disturbed: 0, all, unchecked } => Some(format!(
+        Parts { marked: 0, unchecked: 0, .. } => None,
+        Parts { marked: 0, all, unchecked, .. } => Some(format!(
             "Whether other work on the machine disturbed the probes could not be checked for {unchecked} of {}.",
             count(all, "timed part")
         )),
-        Parts { disturbed, all, .. } => Some(format!(
-            "Other work on the machine disturbed {disturbed} of the probes' {}; these figures carry {MARK} and decide \
+        Parts { marked, figures, .. } => Some(format!(
+            "Other work on the machine disturbed {marked} of the probes' {}; their figures carry {MARK} and decide \
              nothing. {}",
-            count(all, "timed part"),
+            count(figures, "measurement"),
             by_method(evidence)
         )),
     }
@@ -89,7 +101,7 @@ pub fn trials(evidence: &Evidence) -> Option<String> {
 /// The disturbed methods, each with the worst that disturbed it.
 fn by_method(evidence: &Evidence) -> String {
     let of = |method: &MethodFacts| {
-        let words = worst(parts(evidence.probe(&method.name)?))?;
+        let words = worst(measurements(evidence.probe(&method.name)?))?;
         Some(format!("{} ({words})", method.title))
     };
     let methods: Vec<String> = evidence.study.methods.iter().filter_map(of).collect();
@@ -99,7 +111,7 @@ fn by_method(evidence: &Evidence) -> String {
 fn counted(evidence: &Evidence) -> Parts {
     let mut found = Parts::default();
     for method in &evidence.study.methods {
-        for part in evidence.probe(&method.name).into_iter().flat_map(parts) {
+        for part in evidence.probed(&method.name).into_iter().flat_map(parts) {
             found.all += 1;
             match part.map_or(Quiet::Unchecked, Disturbance::quiet) {
                 Quiet::Yes => {}
@@ -107,16 +119,34 @@ fn counted(evidence: &Evidence) -> Parts {
                 Quiet::Unchecked => found.unchecked += 1,
             }
         }
+        for part in evidence.probe(&method.name).into_iter().flat_map(measurements) {
+            found.figures += 1;
+            found.marked += usize::from(part.is_some_and(|part| part.quiet() == Quiet::No));
+        }
     }
     found
 }
 
-/// What disturbed each timed part of a probe; that of the energy is that of the steps and batches.
+/// What disturbed each timed part of a probe, round by round; that of the energy is that of the steps and batches.
 fn parts(probe: &Probed) -> Vec<Option<&Disturbance>> {
-    let points = probe.points.iter().chain(&probe.inference_points).map(|point| point.disturbance.as_ref());
-    let loads = probe.loads.iter().map(|load| load.disturbance.as_ref());
     let idle = probe.idle_energy.iter().map(|energy| energy.disturbance.as_ref());
-    [probe.training.disturbance.as_ref(), probe.inference.disturbance.as_ref()]
+    probe.rounds.iter().flat_map(of_round).chain(idle).collect()
+}
+
+fn of_round(round: &Round) -> Vec<Option<&Disturbance>> {
+    let points = round.points.iter().chain(&round.inference_points).map(|point| point.disturbance.as_ref());
+    let loads = round.loads.iter().map(|load| load.disturbance.as_ref());
+    let stretches = [&round.training, &round.inference].map(|stretch| stretch.speed.disturbance.as_ref());
+    stretches.into_iter().chain(points).chain(loads).collect()
+}
+
+/// What disturbed what figures are made of.
+fn measurements(timings: &Timings) -> Vec<Option<&Disturbance>> {
+    let points =
+        timings.points.iter().chain(&timings.inference_points).map(|point| point.disturbance.as_ref());
+    let loads = timings.loads.iter().map(|load| load.disturbance.as_ref());
+    let idle = timings.idle_energy.iter().map(|energy| energy.disturbance.as_ref());
+    [timings.training.disturbance.as_ref(), timings.inference.disturbance.as_ref()]
         .into_iter()
         .chain(points)
         .chain(loads)
@@ -147,14 +177,14 @@ mod tests {
         assert!(words.contains("In none of the") && words.contains("timed parts"), "{words}");
         assert_eq!(caution(&quiet.evidence()), None);
 
-        let unchecked = world(|_, probed| probed.training.disturbance = None);
+        let unchecked = world(|_, probed| probed.rounds[0].training.speed.disturbance = None);
         let words = probes(&unchecked.evidence());
         assert!(words.contains("could not be checked for 7 of"), "{words}");
         assert!(caution(&unchecked.evidence()).unwrap().contains("could not be checked"));
 
         let disturbed = world(|method, probed| {
             if method == "ia3" {
-                probed.training.disturbance = Some(synthetic::disturbed());
+                probed.rounds[0].training.speed.disturbance = Some(synthetic::disturbed());
             }
         });
         let words = probes(&disturbed.evidence());

@@ -1,7 +1,7 @@
 //! Metric 10: joules of training and of answering, and what they come to in grams of carbon dioxide.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
-use crate::record::{Energy, EnergySource, Gpu, Probed};
+use super::{Direction, Evidence, Figure, Metric, Reading, Timings, Unit};
+use crate::record::{Energy, EnergySource, Gpu};
 use crate::statistics::{Estimate, mean};
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ struct Stretch {
     /// "Training", "Inference": as in "Mean power, training".
     name: &'static str,
     thousand: &'static str,
-    of: fn(&Probed) -> (&Energy, u64),
+    of: fn(&Timings) -> (&Energy, u64),
 }
 
 const STRETCHES: [Stretch; 2] = [
@@ -93,7 +93,7 @@ const STRETCHES: [Stretch; 2] = [
         key: "infer",
         name: "inference",
         thousand: "1,000 requests",
-        of: |p| (&p.inference_energy, p.questions()),
+        of: |p| (&p.inference_energy, p.questions),
     },
 ];
 
@@ -201,7 +201,7 @@ fn reading(energy: &Energy, value: f64, laps: &[f64], factor: f64) -> Reading {
 }
 
 /// What is to be taken off a stretch's `energy` for the idle machine. An estimate counts busy cores alone.
-fn idle_watts(probe: &Probed, energy: &Energy) -> Result<f64, String> {
+fn idle_watts(probe: &Timings, energy: &Energy) -> Result<f64, String> {
     match (&energy.source, &probe.idle_energy) {
         (EnergySource::Estimate { .. }, _) => Ok(0.0),
         (_, Some(idle)) if idle.seconds > 0.0 => Ok(idle.joules / idle.seconds),
@@ -234,7 +234,7 @@ fn gpu(found: Option<&Gpu>, of: fn(&Gpu) -> Option<f64>) -> Reading {
     Reading::measured(of(gpu).map(Estimate::exact), &untold)
 }
 
-fn utilisation(probe: &Probed) -> Reading {
+fn utilisation(probe: &Timings) -> Reading {
     let energy = &probe.training_energy;
     let Some(busy) = energy.processor_seconds else { return Reading::unavailable(NO_PROCESSOR_SECONDS) };
     let share = busy / (energy.seconds * probe.threads as f64);

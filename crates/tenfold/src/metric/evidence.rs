@@ -1,8 +1,9 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
-use super::{Accounting, Application, Baseline, Outcomes, Standing};
-use crate::record::{Asked, Candidate, Outcome, Probed, Record, Repeat, Role, Test, Trained};
+use super::{Accounting, Application, Baseline, Outcomes, Pace, Standing, Timings, timings};
+use crate::record::{Asked, Candidate, Disturbance, Outcome, Probed, Record, Repeat, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
+use crate::statistics::Estimate;
 use crate::words::count;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -14,6 +15,8 @@ pub struct Evidence<'a> {
     pub study: StudyFacts,
     /// Its records, in any order.
     pub records: &'a [Record],
+    /// What the probes measured, by method.
+    timings: BTreeMap<String, Timings>,
     /// What was worked out of them already.
     pub(crate) known: Known,
 }
@@ -132,7 +135,11 @@ impl StudyFacts {
 impl<'a> Evidence<'a> {
     /// What a study's records say.
     pub fn new(study: StudyFacts, records: &'a [Record]) -> Evidence<'a> {
-        Evidence { study, records, known: Known::default() }
+        let of = |record: &Record| {
+            Some((record.trial.method.clone(), Timings::of(record.measured.probe.as_deref()?)?))
+        };
+        let timings = records.iter().filter_map(of).collect();
+        Evidence { study, records, timings, known: Known::default() }
     }
 
     /// The task's own score: that of any main run, or accuracy before there is one.
@@ -210,8 +217,19 @@ impl<'a> Evidence<'a> {
     }
 
     /// What was measured of the method alone on the machine.
-    pub fn probe(&self, method: &str) -> Option<&'a Probed> {
+    pub fn probe(&self, method: &str) -> Option<&Timings> {
+        self.timings.get(method)
+    }
+
+    /// The same round by round.
+    pub fn probed(&self, method: &str) -> Option<&'a Probed> {
         self.of(method).find_map(|record| record.measured.probe.as_deref())
+    }
+
+    /// How many times as long one method takes as another, within rounds that timed both; with what disturbed them. `None` if no
+    /// rounds did.
+    pub fn ratio(&self, one: &str, other: &str, pace: Pace) -> Option<(Estimate, Option<Disturbance>)> {
+        timings::ratio(self.probed(one)?, self.probed(other)?, pace)
     }
 
     /// Whether the method's probe gave the bits of its trial again.

@@ -24,6 +24,7 @@ mod small_data;
 mod speed;
 #[cfg(test)]
 pub(crate) mod synthetic;
+mod timings;
 
 pub use crate::score::Direction;
 pub use crate::unit::Unit;
@@ -41,6 +42,7 @@ pub use outcomes::Outcomes;
 pub(crate) use response_time::better_form;
 pub use search::{Edge, End, Searched, Tried, searched};
 pub(crate) use small_data::curve as small_data_curve;
+pub use timings::{Pace, Timings};
 
 use crate::record::{Disturbance, worst};
 use crate::statistics::Estimate;

@@ -198,7 +198,7 @@ mod tests {
         let mut records = world.evidence().records.to_vec();
         for record in &mut records {
             if let Some(probed) = &mut record.measured.probe {
-                change(&mut probed.loads);
+                change(&mut probed.rounds[0].loads);
             }
         }
         records
@@ -206,7 +206,7 @@ mod tests {
 
     fn find(records: &[Record], method: &str, key: &str) -> Reading {
         let world = World::new();
-        let evidence = Evidence { records, ..world.evidence() };
+        let evidence = Evidence::new(world.evidence().study, records);
         let figures = compute(&evidence, method);
         figures.into_iter().find(|figure| figure.key == key).unwrap_or_else(|| panic!("no {key}")).reading
     }

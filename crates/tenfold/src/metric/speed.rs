@@ -1,6 +1,6 @@
 //! Metric 2: how fast a method trains and answers, and how soon it is good enough.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Pace, Reading, Unit};
 use crate::record::{Point, Speed};
 use crate::statistics::{Estimate, line, mean};
 
@@ -13,7 +13,10 @@ pub(super) static METRIC: Metric = Metric {
     title: "Processing speed",
     unit: "real tokens and examples per second (padding and virtual tokens not counted)",
     direction: Direction::Higher,
-    source: "Probe: the method alone on the machine, warm-up left out. Interval: Student's t over batches. Large \
+    source: "Probe: the methods in turn, each in a process of its own, in rounds of another order each; warm-up left out. \
+             Rounds in which other work disturbed a part are measured again, and left out where others are at least half. \
+             Interval: Student's t over rounds. Against full: how many times as fast, within each round, which what slows the \
+             whole machine down does not change; Student's t over the rounds' logarithms. Large \
              batches: the slope of the least-squares line through seconds of a step, or of a pass of inference, by tokens of the batch, \
              over several batch sizes and row lengths, turned round. Time to \
              target: steps until 95 % of full fine-tuning's final validation score, times the probe's seconds per step.",
@@ -46,6 +49,7 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
         figures.push(figure(examples_key, Unit::ExamplesPerSecond, examples));
         figures.push(figure(tokens_key, Unit::TokensPerSecond, tokens));
     }
+    figures.extend(PACES.iter().map(|(key, label, pace)| against_full(evidence, method, key, label, *pace)));
     let unswept = if probe.is_some() { "not probed over sizes of the batch" } else { &why };
     figures.extend(growth(
         probe.map_or(&[], |p| &p.points),
@@ -67,6 +71,36 @@ fn compute(evidence: &Evidence, method: &str) -> Vec<Figure> {
     let time = Figure::new("time_to_target", "Time to target score", Unit::Seconds, Direction::Lower, time);
     figures.push(time.disturbed_by([probe.and_then(|probe| probe.training.disturbance.as_ref())]));
     figures
+}
+
+/// What is compared with full fine-tuning within rounds: key, label.
+const PACES: [(&str, &str, Pace); 3] = [
+    ("train_against_full", "Training, times as fast as full", Pace::Training),
+    ("infer_against_full", "Inference, times as fast as full", Pace::Inference),
+    ("request_against_full", "A request, not merged, times as fast as full", Pace::Request),
+];
+
+/// How many times as fast as full fine-tuning, within the rounds that timed both.
+fn against_full(evidence: &Evidence, method: &str, key: &str, label: &str, pace: Pace) -> Figure {
+    let figure = |reading| Figure::new(key, label, Unit::Number, Direction::Higher, reading);
+    let Some(full) = evidence.full() else {
+        return figure(Reading::unavailable("the study has no full fine-tuning to compare with"));
+    };
+    if full.name == method {
+        return figure(Reading::unavailable("it is the yardstick itself"));
+    }
+    if evidence.probe(method).is_none() {
+        return figure(Reading::unavailable(evidence.why_no_probe(method)));
+    }
+    if evidence.probe(&full.name).is_none() {
+        return figure(Reading::unavailable("full fine-tuning was not probed"));
+    }
+    match evidence.ratio(&full.name, method, pace) {
+        Some((ratio, disturbance)) => {
+            figure(Reading::measured(Some(ratio), "")).disturbed_by([disturbance.as_ref()])
+        }
+        None => figure(Reading::unavailable("not timed in the same rounds as full fine-tuning")),
+    }
 }
 
 /// Work per second, with the interval of the mean batch time turned into one of the rate.
@@ -132,14 +166,14 @@ fn time_to_target(evidence: &Evidence, method: &str) -> Reading {
     if runs.is_empty() {
         return Reading::unavailable(evidence.why_no_main(method));
     }
-    let Some(step_seconds) = evidence.probe(method).and_then(|p| mean(&p.training.batch_seconds)) else {
+    let Some(step_seconds) = evidence.probe(method).map(|p| p.step_seconds) else {
         return Reading::unavailable(evidence.why_no_probe(method));
     };
     let scoring = evidence.scoring();
     let first = |run: &crate::record::Trained| {
         let reached = |value: Option<f64>| value.is_some_and(|value| scoring.shortfall(target, value) <= 0.0);
         let look = run.validation.iter().find(|look| reached(look.score.value));
-        look.map(|look| look.step as f64 * step_seconds.value)
+        look.map(|look| look.step as f64 * step_seconds)
     };
     let reached: Vec<f64> = runs.iter().filter_map(|(_, run)| first(run)).collect();
     if reached.len() < runs.len() {
@@ -196,7 +230,7 @@ mod tests {
         let mut records = world.records.clone();
         for record in &mut records {
             if let Some(probed) = &mut record.measured.probe {
-                probed.inference_points.clear();
+                probed.rounds[0].inference_points.clear();
             }
         }
         let before = Evidence::new(evidence.study.clone(), &records);
@@ -210,7 +244,7 @@ mod tests {
         let mut world = crate::metric::synthetic::World::new();
         for record in &mut world.records {
             if let Some(probed) = &mut record.measured.probe {
-                probed.inference.tokens = 0;
+                probed.rounds[0].inference.speed.tokens = 0;
             }
         }
         let figures = compute(&world.evidence(), "lora");

@@ -330,21 +330,25 @@ fn probed(random: &mut SplitMix, row: &Row) -> Probed {
     };
     let merged = if row.2 { loads(random, 7.9, true) } else { Vec::new() };
     let per_row = (row.5 - 91.0).max(4.0) / 16.0;
-    Probed {
-        threads: 2,
-        loading_peak_bytes: Some(118_000_000),
-        training_energy: energy(training.batch_seconds.iter().sum()),
-        inference_energy: energy(inference.batch_seconds.iter().sum()),
-        training,
-        inference_questions: inference.examples,
-        inference,
-        training_memory: memory(row.5, row.4, true),
-        inference_memory: memory(104.0, row.4, false),
+    let questions = inference.examples;
+    let stretch = |speed: Speed| Stretch { energy: energy(speed.batch_seconds.iter().sum()), speed };
+    let round = Round {
+        training: stretch(training),
+        inference: stretch(inference),
         points: points(&|tokens| (0.004 + tokens / (row.6 * 24.0), 91.0 + per_row * tokens / 24.0)),
         inference_points: points(&|tokens| (0.001 + tokens / 24_000.0, 91.0 + 0.1 * tokens)),
         loads: loads(random, row.7, false).into_iter().chain(merged).collect(),
+    };
+    Probed {
+        threads: 2,
+        loading_peak_bytes: Some(118_000_000),
+        inference_questions: questions,
+        training_memory: memory(row.5, row.4, true),
+        inference_memory: memory(104.0, row.4, false),
         idle_energy: None,
         gpu: None,
+        together: 1,
+        rounds: vec![round],
     }
 }
 

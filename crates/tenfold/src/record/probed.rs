@@ -4,51 +4,54 @@ use super::{Disturbance, Load, is_zero};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Evidence of a probe: one method alone on the machine, in a process of its own.
+/// Evidence of a probe: one method in a process of its own, timed in rounds with the other methods of the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Probed {
     /// Threads that the probe used.
     pub threads: usize,
     /// The operating system's peak of the resident set of the process until the model, the rows and the method were there;
-    /// none where it does not tell, and in records of before it was measured.
-    #[serde(default)]
+    /// none where it does not tell.
     pub loading_peak_bytes: Option<u64>,
-    /// Speed of training at the study's batch size.
-    pub training: Speed,
-    /// Speed of inference at the study's evaluation batch size.
-    pub inference: Speed,
-    /// Whole questions among `inference.examples`, fewer where rows are choices or windows; 0 in records of before they
-    /// were counted.
-    #[serde(default)]
+    /// Whole questions among the rows that inference answers in a round, fewer where rows are choices or windows.
     pub inference_questions: u64,
     /// Peak memory of training, at the study's batch size.
     pub training_memory: Memory,
     /// Peak memory of inference.
     pub inference_memory: Memory,
-    /// Training at several sizes of the batch.
-    pub points: Vec<Point>,
-    /// Inference at the same sizes; none in records of before it was measured.
-    #[serde(default)]
-    pub inference_points: Vec<Point>,
-    /// Whole requests (text in, label out) under one load after the other, the adapter not merged and then, where the
-    /// method can, merged into the base. One client, one request at a time, comes first of each form.
-    pub loads: Vec<Load>,
-    /// Energy of training, over `training.examples`.
-    pub training_energy: Energy,
-    /// Energy of inference, over [`Probed::questions`].
-    pub inference_energy: Energy,
     /// Energy of the idle machine, measured before anything was read. `None` where no counter can be read, or none was
     /// asked for.
     pub idle_energy: Option<Energy>,
     /// The machine's GPUs over the whole probe, where there are any.
     pub gpu: Option<Gpu>,
+    /// When the rounds began, in milliseconds since 1970: methods with the same number were timed in the same rounds.
+    pub together: u64,
+    /// What was timed, round by round.
+    pub rounds: Vec<Round>,
 }
 
-impl Probed {
-    /// Whole questions that inference answered; in records of before they were counted its rows.
-    pub fn questions(&self) -> u64 {
-        if self.inference_questions > 0 { self.inference_questions } else { self.inference.examples }
-    }
+/// Every part of a probe, timed once. The same parts stand in the same order in every round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// Training at the study's batch size.
+    pub training: Stretch,
+    /// Inference at the study's evaluation batch size.
+    pub inference: Stretch,
+    /// Training at several sizes of the batch.
+    pub points: Vec<Point>,
+    /// Inference at the same sizes.
+    pub inference_points: Vec<Point>,
+    /// Whole requests (text in, label out) under one load after the other, the adapter not merged and then, where the
+    /// method can, merged into the base. One client, one request at a time, comes first of each form.
+    pub loads: Vec<Load>,
+}
+
+/// A stretch of work: its speed and its energy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stretch {
+    /// How long it took.
+    pub speed: Speed,
+    /// What it took.
+    pub energy: Energy,
 }
 
 /// Training steps, or passes of inference, on a batch of rows of one length.

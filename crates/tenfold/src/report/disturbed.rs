@@ -21,8 +21,8 @@ fn a_disturbed_figure_is_marked_everywhere_and_decides_nothing() {
     let quiet = World::findings();
     let winner = recommend(quiet, Purpose::Speed).method.unwrap();
     let other = world(&winner, |probed| {
-        probed.training.disturbance = Some(synthetic::disturbed());
-        probed.loads.iter_mut().for_each(|load| load.disturbance = Some(synthetic::disturbed()));
+        probed.rounds[0].training.speed.disturbance = Some(synthetic::disturbed());
+        probed.rounds[0].loads.iter_mut().for_each(|load| load.disturbance = Some(synthetic::disturbed()));
     });
     let evidence = other.evidence();
     let findings = Findings::of(&evidence);

@@ -242,7 +242,7 @@ mod tests {
             if record.trial.method == "ia3"
                 && let Some(probed) = &mut record.measured.probe
             {
-                probed.training.batch_seconds.iter_mut().for_each(|seconds| *seconds *= 4.0);
+                probed.rounds[0].training.speed.batch_seconds.iter_mut().for_each(|seconds| *seconds *= 4.0);
             }
         }
         let advice = recommend(&Findings::of(&world.evidence()), Purpose::Storage);

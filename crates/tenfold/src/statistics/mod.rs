@@ -30,7 +30,8 @@ pub use permutation::{Permutation, Permuted, regroup_seeds, swap_answers, swap_r
 pub use random::SplitMix;
 pub use resampled::Resampled;
 pub use sample::{
-    deviation, mean, pooled_error, quantile, quantile_of_sorted, standard_deviation, standard_error,
+    deviation, geometric_mean, mean, pooled_error, quantile, quantile_of_sorted, standard_deviation,
+    standard_error,
 };
 pub use seeds::{Basis, FEW, seeds_for};
 pub use verdict::{Judgement, Verdict};

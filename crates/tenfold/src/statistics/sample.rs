@@ -14,6 +14,12 @@ pub fn mean(values: &[f64]) -> Option<Estimate> {
     Some(Estimate { value, low: margin.map(|m| value - m), high: margin.map(|m| value + m), n })
 }
 
+/// Geometric mean of positive numbers, with the interval of Student's t for the mean of their logarithms; `None` of nothing.
+pub fn geometric_mean(values: &[f64]) -> Option<Estimate> {
+    let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+    Some(mean(&logs)?.map(f64::exp))
+}
+
 /// Standard deviation (n − 1), 0 where they are alike but for rounding; `None` for fewer than two observations: one run
 /// has no deviation.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {

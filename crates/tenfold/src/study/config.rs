@@ -145,13 +145,15 @@ pub struct SmallData {
 pub struct Probing {
     /// Whether to probe.
     pub enabled: bool,
-    /// Training steps that are timed, after two that are not.
+    /// Rounds: in each of them every method is measured once, in another order. What follows is shared out among them.
+    pub rounds: usize,
+    /// Training steps that are timed, in each round after two that are not.
     pub steps: usize,
     /// Requests whose time is taken under each load.
     pub requests: usize,
     /// Seconds of each load instead of a number of requests; 0: the number.
     pub seconds: f64,
-    /// Requests at the beginning of each load that are answered and not counted.
+    /// Requests at the beginning of each load that are answered and not counted, in each round.
     pub warm_up: usize,
     /// Requests that are worked on side by side; they share out the threads.
     pub servers: usize,
@@ -166,8 +168,8 @@ pub struct Probing {
     pub batch_sizes: Vec<usize>,
     /// Tokens of every row of such a batch; those above what the study's rows may have become that.
     pub lengths: Vec<usize>,
-    /// How often a timed part that was disturbed by other work on the machine is measured again at the most; the least
-    /// disturbed try is kept.
+    /// How often a part of a round that other work on the machine disturbed is measured again at the most, for all methods,
+    /// once the rounds are over; the least disturbed try is kept.
     pub retries: usize,
 }
 
@@ -254,7 +256,8 @@ impl Default for Probing {
     fn default() -> Probing {
         Probing {
             enabled: true,
-            steps: 10,
+            rounds: 3,
+            steps: 12,
             requests: 100,
             seconds: 0.0,
             warm_up: 5,

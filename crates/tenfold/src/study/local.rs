@@ -3,12 +3,12 @@
 
 use super::asking::Asking;
 use super::benchmarks::Benchmarks;
-use super::child;
 use super::config::Study;
 use super::elapsed::Elapsed;
 use super::executor::{Executor, Phase};
 use super::lease::{Lease, Machines};
 use super::plan::{Job, Plan};
+use super::probe;
 use super::session::Session;
 use super::store::RunFolder;
 use super::trial::{Work, title};
@@ -39,7 +39,7 @@ pub(super) struct Local<'a> {
 impl Executor for Local<'_> {
     fn run(&self, phase: &Phase, jobs: Vec<Job>) -> Result<Vec<Record>> {
         match phase {
-            Phase::Probes => jobs.iter().map(|job| self.leased(job, || self.probe(job))).collect(),
+            Phase::Probes => self.probes(jobs),
             Phase::Asked(name) => self.asked(name, &jobs),
             Phase::Benchmark(name) => {
                 let of = |session: &&Session| session.data_identity.task == *name;
@@ -165,15 +165,21 @@ impl Local<'_> {
 
     /// Runs one trial, or takes what another process makes of it.
     fn leased(&self, job: &Job, run: impl FnOnce() -> Result<Record>) -> Result<Record> {
+        let (lease, waited) = self.lease(job)?;
+        let record = match self.there(job, waited)? {
+            Some(record) => record,
+            None => run()?,
+        };
+        lease.end();
+        Ok(record)
+    }
+
+    /// Waits until no other process has a trial in hand; also whether one had.
+    fn lease(&self, job: &Job) -> Result<(Lease, bool)> {
         let mut waited = false;
         loop {
             if let Some(lease) = Lease::attempt(self.folder, job)? {
-                let record = match self.there(job, waited)? {
-                    Some(record) => record,
-                    None => run()?,
-                };
-                lease.end();
-                return Ok(record);
+                return Ok((lease, waited));
             }
             if self.progress.stop_requested() {
                 return Err(Error::Interrupted);
@@ -249,34 +255,47 @@ impl Local<'_> {
         }
     }
 
-    /// Probes in a process of its own, while no other process of the run computes on this machine.
-    fn probe(&self, job: &Job) -> Result<Record> {
-        let _machine = self.machines.alone(self.progress)?;
-        self.folder.prepare(job)?;
-        let bar = Bar::new();
-        let started = Event::Started { job: bar, title: title(&job.trial), unit: "probe", total: None };
-        self.progress.event(started);
-        let stop = || self.progress.stop_requested() || self.folder.check_here().is_err();
-        let failure = child::probe(self.probe_command, self.folder.path(), &job.name, stop);
-        // A probe that was ended for want of its folder was not interrupted.
-        let failure = failure.map_err(|error| self.folder.check_here().err().unwrap_or(error))?;
-        self.progress.event(Event::Finished { job: bar, note: String::new() });
-        self.folder.check_here()?;
-        self.elapsed.add()?;
-        match (self.folder.record(job)?, failure) {
-            (Some(record), _) => Ok(record),
-            (None, reason) => {
-                self.failed(job, reason.unwrap_or_else(|| "the probe ended without a record".into()))
+    /// Probes all methods in turns, each in a process of its own, while no other process of the run computes on this
+    /// machine.
+    fn probes(&self, jobs: Vec<Job>) -> Result<Vec<Record>> {
+        let (mut records, mut leases, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for job in jobs {
+            // Whoever probes has all of them: one process at a time waits for the first.
+            let (lease, waited) = self.lease(&job)?;
+            match self.there(&job, waited)? {
+                Some(record) => {
+                    lease.end();
+                    records.push(record);
+                }
+                None => {
+                    leases.push(lease);
+                    left.push(job);
+                }
             }
         }
+        if left.is_empty() {
+            return Ok(records);
+        }
+        let _machine = self.machines.alone(self.progress)?;
+        let probed = probe::probes(self.plan.study, self.folder, &left, self.probe_command, self.progress);
+        // A probe that was ended for want of its folder was not interrupted.
+        let probed = probed.map_err(|error| self.folder.check_here().err().unwrap_or(error))?;
+        for (record, lease) in probed.into_iter().zip(leases) {
+            let job = Job::of(record.trial.clone());
+            records.push(self.keep(&job, record.outcome, record.measured)?);
+            lease.end();
+        }
+        Ok(records)
     }
 
     fn failed(&self, job: &Job, reason: String) -> Result<Record> {
-        self.progress.event(Event::Note(format!("{} failed: {reason}", title(&job.trial))));
         self.keep(job, Outcome::Failed { reason }, measured())
     }
 
     fn keep(&self, job: &Job, outcome: Outcome, measured: Measured) -> Result<Record> {
+        if let Outcome::Failed { reason } = &outcome {
+            self.progress.event(Event::Note(format!("{} failed: {reason}", title(&job.trial))));
+        }
         let record = Record { schema: SCHEMA, trial: job.trial.clone(), outcome, measured };
         self.folder.keep(job, &record)?;
         self.elapsed.add()?;

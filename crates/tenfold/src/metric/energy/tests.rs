@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metric::synthetic::World;
-use crate::record::{Lap, Record};
+use crate::record::{Lap, Probed, Record};
 
 /// Ten steps of 2 J and a tenth of a second, and a machine that draws 5 W idle.
 fn measured(records: &mut [Record]) {
@@ -19,9 +19,10 @@ fn measured(records: &mut [Record]) {
     };
     for record in records {
         if let Some(probed) = &mut record.measured.probe {
-            (probed.training_energy, probed.inference_energy) = (energy(1.95), energy(0.95));
+            let round = &mut probed.rounds[0];
+            (round.training.energy, round.inference.energy) = (energy(1.95), energy(0.95));
+            (round.training.speed.examples, round.inference.speed.examples) = (160, 1280);
             probed.idle_energy = Some(energy(0.45));
-            (probed.training.examples, probed.inference.examples) = (160, 1280);
             probed.inference_questions = 320;
         }
     }
@@ -33,7 +34,7 @@ fn find(accounting: &Accounting, change: impl Fn(&mut [Record]), key: &str) -> O
     let mut records = evidence.records.to_vec();
     change(&mut records);
     evidence.study.energy = accounting.clone();
-    let evidence = Evidence { records: &records, ..evidence };
+    let evidence = Evidence::new(evidence.study, &records);
     compute(&evidence, "lora").into_iter().find(|figure| figure.key == key).map(|figure| figure.reading)
 }
 
@@ -103,8 +104,8 @@ fn each_stretch_is_of_its_own_source() {
         measured(records);
         probes(records, |probed| {
             let source = EnergySource::Estimate { watts_per_core: 8.0, because: "a counter failed".into() };
-            let energy = probed.inference_energy.clone();
-            probed.inference_energy = Energy { joules: 0.5, source, laps: Vec::new(), ..energy };
+            let energy = probed.rounds[0].inference.energy.clone();
+            probed.rounds[0].inference.energy = Energy { joules: 0.5, source, laps: Vec::new(), ..energy };
         });
     };
     let net = Accounting { subtract_idle: true, ..Accounting::default() };
@@ -121,7 +122,8 @@ fn each_stretch_is_of_its_own_source() {
 fn without_processor_seconds_nothing_is_estimated() {
     let untold = |records: &mut [Record]| {
         probes(records, |probed| {
-            (probed.training_energy.processor_seconds, probed.training_energy.joules) = (None, 0.0);
+            let energy = &mut probed.rounds[0].training.energy;
+            (energy.processor_seconds, energy.joules) = (None, 0.0);
         });
     };
     for key in ["train_joules", "train_watts", "run_joules", "utilisation"] {

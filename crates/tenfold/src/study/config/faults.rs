@@ -15,6 +15,8 @@ const MOST_PROBED: usize = 1 << 20;
 
 /// More tries than this would take longer than waiting for a quiet machine.
 const MOST_RETRIES: usize = 100;
+/// Rounds of a probe at the most.
+const MOST_ROUNDS: usize = 100;
 
 /// What a study states of a method beside the method's own settings.
 const OWN: [&str; 4] = ["type", "learning_rate", "learning_rates", "space"];
@@ -183,6 +185,8 @@ impl Probing {
             |least: f64, most: f64| move |number: &f64| ((least..=most).contains(number), number.to_string());
         each("servers", "1 to 1,024", vec![count(&self.servers)]);
         each("clients", "numbers from 1 to 1,024", self.clients.iter().map(count).collect());
+        let rounds = ((1..=MOST_ROUNDS).contains(&self.rounds), self.rounds.to_string());
+        each("rounds", "1 to 100", vec![rounds]);
         let retries = (self.retries <= MOST_RETRIES, self.retries.to_string());
         each("retries", "0 to 100", vec![retries]);
         let seconds = "0 to 3,600 seconds";
