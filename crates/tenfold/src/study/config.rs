@@ -168,8 +168,8 @@ pub struct Probing {
     pub batch_sizes: Vec<usize>,
     /// Tokens of every row of such a batch; those above what the study's rows may have become that.
     pub lengths: Vec<usize>,
-    /// How often a part of a round that other work on the machine disturbed is measured again at the most, for all methods,
-    /// once the rounds are over; the least disturbed try is kept.
+    /// How often the disturbed rounds of a part are measured again at the most, for all methods, once the rounds are over and
+    /// where fewer than half of them were quiet; the least disturbed try is kept.
     pub retries: usize,
 }
 

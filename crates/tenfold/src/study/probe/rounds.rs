@@ -119,22 +119,55 @@ impl<'a> Rounds<'a> {
                 self.progress.event(Event::Advanced { job: bar, done, note: String::new() });
             }
         }
+        self.progress.event(Event::Finished { job: bar, note: String::new() });
         for pass in 0..self.probing.retries {
-            for (place, (slot, kept)) in slots.iter().zip(&mut groups).enumerate() {
-                for (round, kept) in kept.iter_mut().enumerate().filter(|(_, kept)| kept.severity() > 1.0) {
-                    let note = "again, for the machine was disturbed".to_owned();
-                    self.progress.event(Event::Advanced { job: bar, done, note });
-                    let order = random::mix(u64::MAX - pass as u64, (place * slots.len() + round) as u64);
-                    let again = self.group(methods, *slot, order)?;
-                    kept.tries += 1;
-                    if again.severity() < kept.severity() {
-                        kept.answers = again.answers;
-                    }
+            self.again(methods, slots, &mut groups, pass)?;
+        }
+        Ok(groups)
+    }
+
+    /// Measures disturbed parts again, for all methods, where fewer than half of a part's rounds were quiet for all of them;
+    /// the less disturbed try is kept.
+    fn again(
+        &self,
+        methods: &mut [Method],
+        slots: &[Slot],
+        groups: &mut [Vec<Group>],
+        pass: usize,
+    ) -> Result<()> {
+        let is_disturbed = |group: &Group| group.severity() > 1.0;
+        let disturbed = |rounds: &[Group]| rounds.iter().filter(|group| is_disturbed(group)).count();
+        let is_wanted = |rounds: &[Group]| 2 * disturbed(rounds) > rounds.len();
+        let total: usize =
+            groups.iter().filter(|rounds| is_wanted(rounds)).map(|rounds| disturbed(rounds)).sum();
+        if total == 0 {
+            return Ok(());
+        }
+        let bar = Bar::new();
+        self.progress.event(Event::Started {
+            job: bar,
+            title: "probes, parts again that other work disturbed".into(),
+            unit: "parts",
+            total: Some(total as u64),
+        });
+        let mut done = 0;
+        for (place, (slot, kept)) in slots.iter().zip(groups).enumerate() {
+            if !is_wanted(kept) {
+                continue;
+            }
+            for (round, kept) in kept.iter_mut().enumerate().filter(|(_, kept)| is_disturbed(kept)) {
+                let order = random::mix(u64::MAX - pass as u64, (place * slots.len() + round) as u64);
+                let again = self.group(methods, *slot, order)?;
+                kept.tries += 1;
+                if again.severity() < kept.severity() {
+                    kept.answers = again.answers;
                 }
+                done += 1;
+                self.progress.event(Event::Advanced { job: bar, done, note: String::new() });
             }
         }
         self.progress.event(Event::Finished { job: bar, note: String::new() });
-        Ok(groups)
+        Ok(())
     }
 
     /// One part of all methods, one after the other in an order of its own.
