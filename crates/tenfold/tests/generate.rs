@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tenfold::adapter::{Context, Tuning, file};
 use tenfold::generate::{FinishReason, Generated, Generator, Memory, Sampling, Watch};
 use tenfold::model::{self, Batch, Forward, Model, TaskType, Wanted};
+use tenfold::score::argmax;
 use tenfold_tensor::{Backend, Cpu, Dtype, Ragged, without_gradients};
 
 const NEW: usize = 6;
@@ -105,7 +106,7 @@ impl Tiny {
                 let hidden = self.model.hidden_states(&forward, &batch, &Wanted::Last(vec![1])).unwrap();
                 self.model.vocabulary().unwrap().logits(&forward, &hidden).unwrap()
             });
-            answer.push(model::likeliest(&logits.numbers().unwrap()));
+            answer.push(argmax(&logits.numbers().unwrap()).unwrap() as u32);
         }
         answer
     }

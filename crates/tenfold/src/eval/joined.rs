@@ -7,10 +7,9 @@ use crate::data::language::Question;
 use crate::error::Result;
 use crate::model::Forward;
 use crate::record::Answers;
-use crate::score::{ExactF1, likeliest, squad1, squad2_row};
+use crate::score::{ExactF1, argmax, squad1, squad2_row};
 use crate::task::Extraction;
 use crate::train::{Joined, Part, Source, Whole};
-use std::cmp::Reverse;
 use std::ops::Range;
 use tenfold_tensor::without_gradients;
 
@@ -104,7 +103,7 @@ fn golds(question: &Question) -> &[usize] {
 fn judged(question: &Question, rows: &[usize], sure: &[f64]) -> Answer {
     let log_likelihoods: Vec<f64> = rows.iter().map(|row| sure[*row]).collect();
     Answer::Choice {
-        chosen: likeliest(&log_likelihoods).unwrap_or(0),
+        chosen: argmax(&log_likelihoods).unwrap_or(0),
         is_greedy: Vec::new(),
         unconditional: Vec::new(),
         golds: golds(question).to_vec(),
@@ -176,21 +175,13 @@ impl Spans {
 
     /// The answer of all windows of a passage together; `None` for no answer.
     fn joined<'a>(windows: impl Iterator<Item = &'a Spans>, how: &Extraction) -> Option<Range<usize>> {
-        let (mut best, mut none): (Option<&(f64, Range<usize>)>, f64) = (None, f64::INFINITY);
+        let (mut spans, mut none): (Vec<&(f64, Range<usize>)>, f64) = (Vec::new(), f64::INFINITY);
         for window in windows {
             none = none.min(window.none);
-            // Of equal ones the first.
-            let own = window.spans.iter().filter(|(_, place)| !place.is_empty());
-            let own = own
-                .enumerate()
-                .max_by(|(i, a), (j, b)| a.0.total_cmp(&b.0).then(Reverse(i).cmp(&Reverse(j))));
-            if let Some((_, own)) = own
-                && best.is_none_or(|best| own.0 > best.0)
-            {
-                best = Some(own);
-            }
+            spans.extend(window.spans.iter().filter(|(_, place)| !place.is_empty()));
         }
-        let (sum, place) = best?;
+        let sums: Vec<f64> = spans.iter().map(|(sum, _)| *sum).collect();
+        let (sum, place) = spans[argmax(&sums)?];
         let withheld = how.unanswerable && none - sum > how.null_score_diff_threshold;
         (!withheld).then(|| place.clone())
     }

@@ -4,6 +4,7 @@
 use crate::adapter::{self, Tuning};
 use crate::error::{Error, Result};
 use crate::model::{Batch, Cache, Forward, Model, Vocabulary, Wanted};
+use crate::score::argmax;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -241,7 +242,7 @@ impl Sequence<'_> {
 
 /// ln of the sum of exp of all numbers, and the place of the highest.
 fn log_sum_exp(logits: &[f32]) -> (f64, usize) {
-    let best = crate::model::likeliest(logits) as usize;
+    let Some(best) = argmax(logits) else { return (f64::NAN, 0) };
     let highest = f64::from(logits[best]);
     let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - highest).exp()).sum();
     (highest + sum.ln(), best)

@@ -2,6 +2,7 @@
 
 use super::{Batch, Forward, IGNORE, Model, TaskType, Wanted};
 use crate::error::{Error, Result};
+use crate::score::argmax;
 use tenfold_tensor::{Class, Ragged, Tensor};
 
 /// A mean over labels.
@@ -86,18 +87,17 @@ pub fn foretell(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<F
         foretold.nats += f64::from(logits.cross_entropy(labels, 0.0)?.numbers()?[0]) * labels.len() as f64;
         let numbers = logits.numbers()?;
         let rows = numbers.chunks_exact(logits.cols()).zip(labels);
-        foretold.hits += rows.filter(|(row, label)| likeliest(row) == **label).count();
+        foretold.hits += rows.filter(|(row, label)| argmax(row) == Some(**label as usize)).count();
     }
     Ok(foretold)
 }
 
-/// The place of the highest number; the first of those that tie.
-pub fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (label, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = label;
-        }
+/// The mean loss of rows of logits, \[rows, labels\]: cross-entropy against labels, or the mean squared error of a
+/// head's one output against numbers, as in Transformers.
+pub fn class_loss(logits: &Tensor, labels: &Labels, smoothing: f32) -> Result<Loss> {
+    match labels {
+        Labels::Ids(labels) => cross_entropy(logits, labels, smoothing),
+        Labels::Numbers(numbers) => Ok(Loss { mean: squared_error(logits, numbers)?, labels: numbers.len() }),
     }
     best as u32
 }

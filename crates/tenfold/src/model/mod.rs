@@ -31,7 +31,7 @@ pub use cache::Cache;
 pub use forward::Forward;
 pub use head::{Head, HeadWeight, TaskType, Vocabulary};
 pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
-pub use loss::{Foretold, Loss, class_loss, foretell, likeliest, log_probabilities, logits, loss};
+pub use loss::{Foretold, Loss, class_loss, foretell, log_probabilities, logits, loss};
 pub use mapped::unchanged;
 
 use crate::error::Result;
