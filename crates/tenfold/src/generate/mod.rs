@@ -160,7 +160,7 @@ impl<'a> Generator<'a> {
         }
         for (number, answer) in answers.iter_mut().enumerate().filter(|(_, answer)| answer.finished.is_none())
         {
-            answer.finished = Some(FinishReason::Interrupted);
+            answer.finish(FinishReason::Interrupted, self.decode)?;
             if let Some(piece) = answer.piece(&ends) {
                 watch.piece(number, &piece)?;
             }
