@@ -279,7 +279,14 @@ fn what_cannot_be_is_told_and_leaves_nothing() {
     model::checkpoint::write_tensors(&wide.join(WEIGHTS), &tensors, &BTreeMap::new()).unwrap();
     let halves = home.path().join("halves");
     let words = write(&wide, Dtype::F16, &halves, &Silent).unwrap_err().to_string();
-    assert!(words.contains("model.norm.weight: expected numbers within the range of f16"), "{words}");
+    assert!(words.contains("model.norm.weight: expected finite numbers within the range of f16"), "{words}");
+    assert!(words.ends_with("take f32, which holds them, found 1e6"), "{words}");
+    // And one that would round to infinity in bfloat16, whose exponent is that of f32.
+    tensors.get_mut("model.norm.weight").unwrap().data[3] = -3.4e38;
+    model::checkpoint::write_tensors(&wide.join(WEIGHTS), &tensors, &BTreeMap::new()).unwrap();
+    let words = write(&wide, Dtype::Bf16, &halves, &Silent).unwrap_err().to_string();
+    assert!(words.contains("model.norm.weight: expected finite numbers within the range of bf16"), "{words}");
+    assert!(words.ends_with("take f32, which holds them, found -3.4e38"), "{words}");
     let mut names: Vec<_> =
         fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

@@ -282,6 +282,13 @@ fn a_number_that_a_format_cannot_hold_is_named_and_nothing_is_left() {
         error.contains("blk.1.ffn_up.weight: expected finite numbers within the range of q4_0"),
         "{error}"
     );
+    tensors.get_mut("model.layers.1.mlp.up_proj.weight").unwrap().data[7] = -3.4e38;
+    write_tensors(&path, &tensors, &BTreeMap::new()).unwrap();
+    for (format, name) in [(Dtype::Bf16, "bf16"), (Dtype::F16, "f16"), (Dtype::Q8_0, "q8_0")] {
+        let error = fault(folder.path(), format, "x.gguf");
+        let told = format!("range of {name}; take f32, which holds them, found -3.4e38");
+        assert!(error.contains("blk.1.ffn_up.weight: ") && error.contains(&told), "{error}");
+    }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
 }
 
