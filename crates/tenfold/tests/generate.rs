@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold::adapter::{Context, Tuning, file};
 use tenfold::generate::{FinishReason, Generated, Generator, Memory, Sampling, Watch};
-use tenfold::model::{self, Batch, Forward, Model, TaskType, Wanted};
+use tenfold::model::{self, Batch, Forward, Labels, Model, TaskType, Wanted};
 use tenfold::score::argmax;
 use tenfold_tensor::{Backend, Cpu, Dtype, Ragged, without_gradients};
 
@@ -99,7 +99,7 @@ impl Tiny {
                 type_ids: vec![0; ids.len()],
                 ragged: Ragged::from_lengths([ids.len()]),
                 ids,
-                labels: Vec::new(),
+                labels: Labels::none(),
                 decoder: decoder.map(|ids| (ids.clone(), Ragged::from_lengths([ids.len()]))),
             };
             let logits = without_gradients(|| {

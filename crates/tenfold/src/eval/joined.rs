@@ -34,6 +34,7 @@ pub(super) fn answer(
                     };
                     sure.push(right);
                 }
+                Ok(())
             })?;
             let wholes = joined.questions();
             let answers: Vec<Answer> =
@@ -52,13 +53,15 @@ pub(super) fn answer(
                         |side: usize| -> Vec<f32> { own.iter().skip(side).step_by(2).copied().collect() };
                     let sides = [side(0), side(1)];
                     let labels = source.rows().batch(&[*row]).labels;
-                    let each = sides.iter().zip(labels).map(|(logits, label)| nats(logits, label as usize));
+                    let each = sides.iter().zip(labels.ids()?);
+                    let each = each.map(|(logits, label)| nats(logits, *label as usize));
                     loss += each.sum::<f64>() / 2.0;
                     windows.push(match &joined.of[*row].1 {
                         Part::Window { first, offsets } => Spans::of(&sides, *first, offsets, extraction),
                         Part::Choice(_) => Spans::default(),
                     });
                 }
+                Ok(())
             })?;
             let (mut exact, mut f1, mut answerable) = (Vec::new(), Vec::new(), Vec::new());
             for (number, rows) in joined.questions() {
@@ -80,14 +83,14 @@ fn each_pass(
     tuning: &Tuning,
     source: &Source,
     go_on: impl Fn() -> Result<()>,
-    mut take: impl FnMut(&[usize], &[f32]),
+    mut take: impl FnMut(&[usize], &[f32]) -> Result<()>,
 ) -> Result<()> {
     let forward = Forward::evaluation(tuning);
     let rows: Vec<usize> = (0..source.rows().len()).collect();
     for picks in super::by_tokens(source, &rows) {
         go_on()?;
         let logits = without_gradients(|| source.logits(&forward, picks))?;
-        take(picks, &logits.numbers()?);
+        take(picks, &logits.numbers()?)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use crate::adapter::{self, Tuning};
 use crate::error::{Error, Result};
-use crate::model::{Batch, Cache, Forward, Model, Vocabulary, Wanted};
+use crate::model::{Batch, Cache, Forward, Labels, Model, Vocabulary, Wanted};
 use crate::score::argmax;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -249,7 +249,7 @@ fn log_sum_exp(logits: &[f32]) -> (f64, usize) {
 }
 
 fn batch(ids: Vec<u32>, ragged: Ragged, decoder: Option<(Vec<u32>, Ragged)>) -> Batch {
-    Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Vec::new(), decoder }
+    Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Labels::none(), decoder }
 }
 
 fn lock(cache: &Arc<Mutex<Cache>>) -> MutexGuard<'_, Cache> {

@@ -10,7 +10,7 @@ pub use sampling::Sampling;
 
 use crate::adapter::{self, Tuning};
 use crate::error::{Error, Result};
-use crate::model::{Batch, Cache, Forward, Model, Vocabulary, Wanted};
+use crate::model::{Batch, Cache, Forward, Labels, Model, Vocabulary, Wanted};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -223,7 +223,7 @@ impl<'a> Generator<'a> {
             Some(_) => ((prompts.concat(), lengths(prompts)), Some(fed)),
             None => (fed, None),
         };
-        let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Vec::new(), decoder };
+        let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Labels::none(), decoder };
         let last = feed.iter().map(|ids| ids.len().min(1)).collect();
         let hidden = self.model.hidden_states(forward, &batch, &Wanted::Last(last))?;
         Ok(self.vocabulary.logits(forward, &hidden)?.numbers()?)

@@ -3,7 +3,7 @@ use crate::adapter::Tuning;
 use crate::model::gguf;
 use crate::model::source::Source;
 use crate::model::weights::Loader;
-use crate::model::{self, Batch, Forward, TaskType, Wanted};
+use crate::model::{self, Batch, Forward, Labels, TaskType, Wanted};
 use crate::progress::Silent;
 use std::collections::BTreeMap;
 use std::fs;
@@ -147,7 +147,7 @@ fn hidden(folder: &Path, dtype: impl Into<Option<Dtype>>) -> Vec<f32> {
     let batch = Batch {
         type_ids: vec![0; ids.len()],
         ragged: Ragged::from_lengths([ids.len()]),
-        labels: Vec::new(),
+        labels: Labels::none(),
         decoder: None,
         ids,
     };

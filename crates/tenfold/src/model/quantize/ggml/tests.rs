@@ -3,7 +3,7 @@
 use super::*;
 use crate::adapter::Tuning;
 use crate::model::checkpoint::{HostTensor, read_tensors, write_tensors};
-use crate::model::{Batch, Forward, TaskType, Wanted, load, logits, usual_task};
+use crate::model::{Batch, Forward, Labels, TaskType, Wanted, load, logits, usual_task};
 use crate::progress::Silent;
 use serde_json::{Value as Json, json};
 use std::fs;
@@ -70,7 +70,7 @@ fn states_in(dir: &Path, format: Dtype) -> Vec<f32> {
     let model = load(dir, usual_task(dir).unwrap(), &Cpu::new(), format).unwrap();
     let ids: Vec<u32> = (0..24).map(|i| i * 13 % 96).collect();
     let ragged = Ragged::from_lengths([15, 9]);
-    let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Vec::new(), decoder: None };
+    let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Labels::none(), decoder: None };
     let tuning = Tuning::untouched(&*model);
     let forward = Forward::evaluation(&tuning);
     let states = without_gradients(|| match model.task() {
