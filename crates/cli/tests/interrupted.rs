@@ -39,7 +39,7 @@ fn a_run_killed_at_random_moments_ends_with_the_same_bits() {
     loop {
         let mut process = Process::start(fixture.command(&longer("killed")));
         // Steps of a twentieth to a quarter of the whole, so that all its parts are met, whatever they begin with.
-        let share = 0.05 + 0.2 * (random::mix(7, kills) >> 40) as f64 / (1u64 << 24) as f64;
+        let share = 0.05 + 0.2 * random::unit_f64(random::mix(7, kills));
         let ended = process.wait_for(whole.mul_f64(share));
         if let Some(ended) = ended {
             ended.done();

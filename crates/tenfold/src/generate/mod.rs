@@ -270,7 +270,7 @@ fn key(seed: u64, prompt: &[u32]) -> u64 {
 
 /// A number in 0 .. 1 for each step.
 fn draw(key: u64, step: u64) -> f64 {
-    (random::mix(key, step) >> 11) as f64 / (1u64 << 53) as f64
+    random::unit_f64(random::mix(key, step))
 }
 
 fn lock(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {
