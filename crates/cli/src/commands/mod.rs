@@ -13,7 +13,7 @@ mod texts;
 mod train;
 
 use crate::arguments::{AdapterCommand, Arguments, Command, EvalOptions, ModelCommand};
-use crate::dashboard::{Dashboard, STOPPED};
+use crate::dashboard::{Dashboard, end_at_once};
 use crate::output::{print_json, print_text, say};
 use anyhow::{Context, Result};
 use std::io;
@@ -64,7 +64,7 @@ pub fn run(arguments: Arguments, dashboard: &Dashboard) -> Result<()> {
 fn end_with_stdin() -> Result<()> {
     let watch = || -> () {
         let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        std::process::exit(STOPPED.into())
+        end_at_once()
     };
     std::thread::Builder::new().spawn(watch).map(drop).context("cannot start a thread")
 }
