@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tenfold::bytes::Bytes;
 use tenfold::progress::{Event, Job, Progress};
+use tenfold::unfinished;
 use tenfold::words::{count, one_line, printable};
 
 /// Draws the library's events.
@@ -46,6 +47,12 @@ const PATIENCE: Duration = Duration::from_millis(600);
 /// Plain lines about one job come no more often than this.
 const QUIET: Duration = Duration::from_secs(10);
 
+/// Ends the process without waiting for its threads, and leaves nothing behind that they are writing.
+pub fn end_at_once() -> ! {
+    unfinished::remove_all();
+    std::process::exit(STOPPED.into())
+}
+
 impl Dashboard {
     pub fn new(format: LogFormat) -> Dashboard {
         let is_json = format == LogFormat::Json;
@@ -67,7 +74,7 @@ impl Dashboard {
         let dashboard = self.clone();
         let installed = ctrlc::set_handler(move || {
             if dashboard.stop.swap(true, Ordering::SeqCst) {
-                std::process::exit(STOPPED.into());
+                end_at_once();
             }
             if dashboard.converses.load(Ordering::SeqCst) {
                 return;
@@ -77,7 +84,7 @@ impl Dashboard {
                 std::thread::sleep(PATIENCE);
                 dashboard.clear();
                 dashboard.say(&dashboard.farewell());
-                std::process::exit(STOPPED.into());
+                end_at_once();
             });
         });
         if let Err(error) = installed {

@@ -39,7 +39,7 @@ fn a_run_killed_at_random_moments_ends_with_the_same_bits() {
     loop {
         let mut process = Process::start(fixture.command(&longer("killed")));
         // Steps of a twentieth to a quarter of the whole, so that all its parts are met, whatever they begin with.
-        let share = 0.05 + 0.2 * (random::mix(7, kills) >> 40) as f64 / (1u64 << 24) as f64;
+        let share = 0.05 + 0.2 * random::unit_f64(random::mix(7, kills));
         let ended = process.wait_for(whole.mul_f64(share));
         if let Some(ended) = ended {
             ended.done();
@@ -225,6 +225,28 @@ fn ctrl_c_within_one_long_batch_stops_within_a_second() {
     let (ended, took) = interrupt(&mut process);
     assert_stopped(&ended, took);
     assert!(took > Duration::from_millis(500), "the batch was too short to prove anything: {took:?}");
+}
+
+/// A second Ctrl-C ends the process in the middle of a tensor, as the first one does with one that takes long.
+#[test]
+fn ctrl_c_in_quantizing_leaves_nothing_of_the_model_that_was_being_written() {
+    let fixture = Fixture::of(&Extents { hidden: 64, inner: 60_000, layers: 3, ..Extents::default() });
+    let before = names(&fixture);
+    for (out, weights) in [("quantized", "nf4"), ("quantized.gguf", "q8_0")] {
+        let arguments = ["model", "quantize", "model", "--weights", weights, "--out", out];
+        let mut process = Process::start(fixture.command(&arguments));
+        until("a temporary file", || names(&fixture).len() > before.len());
+        process.interrupt_group();
+        let (ended, took) = interrupt(&mut process);
+        assert_eq!(ended.code, Some(130), "{ended:#?}");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(names(&fixture), before, "{out}");
+    }
+}
+
+/// What is in the fixture's folder, hidden files among it.
+fn names(fixture: &Fixture) -> BTreeSet<PathBuf> {
+    fs::read_dir(fixture.path("")).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 const QUESTIONS: &str = r#"

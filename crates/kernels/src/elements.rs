@@ -183,6 +183,19 @@ pub fn quantize(format: Format, numbers: &[f32]) -> Option<Vec<u8>> {
     quantizer(numbers)
 }
 
+/// The place and the value of a number that keeps `numbers`, whole blocks of them, out of a format: in the first block that
+/// the format cannot hold, the one that is NaN, or else the one furthest from 0. `None` if all fit.
+pub fn first_unfit(format: Format, numbers: &[f32]) -> Option<(usize, f32)> {
+    let (quantizer, len) = (format.storage().quantizer()?, format.block_len());
+    let (block, numbers) =
+        numbers.chunks_exact(len).enumerate().find(|(_, numbers)| quantizer(numbers).is_none())?;
+    let placed = numbers.iter().enumerate().map(|(place, number)| (block * len + place, *number));
+    placed.reduce(|worst, next| {
+        let is_worse = next.1.is_nan() || next.1.abs() > worst.1.abs();
+        if is_worse && !worst.1.is_nan() { next } else { worst }
+    })
+}
+
 /// Stored elements of a matrix, row-major.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {

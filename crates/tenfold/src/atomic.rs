@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::plain_file::is_own_folder;
+use crate::unfinished::Unfinished;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -23,18 +24,15 @@ pub(crate) fn produce(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.{number}.tmp", std::process::id()));
-    let whole = create_new(&temporary).map_err(Error::io("write", path)).and_then(|file| {
-        let mut file = BufWriter::new(Steady { file, waiting: 0 });
-        write(&mut file)?;
-        let synced =
-            file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.file.sync_all());
-        let placed = synced.and_then(|()| fs::rename(&temporary, path)).and_then(|()| sync_parent(path));
-        placed.map_err(Error::io("write", path))
-    });
-    whole.inspect_err(|_| {
-        // What could not be written is of no use; that it may still lie there is not worth a second error.
-        let _ = fs::remove_file(&temporary);
-    })
+    // It goes in the end unless it is renamed: what could not be written is of no use.
+    let temporary = Unfinished::begin(temporary);
+    let file = create_new(temporary.path()).map_err(Error::io("write", path))?;
+    let mut file = BufWriter::new(Steady { file, waiting: 0 });
+    write(&mut file)?;
+    let synced =
+        file.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file| file.file.sync_all());
+    let placed = synced.and_then(|()| fs::rename(temporary.path(), path)).and_then(|()| sync_parent(path));
+    placed.map_err(Error::io("write", path))
 }
 
 /// A file that was not there before. One of that name is what a killed process of the same number left, or a link that

@@ -16,7 +16,7 @@ use crate::adapter::Tuning;
 use crate::error::{Error, Result};
 use crate::model::{self, Forward, TaskType};
 use crate::record::{Answers, Score, Test};
-use crate::score::Kind;
+use crate::score::{Kind, argmax};
 use crate::task::QuestionSet;
 use crate::train::{Asked, EVALUATION_BATCH, Source};
 use std::sync::Arc;
@@ -113,7 +113,9 @@ fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) ->
         loss += f64::from(model::class_loss(&logits, &labels, 0.0)?.mean.numbers()?[0]) * picks.len() as f64;
         match logits.cols() {
             1 => numbers.extend(logits.numbers()?.into_iter().map(f64::from)),
-            labels => predictions.extend(logits.numbers()?.chunks_exact(labels).map(model::likeliest)),
+            // Of logits that are no numbers the loss tells.
+            labels => predictions
+                .extend((logits.numbers()?.chunks_exact(labels)).map(|row| argmax(row).unwrap_or(0) as u32)),
         }
     }
     let answers = match source.rows().scoring().of {

@@ -19,6 +19,7 @@ mod new_folder;
 pub mod plain_file;
 pub mod progress;
 pub mod record;
+pub mod unfinished;
 mod unit;
 pub mod words;
 

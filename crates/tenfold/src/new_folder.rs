@@ -3,6 +3,7 @@
 use crate::atomic::sync_parent;
 use crate::error::{Error, Result};
 use crate::progress::Job;
+use crate::unfinished::Unfinished;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ pub(crate) struct NewFolder {
     /// The name that it is to have.
     pub(crate) name: String,
     out: PathBuf,
+    /// Removes it in the end, unless it was moved to its place.
+    _unfinished: Unfinished,
 }
 
 /// The name of the folder `out`, which must not be there yet, or be empty.
@@ -38,8 +41,9 @@ impl NewFolder {
     pub(crate) fn begin(out: &Path) -> Result<NewFolder> {
         let name = free_name(out)?;
         let folder = out.with_file_name(format!(".{name}.{}.{}.tmp", std::process::id(), Job::new().0));
+        let unfinished = Unfinished::begin(folder.clone());
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        Ok(NewFolder { folder, name, out: out.to_owned() })
+        Ok(NewFolder { folder, name, out: out.to_owned(), _unfinished: unfinished })
     }
 
     /// Removes what processes that were killed left of the folder `out`. No other process may be making it.
@@ -60,12 +64,5 @@ impl NewFolder {
         fs::rename(&self.folder, &self.out)
             .and_then(|()| sync_parent(&self.out))
             .map_err(Error::io("write", &self.out))
-    }
-}
-
-impl Drop for NewFolder {
-    fn drop(&mut self) {
-        // What was moved away is not there any more; what cannot be removed is in nobody's way.
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }

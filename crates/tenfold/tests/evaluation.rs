@@ -57,7 +57,7 @@ fn alone(model: &dyn Model, tuning: &Tuning, text: &Continuation) -> f64 {
         type_ids: vec![0; ids.len()],
         ragged: Ragged::from_lengths([ids.len()]),
         ids,
-        labels,
+        labels: labels.into(),
         decoder,
     };
     let forward = Forward::evaluation(tuning);

@@ -52,7 +52,7 @@ impl Place {
     fn logits(&self, tuning: &Tuning) -> Vec<f32> {
         let ids: Vec<u32> = (0..9).map(|id| 5 + 3 * id).collect();
         let (ragged, type_ids) = (Ragged::from_lengths([4, 5]), vec![0; ids.len()]);
-        let labels = vec![IGNORE; ids.len()];
+        let labels = vec![IGNORE; ids.len()].into();
         let decoder = self
             .model
             .decoder_start()

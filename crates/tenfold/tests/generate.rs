@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold::adapter::{Context, Tuning, file};
 use tenfold::generate::{FinishReason, Generated, Generator, Memory, Sampling, Watch};
-use tenfold::model::{self, Batch, Forward, Model, TaskType, Wanted};
+use tenfold::model::{self, Batch, Forward, Labels, Model, TaskType, Wanted};
+use tenfold::score::argmax;
 use tenfold_tensor::{Backend, Cpu, Dtype, Ragged, without_gradients};
 
 const NEW: usize = 6;
@@ -98,14 +99,14 @@ impl Tiny {
                 type_ids: vec![0; ids.len()],
                 ragged: Ragged::from_lengths([ids.len()]),
                 ids,
-                labels: Vec::new(),
+                labels: Labels::none(),
                 decoder: decoder.map(|ids| (ids.clone(), Ragged::from_lengths([ids.len()]))),
             };
             let logits = without_gradients(|| {
                 let hidden = self.model.hidden_states(&forward, &batch, &Wanted::Last(vec![1])).unwrap();
                 self.model.vocabulary().unwrap().logits(&forward, &hidden).unwrap()
             });
-            answer.push(model::likeliest(&logits.numbers().unwrap()));
+            answer.push(argmax(&logits.numbers().unwrap()).unwrap() as u32);
         }
         answer
     }

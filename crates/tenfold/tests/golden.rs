@@ -118,7 +118,7 @@ fn batch(figures: &BTreeMap<String, HostTensor>, task: TaskType) -> Batch {
         }
     };
     let ragged = Ragged::from_lengths(lengths);
-    Batch { type_ids: vec![0; ids.len()], ids, ragged, labels, decoder }
+    Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: labels.into(), decoder }
 }
 
 /// The labels of each row of an encoder-decoder.

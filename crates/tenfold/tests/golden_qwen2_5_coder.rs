@@ -13,6 +13,7 @@ use tenfold::adapter::Tuning;
 use tenfold::model::gguf::{self, Gguf};
 use tenfold::model::tokenizer::Tokenizer;
 use tenfold::model::{self, Batch, Forward, IGNORE, TaskType, Wanted, store};
+use tenfold::score::argmax;
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
 
 const NAME: &str = "qwen2.5-coder-0.5b";
@@ -78,7 +79,7 @@ fn golden_qwen2_5_coder_log_probabilities_and_greedy_words() {
     for expected in golden.greedy {
         let hidden = || qwen.hidden_states(&forward, &batch(&ids), &Wanted::Last(vec![1])).unwrap();
         let logits = without_gradients(|| qwen.vocabulary().unwrap().logits(&forward, &hidden()).unwrap());
-        let word = model::likeliest(&logits.numbers().unwrap());
+        let word = argmax(&logits.numbers().unwrap()).unwrap() as u32;
         assert_eq!(word, expected, "after {} tokens", ids.len());
         ids.push(word);
     }

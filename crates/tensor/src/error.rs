@@ -27,10 +27,16 @@ pub enum Error {
         bound: usize,
     },
     /// Numbers that cannot be brought into a format.
-    #[error("quantize: expected finite numbers within the range of {dtype}, found others")]
+    #[error(
+        "quantize: expected finite numbers within the range of {dtype}, found {number:e} at place {place}"
+    )]
     Quantize {
         /// The format.
         dtype: &'static str,
+        /// One that the format cannot hold.
+        number: f32,
+        /// Its place among them.
+        place: usize,
     },
     /// An operand whose number format the operation cannot take.
     #[error("{operation}: {found} operands are not supported here, {expected} was expected")]

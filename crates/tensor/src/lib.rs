@@ -39,6 +39,6 @@ pub use reference::Reference;
 pub use tenfold_kernels::activation::Activation;
 pub use tenfold_kernels::adamw::AdamW;
 pub use tenfold_kernels::dropout::Dropout;
-pub use tenfold_kernels::elements::{nf4_tables, quantize};
+pub use tenfold_kernels::elements::{first_unfit, nf4_tables, quantize};
 pub use tenfold_kernels::simd_level;
 pub use tensor::Tensor;

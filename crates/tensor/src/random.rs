@@ -1,6 +1,7 @@
 //! Random numbers that are functions of a key, a stream and a counter: no order of calls, no number
 //! of threads and no interruption changes them.
 
+pub use tenfold_kernels::random::unit_f64;
 use tenfold_kernels::random::{fill_normal, fill_uniform, philox};
 
 /// A key for one purpose, derived from a seed and words that name the purpose.

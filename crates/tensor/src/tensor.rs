@@ -7,7 +7,7 @@ use crate::error::{Error, Result, check};
 use crate::kept::{Kept, Recipe};
 use crate::memory::Class;
 use std::sync::Arc;
-use tenfold_kernels::elements::quantize;
+use tenfold_kernels::elements::{first_unfit, quantize};
 
 /// A row-major array. Cheap to clone; never changed once it is there.
 #[derive(Clone)]
@@ -61,7 +61,10 @@ impl Tensor {
             let (expected, found) = ("a format that is also written", dtype.name());
             return Err(Error::Dtype { operation: "quantize", expected, found });
         }
-        let bytes = quantize(dtype, &numbers).ok_or(Error::Quantize { dtype: dtype.name() })?;
+        let bytes = quantize(dtype, &numbers).ok_or_else(|| {
+            let (place, number) = first_unfit(dtype, &numbers).unwrap_or((0, f32::NAN));
+            Error::Quantize { dtype: dtype.name(), number, place }
+        })?;
         Tensor::frozen(backend, shape, dtype, bytes)
     }
 

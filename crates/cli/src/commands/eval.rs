@@ -11,6 +11,7 @@ use tenfold::adapter::{self, Context, Tuning, file};
 use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, store};
 use tenfold::progress::told_if_slow;
+use tenfold::score::argmax;
 use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
 use tenfold::words::{self, one_line};
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
@@ -177,7 +178,7 @@ fn answer(
             false => print_text(&format!("{number}\t{foretold}\t{text}\n")),
         };
     }
-    let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
+    let best = argmax(logits).unwrap_or(0);
     let name = |index: usize| labels.map_or_else(|| index.to_string(), |labels| labels[index].clone());
     let (label, probabilities) = (name(best), softmax(logits));
     if request.json {

@@ -13,7 +13,7 @@ mod texts;
 mod train;
 
 use crate::arguments::{AdapterCommand, Arguments, Command, EvalOptions, ModelCommand};
-use crate::dashboard::{Dashboard, STOPPED};
+use crate::dashboard::{Dashboard, end_at_once};
 use crate::output::{print_json, print_text, say};
 use anyhow::{Context, Result};
 use std::io;
@@ -69,7 +69,7 @@ fn lines() -> Result<impl Iterator<Item = String>> {
         for line in io::stdin().lines().map_while(io::Result::ok) {
             let _ = tell.send(line);
         }
-        std::process::exit(STOPPED.into())
+        end_at_once()
     };
     std::thread::Builder::new().spawn(read).context("cannot start a thread")?;
     Ok(lines.into_iter())

@@ -32,7 +32,12 @@ impl Storage for Bf16 {
     }
 
     fn quantizer(&self) -> Option<Quantizer> {
-        Some(|numbers| Some(numbers.iter().flat_map(|x| narrow(*x).to_le_bytes()).collect()))
+        Some(|numbers| {
+            numbers
+                .iter()
+                .all(|x| fits(*x))
+                .then(|| numbers.iter().flat_map(|x| narrow(*x).to_le_bytes()).collect())
+        })
     }
 }
 
@@ -63,6 +68,14 @@ simd_fn! {
         }
     }
 }
+
+/// Whether a number is still finite as a bf16.
+fn fits(x: f32) -> bool {
+    x.abs() < LARGEST
+}
+
+/// Half of the way from the largest bf16 to the power of two beyond it.
+const LARGEST: f32 = f32::from_bits(0x7f7f_8000);
 
 /// The nearest bf16, ties to even; not-a-numbers stay so.
 fn narrow(x: f32) -> u16 {
@@ -97,6 +110,17 @@ mod tests {
         }
         assert_eq!(narrow(f32::INFINITY), 0x7f80);
         assert!(f32::from_bits(u32::from(narrow(f32::NAN)) << 16).is_nan());
+    }
+
+    #[test]
+    fn refuses_what_would_become_infinite() {
+        let quantize = Bf16.quantizer().unwrap();
+        let largest = LARGEST.next_down();
+        assert_eq!(quantize(&[1.0, -largest]), Some(vec![0x80, 0x3f, 0x7f, 0xff]));
+        assert_eq!(narrow(LARGEST), 0x7f80, "the next number rounds to infinity");
+        for beyond in [LARGEST, -f32::MAX, f32::INFINITY, f32::NAN] {
+            assert_eq!(quantize(&[1.0, beyond]), None, "{beyond}");
+        }
     }
 
     /// `gguf.quants.quantize` and `dequantize` of gguf 0.19.

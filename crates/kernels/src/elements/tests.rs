@@ -179,3 +179,21 @@ fn quantising_does_not_depend_on_threads() {
         assert_eq!(on(1), on(5));
     }
 }
+
+#[test]
+fn what_keeps_numbers_out_of_a_format_is_found() {
+    let written: Vec<Format> = Format::ALL.into_iter().filter(|format| format.can_quantize()).collect();
+    for format in written {
+        let mut numbers = values(5, 3 * format.block_len().max(8));
+        assert_eq!(first_unfit(format, &numbers), None, "{format:?}");
+        let place = numbers.len() - 2;
+        numbers[place] = -f32::MAX;
+        // An f32 holds every f32, and a block of nf4 has a scale of 32 bits.
+        let fits = quantize(format, &numbers).is_some();
+        assert_eq!(first_unfit(format, &numbers), (!fits).then_some((place, -f32::MAX)), "{format:?}");
+        assert_eq!(fits, matches!(format, Format::F32 | Format::Nf4), "{format:?}");
+        numbers[place + 1] = f32::NAN;
+        let found = first_unfit(format, &numbers).map(|(place, number)| (place, number.is_nan()));
+        assert_eq!(found, (format != Format::F32).then_some((place + 1, true)), "{format:?}");
+    }
+}

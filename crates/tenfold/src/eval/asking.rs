@@ -276,7 +276,7 @@ fn answer(question: &Question, weighed: &[Likelihood]) -> Answer {
             let (own, alone) = weighed.split_at(contexts.len().max(choices.len()).min(weighed.len()));
             let log_likelihoods: Vec<f64> = own.iter().map(|one| one.log_likelihood).collect();
             Answer::Choice {
-                chosen: score::likeliest(&log_likelihoods).unwrap_or(0),
+                chosen: score::argmax(&log_likelihoods).unwrap_or(0),
                 log_likelihoods,
                 is_greedy: own.iter().map(|one| one.is_greedy).collect(),
                 unconditional: alone.iter().map(|one| one.log_likelihood).collect(),

@@ -7,10 +7,9 @@ use crate::data::language::Question;
 use crate::error::Result;
 use crate::model::Forward;
 use crate::record::Answers;
-use crate::score::{ExactF1, likeliest, squad1, squad2_row};
+use crate::score::{ExactF1, argmax, squad1, squad2_row};
 use crate::task::Extraction;
 use crate::train::{Joined, Part, Source, Whole};
-use std::cmp::Reverse;
 use std::ops::Range;
 use tenfold_tensor::without_gradients;
 
@@ -35,6 +34,7 @@ pub(super) fn answer(
                     };
                     sure.push(right);
                 }
+                Ok(())
             })?;
             let wholes = joined.questions();
             let answers: Vec<Answer> =
@@ -53,13 +53,15 @@ pub(super) fn answer(
                         |side: usize| -> Vec<f32> { own.iter().skip(side).step_by(2).copied().collect() };
                     let sides = [side(0), side(1)];
                     let labels = source.rows().batch(&[*row]).labels;
-                    let each = sides.iter().zip(labels).map(|(logits, label)| nats(logits, label as usize));
+                    let each = sides.iter().zip(labels.ids()?);
+                    let each = each.map(|(logits, label)| nats(logits, *label as usize));
                     loss += each.sum::<f64>() / 2.0;
                     windows.push(match &joined.of[*row].1 {
                         Part::Window { first, offsets } => Spans::of(&sides, *first, offsets, extraction),
                         Part::Choice(_) => Spans::default(),
                     });
                 }
+                Ok(())
             })?;
             let (mut exact, mut f1, mut answerable) = (Vec::new(), Vec::new(), Vec::new());
             for (number, rows) in joined.questions() {
@@ -81,14 +83,14 @@ fn each_pass(
     tuning: &Tuning,
     source: &Source,
     go_on: impl Fn() -> Result<()>,
-    mut take: impl FnMut(&[usize], &[f32]),
+    mut take: impl FnMut(&[usize], &[f32]) -> Result<()>,
 ) -> Result<()> {
     let forward = Forward::evaluation(tuning);
     let rows: Vec<usize> = (0..source.rows().len()).collect();
     for picks in super::by_tokens(source, &rows) {
         go_on()?;
         let logits = without_gradients(|| source.logits(&forward, picks))?;
-        take(picks, &logits.numbers()?);
+        take(picks, &logits.numbers()?)?;
     }
     Ok(())
 }
@@ -104,7 +106,7 @@ fn golds(question: &Question) -> &[usize] {
 fn judged(question: &Question, rows: &[usize], sure: &[f64]) -> Answer {
     let log_likelihoods: Vec<f64> = rows.iter().map(|row| sure[*row]).collect();
     Answer::Choice {
-        chosen: likeliest(&log_likelihoods).unwrap_or(0),
+        chosen: argmax(&log_likelihoods).unwrap_or(0),
         is_greedy: Vec::new(),
         unconditional: Vec::new(),
         golds: golds(question).to_vec(),
@@ -176,21 +178,13 @@ impl Spans {
 
     /// The answer of all windows of a passage together; `None` for no answer.
     fn joined<'a>(windows: impl Iterator<Item = &'a Spans>, how: &Extraction) -> Option<Range<usize>> {
-        let (mut best, mut none): (Option<&(f64, Range<usize>)>, f64) = (None, f64::INFINITY);
+        let (mut spans, mut none): (Vec<&(f64, Range<usize>)>, f64) = (Vec::new(), f64::INFINITY);
         for window in windows {
             none = none.min(window.none);
-            // Of equal ones the first.
-            let own = window.spans.iter().filter(|(_, place)| !place.is_empty());
-            let own = own
-                .enumerate()
-                .max_by(|(i, a), (j, b)| a.0.total_cmp(&b.0).then(Reverse(i).cmp(&Reverse(j))));
-            if let Some((_, own)) = own
-                && best.is_none_or(|best| own.0 > best.0)
-            {
-                best = Some(own);
-            }
+            spans.extend(window.spans.iter().filter(|(_, place)| !place.is_empty()));
         }
-        let (sum, place) = best?;
+        let sums: Vec<f64> = spans.iter().map(|(sum, _)| *sum).collect();
+        let (sum, place) = spans[argmax(&sums)?];
         let withheld = how.unanswerable && none - sum > how.null_score_diff_threshold;
         (!withheld).then(|| place.clone())
     }

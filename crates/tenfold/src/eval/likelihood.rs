@@ -3,7 +3,8 @@
 
 use crate::adapter::{self, Tuning};
 use crate::error::{Error, Result};
-use crate::model::{Batch, Cache, Forward, Model, Vocabulary, Wanted};
+use crate::model::{Batch, Cache, Forward, Labels, Model, Vocabulary, Wanted};
+use crate::score::argmax;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -241,14 +242,14 @@ impl Sequence<'_> {
 
 /// ln of the sum of exp of all numbers, and the place of the highest.
 fn log_sum_exp(logits: &[f32]) -> (f64, usize) {
-    let best = crate::model::likeliest(logits) as usize;
+    let Some(best) = argmax(logits) else { return (f64::NAN, 0) };
     let highest = f64::from(logits[best]);
     let sum: f64 = logits.iter().map(|logit| (f64::from(*logit) - highest).exp()).sum();
     (highest + sum.ln(), best)
 }
 
 fn batch(ids: Vec<u32>, ragged: Ragged, decoder: Option<(Vec<u32>, Ragged)>) -> Batch {
-    Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Vec::new(), decoder }
+    Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Labels::none(), decoder }
 }
 
 fn lock(cache: &Arc<Mutex<Cache>>) -> MutexGuard<'_, Cache> {

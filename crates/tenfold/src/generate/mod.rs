@@ -10,7 +10,7 @@ pub use sampling::Sampling;
 
 use crate::adapter::{self, Tuning};
 use crate::error::{Error, Result};
-use crate::model::{Batch, Cache, Forward, Model, Vocabulary, Wanted};
+use crate::model::{Batch, Cache, Forward, Labels, Model, Vocabulary, Wanted};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -160,7 +160,7 @@ impl<'a> Generator<'a> {
         }
         for (number, answer) in answers.iter_mut().enumerate().filter(|(_, answer)| answer.finished.is_none())
         {
-            answer.finished = Some(FinishReason::Interrupted);
+            answer.finish(FinishReason::Interrupted, self.decode)?;
             if let Some(piece) = answer.piece(&ends) {
                 watch.piece(number, &piece)?;
             }
@@ -223,7 +223,7 @@ impl<'a> Generator<'a> {
             Some(_) => ((prompts.concat(), lengths(prompts)), Some(fed)),
             None => (fed, None),
         };
-        let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Vec::new(), decoder };
+        let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Labels::none(), decoder };
         let last = feed.iter().map(|ids| ids.len().min(1)).collect();
         let hidden = self.model.hidden_states(forward, &batch, &Wanted::Last(last))?;
         Ok(self.vocabulary.logits(forward, &hidden)?.numbers()?)
@@ -270,7 +270,7 @@ fn key(seed: u64, prompt: &[u32]) -> u64 {
 
 /// A number in 0 .. 1 for each step.
 fn draw(key: u64, step: u64) -> f64 {
-    (random::mix(key, step) >> 11) as f64 / (1u64 << 53) as f64
+    random::unit_f64(random::mix(key, step))
 }
 
 fn lock(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {

@@ -1,7 +1,7 @@
 //! How the next token is chosen: Transformers' logits processors, in its order and by its definitions.
 
 use crate::error::{Error, Result};
-use crate::model::likeliest;
+use crate::score::argmax;
 use crate::train::MOST;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -81,14 +81,14 @@ impl Sampling {
     /// The id of the next token. `context`: ids before it; `draw`: where in 0 .. 1 a drawn token lies.
     pub(super) fn choose(&self, logits: &[f32], context: &[u32], draw: impl FnOnce() -> f64) -> Result<u32> {
         let logits = &*self.penalized(logits, context);
-        let likeliest = likeliest(logits);
-        let best = logits[likeliest as usize];
-        if !best.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
+        let likeliest = argmax(logits);
+        let best = likeliest.map_or(f32::NAN, |likeliest| logits[likeliest]);
+        let Some(likeliest) = likeliest.filter(|_| best.is_finite()) else {
             let found = format!("{best} after {} tokens", context.len());
             return Err(Error::malformed("generation", "logits", "numbers", found));
-        }
+        };
         if !self.do_sample {
-            return Ok(likeliest);
+            return Ok(likeliest as u32);
         }
         Ok(pick(&self.candidates(logits), draw()))
     }

@@ -1,10 +1,19 @@
 //! One answer as it grows: its ids, its text, and how much of the text no later token changes.
+//!
+//! Text is decoded as a stream: each token costs the decoding of the few before it, not of the whole answer. A finished
+//! answer is decoded once as a whole, so that its text is the tokenizer's own whatever its decoder does.
 
 use super::FinishReason;
 use crate::error::Result;
 
 /// What a text in the making holds where a character's bytes are not all there yet.
 const UNFINISHED: char = '\u{fffd}';
+
+/// Tokens that may wait for the rest of a character; what waits longer is no character.
+const LONGEST_CHARACTER: usize = 16;
+
+/// The text that ids stand for, special tokens left out.
+pub(super) type Decode<'a> = dyn Fn(&[u32]) -> Result<String> + 'a;
 
 /// What ends an answer.
 pub(super) struct Ends<'a> {
@@ -20,22 +29,72 @@ pub(super) struct Answer {
     pub text: String,
     pub finished: Option<FinishReason>,
     said: String,
+    window: Window,
+}
+
+/// The last tokens of an answer: those that may still change its text, and some before them, since a decoder treats the
+/// first token that it is given differently.
+#[derive(Default)]
+struct Window {
+    /// Its first token.
+    first: usize,
+    /// The first token behind those whose text is settled.
+    settled: usize,
+    /// Where in the answer's text the window's begins.
+    begins: usize,
 }
 
 impl Answer {
     /// Takes the next token, and finishes the answer if that ends it.
-    pub fn take(&mut self, id: u32, ends: &Ends, decode: &dyn Fn(&[u32]) -> Result<String>) -> Result<()> {
+    pub fn take(&mut self, id: u32, ends: &Ends, decode: &Decode) -> Result<()> {
         self.ids.push(id);
         if ends.ids.contains(&id) {
-            self.finished = Some(FinishReason::Eos);
+            return self.finish(FinishReason::Eos, decode);
+        }
+        let own = decode(&self.ids[self.window.first..])?;
+        self.text.truncate(self.window.begins);
+        self.text.push_str(&own);
+        // A stop string that is new ends in the window.
+        let longest = ends.strings.iter().map(String::len).max().unwrap_or(0);
+        let from = self.text.floor_char_boundary(self.window.begins.saturating_sub(longest));
+        let is_last = self.ids.len() >= ends.tokens;
+        if is_last || first_stop(&self.text[from..], ends.strings).is_some() {
+            self.finish(FinishReason::Length, decode)?;
+            if let Some(at) = first_stop(&self.text, ends.strings) {
+                self.text.truncate(at);
+                self.finished = Some(FinishReason::StopString);
+            } else if !is_last {
+                // The whole text does not hold what the window did.
+                self.finished = None;
+                self.window = Window::default();
+            }
+        }
+        if self.finished.is_none() { self.settle(decode) } else { Ok(()) }
+    }
+
+    /// Ends the answer where it is; its text is then decoded as a whole, without the token that ended it.
+    pub fn finish(&mut self, reason: FinishReason, decode: &Decode) -> Result<()> {
+        let said = self.ids.len() - usize::from(reason == FinishReason::Eos);
+        self.text = decode(&self.ids[..said])?;
+        self.finished = Some(reason);
+        Ok(())
+    }
+
+    /// Moves the window on where no later token changes the text before it: the text ends in a whole character, and that
+    /// of the newest tokens, or of the newest one, is how it ends.
+    fn settle(&mut self, decode: &Decode) -> Result<()> {
+        let waiting = self.ids.len() - self.window.settled;
+        if self.text.ends_with(UNFINISHED) && waiting < LONGEST_CHARACTER {
             return Ok(());
         }
-        self.text = decode(&self.ids)?;
-        if let Some(at) = ends.strings.iter().filter_map(|stop| self.text.find(stop)).min() {
-            self.text.truncate(at);
-            self.finished = Some(FinishReason::StopString);
-        } else if self.ids.len() >= ends.tokens {
-            self.finished = Some(FinishReason::Length);
+        for first in [self.window.settled, self.ids.len() - 1] {
+            let newest = decode(&self.ids[first..])?;
+            // Of no text, as of special tokens, the first token would still be to come.
+            if !newest.is_empty() && self.text.ends_with(&newest) {
+                let (settled, begins) = (self.ids.len(), self.text.len() - newest.len());
+                self.window = Window { first, settled, begins };
+                break;
+            }
         }
         Ok(())
     }
@@ -53,6 +112,11 @@ impl Answer {
     }
 }
 
+/// Where the first of the stop strings begins.
+fn first_stop(text: &str, stops: &[String]) -> Option<usize> {
+    stops.iter().filter_map(|stop| text.find(stop)).min()
+}
+
 /// The text without unfinished characters, and without what may be the beginning of a stop string.
 fn certain<'a>(text: &'a str, stops: &[String]) -> &'a str {
     let text = text.trim_end_matches(UNFINISHED);
@@ -64,58 +128,4 @@ fn certain<'a>(text: &'a str, stops: &[String]) -> &'a str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BYTES: &[&[u8]] = &[b"Hi", b" \xe2", b"\x82", b"\xac", b".\n#", b"## x", b"#", b"end"];
-
-    fn decode(ids: &[u32]) -> Result<String> {
-        let bytes: Vec<u8> = ids.iter().flat_map(|id| BYTES[*id as usize]).copied().collect();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn run(ids: &[u32], stops: &[&str], tokens: usize) -> (Vec<String>, String, Option<FinishReason>) {
-        let strings: Vec<String> = stops.iter().map(|stop| (*stop).to_owned()).collect();
-        let ends = Ends { ids: &[7], strings: &strings, tokens };
-        let (mut answer, mut pieces) = (Answer::default(), Vec::new());
-        for id in ids {
-            assert_eq!(answer.finished, None);
-            answer.take(*id, &ends, &decode).unwrap();
-            pieces.push(answer.piece(&ends).unwrap_or_default());
-        }
-        assert_eq!(answer.ids, ids);
-        (pieces, answer.text, answer.finished)
-    }
-
-    #[test]
-    fn a_character_is_said_when_its_bytes_are_all_there() {
-        let (pieces, text, finished) = run(&[0, 1, 2, 3], &[], 9);
-        assert_eq!(
-            (pieces.as_slice(), text.as_str()),
-            (["Hi", " ", "", "€"].map(String::from).as_slice(), "Hi €")
-        );
-        assert_eq!(finished, None);
-    }
-
-    #[test]
-    fn a_stop_string_across_tokens_is_never_said() {
-        let (pieces, text, finished) = run(&[0, 4, 5], &["\n###"], 9);
-        assert_eq!((pieces, text.as_str()), (vec!["Hi".into(), ".".into(), "".into()], "Hi."));
-        assert_eq!(finished, Some(FinishReason::StopString));
-        // What only looked like one is said after all; the earliest of several counts.
-        let (pieces, _, finished) = run(&[0, 4, 0], &["\n###"], 9);
-        assert_eq!((pieces.concat(), pieces[1].as_str(), finished), ("Hi.\n#Hi".into(), ".", None));
-        assert_eq!(run(&[0, 5], &["x", "##"], 9).1, "Hi");
-    }
-
-    #[test]
-    fn an_answer_ends_with_an_end_token_or_when_it_is_long_enough_and_says_the_rest() {
-        let (pieces, text, finished) = run(&[0, 6, 7], &["##"], 9);
-        assert_eq!(
-            (pieces.concat(), text.as_str(), finished),
-            ("Hi#".into(), "Hi#", Some(FinishReason::Eos))
-        );
-        let (pieces, text, finished) = run(&[0, 1], &[], 2);
-        assert_eq!((pieces.concat(), finished), (text, Some(FinishReason::Length)));
-    }
-}
+mod tests;

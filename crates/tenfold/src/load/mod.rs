@@ -92,7 +92,7 @@ pub fn run(plan: &Plan, answer: &Answer, clock: &dyn Clock) -> Result<Load> {
 pub fn timetable(rate: f64, seed: u64) -> impl Iterator<Item = f64> {
     let key = random::key(seed, "arrivals");
     let gap = move |number: u64| {
-        let share = (random::mix(key, number) >> 11) as f64 / (1u64 << 53) as f64;
+        let share = random::unit_f64(random::mix(key, number));
         -(1.0 - share).ln() / rate
     };
     (0..).scan(0.0, move |seconds, number| {

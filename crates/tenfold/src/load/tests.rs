@@ -61,8 +61,7 @@ fn poisson_arrivals_wait_as_long_as_queueing_theory_says() {
         assert!(load.sustained());
     }
     // M/M/1: the whole time is exponential with mean S / (1 − ρ), so p95 is ln 20 of those.
-    let exponential =
-        |number: usize| -0.010 * (1.0 - random::mix(9, number as u64) as f64 / 2f64.powi(64)).ln();
+    let exponential = |number: usize| -0.010 * (1.0 - random::unit_f64(random::mix(9, number as u64))).ln();
     let load = simulate(&plan(open(50.0), 200_000), exponential);
     let p95 = load.latency.quantile(0.95).unwrap();
     assert!((p95 / (0.020 * 20f64.ln()) - 1.0).abs() < 0.05, "{p95}");

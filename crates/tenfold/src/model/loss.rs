@@ -1,7 +1,8 @@
 //! What a model says of a batch, and how far that is from what it should say: one loss for each type of task.
 
-use super::{Batch, Forward, IGNORE, Model, TaskType, Wanted};
+use super::{Batch, Forward, IGNORE, Labels, Model, TaskType, Wanted};
 use crate::error::{Error, Result};
+use crate::score::argmax;
 use tenfold_tensor::{Class, Ragged, Tensor};
 
 /// A mean over labels.
@@ -33,11 +34,11 @@ pub fn loss(model: &dyn Model, forward: &Forward, batch: &Batch, smoothing: f32)
         }
         TaskType::TokenClassification => {
             let hidden = model.hidden_states(forward, batch, &Wanted::All)?;
-            let (rows, labels) = labelled(&batch.labels)?;
-            class_loss(&model.head().logits(forward, &hidden.select_rows(&rows)?)?, &labels, smoothing)
+            let (rows, labels) = labelled(batch.labels.ids()?)?;
+            cross_entropy(&model.head().logits(forward, &hidden.select_rows(&rows)?)?, &labels, smoothing)
         }
         TaskType::QuestionAnswering => {
-            answer_loss(&logits(model, forward, batch)?, &batch.ragged, &batch.labels)
+            answer_loss(&logits(model, forward, batch)?, &batch.ragged, batch.labels.ids()?)
         }
         TaskType::CausalLm | TaskType::Seq2SeqLm => {
             let (hidden, labels) = labelled_hidden_states(model, forward, batch)?;
@@ -86,36 +87,28 @@ pub fn foretell(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<F
         foretold.nats += f64::from(logits.cross_entropy(labels, 0.0)?.numbers()?[0]) * labels.len() as f64;
         let numbers = logits.numbers()?;
         let rows = numbers.chunks_exact(logits.cols()).zip(labels);
-        foretold.hits += rows.filter(|(row, label)| likeliest(row) == **label).count();
+        foretold.hits += rows.filter(|(row, label)| argmax(row) == Some(**label as usize)).count();
     }
     Ok(foretold)
 }
 
-/// The place of the highest number; the first of those that tie.
-pub fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (label, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = label;
-        }
+/// The mean loss of rows of logits, \[rows, labels\]: cross-entropy against labels, or the mean squared error of a
+/// head's one output against numbers, as in Transformers.
+pub fn class_loss(logits: &Tensor, labels: &Labels, smoothing: f32) -> Result<Loss> {
+    match labels {
+        Labels::Ids(labels) => cross_entropy(logits, labels, smoothing),
+        Labels::Numbers(numbers) => Ok(Loss { mean: squared_error(logits, numbers)?, labels: numbers.len() }),
     }
-    best as u32
 }
 
-/// The mean cross-entropy of rows of logits, \[rows, labels\]. A head with one output foretells a number, as in
-/// Transformers: the loss is then the mean squared error, and the labels are the bits of the true numbers.
-pub fn class_loss(logits: &Tensor, labels: &[u32], smoothing: f32) -> Result<Loss> {
-    if logits.cols() == 1 {
-        let numbers = labels.iter().map(|label| f32::from_bits(*label)).collect();
-        return Ok(Loss { mean: squared_error(logits, numbers)?, labels: labels.len() });
-    }
+fn cross_entropy(logits: &Tensor, labels: &[u32], smoothing: f32) -> Result<Loss> {
     Ok(Loss { mean: logits.cross_entropy(labels, smoothing)?, labels: labels.len() })
 }
 
 /// The mean squared distance of \[rows, 1\] from as many numbers.
-fn squared_error(outputs: &Tensor, numbers: Vec<f32>) -> Result<Tensor> {
+fn squared_error(outputs: &Tensor, numbers: &[f32]) -> Result<Tensor> {
     let count = numbers.len();
-    let against = numbers.into_iter().map(|number| -number).collect();
+    let against = numbers.iter().map(|number| -number).collect();
     let against = Tensor::new(outputs.backend(), Class::Activations, &[count, 1], against)?;
     // The distances times themselves: [1, rows] by [1, rows].
     let distances = outputs.add(&against)?.reshape(&[1, count])?;
@@ -126,8 +119,9 @@ fn squared_error(outputs: &Tensor, numbers: Vec<f32>) -> Result<Tensor> {
 /// its first label.
 fn labelled_hidden_states(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<(Tensor, Vec<u32>)> {
     let ragged = batch.decoder.as_ref().map_or(&batch.ragged, |(_, ragged)| ragged);
+    let labels = batch.labels.ids()?;
     let sequences: Vec<&[u32]> = (ragged.starts().iter().zip(ragged.lengths()))
-        .map(|(start, length)| &batch.labels[*start..start + length])
+        .map(|(start, length)| &labels[*start..start + length])
         .collect();
     let reach = |labels: &[u32]| {
         labels.len() - labels.iter().position(|label| *label != IGNORE).unwrap_or(labels.len())
@@ -190,7 +184,7 @@ mod tests {
     fn one_output_foretells_numbers_by_the_squared_error_and_its_gradient() {
         let backend: Arc<dyn Backend> = Cpu::new();
         let outputs = Param::new(&backend, "outputs", &[3, 1], vec![1.0, 2.5, -1.0]).unwrap();
-        let labels = [0.0f32, 2.0, 1.0].map(f32::to_bits);
+        let labels = Labels::Numbers(vec![0.0, 2.0, 1.0]);
         let loss = class_loss(&outputs.tensor(), &labels, 0.0).unwrap();
         // Distances 1, 0.5 and −2: the mean of their squares, and 2/3 of each.
         assert_eq!((loss.labels, loss.mean.numbers().unwrap()), (3, vec![1.75]));

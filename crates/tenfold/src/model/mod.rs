@@ -31,10 +31,10 @@ pub use cache::Cache;
 pub use forward::Forward;
 pub use head::{Head, HeadWeight, TaskType, Vocabulary};
 pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
-pub use loss::{Foretold, Loss, class_loss, foretell, likeliest, log_probabilities, logits, loss};
+pub use loss::{Foretold, Loss, class_loss, foretell, log_probabilities, logits, loss};
 pub use mapped::unchanged;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use chat_template::ChatTemplate;
 use checkpoint::Checkpoint;
 use config::Config;
@@ -52,6 +52,42 @@ const CONFIG: &str = "config.json";
 /// The label of places that do not count.
 pub const IGNORE: u32 = u32::MAX;
 
+/// What is to be said of a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Labels {
+    /// Labels, token ids or places, [`IGNORE`] where nothing is to be said.
+    Ids(Vec<u32>),
+    /// A number for each sequence: what a head with one output foretells.
+    Numbers(Vec<f32>),
+}
+
+impl Labels {
+    /// Of a batch that nothing is to be said of.
+    pub fn none() -> Labels {
+        Labels::Ids(Vec::new())
+    }
+
+    /// The labels, of a batch whose answers are no numbers.
+    pub fn ids(&self) -> Result<&[u32]> {
+        match self {
+            Labels::Ids(ids) => Ok(ids),
+            Labels::Numbers(_) => Err(Error::malformed("batch", "labels", "labels or token ids", "numbers")),
+        }
+    }
+}
+
+impl From<Vec<u32>> for Labels {
+    fn from(ids: Vec<u32>) -> Labels {
+        Labels::Ids(ids)
+    }
+}
+
+impl FromIterator<u32> for Labels {
+    fn from_iter<T: IntoIterator<Item = u32>>(ids: T) -> Labels {
+        Labels::Ids(ids.into_iter().collect())
+    }
+}
+
 /// A batch without padding.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -61,10 +97,10 @@ pub struct Batch {
     pub type_ids: Vec<u32>,
     /// Where the sequences lie.
     pub ragged: Ragged,
-    /// What is to be said, [`IGNORE`] where nothing is. One for each sequence (SEQ_CLS), for each token (TOKEN_CLS;
+    /// What is to be said. One for each sequence (SEQ_CLS), for each token (TOKEN_CLS;
     /// CAUSAL_LM: the token after it), first and last token of the answer for each sequence (QUESTION_ANS), or one
     /// for each token of `decoder` (SEQ_2_SEQ_LM).
-    pub labels: Vec<u32>,
+    pub labels: Labels,
     /// What the decoder of an encoder-decoder reads.
     pub decoder: Option<(Vec<u32>, Ragged)>,
 }

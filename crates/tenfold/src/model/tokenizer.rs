@@ -122,10 +122,18 @@ impl Tokenizer {
         if let Some(id) = ids.iter().find(|id| self.inner.id_to_token(**id).is_none()) {
             return Err(Error::malformed(&self.file, "vocabulary", format!("a token of id {id}"), "none"));
         }
+        // Some of the library's decoders take one token or more.
+        if skip_special && ids.iter().all(|id| self.is_special(*id)) {
+            return Ok(String::new());
+        }
         self.guarded(
             || self.inner.decode(ids, skip_special),
             || format!("the ids back, {} of them", ids.len()),
         )
+    }
+
+    fn is_special(&self, id: u32) -> bool {
+        self.token(id).is_some_and(|token| self.inner.get_added_vocabulary().is_special_token(&token))
     }
 
     /// The id of a token, as the vocabulary writes it.

@@ -6,6 +6,7 @@ use super::source::{Found, Source};
 use crate::error::{Error, Result};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Dtype, Mapped, Tensor};
 
@@ -136,15 +137,21 @@ impl<'a> Loader<'a> {
                 }
                 let tensor = Tensor::quantized(&self.backend, shape, dtype, found.to_f32());
                 tensor.map_err(|fault| match fault {
-                    tenfold_tensor::Error::Quantize { dtype } => {
-                        let expected = format!("finite numbers within the range of {dtype}");
-                        Error::malformed(self.source.file(), name, expected, "larger ones")
+                    tenfold_tensor::Error::Quantize { number, .. } => {
+                        out_of_range(self.source.file(), name, dtype, number)
                     }
                     fault => fault.into(),
                 })
             }
         }
     }
+}
+
+/// Refuses to make an infinite number of a finite one.
+pub(super) fn out_of_range(file: &Path, name: &str, format: Dtype, number: f32) -> Error {
+    let advice = if number.is_finite() { "; take f32, which holds them" } else { "" };
+    let expected = format!("finite numbers within the range of {}{advice}", format.name());
+    Error::malformed(file, name, expected, format!("{number:e}"))
 }
 
 /// The format of the engine that a file's type is.
@@ -206,10 +213,25 @@ mod tests {
         let source = Source::Checkpoint(Checkpoint::open(folder.path()).unwrap());
         let loader = Loader::new(&source, &backend, Some(Dtype::Q8_0));
         let fault = loader.matrix("even".into(), 2, 64).err().unwrap().to_string();
-        assert!(
-            fault.ends_with("even: expected finite numbers within the range of q8_0, found larger ones"),
-            "{fault}"
-        );
+        let told =
+            "even: expected finite numbers within the range of q8_0; take f32, which holds them, found -1e9";
+        assert!(fault.ends_with(told), "{fault}");
+        // bf16 reaches as far as f32 but for the last half step.
+        for (number, fits) in [(3.389e38, true), (3.4e38, false)] {
+            let (folder, backend) = (self::folder(number), Cpu::new());
+            let source = Source::Checkpoint(Checkpoint::open(folder.path()).unwrap());
+            let loader = Loader::new(&source, &backend, Some(Dtype::Bf16));
+            match loader.matrix("even".into(), 2, 64) {
+                Ok(weight) => {
+                    assert!(fits && weight.tensor.numbers().unwrap().iter().all(|number| number.is_finite()));
+                }
+                Err(fault) => {
+                    let told =
+                        format!("within the range of bf16; take f32, which holds them, found -{number:e}");
+                    assert!(!fits && fault.to_string().ends_with(&told), "{fault}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,18 +3,12 @@
 //! One row at a time: 1 if the choice with the highest figure is (one of) the gold, else 0; higher is better. A score
 //! is `None` where there are no choices, numbers do not fit or are not numbers, or no gold is among the choices.
 
-/// Place of the largest figure, the first of equal ones. `None` for no figures or one that is not a number.
-pub fn likeliest(figures: &[f64]) -> Option<usize> {
-    if figures.iter().any(|x| x.is_nan()) {
-        return None;
-    }
-    (0..figures.len()).reduce(|best, i| if figures[i] > figures[best] { i } else { best })
-}
+use super::argmax;
 
 /// `acc`: by the log-likelihood of the whole choice, in nats.
 pub fn acc(log_likelihoods: &[f64], golds: &[usize]) -> Option<f64> {
     let known = golds.iter().any(|gold| *gold < log_likelihoods.len());
-    let best = likeliest(log_likelihoods).filter(|_| known)?;
+    let best = argmax(log_likelihoods).filter(|_| known)?;
     Some(f64::from(u8::from(golds.contains(&best))))
 }
 

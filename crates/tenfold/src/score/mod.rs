@@ -5,6 +5,7 @@
 //! one. `tests/golden_scores.py` holds them to scikit-learn, SciPy, sacreBLEU, rouge_score and lm-evaluation-harness.
 
 mod answer;
+mod argmax;
 mod bleu;
 mod choice;
 mod correlation;
@@ -20,8 +21,9 @@ mod squad;
 mod super_glue;
 
 pub use answer::{exact, f1_of_words, normalized};
+pub use argmax::argmax;
 pub use bleu::{BleuCounts, bleu, tokenize_13a};
-pub use choice::{acc, acc_bytes, acc_mutual_info, acc_norm, likeliest};
+pub use choice::{acc, acc_bytes, acc_mutual_info, acc_norm};
 pub use correlation::{pearson, spearman};
 pub use exact_match::ExactMatch;
 pub use filter::{Filter, apply};

@@ -1,5 +1,7 @@
 //! Deterministic random numbers for drawing anew: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 
+use tenfold_tensor::random::unit_f64;
+
 /// A small generator whose whole state is one counter.
 #[derive(Debug, Clone)]
 pub struct SplitMix {
@@ -29,7 +31,7 @@ impl SplitMix {
 
     /// Uniform in [0, 1).
     pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+        unit_f64(self.bits())
     }
 
     /// Uniform in `0..n`; the bias of the multiplication is below 2⁻⁴⁰ for any `n` met here.

@@ -12,13 +12,15 @@ pub struct Order<'a> {
     seed: u64,
     /// The first step of each epoch, and one past the last step of the last.
     epochs: Vec<usize>,
+    /// The epoch that was asked for last, and its batches.
+    cached: Option<(usize, Vec<Vec<usize>>)>,
 }
 
 impl<'a> Order<'a> {
     /// The order of these rows.
     pub fn new(settings: &'a TrainSettings, rows: &Rows, seed: u64) -> Order<'a> {
         let lengths = (0..rows.len()).map(|row| rows.tokens(row)).collect();
-        let mut order = Order { settings, lengths, seed, epochs: vec![0] };
+        let mut order = Order { settings, lengths, seed, epochs: vec![0], cached: None };
         let mut steps = 0;
         for epoch in 0..settings.num_train_epochs.ceil() as usize {
             if settings.max_steps > 0 && steps >= settings.max_steps {
@@ -44,24 +46,29 @@ impl<'a> Order<'a> {
         (epoch, step - self.epochs[epoch], self.epochs[epoch + 1] - self.epochs[epoch])
     }
 
-    /// The rows of each forward pass of a step.
-    pub fn passes(&self, step: usize) -> Vec<Vec<usize>> {
+    /// The rows of each forward pass of a step. The batches of an epoch are worked out at its first step and kept.
+    pub fn passes(&mut self, step: usize) -> Vec<Vec<usize>> {
+        let (epoch, place, _) = self.place(step);
+        let batches = match self.cached.take() {
+            Some((cached, batches)) if cached == epoch => batches,
+            _ => self.batches(epoch),
+        };
         let most = self.settings.pass_tokens.unwrap_or(usize::MAX);
-        self.batches(step).into_iter().flat_map(|batch| fill(batch, &self.lengths, most)).collect()
+        let count = self.settings.gradient_accumulation_steps;
+        let own = batches.iter().skip(place * count).take(count);
+        let passes = own.flat_map(|batch| fill(batch.clone(), &self.lengths, most)).collect();
+        self.cached = Some((epoch, batches));
+        passes
     }
 
-    /// The rows of each batch of a step.
-    fn batches(&self, step: usize) -> Vec<Vec<usize>> {
-        let (epoch, place, _) = self.place(step);
-        let (batches, rows) = (self.settings.gradient_accumulation_steps, self.lengths.len());
+    /// The rows of each batch of an epoch.
+    fn batches(&self, epoch: usize) -> Vec<Vec<usize>> {
         if self.settings.max_tokens > 0 {
-            return self.by_tokens(epoch).into_iter().skip(place * batches).take(batches).collect();
+            return self.by_tokens(epoch);
         }
         let stream = random::mix(random::key(self.seed, "order"), epoch as u64);
-        let (first, count) = (place * self.settings.rows_per_step(), self.settings.rows_per_step());
-        let order = random::permutation(stream, rows);
-        let chosen = &order[first.min(rows)..rows.min(first + count)];
-        chosen.chunks(self.settings.batch_size).map(<[usize]>::to_vec).collect()
+        let order = random::permutation(stream, self.lengths.len());
+        order.chunks(self.settings.batch_size).map(<[usize]>::to_vec).collect()
     }
 
     fn steps_in(&self, epoch: usize) -> usize {
@@ -113,7 +120,7 @@ mod tests {
                 pass_tokens,
                 ..TrainSettings::default()
             };
-            let order = Order::new(&settings, &rows, 7);
+            let mut order = Order::new(&settings, &rows, 7);
             let mut seen = vec![Vec::new(); 3];
             for step in 0..order.steps() {
                 let (epoch, place, steps) = order.place(step);
@@ -136,6 +143,47 @@ mod tests {
         }
     }
 
+    /// The passes of a step as they were worked out before epochs were kept: the whole epoch anew for every step.
+    fn anew(order: &Order, rows: usize, step: usize) -> Vec<Vec<usize>> {
+        let (settings, (epoch, place, _)) = (order.settings, order.place(step));
+        let count = settings.gradient_accumulation_steps;
+        let batches: Vec<Vec<usize>> = if settings.max_tokens > 0 {
+            order.by_tokens(epoch).into_iter().skip(place * count).take(count).collect()
+        } else {
+            let stream = random::mix(random::key(order.seed, "order"), epoch as u64);
+            let first = place * settings.rows_per_step();
+            let whole = random::permutation(stream, rows);
+            let chosen = &whole[first.min(rows)..rows.min(first + settings.rows_per_step())];
+            chosen.chunks(settings.batch_size).map(<[usize]>::to_vec).collect()
+        };
+        let most = settings.pass_tokens.unwrap_or(usize::MAX);
+        batches.into_iter().flat_map(|batch| fill(batch, &order.lengths, most)).collect()
+    }
+
+    #[test]
+    fn keeping_an_epoch_changes_no_step_also_where_a_run_goes_on_in_its_middle() {
+        let rows = rows(57);
+        for (batch_size, accumulation, max_tokens, pass_tokens) in
+            [(4, 1, 0, None), (5, 3, 0, Some(6)), (100, 1, 0, None), (1, 1, 12, None), (1, 3, 12, Some(7))]
+        {
+            let settings = TrainSettings {
+                num_train_epochs: 2.5,
+                batch_size,
+                gradient_accumulation_steps: accumulation,
+                max_tokens,
+                pass_tokens,
+                ..TrainSettings::default()
+            };
+            let steps = Order::new(&settings, &rows, 7).steps();
+            for first in [0, steps / 2, steps - 1] {
+                let mut order = Order::new(&settings, &rows, 7);
+                for step in (first..steps).chain([0]) {
+                    assert_eq!(order.passes(step), anew(&order, 57, step), "step {step} of {settings:?}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_part_of_an_epoch_is_its_first_steps_rounded_up() {
         let rows = rows(40);
@@ -150,7 +198,7 @@ mod tests {
         let whole = steps(1.0, 12);
         assert_eq!(steps(0.5, 12), whole.div_ceil(2));
         let settings = TrainSettings { num_train_epochs: 1.5, batch_size: 4, ..TrainSettings::default() };
-        let order = Order::new(&settings, &rows, 7);
+        let mut order = Order::new(&settings, &rows, 7);
         assert_eq!(order.place(14), (1, 4, 5));
         let whole = TrainSettings { num_train_epochs: 2.0, ..settings.clone() };
         assert_eq!(order.passes(12), Order::new(&whole, &rows, 7).passes(12));

@@ -6,7 +6,7 @@ use crate::data::Example;
 use crate::data::language::{Question, Sequence};
 use crate::error::Result;
 use crate::model::tokenizer::{Encoding, Tokenizer};
-use crate::model::{self, Batch, Forward, IGNORE, Loss, Model, TaskType};
+use crate::model::{self, Batch, Forward, IGNORE, Labels, Loss, Model, TaskType};
 use crate::score::{Kind, Scoring, usual};
 use crate::task::Questions;
 use rayon::prelude::*;
@@ -82,11 +82,19 @@ impl Target {
         }
     }
 
-    /// The labels as a batch has them, of a row of these ids.
+    /// Its number, if it is one.
+    fn number(&self) -> Option<f32> {
+        match self {
+            Target::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The labels as a batch has them, of a row of these ids; none of a number.
     fn write(&self, ids: &[u32], labels: &mut Vec<u32>) {
         match self {
             Target::Label(label) => labels.push(*label),
-            Target::Number(number) => labels.push(number.to_bits()),
+            Target::Number(_) => {}
             Target::Tokens(own) => labels.extend(own),
             Target::Span(span) => labels.extend(span),
             Target::Next(labelled) => {
@@ -228,11 +236,7 @@ impl Rows {
 
     /// The number of every row that has one.
     pub fn numbers(&self) -> Vec<f64> {
-        let number = |target: &Target| match target {
-            Target::Number(number) => Some(f64::from(*number)),
-            _ => None,
-        };
-        self.targets.iter().filter_map(number).collect()
+        self.targets.iter().filter_map(Target::number).map(f64::from).collect()
     }
 
     /// How many labels the loss over the rows `picks` is over.
@@ -343,8 +347,6 @@ impl Rows {
     /// The rows `picks` as one batch without padding.
     pub fn batch(&self, picks: &[usize]) -> Batch {
         let chosen = || picks.iter().map(|row| (&self.encodings[*row], &self.targets[*row]));
-        let mut labels = Vec::new();
-        chosen().for_each(|(encoding, target)| target.write(&encoding.ids, &mut labels));
         let answers: Vec<(u32, &[u32])> = (chosen())
             .filter_map(|(_, target)| match target {
                 Target::Answer { start, ids } => Some((*start, ids.as_slice())),
@@ -363,9 +365,19 @@ impl Rows {
             ids: chosen().flat_map(|(encoding, _)| &encoding.ids).copied().collect(),
             type_ids: chosen().flat_map(|(encoding, _)| &encoding.type_ids).copied().collect(),
             ragged: Ragged::from_lengths(chosen().map(|(encoding, _)| encoding.ids.len())),
-            labels,
+            labels: self.batch_labels(picks),
             decoder,
         }
+    }
+
+    /// What is to be said of the rows `picks`: numbers where the first row has one, which all of them then have.
+    fn batch_labels(&self, picks: &[usize]) -> Labels {
+        if picks.first().is_some_and(|row| self.targets[*row].number().is_some()) {
+            return Labels::Numbers(picks.iter().filter_map(|row| self.targets[*row].number()).collect());
+        }
+        let mut labels = Vec::new();
+        picks.iter().for_each(|row| self.targets[*row].write(&self.encodings[*row].ids, &mut labels));
+        Labels::Ids(labels)
     }
 }
 
@@ -486,6 +498,17 @@ mod tests {
     }
 
     #[test]
+    fn numbers_reach_a_batch_as_numbers() {
+        let encoding = || Encoding { ids: vec![1, 2], type_ids: vec![0; 2], truncated: false };
+        let targets = [0.5, -1e-40, f32::MAX].map(Target::Number).to_vec();
+        let rows = Rows::of(vec![encoding(), encoding(), encoding()], targets);
+        assert_eq!(rows.batch(&[2, 0, 1]).labels, Labels::Numbers(vec![f32::MAX, 0.5, -1e-40]));
+        assert_eq!(rows.numbers(), [0.5, f64::from(-1e-40f32), f64::from(f32::MAX)]);
+        // No label can be taken for a number, nor a number for a label.
+        assert!(rows.batch(&[0]).labels.ids().unwrap_err().to_string().contains("found numbers"));
+    }
+
+    #[test]
     fn an_encoder_reads_what_does_not_count_and_a_decoder_answers_the_rest() {
         let sequence = |ids: &[u32], given| Sequence {
             ids: ids.to_vec(),
@@ -494,7 +517,7 @@ mod tests {
         let rows =
             Rows::sequences(vec![sequence(&[5, 6, 1, 7, 1], 3), sequence(&[8, 1, 9, 9, 1], 2)], Some(0));
         let batch = rows.batch(&[0, 1]);
-        assert_eq!((batch.ids, batch.labels), (vec![5, 6, 1, 8, 1], vec![7, 1, 9, 9, 1]));
+        assert_eq!((batch.ids, batch.labels), (vec![5, 6, 1, 8, 1], Labels::Ids(vec![7, 1, 9, 9, 1])));
         let (ids, ragged) = batch.decoder.unwrap();
         assert_eq!((ids, ragged), (vec![0, 7, 0, 9, 9], Ragged::from_lengths([2, 3])));
         assert_eq!((rows.tokens(0), rows.label_count(&[0, 1])), (5, 5));
@@ -504,7 +527,7 @@ mod tests {
         // A decoder alone foretells each token that counts from those before it.
         let rows = Rows::sequences(vec![sequence(&[5, 6, 1, 7, 1], 3)], None);
         let batch = rows.batch(&[0]);
-        assert_eq!(batch.labels, [IGNORE, IGNORE, 7, 1, IGNORE]);
+        assert_eq!(batch.labels, Labels::Ids(vec![IGNORE, IGNORE, 7, 1, IGNORE]));
         assert!(batch.decoder.is_none());
     }
 }

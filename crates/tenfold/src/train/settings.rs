@@ -162,10 +162,11 @@ impl TrainSettings {
         rows.div_ceil(self.rows_per_step()).max(1)
     }
 
-    /// Steps in which the learning rate rises, of `steps` in all.
+    /// Steps in which the learning rate rises, of `steps` in all; a share of them is rounded up, as Transformers'
+    /// `TrainingArguments.get_warmup_steps` does.
     pub fn warmup(&self, steps: usize) -> usize {
         match self.warmup_steps {
-            0 => (self.warmup_ratio * steps as f64) as usize,
+            0 => (self.warmup_ratio * steps as f64).ceil() as usize,
             stated => stated,
         }
     }
@@ -183,7 +184,19 @@ mod tests {
     #[test]
     fn warm_up_steps_take_the_place_of_the_ratio() {
         let settings = TrainSettings { warmup_ratio: 0.25, ..TrainSettings::default() };
-        assert_eq!(settings.warmup(10), 2);
+        // math.ceil(num_training_steps * warmup_ratio), worked out by Python.
+        for (ratio, steps, expected) in [
+            (0.25, 10, 3),
+            (0.06, 100, 6),
+            (0.06, 101, 7),
+            (0.06, 1, 1),
+            (0.1, 30, 3),
+            (0.07, 100, 8),
+            (0.0, 9, 0),
+        ] {
+            let settings = TrainSettings { warmup_ratio: ratio, ..TrainSettings::default() };
+            assert_eq!(settings.warmup(steps), expected, "{ratio} of {steps}");
+        }
         assert_eq!(TrainSettings { warmup_steps: 7, ..settings }.warmup(10), 7);
     }
 }

@@ -100,8 +100,8 @@ impl Trainer<'_> {
         {
             (training, best) = found.resume(self.tuning, &mut optimizer, &self.backend)?;
         }
-        let order = self.order();
-        self.advance(&order, &mut training, &mut best, &mut optimizer)?;
+        let mut order = self.order();
+        self.advance(&mut order, &mut training, &mut best, &mut optimizer)?;
         if let Some(best) = best.filter(|_| training.best_step != training.step) {
             for (parameter, numbers) in self.tuning.parameters().iter().zip(best) {
                 parameter.set(numbers)?;
@@ -126,9 +126,9 @@ impl Trainer<'_> {
     pub fn first_steps(&self, count: usize) -> Result<Training> {
         let mut optimizer = self.optimizer()?;
         let mut training = Training::default();
-        let order = self.order();
+        let mut order = self.order();
         for _ in 0..count.min(order.steps()) {
-            self.step(&mut training, &mut optimizer, &order)?;
+            self.step(&mut training, &mut optimizer, &mut order)?;
         }
         Ok(training)
     }
@@ -140,7 +140,7 @@ impl Trainer<'_> {
 
     fn advance(
         &self,
-        order: &Order,
+        order: &mut Order,
         training: &mut Training,
         best: &mut Option<Vec<Vec<f32>>>,
         optimizer: &mut Optimizer,
@@ -168,7 +168,7 @@ impl Trainer<'_> {
         self.stops.last().map_or(order.steps(), |stop| order.steps().min(*stop))
     }
 
-    fn step(&self, training: &mut Training, optimizer: &mut Optimizer, order: &Order) -> Result<()> {
+    fn step(&self, training: &mut Training, optimizer: &mut Optimizer, order: &mut Order) -> Result<()> {
         let start = Instant::now();
         let steps = order.steps();
         let passes = order.passes(training.step);

@@ -77,7 +77,9 @@ mod files {
     use crate::adapter::Tuning;
     use crate::model::checkpoint::read_tensors;
     use crate::model::gguf::{Array, Tensor, Value, write};
-    use crate::model::{Batch, Forward, TaskType, load, logits, notes, quantize, tokenizer, usual_task};
+    use crate::model::{
+        Batch, Forward, Labels, TaskType, load, logits, notes, quantize, tokenizer, usual_task,
+    };
     use crate::progress::Silent;
     use std::path::{Path, PathBuf};
     use tenfold_tensor::{Cpu, Dtype, Ragged, without_gradients};
@@ -111,7 +113,8 @@ mod files {
         let ids = &figures["input_ids"];
         let ragged = Ragged::from_lengths(vec![ids.shape[1]; ids.shape[0]]);
         let ids: Vec<u32> = ids.data.iter().map(|id| *id as u32).collect();
-        let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Vec::new(), decoder: None };
+        let batch =
+            Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Labels::none(), decoder: None };
         let model = load(model, TaskType::CausalLm, &Cpu::new(), None).unwrap();
         let tuning = Tuning::untouched(&*model);
         let states = without_gradients(|| logits(&*model, &Forward::evaluation(&tuning), &batch));

@@ -65,7 +65,7 @@ fn weighed(question: &Question, description: &str, delimiter: &str) -> Answer {
     };
     let log_likelihoods: Vec<f64> = (0..contexts.len().max(choices.len())).map(nats).collect();
     Answer::Choice {
-        chosen: score::likeliest(&log_likelihoods).unwrap(),
+        chosen: score::argmax(&log_likelihoods).unwrap(),
         is_greedy: vec![false; log_likelihoods.len()],
         log_likelihoods,
         unconditional: Vec::new(),

@@ -5,12 +5,12 @@ use super::Original;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{Dtype, Entry, View, bitsandbytes};
 use crate::model::source::{Random, Source};
-use crate::model::weights::Loader;
+use crate::model::weights::{Loader, out_of_range};
 use crate::model::{TaskType, family};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tenfold_tensor::{Dry, Dtype as Format, quantize};
+use tenfold_tensor::{Dry, Dtype as Format, first_unfit, quantize};
 
 /// A format in which every number stands alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,8 +179,8 @@ impl Planned {
             numbers = turn(&numbers, self.view.shape[1]);
         }
         let bytes = quantize(format, &numbers).ok_or_else(|| {
-            let expected = format!("numbers within the range of {}", format.name());
-            Error::malformed(file, &self.name, expected, "larger ones")
+            let number = first_unfit(format, &numbers).map_or(f32::NAN, |(_, number)| number);
+            out_of_range(file, &self.name, format, number)
         })?;
         Ok(Cow::Owned(bytes))
     }

@@ -3,7 +3,7 @@ use crate::adapter::Tuning;
 use crate::model::gguf;
 use crate::model::source::Source;
 use crate::model::weights::Loader;
-use crate::model::{self, Batch, Forward, TaskType, Wanted};
+use crate::model::{self, Batch, Forward, Labels, TaskType, Wanted};
 use crate::progress::Silent;
 use std::collections::BTreeMap;
 use std::fs;
@@ -147,7 +147,7 @@ fn hidden(folder: &Path, dtype: impl Into<Option<Dtype>>) -> Vec<f32> {
     let batch = Batch {
         type_ids: vec![0; ids.len()],
         ragged: Ragged::from_lengths([ids.len()]),
-        labels: Vec::new(),
+        labels: Labels::none(),
         decoder: None,
         ids,
     };
@@ -279,7 +279,14 @@ fn what_cannot_be_is_told_and_leaves_nothing() {
     model::checkpoint::write_tensors(&wide.join(WEIGHTS), &tensors, &BTreeMap::new()).unwrap();
     let halves = home.path().join("halves");
     let words = write(&wide, Dtype::F16, &halves, &Silent).unwrap_err().to_string();
-    assert!(words.contains("model.norm.weight: expected numbers within the range of f16"), "{words}");
+    assert!(words.contains("model.norm.weight: expected finite numbers within the range of f16"), "{words}");
+    assert!(words.ends_with("take f32, which holds them, found 1e6"), "{words}");
+    // And one that would round to infinity in bfloat16, whose exponent is that of f32.
+    tensors.get_mut("model.norm.weight").unwrap().data[3] = -3.4e38;
+    model::checkpoint::write_tensors(&wide.join(WEIGHTS), &tensors, &BTreeMap::new()).unwrap();
+    let words = write(&wide, Dtype::Bf16, &halves, &Silent).unwrap_err().to_string();
+    assert!(words.contains("model.norm.weight: expected finite numbers within the range of bf16"), "{words}");
+    assert!(words.ends_with("take f32, which holds them, found -3.4e38"), "{words}");
     let mut names: Vec<_> =
         fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();

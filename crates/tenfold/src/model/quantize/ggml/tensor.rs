@@ -5,8 +5,9 @@ use crate::error::{Error, Result};
 use crate::model::checkpoint::View;
 use crate::model::ggml::{self, Layout};
 use crate::model::gguf::{GgmlType, Tensor};
+use crate::model::weights::out_of_range;
 use std::path::Path;
-use tenfold_tensor::quantize;
+use tenfold_tensor::{first_unfit, quantize};
 
 /// A tensor that is going to be written.
 pub(super) struct Planned {
@@ -50,9 +51,10 @@ impl Planned {
         }
         let format = self.format.dtype();
         for piece in pieces {
-            let written = quantize(format, &view.dtype.to_f32(piece)).ok_or_else(|| {
-                let expected = format!("finite numbers within the range of {}", format.name());
-                fault(expected, "others".into())
+            let numbers = view.dtype.to_f32(piece);
+            let written = quantize(format, &numbers).ok_or_else(|| {
+                let number = first_unfit(format, &numbers).map_or(f32::NAN, |(_, number)| number);
+                out_of_range(file, name, format, number)
             })?;
             put(&written)?;
         }

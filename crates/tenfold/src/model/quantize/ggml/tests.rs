@@ -3,7 +3,7 @@
 use super::*;
 use crate::adapter::Tuning;
 use crate::model::checkpoint::{HostTensor, read_tensors, write_tensors};
-use crate::model::{Batch, Forward, TaskType, Wanted, load, logits, usual_task};
+use crate::model::{Batch, Forward, Labels, TaskType, Wanted, load, logits, usual_task};
 use crate::progress::Silent;
 use serde_json::{Value as Json, json};
 use std::fs;
@@ -70,7 +70,7 @@ fn states_in(dir: &Path, format: Dtype) -> Vec<f32> {
     let model = load(dir, usual_task(dir).unwrap(), &Cpu::new(), format).unwrap();
     let ids: Vec<u32> = (0..24).map(|i| i * 13 % 96).collect();
     let ragged = Ragged::from_lengths([15, 9]);
-    let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Vec::new(), decoder: None };
+    let batch = Batch { type_ids: vec![0; ids.len()], ids, ragged, labels: Labels::none(), decoder: None };
     let tuning = Tuning::untouched(&*model);
     let forward = Forward::evaluation(&tuning);
     let states = without_gradients(|| match model.task() {
@@ -282,6 +282,13 @@ fn a_number_that_a_format_cannot_hold_is_named_and_nothing_is_left() {
         error.contains("blk.1.ffn_up.weight: expected finite numbers within the range of q4_0"),
         "{error}"
     );
+    tensors.get_mut("model.layers.1.mlp.up_proj.weight").unwrap().data[7] = -3.4e38;
+    write_tensors(&path, &tensors, &BTreeMap::new()).unwrap();
+    for (format, name) in [(Dtype::Bf16, "bf16"), (Dtype::F16, "f16"), (Dtype::Q8_0, "q8_0")] {
+        let error = fault(folder.path(), format, "x.gguf");
+        let told = format!("range of {name}; take f32, which holds them, found -3.4e38");
+        assert!(error.contains("blk.1.ffn_up.weight: ") && error.contains(&told), "{error}");
+    }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), before);
 }
 
