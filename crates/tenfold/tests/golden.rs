@@ -17,7 +17,7 @@ use tenfold_tensor::{Backend, Cpu, Dtype, Param, Ragged, Reference, without_grad
 
 /// The folders of methods whose figures are held here. Not every family has all.
 const METHODS: &[&str] =
-    &["lora", "lora-rs", "lora-all-bias", "ia3", "prefix_tuning", "prompt_tuning", "p_tuning"];
+    &["lora", "lora-rs", "lora-all-bias", "vera", "ia3", "ln_tuning", "prefix_tuning", "prompt_tuning", "p_tuning"];
 
 fn golden() -> PathBuf {
     match std::env::var_os("TENFOLD_GOLDEN") {

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub enum Class {
     /// Frozen weights of the base model, memory-mapped ones included.
     Base,
+    /// Frozen numbers that a method adds, which all its sites share.
+    Shared,
     /// Trained numbers.
     Trainable,
     /// Gradients of trained numbers.
@@ -21,8 +23,9 @@ pub enum Class {
 
 impl Class {
     /// All classes, in the order of [`Usage::bytes`].
-    pub const ALL: [Class; 6] = [
+    pub const ALL: [Class; 7] = [
         Class::Base,
+        Class::Shared,
         Class::Trainable,
         Class::Gradients,
         Class::Optimizer,
@@ -34,6 +37,7 @@ impl Class {
     pub fn name(self) -> &'static str {
         match self {
             Class::Base => "base",
+            Class::Shared => "shared",
             Class::Trainable => "trainable",
             Class::Gradients => "gradients",
             Class::Optimizer => "optimizer",
@@ -47,7 +51,7 @@ impl Class {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Bytes, in the order of [`Class::ALL`].
-    pub bytes: [u64; 6],
+    pub bytes: [u64; 7],
 }
 
 impl Usage {
@@ -155,10 +159,10 @@ mod tests {
             ledger.set_phase(Class::Workspace);
             let mut gradient = Reservation::new(&ledger, None, 20);
             gradient.reclassify(Class::Gradients);
-            assert_eq!(ledger.now().bytes, [100, 0, 20, 0, 50, 0]);
+            assert_eq!(ledger.now().bytes, [100, 0, 0, 20, 0, 50, 0]);
         }
         assert_eq!(ledger.now().total(), 100);
-        assert_eq!(ledger.peak().bytes, [100, 0, 0, 0, 50, 20]);
+        assert_eq!(ledger.peak().bytes, [100, 0, 0, 0, 0, 50, 20]);
         drop(base);
         ledger.reset_peak();
         assert_eq!(ledger.peak().total(), 0);

@@ -5,6 +5,7 @@
 
 use super::{Adapter, Context, Method};
 use crate::error::{Error, Result};
+use crate::model::Hooks;
 use serde_json::{Map, Value};
 
 pub(super) const METHOD: Method = Method {
@@ -33,6 +34,8 @@ fn build(context: &Context) -> Result<Box<dyn Adapter>> {
     }
     Ok(Box::new(BitFit))
 }
+
+impl Hooks for BitFit {}
 
 impl Adapter for BitFit {
     fn unfreezes(&self, weight: &str) -> bool {

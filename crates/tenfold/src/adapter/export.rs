@@ -6,7 +6,7 @@ use super::{Context, Tuning};
 use crate::error::{Error, Result};
 use crate::model::save::{self, Whole};
 use crate::model::store::{self, Located};
-use crate::model::{Linear, TaskType};
+use crate::model::{Hooks, Linear, TaskType};
 use crate::new_folder::{NewFolder, free_name};
 use crate::progress::Progress;
 use std::fs;

@@ -5,6 +5,7 @@
 
 use super::{Adapter, Context, Method};
 use crate::error::Result;
+use crate::model::Hooks;
 use serde_json::{Map, Value};
 
 pub(super) const METHOD: Method = Method {
@@ -22,6 +23,8 @@ pub(super) const METHOD: Method = Method {
 };
 
 struct Full;
+
+impl Hooks for Full {}
 
 impl Adapter for Full {
     fn unfreezes(&self, _weight: &str) -> bool {

@@ -8,7 +8,7 @@ use super::settings::Allowed;
 use super::targets::{Selection, Targets};
 use super::{Adapter, Context, Method, settings, to_map, to_value};
 use crate::error::Result;
-use crate::model::{Forward, Linear, Role, Site};
+use crate::model::{Forward, Hooks, Linear, Role, Site};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -105,15 +105,23 @@ impl Factors {
     }
 }
 
-impl Adapter for Factors {
-    fn linear(&self, forward: &Forward, layer: &Linear, x: &Tensor) -> Result<Tensor> {
-        match self.factors.get(&layer.site.path) {
-            Some(Factor::Input(l)) => forward.base_linear(layer, &x.scale_columns(&l.tensor())?),
-            Some(Factor::Output(l)) => Ok(forward.base_linear(layer, x)?.scale_columns(&l.tensor())?),
-            None => forward.base_linear(layer, x),
+impl Hooks for Factors {
+    fn before(&self, _forward: &Forward, site: &Site, x: &Tensor) -> Result<Option<Tensor>> {
+        match self.factors.get(&site.path) {
+            Some(Factor::Input(l)) => Ok(Some(x.scale_columns(&l.tensor())?)),
+            _ => Ok(None),
         }
     }
 
+    fn after(&self, _forward: &Forward, site: &Site, _x: &Tensor, y: Tensor) -> Result<Tensor> {
+        match self.factors.get(&site.path) {
+            Some(Factor::Output(l)) => Ok(y.scale_columns(&l.tensor())?),
+            _ => Ok(y),
+        }
+    }
+}
+
+impl Adapter for Factors {
     fn parameters(&self) -> Vec<Param> {
         self.factors.values().map(|(Factor::Input(l) | Factor::Output(l))| l.clone()).collect()
     }

@@ -5,6 +5,7 @@
 
 use super::{Adapter, Context, Method};
 use crate::error::Result;
+use crate::model::Hooks;
 use serde_json::{Map, Value};
 
 pub(super) const METHOD: Method = Method {
@@ -23,11 +24,13 @@ pub(super) const METHOD: Method = Method {
 
 struct LinearProbe;
 
-impl Adapter for LinearProbe {
+impl Hooks for LinearProbe {
     fn leaves_features_alone(&self) -> bool {
         true
     }
+}
 
+impl Adapter for LinearProbe {
     fn config(&self) -> Result<Map<String, Value>> {
         Ok(Map::new())
     }

@@ -8,7 +8,7 @@
 use super::targets::{Selection, Targets};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
-use crate::model::Hooks;
+use crate::model::{Hooks, Model};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
@@ -80,6 +80,10 @@ impl Hooks for Norms {}
 impl Adapter for Norms {
     fn unfreezes(&self, weight: &str) -> bool {
         self.part(weight).is_some()
+    }
+
+    fn sites<'m>(&self, model: &'m dyn Model) -> Vec<&'m str> {
+        model.norms()
     }
 
     fn config(&self) -> Result<Map<String, Value>> {

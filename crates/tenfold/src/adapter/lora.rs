@@ -11,7 +11,7 @@ use super::settings::{ANY, Allowed};
 use super::targets::{Selection, Targets, pattern_value};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
-use crate::model::{Forward, Linear, Role, Site};
+use crate::model::{Forward, Hooks, Linear, Role, Site};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -197,14 +197,15 @@ impl Update {
     }
 }
 
-impl Adapter for LowRank {
-    fn linear(&self, forward: &Forward, layer: &Linear, x: &Tensor) -> Result<Tensor> {
-        let base = forward.base_linear(layer, x)?;
-        let Some(Update { a, b, scale }) = self.updates.get(&layer.site.path) else { return Ok(base) };
+impl Hooks for LowRank {
+    fn after(&self, forward: &Forward, site: &Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
+        let Some(Update { a, b, scale }) = self.updates.get(&site.path) else { return Ok(y) };
         let x = forward.dropout(x.clone(), self.settings.lora_dropout as f32)?;
-        Ok(base.add_linear(&x.linear(&a.tensor(), None)?, &b.tensor(), *scale)?)
+        Ok(y.add_linear(&x.linear(&a.tensor(), None)?, &b.tensor(), *scale)?)
     }
+}
 
+impl Adapter for LowRank {
     fn unfreezes(&self, weight: &str) -> bool {
         match (self.settings.bias, weight.strip_suffix(".bias")) {
             (Bias::All, Some(_)) => true,

@@ -9,6 +9,7 @@ pub mod file;
 mod full;
 mod ia3;
 mod linear_probe;
+mod ln_tuning;
 mod lora;
 mod p_tuning;
 mod peft;
@@ -18,6 +19,7 @@ mod settings;
 mod targets;
 mod tuning;
 mod unmatched;
+mod vera;
 mod virtual_tokens;
 
 pub use settings::{Allowed, faults};
@@ -25,56 +27,38 @@ pub use tuning::Tuning;
 pub use unmatched::{Entry, Fault, entries};
 
 use crate::error::{Error, Result};
-use crate::model::{Forward, Linear, Model, Site};
+use crate::model::{Hooks, Model, Site};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Param, Tensor, random};
+use tenfold_tensor::{Backend, Param, random};
 
 /// Every method. The order is that of reports.
 pub const METHODS: &[Method] = &[
     full::METHOD,
     linear_probe::METHOD,
     bitfit::METHOD,
+    ln_tuning::METHOD,
     lora::METHOD,
+    vera::METHOD,
     ia3::METHOD,
     prefix_tuning::METHOD,
     prompt_tuning::METHOD,
     p_tuning::METHOD,
 ];
 
-/// What a method does to a model on its way. Every hook defaults to "leave the base model alone".
-pub trait Adapter: Send + Sync {
-    /// A linear map: \[tokens, inputs\] -> \[tokens, outputs\].
-    fn linear(&self, forward: &Forward, layer: &Linear, x: &Tensor) -> Result<Tensor> {
-        forward.base_linear(layer, x)
-    }
-
-    /// Virtual tokens before every sequence: \[virtual, hidden\].
-    fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
-        Ok(None)
-    }
-
-    /// Keys and values that a layer's attention sees besides the sequence: \[prefix, kv_size\] each.
-    fn prefix(&self, _forward: &Forward, _layer: usize) -> Result<Option<(Tensor, Tensor)>> {
-        Ok(None)
-    }
-
-    /// How many keys the prefix has; tokens take the positions behind them.
-    fn prefix_len(&self) -> usize {
-        0
-    }
-
+/// A method made for a model: its hooks, what it trains, and its files.
+pub trait Adapter: Hooks {
     /// Whether a weight of the base model is trained. Heads always are.
     fn unfreezes(&self, _weight: &str) -> bool {
         false
     }
 
-    /// True if what the head sees does not change in training, so that it can be kept.
-    fn leaves_features_alone(&self) -> bool {
-        false
+    /// The paths of the modules that `target_modules` chooses among: linear maps, if not said otherwise.
+    fn sites<'m>(&self, model: &'m dyn Model) -> Vec<&'m str> {
+        model.linears().into_iter().map(|linear| linear.site.path.as_str()).collect()
     }
 
     /// Parameters that the method adds, named as in its file.

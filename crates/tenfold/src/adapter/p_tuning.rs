@@ -10,7 +10,7 @@ use super::settings::{ANY, Allowed, WIDEST};
 use super::virtual_tokens::{self, Table};
 use super::{Adapter, Context, Method, NamedTensor, settings, to_map, to_value};
 use crate::error::Result;
-use crate::model::Forward;
+use crate::model::{Forward, Hooks};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -79,11 +79,13 @@ impl PromptEncoder {
     }
 }
 
-impl Adapter for PromptEncoder {
+impl Hooks for PromptEncoder {
     fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
         virtual_tokens::first(self.table.encode()?, self.settings.num_virtual_tokens).map(Some)
     }
+}
 
+impl Adapter for PromptEncoder {
     fn parameters(&self) -> Vec<Param> {
         self.table.parameters()
     }

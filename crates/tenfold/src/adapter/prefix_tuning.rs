@@ -10,7 +10,7 @@ use super::settings::{ANY, Allowed, WIDEST};
 use super::virtual_tokens::{self, KEY, Table};
 use super::{Adapter, Context, Method, NamedTensor, settings, to_map, to_value};
 use crate::error::Result;
-use crate::model::{Extents, Forward};
+use crate::model::{Extents, Forward, Hooks};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -88,7 +88,7 @@ impl Prefix {
     }
 }
 
-impl Adapter for Prefix {
+impl Hooks for Prefix {
     fn prefix(&self, _forward: &Forward, layer: usize) -> Result<Option<(Tensor, Tensor)>> {
         let (all, width) = (self.table.encode()?, self.extents.kv_size);
         // PEFT deals an encoder-decoder's layers four parts each of a table that holds two for each, over and over, and
@@ -101,7 +101,9 @@ impl Adapter for Prefix {
     fn prefix_len(&self) -> usize {
         self.settings.num_virtual_tokens
     }
+}
 
+impl Adapter for Prefix {
     fn parameters(&self) -> Vec<Param> {
         self.table.parameters()
     }

@@ -10,7 +10,7 @@ use super::settings::{ANY, Allowed};
 use super::virtual_tokens::{self, KEY};
 use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
 use crate::error::Result;
-use crate::model::Forward;
+use crate::model::{Forward, Hooks};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tenfold_tensor::{Param, Tensor, random};
@@ -111,11 +111,13 @@ fn at_words(context: &Context, shape: &[usize], ids: &[u32]) -> Result<Param> {
     Ok(Param::new(context.backend, KEY, shape, numbers)?)
 }
 
-impl Adapter for Prompt {
+impl Hooks for Prompt {
     fn prompt(&self, _forward: &Forward) -> Result<Option<Tensor>> {
         virtual_tokens::first(self.prompt.tensor(), self.settings.num_virtual_tokens).map(Some)
     }
+}
 
+impl Adapter for Prompt {
     fn parameters(&self) -> Vec<Param> {
         vec![self.prompt.clone()]
     }

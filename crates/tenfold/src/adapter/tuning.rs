@@ -2,7 +2,7 @@
 
 use super::{Adapter, Context, Method, NamedTensor, full};
 use crate::error::{Error, Result};
-use crate::model::{Head, Linear, Model, TaskType, Weight};
+use crate::model::{Forward, Head, Hooks, Linear, Model, Site, TaskType, Weight};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,36 @@ pub struct Tuning {
     adapter: Arc<dyn Adapter>,
     trained: Arc<BTreeMap<String, Param>>,
     head: Arc<Head>,
+}
+
+impl Hooks for Tuning {
+    fn trained(&self, weight: &str) -> Option<Tensor> {
+        self.trained.get(weight).map(Param::tensor)
+    }
+
+    fn before(&self, forward: &Forward, site: &Site, x: &Tensor) -> Result<Option<Tensor>> {
+        self.adapter.before(forward, site, x)
+    }
+
+    fn after(&self, forward: &Forward, site: &Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
+        self.adapter.after(forward, site, x, y)
+    }
+
+    fn prompt(&self, forward: &Forward) -> Result<Option<Tensor>> {
+        self.adapter.prompt(forward)
+    }
+
+    fn prefix(&self, forward: &Forward, layer: usize) -> Result<Option<(Tensor, Tensor)>> {
+        self.adapter.prefix(forward, layer)
+    }
+
+    fn prefix_len(&self) -> usize {
+        self.adapter.prefix_len()
+    }
+
+    fn leaves_features_alone(&self) -> bool {
+        self.adapter.leaves_features_alone()
+    }
 }
 
 impl Tuning {
@@ -82,11 +112,6 @@ impl Tuning {
     /// The method's hooks.
     pub fn adapter(&self) -> &dyn Adapter {
         &*self.adapter
-    }
-
-    /// The present value of a weight that is trained here.
-    pub fn trained(&self, weight: &str) -> Option<Tensor> {
-        self.trained.get(weight).map(Param::tensor)
     }
 
     /// Whether every weight of the model is trained, so that its own numbers are needed no more.

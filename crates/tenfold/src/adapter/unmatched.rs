@@ -50,7 +50,7 @@ pub fn entries(given: &Value, tuning: &Tuning, model: &dyn Model) -> Result<Vec<
     let effective = tuning.adapter().config()?;
     let mut found = Vec::new();
     if let Some(targets) = read::<Targets>(&effective, "target_modules") {
-        let names = Names::of(&effective, targets, model)?;
+        let names = Names::of(&effective, targets, tuning.adapter().sites(model), model)?;
         names.check(given, &mut found)?;
     }
     found.extend(biases(given, tuning, model));
@@ -62,7 +62,7 @@ pub fn entries(given: &Value, tuning: &Tuning, model: &dyn Model) -> Result<Vec<
 struct Names<'m> {
     targets: Targets,
     exclude: Option<Targets>,
-    /// Paths of the linear maps that methods step in at.
+    /// Paths of the modules that the method may step in at.
     sites: Vec<&'m str>,
     /// Those that `target_modules` and `exclude_modules` choose, whatever layers they stand in.
     named: Vec<&'m str>,
@@ -73,24 +73,27 @@ struct Names<'m> {
 }
 
 impl<'m> Names<'m> {
-    fn of(effective: &Map<String, Value>, targets: Targets, model: &'m dyn Model) -> Result<Names<'m>> {
+    fn of(
+        effective: &Map<String, Value>,
+        targets: Targets,
+        sites: Vec<&'m str>,
+        model: &'m dyn Model,
+    ) -> Result<Names<'m>> {
         let exclude: Option<Targets> = read(effective, "exclude_modules");
         let layers = numbers(effective.get("layers_to_transform"));
         let lists = texts(effective.get("layers_pattern"));
         let paths = |layers: Option<&[usize]>| -> Result<Vec<&'m str>> {
             let selection =
                 Selection { targets: &targets, exclude: exclude.as_ref(), layers, layers_pattern: &lists };
-            let linears = model.linears().into_iter();
             let mut chosen = Vec::new();
-            for linear in linears {
-                if selection.contains(&linear.site.path)? {
-                    chosen.push(linear.site.path.as_str());
+            for path in &sites {
+                if selection.contains(path)? {
+                    chosen.push(*path);
                 }
             }
             Ok(chosen)
         };
         let (named, chosen) = (paths(None)?, paths(layers.as_deref())?);
-        let sites = model.linears().into_iter().map(|linear| linear.site.path.as_str()).collect();
         Ok(Names { targets, exclude, sites, named, chosen, modules: modules(model) })
     }
 

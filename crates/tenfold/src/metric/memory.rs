@@ -5,7 +5,8 @@ use crate::record::{Memory, Point};
 use crate::statistics::{Estimate, Line, line};
 use crate::train::PROCESS_BYTES;
 
-const CLASSES: [&str; 6] = ["base", "trainable", "gradients", "optimizer", "activations", "workspace"];
+const CLASSES: [&str; 7] =
+    ["base", "shared", "trainable", "gradients", "optimizer", "activations", "workspace"];
 
 pub(super) static METRIC: Metric = Metric {
     number: 3,

@@ -1,8 +1,8 @@
 //! One pass through a model: which tuning is on, what dropout draws, what is remembered of earlier passes.
 
 use super::cache::Cache;
+use super::hooks::Hooks;
 use super::layer::{Linear, Norm, NormKind, Weight};
-use crate::adapter::Tuning;
 use crate::error::{Error, Result};
 use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use tenfold_tensor::{Dropout, Ragged, Tensor, recompute};
 /// What a model asks on its way. Created for each batch.
 #[derive(Clone)]
 pub struct Forward {
-    tuning: Tuning,
+    hooks: Arc<dyn Hooks>,
     dropout_key: Option<u64>,
     next_stream: Cell<u64>,
     recomputes: bool,
@@ -23,9 +23,9 @@ const STREAMS: u64 = 1 << 16;
 
 impl Forward {
     /// A pass without dropout.
-    pub fn evaluation(tuning: &Tuning) -> Forward {
+    pub fn evaluation<H: Hooks + Clone + 'static>(hooks: &H) -> Forward {
         Forward {
-            tuning: tuning.clone(),
+            hooks: Arc::new(hooks.clone()),
             dropout_key: None,
             next_stream: Cell::new(0),
             recomputes: false,
@@ -34,8 +34,8 @@ impl Forward {
     }
 
     /// A pass with dropout; the key decides every mask of it.
-    pub fn training(tuning: &Tuning, dropout_key: u64) -> Forward {
-        Forward { dropout_key: Some(dropout_key), ..Forward::evaluation(tuning) }
+    pub fn training<H: Hooks + Clone + 'static>(hooks: &H, dropout_key: u64) -> Forward {
+        Forward { dropout_key: Some(dropout_key), ..Forward::evaluation(hooks) }
     }
 
     /// The same pass, whose blocks are computed again in the backward pass instead of kept (Chen et al. 2016).
@@ -50,21 +50,23 @@ impl Forward {
 
     /// The present value of a weight of the base model: the tuned copy where there is one.
     pub fn weight(&self, weight: &Weight) -> Tensor {
-        self.tuning.trained(&weight.name).unwrap_or_else(|| weight.tensor.clone())
+        self.hooks.trained(&weight.name).unwrap_or_else(|| weight.tensor.clone())
     }
 
     /// A weight of the task's head, which is always trained.
     pub fn head_weight(&self, name: &str) -> Result<Tensor> {
-        self.tuning.trained(name).ok_or_else(|| Error::unknown("head weight", name, self.tuning.names()))
+        self.hooks.trained(name).ok_or_else(|| Error::unknown("head weight", name, []))
     }
 
     /// A linear map of the base model with whatever the method makes of it.
     pub fn linear(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
-        self.tuning.adapter().linear(self, layer, x)
+        let changed = self.hooks.before(self, &layer.site, x)?;
+        let y = self.base_linear(layer, changed.as_ref().unwrap_or(x))?;
+        self.hooks.after(self, &layer.site, x, y)
     }
 
     /// The same map without the method.
-    pub fn base_linear(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
+    fn base_linear(&self, layer: &Linear, x: &Tensor) -> Result<Tensor> {
         let bias = layer.bias.as_ref().map(|bias| self.weight(bias));
         let weight = self.weight(&layer.weight);
         Ok(match layer.site.fan_in_fan_out {
@@ -85,7 +87,7 @@ impl Forward {
     /// Word embeddings \[tokens, hidden\] with the method's virtual tokens before each sequence, unless this pass
     /// goes on from an earlier one.
     pub fn embed(&self, words: Tensor, ragged: &Ragged) -> Result<(Tensor, Ragged)> {
-        match self.tuning.adapter().prompt(self)? {
+        match self.hooks.prompt(self)? {
             Some(prompt) if !self.goes_on() => Ok(words.prepend(&prompt, ragged)?),
             _ => Ok((words, ragged.clone())),
         }
@@ -93,7 +95,7 @@ impl Forward {
 
     /// The position of each row: those before it in its sequence, the method's prefix and remembered tokens counted.
     pub fn positions(&self, ragged: &Ragged) -> Vec<u32> {
-        let before = self.tuning.adapter().prefix_len();
+        let before = self.hooks.prefix_len();
         let starts = self.remembered(ragged).into_iter().map(|length| before + length);
         starts
             .zip(ragged.lengths())
@@ -103,7 +105,7 @@ impl Forward {
 
     /// The method's keys and values \[prefix, kv_width\] for a layer's attention.
     pub fn prefix(&self, layer: usize) -> Result<Option<(Tensor, Tensor)>> {
-        self.tuning.adapter().prefix(self, layer)
+        self.hooks.prefix(self, layer)
     }
 
     /// Keys and values that a layer's queries see: these, behind those of earlier passes where there are any.
@@ -147,7 +149,7 @@ impl Forward {
 
     /// Whether the method leaves what the head sees as the base model makes it.
     pub fn leaves_features_alone(&self) -> bool {
-        self.tuning.adapter().leaves_features_alone()
+        self.hooks.leaves_features_alone()
     }
 
     /// Runs one block of the model, which is computed again in the backward pass if this pass recomputes. Every block

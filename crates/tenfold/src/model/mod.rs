@@ -9,6 +9,7 @@ mod config;
 mod decoder;
 mod encoder;
 pub mod forward;
+pub mod hooks;
 mod ggml;
 pub mod gguf;
 pub mod head;
@@ -29,6 +30,7 @@ pub mod wording;
 pub use beside::{copy_generation, copy_tokenizer, is_gguf};
 pub use cache::Cache;
 pub use forward::Forward;
+pub use hooks::Hooks;
 pub use head::{Head, HeadWeight, TaskType, Vocabulary};
 pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
 pub use loss::{Foretold, Loss, class_loss, foretell, log_probabilities, logits, loss};
@@ -131,6 +133,11 @@ pub trait Model: Send + Sync {
     fn linears(&self) -> Vec<&Linear>;
     /// All frozen weights, in the order of the checkpoint's names.
     fn weights(&self) -> Vec<&Weight>;
+    /// The module paths of all norms, in the order of the checkpoint's names: no other module has a weight that is a vector.
+    fn norms(&self) -> Vec<&str> {
+        let vectors = self.weights().into_iter().filter(|weight| weight.tensor.shape().len() == 1);
+        vectors.filter_map(|weight| weight.name.strip_suffix(".weight")).collect()
+    }
     /// The table of word embeddings: \[vocab_size, hidden\].
     fn word_embeddings(&self) -> &Weight;
     /// The head that is trained for the task; it has no layers where the answers are words.

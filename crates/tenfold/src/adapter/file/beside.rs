@@ -4,7 +4,7 @@ use super::about::Reads;
 use super::load_py::{self, Script};
 use crate::adapter::{Tuning, virtual_tokens};
 use crate::error::Result;
-use crate::model::{self, Model};
+use crate::model::{self, Hooks, Model};
 use std::path::Path;
 
 pub use super::load_py::Holds;
