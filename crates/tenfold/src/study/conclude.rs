@@ -14,6 +14,7 @@ use crate::bytes::Bytes;
 use crate::error::Result;
 use crate::meter::machine;
 use crate::metric::{Evidence, Findings, MethodFacts, StudyFacts, applications};
+use crate::progress::{Progress, told_if_slow};
 use crate::record::{Outcome, Record, Role, Score, Trial};
 use crate::report::{self, Purpose, Recommendation};
 use crate::score::Scoring;
@@ -35,6 +36,7 @@ pub(super) struct Circumstances<'a> {
     pub chosen: &'a Chosen,
     pub benchmarks: &'a Benchmarks,
     pub elapsed_seconds: f64,
+    pub progress: &'a dyn Progress,
     /// Trials that were not run.
     pub missing: &'a [Trial],
     /// The folder below the run's that holds a recommended adapter as Python loads it, if there is one in the end.
@@ -51,7 +53,8 @@ pub(super) fn conclude(
     documents: Documents,
 ) -> Result<Conclusion> {
     let evidence = Evidence::new(facts(study, session, folder, records, circumstances)?, records);
-    let findings = Findings::of(&evidence);
+    let title = "working out the report";
+    let findings = told_if_slow(circumstances.progress, title, || Findings::of(&evidence));
     let mut recommendation = report::recommend(&findings, Purpose::named(&study.purpose)?);
     recommendation.exported = (circumstances.export)(recommendation.adapter.as_deref());
     let tables = [100, 80, 60, 40].map(|width| (width, report::summary_table(&findings, width)));

@@ -112,8 +112,14 @@ fn go(
         _ => recommended::found(folder, adapter),
     };
     let (records, missing) = (&finished.records, &finished.missing);
-    let circumstances =
-        Circumstances { chosen: &chosen, benchmarks: &benchmarks, elapsed_seconds, missing, export: &export };
+    let circumstances = Circumstances {
+        chosen: &chosen,
+        benchmarks: &benchmarks,
+        elapsed_seconds,
+        progress,
+        missing,
+        export: &export,
+    };
     let conclusion = conclude(study, &session, folder, records, &circumstances, options.documents)?;
     if options.documents == Documents::Written {
         earlier::write_reported(folder, records.iter().map(|record| &record.trial))?;
