@@ -16,8 +16,17 @@ use tenfold::train::{Optimizer, TrainSettings};
 use tenfold_tensor::{Backend, Cpu, Dtype, Param, Ragged, Reference, without_gradients};
 
 /// The folders of methods whose figures are held here. Not every family has all.
-const METHODS: &[&str] =
-    &["lora", "lora-rs", "lora-all-bias", "vera", "ia3", "ln_tuning", "prefix_tuning", "prompt_tuning", "p_tuning"];
+const METHODS: &[&str] = &[
+    "lora",
+    "lora-rs",
+    "lora-all-bias",
+    "vera",
+    "ia3",
+    "ln_tuning",
+    "prefix_tuning",
+    "prompt_tuning",
+    "p_tuning",
+];
 
 fn golden() -> PathBuf {
     match std::env::var_os("TENFOLD_GOLDEN") {

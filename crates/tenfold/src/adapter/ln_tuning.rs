@@ -22,10 +22,7 @@ pub(super) const METHOD: Method = Method {
     mergeable: true,
     learning_rates: &[3e-4, 1e-3, 3e-3, 1e-2],
     harmless: &[],
-    settings: &[
-        ("target_modules", super::Allowed::Modules),
-        ("exclude_modules", super::Allowed::Modules),
-    ],
+    settings: &[("target_modules", super::Allowed::Modules), ("exclude_modules", super::Allowed::Modules)],
     defaults: || to_value(&LnTuning::default()),
     build: |settings, context| Ok(Box::new(Norms::new(settings, context)?)),
 };
@@ -62,7 +59,8 @@ impl Norms {
         }
         if trained.is_empty() {
             let names: BTreeSet<String> = norms.iter().map(name).collect();
-            let expected = format!("norms of this model ({})", names.into_iter().collect::<Vec<_>>().join(", "));
+            let expected =
+                format!("norms of this model ({})", names.into_iter().collect::<Vec<_>>().join(", "));
             let found = serde_json::to_string(&targets).unwrap_or_default();
             return Err(refuse(&METHOD, "target_modules", &expected, found));
         }

@@ -114,10 +114,7 @@ impl Pair {
             shape: shape.to_vec(),
             numbers: numbers.to_vec(),
         };
-        [
-            named(SHARED[0], [self.r, self.inputs], &self.a),
-            named(SHARED[1], [self.outputs, self.r], &self.b),
-        ]
+        [named(SHARED[0], [self.r, self.inputs], &self.a), named(SHARED[1], [self.outputs, self.r], &self.b)]
     }
 }
 
@@ -186,7 +183,8 @@ impl Adapter for Factors {
     fn config(&self) -> Result<Map<String, Value>> {
         let mut config = to_map(&self.settings);
         config.insert("fan_in_fan_out".into(), self.fan_in_fan_out.into());
-        for (key, value) in [("bias", "none".into()), ("save_projection", true.into()), ("init_weights", true.into())]
+        for (key, value) in
+            [("bias", "none".into()), ("save_projection", true.into()), ("init_weights", true.into())]
         {
             config.insert(key.into(), value);
         }

@@ -5,7 +5,7 @@ use crate::data::language::Question;
 use crate::error::{Error, Result};
 use crate::record::Answers;
 use crate::score::{self, BleuCounts, apply};
-use crate::statistics::{Estimate, Resampled, Rows, Runs, score as over_rows, standard_error};
+use crate::statistics::{Estimate, Resampled, Runs, score as over_rows, standard_error};
 use crate::task::{OutputType, QuestionMetric, Questions};
 use serde::Serialize;
 
@@ -288,9 +288,9 @@ fn of_sample(
     filter: Option<String>,
     rows: usize,
     range: (f64, f64),
-    score: impl Fn(&[u32]) -> Option<f64> + Sync,
+    score: impl Fn(&[u32]) -> Option<f64> + Sync + Send,
 ) -> Tallied {
-    let sample = Resampled::of(1, rows, range, Rows::Same, |_, drawn| score(drawn));
+    let sample = Resampled::of(1, rows, range, |_, drawn| score(drawn));
     let all: Vec<u32> = (0..rows as u32).collect();
     Tallied {
         metric,

@@ -1,13 +1,16 @@
 //! Every pair of methods: what the data say of it, and for reference what other tests and effect sizes say.
 
-use super::Evidence;
 use super::findings::Standing;
+use super::{Evidence, Outcomes};
 use crate::record::{Test, Trained};
 use crate::score::Scoring;
 use crate::statistics::{
-    Basis, Discordance, Estimate, Judgement, Permuted, cliffs_delta, cohens_d, cohens_h, discordance, holm,
+    Basis, Discordance, Estimate, Judgement, Pair, Permuted, cliffs_delta, cohens_d, cohens_h, discordance,
+    holm,
 };
+use rayon::prelude::*;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// Two methods against one another: by how much the first is better than the second, whatever way the score is better.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -47,49 +50,55 @@ pub struct Reference {
 
 /// Every pair of methods that have a score.
 pub(super) fn contrasts(evidence: &Evidence, standing: &Standing) -> Vec<Contrast> {
-    let of = |pair: &crate::statistics::Pair| {
-        let (first, second) = (&standing.methods[pair.first], &standing.methods[pair.second]);
+    let outcomes: Vec<Arc<Outcomes>> =
+        standing.methods.iter().filter_map(|method| evidence.outcomes(method, None)).collect();
+    let scored: Vec<&Outcomes> = outcomes.iter().map(AsRef::as_ref).collect();
+    let pairs = &standing.comparison.pairs;
+    let places: Vec<(usize, usize)> = pairs.iter().map(|pair| (pair.first, pair.second)).collect();
+    let mut permuted = Outcomes::permuted_pairs(&scored, &places);
+    let found: Vec<f64> = permuted.iter().flatten().map(|both| both.p).collect();
+    permuted.iter_mut().flatten().zip(holm(&found)).for_each(|(both, p)| both.p = p);
+    // Pairs are worked out side by side: what they share must be there before, or one would wait for another.
+    Outcomes::draw_together(&scored);
+    let of = |(pair, permuted): (&Pair, Option<Permuted>)| {
+        let (a, b) = (pair.first, pair.second);
         Contrast {
-            first: first.clone(),
-            second: second.clone(),
+            first: standing.methods[a].clone(),
+            second: standing.methods[b].clone(),
             judgement: pair.judged(evidence.study.margin),
-            reference: reference(evidence, standing, (pair.first, pair.second)),
+            reference: Reference {
+                permuted,
+                ..reference(evidence, standing, [scored[a], scored[b]], (a, b))
+            },
             basis: Basis::of(pair.difference.n),
         }
     };
-    let mut contrasts: Vec<Contrast> = standing.comparison.pairs.iter().map(of).collect();
-    let found = || contrasts.iter().filter_map(|pair| pair.reference.permuted.map(|both| both.p));
-    let corrected = holm(&found().collect::<Vec<_>>());
-    contrasts
-        .iter_mut()
-        .filter_map(|pair| pair.reference.permuted.as_mut())
-        .zip(corrected)
-        .for_each(|(both, p)| both.p = p);
-    contrasts
+    pairs.par_iter().zip(permuted).map(of).collect()
 }
 
-fn reference(evidence: &Evidence, standing: &Standing, (a, b): (usize, usize)) -> Reference {
+/// All but the permutation tests.
+fn reference(
+    evidence: &Evidence,
+    standing: &Standing,
+    [own, other]: [&Outcomes; 2],
+    (a, b): (usize, usize),
+) -> Reference {
     let (first, second) = (standing.methods[a].as_str(), standing.methods[b].as_str());
     let (scoring, shared) = (evidence.scoring(), shared(evidence, first, second));
     let by = |(a, b): &(&Test, &Test)| Some(scoring.shortfall(a.score.value?, b.score.value?));
     let differences: Vec<f64> = shared.iter().filter_map(by).collect();
     // Scores of which less is better are turned round, so that every figure points the same way.
     let towards = |value: f64| -scoring.to_perfect(value);
-    let scores = |method: &str| -> Vec<f64> {
-        let found = evidence.outcomes(method, None);
-        found.map_or_else(Vec::new, |found| found.values().iter().map(|value| towards(*value)).collect())
-    };
+    let scores = |of: &Outcomes| -> Vec<f64> { of.values().iter().map(|value| towards(*value)).collect() };
     let is_share = scoring.range == (0.0, 1.0);
     let h = || cohens_h(standing.means[a], standing.means[b]);
     let split = |(a, b): &(&Test, &Test)| discordance(&right(scoring, a)?, &right(scoring, b)?);
-    let both = evidence.outcomes(first, None).zip(evidence.outcomes(second, None));
-    let both = both.as_ref();
     Reference {
-        bootstrap: both.and_then(|(a, b)| a.ahead_of(b)).filter(Estimate::is_finite),
-        permuted: both.and_then(|(a, b)| a.permuted(b)),
+        bootstrap: own.ahead_of(other).filter(Estimate::is_finite),
+        permuted: None,
         cohens_d: cohens_d(&differences).filter(Estimate::is_finite),
         cohens_h: is_share.then(h).flatten(),
-        cliffs_delta: cliffs_delta(&scores(first), &scores(second)),
+        cliffs_delta: cliffs_delta(&scores(own), &scores(other)),
         discordance: shared.first().and_then(split),
     }
 }

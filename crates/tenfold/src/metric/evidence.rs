@@ -27,6 +27,7 @@ pub(crate) struct Known {
     outcomes: Mutex<BTreeMap<OutcomesOf, Option<Arc<Outcomes>>>>,
     standing: OnceLock<Arc<Standing>>,
     baseline: OnceLock<Option<Arc<Baseline>>>,
+    untuned: OnceLock<Option<Arc<Outcomes>>>,
 }
 
 /// Method, domain and score.
@@ -282,12 +283,28 @@ impl<'a> Evidence<'a> {
     }
 
     /// What the base model itself answers on the first test split; `None` where it cannot.
-    pub fn untuned(&self) -> Option<Outcomes> {
-        let runs = self.records.iter().filter_map(|record| match &record.outcome {
+    pub fn untuned(&self) -> Option<Arc<Outcomes>> {
+        let mut runs = self.records.iter().filter_map(|record| match &record.outcome {
             Outcome::Trained(run) => run.untuned.as_ref(),
             _ => None,
         });
-        Outcomes::new(self.scoring(), &[runs.take(1).next()?])
+        let found = || Outcomes::new(self.scoring(), &[runs.next()?]).map(Arc::new);
+        self.known.untuned.get_or_init(found).clone()
+    }
+
+    /// Draws the test rows of every domain once for all methods, by the task's own score and its parts.
+    pub(super) fn draw_together(&self) {
+        let own = self.scoring();
+        let others = self.domains().into_iter().skip(1).map(Some);
+        let mut sets: Vec<(&'static Scoring, Option<&str>)> =
+            std::iter::once(None).chain(others).map(|domain| (own, domain)).collect();
+        sets.extend(own.parts.iter().filter_map(|part| scoring(part).ok()).map(|part| (part, None)));
+        for (by, domain) in sets {
+            let methods = self.study.methods.iter();
+            let found: Vec<Arc<Outcomes>> =
+                methods.filter_map(|method| self.outcomes_by(by, &method.name, domain)).collect();
+            Outcomes::draw_together(&found.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        }
     }
 
     /// The answers of a method's runs on the mixture in one domain, scored as the task is.

@@ -1,44 +1,72 @@
 //! A method's answers on one test set, from all of its seeds: the score, its interval, and what paired tests compare.
 
 use crate::record::{Answers, Test};
-use crate::score::{Direction, Scoring};
+use crate::score::{Direction, Scoring, Sums};
 use crate::statistics::{
-    self, Estimate, Permutation, Permuted, Resampled, Rows, Runs, contributions, regroup_seeds, swap_answers,
-    swap_rows,
+    self, Estimate, Permutation, Permuted, Picked, Resampled, Rows, Runs, contributions, regroup_seeds,
+    swap_answers, swap_rows, swap_sums,
 };
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// The same rows answered by the runs of one method.
 #[derive(Debug)]
 pub struct Outcomes {
     scoring: &'static Scoring,
-    runs: Vec<Answers>,
+    rows: usize,
     /// The score of each run.
     values: Vec<f64>,
-    /// What each row is worth, where the score is the mean of that.
-    worths: Option<Runs>,
-    /// The others' draws: of the rows that others share, and of rows of their own.
-    drawn: [OnceLock<Option<Resampled>>; 2],
+    sample: Sample,
+    drawn: OnceLock<Option<Resampled>>,
     by_row: OnceLock<Option<Runs>>,
+}
+
+/// What is drawn anew.
+#[derive(Debug)]
+enum Sample {
+    /// What each row is worth, where the score is the mean of that.
+    Mean(Runs),
+    /// What each row adds to sums, where the score is a function of these.
+    Sums(Box<dyn Sums>),
+    /// Whole answers, of any other score, and the same by rows.
+    Answers(Arc<Vec<Answers>>, Box<dyn Sums>),
 }
 
 impl Outcomes {
     /// Of one method's tests on the same rows, by rising seed. `None` without any, if they are of different numbers of
     /// rows, or if the score of one is not defined.
     pub fn new(scoring: &'static Scoring, tests: &[&Test]) -> Option<Outcomes> {
-        Outcomes::of_answers(scoring, tests.iter().map(|test| test.answers.clone()).collect())
+        let runs: Vec<&Answers> = tests.iter().map(|test| &test.answers).collect();
+        Outcomes::of_runs(scoring, &runs)
     }
 
     /// The same of answers by themselves.
     pub fn of_answers(scoring: &'static Scoring, runs: Vec<Answers>) -> Option<Outcomes> {
+        Outcomes::of_runs(scoring, &runs.iter().collect::<Vec<_>>())
+    }
+
+    fn of_runs(scoring: &'static Scoring, runs: &[&Answers]) -> Option<Outcomes> {
         let rows = runs.first()?.len();
         if rows == 0 || runs.iter().any(|run| run.len() != rows) {
             return None;
         }
         let values = runs.iter().map(|run| scoring.score(run)).collect::<Option<_>>()?;
-        let worths: Option<Vec<Vec<f64>>> = runs.iter().map(|run| scoring.worths(run)).collect();
-        let worths = worths.and_then(|worths| Runs::new(&worths));
-        Some(Outcomes { scoring, runs, values, worths, drawn: Default::default(), by_row: OnceLock::new() })
+        let sample = Sample::of(scoring, runs)?;
+        Some(Outcomes { scoring, rows, values, sample, drawn: OnceLock::new(), by_row: OnceLock::new() })
+    }
+
+    /// Draws the rows of several methods once for all of them, so that it need not be done for each.
+    pub fn draw_together(outcomes: &[&Outcomes]) {
+        let means: Vec<&Runs> = outcomes.iter().filter_map(|of| of.worths()).collect();
+        Runs::draw_together(&means);
+        let unknown = |of: &&&Outcomes| of.worths().is_none() && of.drawn.get().is_none();
+        let others: Vec<&Outcomes> = outcomes.iter().filter(unknown).copied().collect();
+        let alike = |a: &&Outcomes, b: &&Outcomes| a.rows == b.rows && a.scoring.name == b.scoring.name;
+        for alike in others.chunk_by(alike) {
+            let samples: Vec<&dyn Sums> = alike.iter().map(|of| of.sums()).collect();
+            let drawn = Resampled::together(&samples, alike[0].scoring.range);
+            // Whoever was faster drew the same.
+            alike.iter().zip(drawn).for_each(|(of, drawn)| drop(of.drawn.set(drawn)));
+        }
     }
 
     /// How they are scored.
@@ -59,16 +87,16 @@ impl Outcomes {
     /// Mean over seeds with its interval over seeds and rows; without one where drawing rows leaves the score undefined
     /// or always the same, or for one row.
     pub fn estimate(&self) -> Estimate {
-        if let Some(worths) = &self.worths {
+        if let Some(worths) = self.worths() {
             return statistics::score(worths);
         }
-        let estimate = self.drawn(Rows::Same).map(Resampled::estimate);
+        let estimate = self.drawn().map(Resampled::estimate);
         estimate.unwrap_or(Estimate { n: self.values.len(), ..Estimate::exact(self.mean()) })
     }
 
     /// How many rows were answered.
     pub fn rows(&self) -> usize {
-        self.runs[0].len()
+        self.rows
     }
 
     /// By how much it is better than the other on the same rows, with the paired bootstrap's interval (BCa; seeds and
@@ -77,7 +105,7 @@ impl Outcomes {
         if self.rows() != other.rows() {
             return None;
         }
-        if let (Some(a), Some(b)) = (&self.worths, &other.worths) {
+        if let (Some(a), Some(b)) = (self.worths(), other.worths()) {
             let sign = if self.scoring.direction == Direction::Lower { -1.0 } else { 1.0 };
             return Some(statistics::difference(a, b)?.map(|x| sign * x));
         }
@@ -87,20 +115,40 @@ impl Outcomes {
     /// Permutation tests against the other on the same rows, whatever the score, not corrected for many pairs; `None`
     /// if the rows differ in number.
     pub fn permuted(&self, other: &Outcomes) -> Option<Permuted> {
-        if self.rows() != other.rows() {
-            return None;
-        }
-        let rows = match (&self.worths, &other.worths) {
-            (Some(a), Some(b)) => swap_rows(a, b)?,
-            _ => self.swapped(other)?,
+        Outcomes::permuted_pairs(&[self, other], &[(0, 1)]).pop()?
+    }
+
+    /// The same of many pairs, which meet the same arrangements.
+    pub fn permuted_pairs(outcomes: &[&Outcomes], pairs: &[(usize, usize)]) -> Vec<Option<Permuted>> {
+        let samples: Vec<&dyn Sums> = outcomes.iter().map(|of| of.sums()).collect();
+        let of_sums = |(a, b): &(usize, usize)| {
+            let is_sum = |place: &usize| matches!(outcomes[*place].sample, Sample::Sums(_));
+            is_sum(a) && is_sum(b) && outcomes[*a].rows == outcomes[*b].rows
         };
-        Some(Permuted::new(rows, regroup_seeds(&self.values, &other.values)?))
+        let exchanged: Vec<(usize, usize)> = pairs.iter().copied().filter(of_sums).collect();
+        let mut exchanged = swap_sums(&samples, &exchanged).into_iter();
+        let one = |pair: &(usize, usize)| {
+            let (a, b) = (outcomes[pair.0], outcomes[pair.1]);
+            let rows = match (a.worths(), b.worths()) {
+                (Some(a), Some(b)) => swap_rows(a, b)?,
+                _ if of_sums(pair) => exchanged.next()??,
+                _ => a.swapped(b)?,
+            };
+            Some(Permuted::new(rows, regroup_seeds(&a.values, &b.values)?))
+        };
+        pairs.iter().map(one).collect()
     }
 
     /// The score with whole answers exchanged, of as many runs as both have.
     fn swapped(&self, other: &Outcomes) -> Option<Permutation> {
-        let rows = u32::try_from(self.rows()).ok().filter(|rows| rows.checked_mul(2).is_some())?;
-        let runs = self.runs.iter().zip(&other.runs);
+        let (Sample::Answers(own, _), Sample::Answers(others, _)) = (&self.sample, &other.sample) else {
+            return None;
+        };
+        let rows = u32::try_from(self.rows).ok().filter(|rows| rows.checked_mul(2).is_some())?;
+        if self.rows != other.rows {
+            return None;
+        }
+        let runs = own.iter().zip(others.iter());
         let both: Vec<Answers> =
             runs.map(|(own, other)| own.clone().and(other.clone())).collect::<Option<_>>()?;
         let unlike = |row: &u32| both.iter().any(|both| both.select(&[*row]) != both.select(&[*row + rows]));
@@ -118,15 +166,15 @@ impl Outcomes {
             Some(mean(&own)? - mean(&theirs)?)
         };
         let scale = self.mean().abs().max(other.mean().abs());
-        swap_answers(unlike.len(), 2 * self.rows() * both.len(), scale, difference)
+        swap_answers(unlike.len(), 2 * self.rows * both.len(), scale, difference)
     }
 
     /// Any function of the two means with its interval; `None` where it is not finite.
     pub fn combined(&self, other: &Outcomes, rows: Rows, f: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
-        if let (Some(a), Some(b)) = (&self.worths, &other.worths) {
+        if let (Some(a), Some(b)) = (self.worths(), other.worths()) {
             return statistics::combined(a, b, rows, f);
         }
-        self.drawn(Rows::Same)?.combined(other.drawn(rows)?, rows, f)
+        self.drawn()?.combined(other.drawn()?, rows, f)
     }
 
     /// What part of `best`'s score is kept on the same rows; `None` if these are not as many or it is not finite.
@@ -142,22 +190,44 @@ impl Outcomes {
             Direction::Lower => (-1.0, (-highest, -lowest)),
             _ => (1.0, (lowest, highest)),
         };
-        let found = || {
-            let of = |seed: usize, rows: &[u32]| Some(sign * self.of(seed, rows)?);
-            Some(contributions(self.runs.len(), self.runs[0].len(), of)?.within(range))
-        };
-        self.worths.as_ref().or_else(|| self.by_row.get_or_init(found).as_ref())
+        let found = || Some(contributions(self.sums(), sign)?.within(range));
+        self.worths().or_else(|| self.by_row.get_or_init(found).as_ref())
     }
 
-    fn drawn(&self, rows: Rows) -> Option<&Resampled> {
-        let place = usize::from(rows == Rows::Own);
-        let (seeds, count, range) = (self.runs.len(), self.runs[0].len(), self.scoring.range);
-        let draw = || Resampled::of(seeds, count, range, rows, |seed, picks| self.of(seed, picks));
-        self.drawn[place].get_or_init(draw).as_ref()
+    fn worths(&self) -> Option<&Runs> {
+        match &self.sample {
+            Sample::Mean(runs) => Some(runs),
+            _ => None,
+        }
     }
 
-    fn of(&self, seed: usize, rows: &[u32]) -> Option<f64> {
-        self.scoring.score(&self.runs[seed].select(rows))
+    fn sums(&self) -> &dyn Sums {
+        match &self.sample {
+            Sample::Mean(runs) => runs,
+            Sample::Sums(sums) | Sample::Answers(_, sums) => &**sums,
+        }
+    }
+
+    fn drawn(&self) -> Option<&Resampled> {
+        let draw = || Resampled::of_sums(self.sums(), self.scoring.range);
+        self.drawn.get_or_init(draw).as_ref()
+    }
+}
+
+impl Sample {
+    fn of(scoring: &'static Scoring, runs: &[&Answers]) -> Option<Sample> {
+        let worths: Option<Vec<Vec<f64>>> = runs.iter().map(|run| scoring.worths(run)).collect();
+        if let Some(runs) = worths.and_then(|worths| Runs::new(&worths)) {
+            return Some(Sample::Mean(runs));
+        }
+        if let Some(sums) = scoring.sums(runs) {
+            return Some(Sample::Sums(sums));
+        }
+        let answers: Arc<Vec<Answers>> = Arc::new(runs.iter().map(|run| (*run).clone()).collect());
+        let picked = answers.clone();
+        let score = move |run: usize, rows: &[u32]| scoring.score(&picked[run].select(rows));
+        let by_rows = Picked::new(runs.len(), runs[0].len(), score)?;
+        Some(Sample::Answers(answers, Box::new(by_rows)))
     }
 }
 
@@ -223,13 +293,13 @@ mod tests {
         let (a, b) = ([run(80, 1), run(80, 2), run(80, 3)], [run(78, 4), run(78, 5), run(78, 6)]);
         let of = |runs: &[Answers; 3]| outcomes("accuracy", runs.to_vec()).unwrap();
         let rows = of(&a).permuted(&of(&b)).unwrap().rows;
-        let whole = of(&a).swapped(&of(&b)).unwrap();
+        let whole = swap_sums(&[of(&a).sums(), of(&b).sums()], &[(0, 1)])[0].unwrap();
         assert!((whole.p - rows.p).abs() < 0.01 && whole.p > 0.001 && !whole.exact, "{whole:?} {rows:?}");
         // Seeds that all say the same are no more evidence than one.
         let thrice = |answers: &Answers| outcomes("matthews", vec![answers.clone(); 3]).unwrap();
         let one = |answers: &Answers| outcomes("matthews", vec![answers.clone()]).unwrap();
-        let (three, single) = (thrice(&a[0]).swapped(&thrice(&b[0])), one(&a[0]).swapped(&one(&b[0])));
-        assert_eq!(three.unwrap().p, single.unwrap().p);
+        let three = thrice(&a[0]).permuted(&thrice(&b[0])).unwrap();
+        assert_eq!(three.rows.p, one(&a[0]).permuted(&one(&b[0])).unwrap().rows.p);
         assert!(
             one(&a[0]).permuted(&outcomes("matthews", vec![run(80, 1).select(&[1, 2])]).unwrap()).is_none()
         );

@@ -1,5 +1,9 @@
 //! A made-up study for tests: eight methods, three seeds, four domains, one failure, one missing probe.
 
+mod sized;
+
+pub(crate) use sized::Sized;
+
 use super::{Accounting, Evidence, Findings, MethodFacts, StudyFacts, applications};
 use crate::record::*;
 use crate::statistics::SplitMix;

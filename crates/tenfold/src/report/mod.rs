@@ -16,6 +16,8 @@ mod plot;
 mod purpose;
 mod reasons;
 mod recommendation;
+#[cfg(test)]
+mod scale;
 mod table;
 
 pub use account::Account;

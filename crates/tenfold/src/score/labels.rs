@@ -31,7 +31,7 @@ pub fn f1_micro(predictions: &[u32], labels: &[u32]) -> Option<f64> {
 /// scored so by SuperGLUE. `None` for no rows or unequal lengths.
 pub fn f1_macro(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     paired(predictions, labels)?;
-    super::mean(counts(predictions, labels).iter().map(|(_, of)| of.f1()))
+    f1_macro_of_counts(&by_number(predictions, labels))
 }
 
 /// Mean of the F1 of the labels `0..classes`, whether they are met or not, 0 to 1, higher is better:
@@ -46,23 +46,47 @@ pub fn f1_macro_of(predictions: &[u32], labels: &[u32], classes: u32) -> Option<
 /// or unequal lengths.
 pub fn matthews(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     paired(predictions, labels)?;
-    let (n, counts) = (labels.len() as f64, counts(predictions, labels));
-    let sum = |f: fn(&Counts) -> f64| counts.iter().map(|(_, of)| f(of)).sum::<f64>();
-    let covariance = sum(|of| of.right) * n - sum(|of| of.predicted * of.standing);
-    let of_predictions = n * n - sum(|of| of.predicted * of.predicted);
-    let of_labels = n * n - sum(|of| of.standing * of.standing);
-    let scale = (of_predictions * of_labels).sqrt();
-    Some(if scale > 0.0 { covariance / scale } else { 0.0 })
+    matthews_of_counts(&by_number(predictions, labels))
 }
 
 /// Mean recall of the labels that stand, 0 to 1, higher is better: scikit-learn's `balanced_accuracy_score`, which leaves
 /// out labels that are predicted and never stand. `None` for no rows or unequal lengths.
 pub fn balanced_accuracy(predictions: &[u32], labels: &[u32]) -> Option<f64> {
     paired(predictions, labels)?;
-    let counts = counts(predictions, labels);
-    super::mean(
-        counts.iter().map(|(_, of)| of).filter(|of| of.standing > 0.0).map(|of| of.right / of.standing),
-    )
+    balanced_accuracy_of_counts(&by_number(predictions, labels))
+}
+
+/// [`accuracy`] by the counts of each label.
+pub(super) fn accuracy_of_counts(counts: &[Counts]) -> Option<f64> {
+    let sum = |f: fn(&Counts) -> f64| counts.iter().map(f).sum::<f64>();
+    let rows = sum(|of| of.standing);
+    (rows > 0.0).then(|| sum(|of| of.right) / rows)
+}
+
+/// [`f1`] of label 1, which GLUE counts as positive, by the counts of each label.
+pub(super) fn f1_of_counts(counts: &[Counts]) -> Option<f64> {
+    counts.iter().any(|of| of.standing > 0.0).then(|| counts.get(1).map_or(0.0, Counts::f1))
+}
+
+/// [`f1_macro`] by the counts of each label.
+pub(super) fn f1_macro_of_counts(counts: &[Counts]) -> Option<f64> {
+    super::mean(counts.iter().filter(|of| of.is_met()).map(Counts::f1))
+}
+
+/// [`matthews`] by the counts of each label.
+pub(super) fn matthews_of_counts(counts: &[Counts]) -> Option<f64> {
+    let sum = |f: fn(&Counts) -> f64| counts.iter().map(f).sum::<f64>();
+    let n = sum(|of| of.standing);
+    let covariance = sum(|of| of.right) * n - sum(|of| of.predicted * of.standing);
+    let of_predictions = n * n - sum(|of| of.predicted * of.predicted);
+    let of_labels = n * n - sum(|of| of.standing * of.standing);
+    let scale = (of_predictions * of_labels).sqrt();
+    (n > 0.0).then(|| if scale > 0.0 { covariance / scale } else { 0.0 })
+}
+
+/// [`balanced_accuracy`] by the counts of each label.
+pub(super) fn balanced_accuracy_of_counts(counts: &[Counts]) -> Option<f64> {
+    super::mean(counts.iter().filter(|of| of.standing > 0.0).map(|of| of.right / of.standing))
 }
 
 /// Precision, recall, F1 and support of one label, as scikit-learn's `precision_recall_fscore_support` has them with
@@ -110,10 +134,24 @@ pub fn each_label(predictions: &[u32], labels: &[u32]) -> Option<Vec<(u32, Label
 }
 
 /// Labels below this, as nearly all are, are counted in place: tests of pairs count a million times.
-const IN_PLACE: u32 = 256;
+pub(super) const IN_PLACE: u32 = 256;
 
 /// Decisions on each label that stands or is predicted, by rising label.
 fn counts(predictions: &[u32], labels: &[u32]) -> Vec<(u32, Counts)> {
+    let (in_place, others) = counted(predictions, labels);
+    (0..).zip(in_place).chain(others).filter(|(_, counts)| counts.is_met()).collect()
+}
+
+/// The same of every label below [`IN_PLACE`] at its own number, and of the others after them.
+pub(super) fn by_number(predictions: &[u32], labels: &[u32]) -> Vec<Counts> {
+    let (mut in_place, others) = counted(predictions, labels);
+    if !others.is_empty() {
+        in_place.resize(IN_PLACE as usize, Counts::default());
+    }
+    in_place.into_iter().chain(others.into_values()).collect()
+}
+
+fn counted(predictions: &[u32], labels: &[u32]) -> (Vec<Counts>, BTreeMap<u32, Counts>) {
     let highest = predictions.iter().chain(labels).copied().max().unwrap_or(0);
     let mut in_place = vec![Counts::default(); highest.min(IN_PLACE - 1) as usize + 1];
     let mut others: BTreeMap<u32, Counts> = BTreeMap::new();
@@ -128,19 +166,25 @@ fn counts(predictions: &[u32], labels: &[u32]) -> Vec<(u32, Counts)> {
             of(*label, |counts| counts.right += 1.0);
         }
     }
-    let met = |(_, counts): &(u32, Counts)| counts.predicted + counts.standing > 0.0;
-    (0..).zip(in_place).chain(others).filter(met).collect()
+    (in_place, others)
 }
 
-/// Decisions on one label.
+/// Decisions on one label, each as often as its row counts.
 #[derive(Debug, Clone, Default)]
-struct Counts {
-    right: f64,
-    predicted: f64,
-    standing: f64,
+pub(super) struct Counts {
+    /// Rows of the label that are predicted to have it.
+    pub(super) right: f64,
+    /// Rows that are predicted to have it.
+    pub(super) predicted: f64,
+    /// Rows that have it.
+    pub(super) standing: f64,
 }
 
 impl Counts {
+    fn is_met(&self) -> bool {
+        self.predicted + self.standing > 0.0
+    }
+
     fn add(&mut self, predicted: bool, stands: bool) {
         self.predicted += f64::from(u8::from(predicted));
         self.standing += f64::from(u8::from(stands));

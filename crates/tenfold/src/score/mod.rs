@@ -18,6 +18,7 @@ pub(crate) mod python;
 mod rouge;
 mod scoring;
 mod squad;
+mod sums;
 mod super_glue;
 
 pub use answer::{exact, f1_of_words, normalized};
@@ -35,6 +36,7 @@ pub use mmlu::{Mmlu, mmlu, mmlu_category};
 pub use rouge::{Rouge, rouge_l, rouge_lsum, rouge_n};
 pub use scoring::{Direction, Kind, SCORINGS, Scoring, scoring, usual};
 pub use squad::{ExactF1, Squad2, Squad2Row, squad1, squad2, squad2_row};
+pub(crate) use sums::{Sums, dot};
 pub use super_glue::{MultiRc, average, multirc, record};
 
 /// Mean of what each row is worth; `None` for no rows.

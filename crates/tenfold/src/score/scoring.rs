@@ -2,7 +2,9 @@
 //!
 //! Everything that has to know which way a score is better, or how far two are apart, asks here.
 
-use super::{MultiRc, accuracy, balanced_accuracy, f1, f1_macro, matthews, mean, multirc, pearson, spearman};
+use super::labels::{self, Counts};
+use super::sums::{Columns, Labelled, Sums};
+use super::{mean, pearson, spearman};
 use crate::error::{Error, Result};
 use crate::record::{Answers, Score};
 use crate::unit::Unit;
@@ -63,7 +65,11 @@ pub struct Scoring {
 enum Over {
     /// The mean of what each row is worth.
     Rows(fn(&Answers) -> Option<Vec<f64>>),
-    /// A statistic of all rows together.
+    /// A statistic of how often each label stands, is predicted and both.
+    Labels(fn(&[Counts]) -> Option<f64>),
+    /// A statistic of sums over rows: what each row adds to each, and the score by the sums.
+    Sums(fn(&Answers) -> Option<Vec<Vec<f64>>>, fn(&[f64]) -> Option<f64>),
+    /// Any other statistic of all rows together.
     All(fn(&Answers) -> Option<f64>),
 }
 
@@ -86,15 +92,15 @@ const fn plain(
 /// Every score that a task may name.
 pub static SCORINGS: &[Scoring] = &[
     plain("accuracy", "Accuracy", "accuracy", Kind::Labels, SHARE, Over::Rows(right_or_wrong)),
-    plain("f1", "F1", "F1", Kind::Labels, SHARE, Over::All(f1_of_true)),
-    plain("f1_macro", "Macro F1", "macro F1", Kind::Labels, SHARE, Over::All(macro_f1)),
+    plain("f1", "F1", "F1", Kind::Labels, SHARE, Over::Labels(labels::f1_of_counts)),
+    plain("f1_macro", "Macro F1", "macro F1", Kind::Labels, SHARE, Over::Labels(labels::f1_macro_of_counts)),
     plain(
         "balanced_accuracy",
         "Balanced accuracy",
         "balanced accuracy",
         Kind::Labels,
         SHARE,
-        Over::All(|answers| labels(answers, balanced_accuracy)),
+        Over::Labels(labels::balanced_accuracy_of_counts),
     ),
     plain(
         "matthews",
@@ -102,7 +108,7 @@ pub static SCORINGS: &[Scoring] = &[
         "Matthews' correlation",
         Kind::Labels,
         CORRELATION,
-        Over::All(|answers| labels(answers, matthews)),
+        Over::Labels(labels::matthews_of_counts),
     ),
     Scoring {
         parts: &["accuracy", "f1"],
@@ -112,7 +118,7 @@ pub static SCORINGS: &[Scoring] = &[
             "mean of accuracy and F1",
             Kind::Labels,
             SHARE,
-            Over::All(|answers| mean([labels(answers, accuracy)?, f1_of_true(answers)?])),
+            Over::Labels(|counts| mean([labels::accuracy_of_counts(counts)?, labels::f1_of_counts(counts)?])),
         )
     },
     Scoring {
@@ -123,7 +129,9 @@ pub static SCORINGS: &[Scoring] = &[
             "mean of accuracy and macro F1",
             Kind::Labels,
             SHARE,
-            Over::All(|answers| mean([labels(answers, accuracy)?, macro_f1(answers)?])),
+            Over::Labels(|counts| {
+                mean([labels::accuracy_of_counts(counts)?, labels::f1_macro_of_counts(counts)?])
+            }),
         )
     },
     plain(
@@ -210,7 +218,7 @@ pub static SCORINGS: &[Scoring] = &[
         "F1 where there is an answer",
         Kind::Matches,
         SHARE,
-        Over::All(|answers| f1_where(answers, true)),
+        Over::Sums(|answers| f1_where(answers, true), ratio),
     ),
     plain(
         "no_answer_f1",
@@ -218,7 +226,7 @@ pub static SCORINGS: &[Scoring] = &[
         "share rightly left unanswered",
         Kind::Matches,
         SHARE,
-        Over::All(|answers| f1_where(answers, false)),
+        Over::Sums(|answers| f1_where(answers, false), ratio),
     ),
     Scoring {
         parts: &["squad_em", "squad_f1"],
@@ -242,7 +250,7 @@ pub static SCORINGS: &[Scoring] = &[
             "mean of exact match and F1 of answers",
             Kind::Judged,
             SHARE,
-            Over::All(|answers| judged(answers, |scores| (scores.exact_match + scores.f1_a) / 2.0)),
+            Over::Sums(judged, |sums| mean([exact_match(sums)?, f1_of_answers(sums)?])),
         )
     },
     plain(
@@ -251,7 +259,7 @@ pub static SCORINGS: &[Scoring] = &[
         "share of questions all of whose answers are judged rightly",
         Kind::Judged,
         SHARE,
-        Over::All(|answers| judged(answers, |scores| scores.exact_match)),
+        Over::Sums(judged, exact_match),
     ),
     plain(
         "multirc_f1a",
@@ -259,16 +267,20 @@ pub static SCORINGS: &[Scoring] = &[
         "F1 of answers",
         Kind::Judged,
         SHARE,
-        Over::All(|answers| judged(answers, |scores| scores.f1_a)),
+        Over::Sums(judged, f1_of_answers),
     ),
-    of_nats("perplexity", "Perplexity", "perplexity", 1.0, perplexity),
+    of_nats("perplexity", "Perplexity", "perplexity", 1.0, |sums| Some(ratio(sums)?.exp())),
     // Of raw text in a study: rows are cut where tokens end, not words.
-    of_nats("token_perplexity", "Perplexity per token", "perplexity per token", 1.0, perplexity),
-    of_nats("word_perplexity", "Perplexity per word", "perplexity per word", 1.0, perplexity),
-    of_nats("byte_perplexity", "Perplexity per byte", "perplexity per byte", 1.0, perplexity),
-    of_nats("bits_per_byte", "Bits per byte", "bits per byte", 0.0, |answers| {
-        Some(perplexity(answers)?.log2())
+    of_nats("token_perplexity", "Perplexity per token", "perplexity per token", 1.0, |sums| {
+        Some(ratio(sums)?.exp())
     }),
+    of_nats("word_perplexity", "Perplexity per word", "perplexity per word", 1.0, |sums| {
+        Some(ratio(sums)?.exp())
+    }),
+    of_nats("byte_perplexity", "Perplexity per byte", "perplexity per byte", 1.0, |sums| {
+        Some(ratio(sums)?.exp())
+    }),
+    of_nats("bits_per_byte", "Bits per byte", "bits per byte", 0.0, |sums| Some(ratio(sums)?.exp().log2())),
 ];
 
 /// A score of how unlikely texts are, at the least `lowest`.
@@ -277,9 +289,9 @@ const fn of_nats(
     title: &'static str,
     noun: &'static str,
     lowest: f64,
-    score: fn(&Answers) -> Option<f64>,
+    score: fn(&[f64]) -> Option<f64>,
 ) -> Scoring {
-    let plain = plain(name, title, noun, Kind::Nats, (lowest, f64::INFINITY), Over::All(score));
+    let plain = plain(name, title, noun, Kind::Nats, (lowest, f64::INFINITY), Over::Sums(nats, score));
     Scoring { unit: Unit::Number, direction: Direction::Lower, ..plain }
 }
 
@@ -300,6 +312,16 @@ impl Scoring {
     pub fn score(&self, answers: &Answers) -> Option<f64> {
         match self.over {
             Over::Rows(worths) => mean(worths(answers)?),
+            Over::Labels(score) => match answers {
+                Answers::Labels { labels, predictions } if labels.len() == predictions.len() => {
+                    score(&labels::by_number(predictions, labels))
+                }
+                _ => None,
+            },
+            Over::Sums(columns, score) => {
+                let sums: Vec<f64> = columns(answers)?.iter().map(|column| column.iter().sum()).collect();
+                score(&sums)
+            }
             Over::All(score) => score(answers),
         }
         .filter(|value| value.is_finite())
@@ -309,7 +331,19 @@ impl Scoring {
     pub fn worths(&self, answers: &Answers) -> Option<Vec<f64>> {
         match self.over {
             Over::Rows(worths) => worths(answers),
-            Over::All(_) => None,
+            _ => None,
+        }
+    }
+
+    /// Runs on the same rows as sums over rows, where the score is a function of such and no mean of rows.
+    pub fn sums(&self, runs: &[&Answers]) -> Option<Box<dyn Sums>> {
+        match self.over {
+            Over::Labels(score) => Some(Box::new(Labelled::new(runs, score)?)),
+            Over::Sums(columns, score) => {
+                let columns: Option<Vec<_>> = runs.iter().map(|run| columns(run)).collect();
+                Some(Box::new(Columns::new(columns?, score)?))
+            }
+            Over::Rows(_) | Over::All(_) => None,
         }
     }
 
@@ -392,13 +426,6 @@ impl Direction {
     }
 }
 
-fn labels(answers: &Answers, score: fn(&[u32], &[u32]) -> Option<f64>) -> Option<f64> {
-    match answers {
-        Answers::Labels { labels, predictions } => score(predictions, labels),
-        _ => None,
-    }
-}
-
 fn numbers(answers: &Answers, score: fn(&[f64], &[f64]) -> Option<f64>) -> Option<f64> {
     match answers {
         Answers::Numbers { targets, predictions } => score(predictions, targets),
@@ -415,15 +442,6 @@ fn right_or_wrong(answers: &Answers) -> Option<Vec<f64>> {
         }
         _ => None,
     }
-}
-
-/// GLUE counts label 1 as positive.
-fn f1_of_true(answers: &Answers) -> Option<f64> {
-    labels(answers, |predictions, labels| f1(predictions, labels, 1))
-}
-
-fn macro_f1(answers: &Answers) -> Option<f64> {
-    labels(answers, f1_macro)
 }
 
 fn worths(answers: &Answers) -> Option<Vec<f64>> {
@@ -447,34 +465,55 @@ fn exact_matches(answers: &Answers) -> Option<Vec<f64>> {
     }
 }
 
-fn f1_where(answers: &Answers, there_is_one: bool) -> Option<f64> {
-    match answers {
-        Answers::Matches { f1, answerable, .. } => {
-            let chosen = f1.iter().zip(answerable).filter(|(_, answerable)| **answerable == there_is_one);
-            mean(chosen.map(|(f1, _)| *f1))
-        }
-        _ => None,
-    }
+/// F1 of the rows that have an answer, or have none, and how many these are.
+fn f1_where(answers: &Answers, there_is_one: bool) -> Option<Vec<Vec<f64>>> {
+    let Answers::Matches { f1, answerable, .. } = answers else { return None };
+    let chosen: Vec<f64> = answerable.iter().map(|is| f64::from(u8::from(*is == there_is_one))).collect();
+    let of_chosen = |(f1, chosen): (&f64, &f64)| if *chosen > 0.0 { *f1 } else { 0.0 };
+    Some(vec![f1.iter().zip(&chosen).map(of_chosen).collect(), chosen])
 }
 
-/// MultiRC's scores over all questions.
-fn judged(answers: &Answers, of: fn(&MultiRc) -> f64) -> Option<f64> {
+/// The first sum over the second.
+fn ratio(sums: &[f64]) -> Option<f64> {
+    (sums[1] > 0.0).then(|| sums[0] / sums[1])
+}
+
+/// Of MultiRC's questions: whether it has answers; whether these are all judged rightly; how many are judged true, are
+/// true, and both.
+fn judged(answers: &Answers) -> Option<Vec<Vec<f64>>> {
     let Answers::Judged { labels, predictions } = answers else { return None };
-    let questions = labels.iter().zip(predictions).zip(0..);
-    let each: Vec<((u64, u64), u32, u32)> = questions
-        .flat_map(|((labels, predictions), question)| {
-            labels.iter().zip(predictions).map(move |(label, said)| ((question, 0), *said, *label))
-        })
-        .collect();
-    multirc(&each).as_ref().map(of)
+    if labels.len() != predictions.len() || labels.iter().zip(predictions).any(|(a, b)| a.len() != b.len()) {
+        return None;
+    }
+    let count = |of: &dyn Fn(&[u32], &[u32]) -> usize| -> Vec<f64> {
+        labels.iter().zip(predictions).map(|(labels, said)| of(labels, said) as f64).collect()
+    };
+    let both = |(label, said): &(&u32, &u32)| **label == 1 && **said == 1;
+    Some(vec![
+        count(&|labels, _| usize::from(!labels.is_empty())),
+        count(&|labels, said| usize::from(!labels.is_empty() && labels == said)),
+        count(&|_, said| said.iter().filter(|said| **said == 1).count()),
+        count(&|labels, _| labels.iter().filter(|label| **label == 1).count()),
+        count(&|labels, said| labels.iter().zip(said).filter(both).count()),
+    ])
 }
 
-/// exp of the mean cross-entropy of all labels together.
-fn perplexity(answers: &Answers) -> Option<f64> {
+/// [`super::MultiRc::exact_match`] by the sums of [`judged`].
+fn exact_match(sums: &[f64]) -> Option<f64> {
+    (sums[0] > 0.0).then(|| sums[1] / sums[0])
+}
+
+/// [`super::MultiRc::f1_a`] by the sums of [`judged`].
+fn f1_of_answers(sums: &[f64]) -> Option<f64> {
+    let both = sums[2] + sums[3];
+    (sums[0] > 0.0).then(|| if both > 0.0 { 2.0 * sums[4] / both } else { 0.0 })
+}
+
+/// Cross-entropy of all labels of a row, and how many there are.
+fn nats(answers: &Answers) -> Option<Vec<Vec<f64>>> {
     match answers {
         Answers::Nats { nats, counts } => {
-            let labels: u64 = counts.iter().sum();
-            (labels > 0).then(|| (nats.iter().sum::<f64>() / labels as f64).exp())
+            Some(vec![nats.clone(), counts.iter().map(|count| *count as f64).collect()])
         }
         _ => None,
     }

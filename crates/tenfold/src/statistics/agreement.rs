@@ -7,7 +7,27 @@ pub fn raw_agreement(a: &[u32], b: &[u32]) -> Option<f64> {
     if a.is_empty() || a.len() != b.len() {
         return None;
     }
-    Some(a.iter().zip(b).filter(|(x, y)| x == y).count() as f64 / a.len() as f64)
+    Some(agreements(a, b) as f64 / a.len() as f64)
+}
+
+/// Rows on which both say the same.
+fn agreements(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).filter(|(x, y)| x == y).count()
+}
+
+/// How often each label is said.
+fn counts(said: &[u32]) -> BTreeMap<u32, f64> {
+    // Labels below this, as nearly all are, are counted in place.
+    let mut in_place = [0.0; 256];
+    let mut counts = BTreeMap::new();
+    for label in said {
+        match in_place.get_mut(*label as usize) {
+            Some(count) => *count += 1.0,
+            None => *counts.entry(*label).or_default() += 1.0,
+        }
+    }
+    counts.extend((0..).zip(in_place).filter(|(_, count)| *count > 0.0));
+    counts
 }
 
 /// Agreement beyond chance (Cohen, 1960): 1 is full, 0 is what chance gives.
@@ -15,13 +35,9 @@ pub fn raw_agreement(a: &[u32], b: &[u32]) -> Option<f64> {
 /// `None` where it is not defined: no rows, or both always say the one same label.
 pub fn cohens_kappa(a: &[u32], b: &[u32]) -> Option<f64> {
     let observed = raw_agreement(a, b)?;
-    let mut shares: BTreeMap<u32, (f64, f64)> = BTreeMap::new();
-    let each = 1.0 / a.len() as f64;
-    for (x, y) in a.iter().zip(b) {
-        shares.entry(*x).or_default().0 += each;
-        shares.entry(*y).or_default().1 += each;
-    }
-    let chance: f64 = shares.values().map(|(x, y)| x * y).sum();
+    let (of_a, of_b) = (counts(a), counts(b));
+    let alike = of_a.iter().map(|(label, count)| count * of_b.get(label).copied().unwrap_or(0.0));
+    let chance = alike.sum::<f64>() / (a.len() as f64).powi(2);
     (chance < 1.0 - 1e-12).then(|| (observed - chance) / (1.0 - chance))
 }
 
@@ -35,18 +51,15 @@ pub fn fleiss_kappa(runs: &[&[u32]]) -> Option<f64> {
         return None;
     }
     let raters = runs.len() as f64;
-    let (mut totals, mut agreeing) = (BTreeMap::<u32, f64>::new(), 0.0);
-    for row in 0..rows {
-        let mut counts = BTreeMap::<u32, f64>::new();
-        for run in runs {
-            *counts.entry(run[row]).or_default() += 1.0;
-        }
-        agreeing += counts.values().map(|count| count * (count - 1.0)).sum::<f64>();
-        for (label, count) in counts {
-            *totals.entry(label).or_default() += count;
+    let mut totals = BTreeMap::<u32, f64>::new();
+    let mut agreeing = 0;
+    for (place, run) in runs.iter().enumerate() {
+        counts(run).into_iter().for_each(|(label, count)| *totals.entry(label).or_default() += count);
+        for other in &runs[place + 1..] {
+            agreeing += 2 * agreements(run, other);
         }
     }
-    let observed = agreeing / (rows as f64 * raters * (raters - 1.0));
+    let observed = agreeing as f64 / (rows as f64 * raters * (raters - 1.0));
     let chance: f64 = totals.values().map(|total| (total / (rows as f64 * raters)).powi(2)).sum();
     (chance < 1.0 - 1e-12).then(|| (observed - chance) / (1.0 - chance))
 }

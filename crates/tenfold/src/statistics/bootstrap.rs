@@ -1,10 +1,12 @@
 //! Means over seeds and rows with their bootstrap intervals; how they are drawn is told in `resampled.rs`.
 
-use super::resampled::{Chance, Resampled};
+use super::resampled::{Resampled, scores_of_draws};
 use super::{CONFIDENCE, Estimate, standard_deviation};
+use crate::score::{Sums, dot};
+use std::sync::{Arc, OnceLock};
 
 /// Outcomes of one method on one test set: one number for each row (1 right, 0 wrong), for each seed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Runs {
     /// Mean over seeds, for each row.
     rows: Vec<f64>,
@@ -14,6 +16,15 @@ pub struct Runs {
     residual: f64,
     /// What the mean cannot leave.
     range: (f64, f64),
+    /// What was drawn of them already.
+    known: Arc<Known>,
+}
+
+/// What pairs of methods ask for again and again.
+#[derive(Debug, Default)]
+struct Known {
+    drawn: OnceLock<Resampled>,
+    signed: OnceLock<Vec<f64>>,
 }
 
 /// What means of outcomes, each 0 to 1, cannot leave.
@@ -30,7 +41,7 @@ impl Runs {
         let rows: Vec<f64> = (0..n).map(|i| outcomes.iter().map(|run| run[i]).sum::<f64>() / count).collect();
         let seeds: Vec<f64> = outcomes.iter().map(|run| run.iter().sum::<f64>() / n as f64).collect();
         let residual = residual(outcomes, &rows, &seeds);
-        Some(Runs { rows, seeds, residual, range: SHARE })
+        Some(Runs { rows, seeds, residual, range: SHARE, known: Arc::default() })
     }
 
     /// The same of numbers that may be any.
@@ -40,7 +51,7 @@ impl Runs {
 
     /// The same of rows whose mean cannot leave `range`.
     pub fn within(self, range: (f64, f64)) -> Runs {
-        Runs { range, ..self }
+        Runs { range, known: Arc::default(), ..self }
     }
 
     /// Mean over seeds and rows.
@@ -69,14 +80,68 @@ impl Runs {
         (self.range.0 - other.range.1, self.range.1 - other.range.0)
     }
 
-    pub(super) fn resampled(&self, rows: Rows) -> Resampled {
-        Resampled::of_means(&self.seeds, &self.rows, self.residual, self.range, Chance::of(rows))
+    /// What drawing rows anew makes of the mean.
+    fn resampled(&self) -> &Resampled {
+        self.known.drawn.get_or_init(|| {
+            let draws = scores_of_draws(&[self]);
+            self.resampled_by(draws.iter().map(|scores| mean_of_draw(&scores[0])).collect())
+        })
+    }
+
+    fn resampled_by(&self, draws: Vec<f64>) -> Resampled {
+        Resampled::of_means(&self.seeds, &self.rows, self.residual, self.range, draws)
+    }
+
+    /// Draws the rows of several methods once for all of them, so that it need not be done for each.
+    pub fn draw_together(runs: &[&Runs]) {
+        let unknown: Vec<&Runs> =
+            runs.iter().copied().filter(|runs| runs.known.drawn.get().is_none()).collect();
+        for alike in unknown.chunk_by(|a, b| a.rows.len() == b.rows.len()) {
+            let samples: Vec<&dyn Sums> = alike.iter().map(|runs| *runs as &dyn Sums).collect();
+            let draws = scores_of_draws(&samples);
+            for (place, runs) in alike.iter().enumerate() {
+                let draws = draws.iter().map(|scores| mean_of_draw(&scores[place])).collect();
+                // Whoever was faster drew the same.
+                let _ = runs.known.drawn.set(runs.resampled_by(draws));
+            }
+        }
+    }
+
+    /// The sums of rows with signs at random, once they are `found`.
+    pub(super) fn signed(&self, found: impl FnOnce() -> Vec<f64>) -> &[f64] {
+        self.known.signed.get_or_init(found)
+    }
+}
+
+fn mean_of_draw(scores: &Option<Vec<f64>>) -> f64 {
+    scores.as_ref().map_or(f64::NAN, |scores| scores[0])
+}
+
+impl Sums for Runs {
+    fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn add(&self, start: usize, weights: &[f64], sums: &mut [f64]) {
+        sums[0] += dot(&self.rows[start..start + weights.len()], weights);
+    }
+
+    fn by_run(&self, sums: &[f64]) -> Option<Vec<Vec<f64>>> {
+        Some(vec![sums.to_vec()])
+    }
+
+    fn score(&self, of_run: &[f64]) -> Option<f64> {
+        Some(of_run[0] / self.rows.len() as f64)
     }
 }
 
 /// Mean score with its interval. With one seed the interval is over rows alone (`n` is then 1); one row has none.
 pub fn score(runs: &Runs) -> Estimate {
-    bounded(runs.resampled(Rows::Same).estimate(), runs.rows.len(), runs.range)
+    bounded(runs.resampled().estimate(), runs.rows.len(), runs.range)
 }
 
 /// Ratio of two methods' mean scores on the same rows; `None` if the rows differ or the lower is 0.
@@ -96,7 +161,7 @@ pub enum Rows {
 
 /// Any function of two mean scores, with its interval; `None` where it is not finite.
 pub fn combined(a: &Runs, b: &Runs, rows: Rows, f: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
-    a.resampled(Rows::Same).combined(&b.resampled(rows), rows, f)
+    a.resampled().combined(b.resampled(), rows, f)
 }
 
 /// Mean of `a` minus mean of `b` on the same rows; `None` if the rows differ.

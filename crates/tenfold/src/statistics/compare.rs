@@ -32,6 +32,8 @@
 use super::bootstrap::Runs;
 use super::verdict::{Judgement, Verdict};
 use super::{CONFIDENCE, Estimate, ROUNDING, t_p_value, t_quantile_at};
+use rayon::prelude::*;
+use std::collections::HashSet;
 
 /// Every pair of methods, and the groups that follow.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,12 +94,12 @@ pub fn compare(methods: &[Runs]) -> Comparison {
         let (difference, p) = difference(a, b, spread.of_means(&[a, b]), paired.len());
         Pair { first: *first, second: *second, difference, p }
     };
-    let pairs: Vec<Pair> = paired.iter().map(pair).collect();
+    let pairs: Vec<Pair> = paired.par_iter().map(pair).collect();
     let means: Vec<f64> = methods.iter().map(Runs::mean).collect();
     let mut comparison = Comparison { pairs, letters: Vec::new() };
-    comparison.letters = letters(&means, |a, b| {
-        comparison.pair(a, b).is_some_and(|pair| pair.judged(0.0).verdict.tells_apart())
-    });
+    let told = comparison.pairs.iter().filter(|pair| pair.judged(0.0).verdict.tells_apart());
+    let told: HashSet<(usize, usize)> = told.map(|pair| (pair.first, pair.second)).collect();
+    comparison.letters = letters(&means, |a, b| told.contains(&(a, b)));
     comparison
 }
 
@@ -150,50 +152,51 @@ impl SeedSpread {
     }
 }
 
-/// Compact letter display by insertion and absorption: `a` marks the group of the highest mean.
+/// Compact letter display: `a` marks the group of the highest mean. Two methods share a letter exactly where they do not
+/// differ, and no group can be enlarged. Not all groups of that kind are listed, which insertion and absorption would
+/// find, as they may be more than can be counted: only as many as it takes for every two that do not differ to be in one.
 pub fn letters(means: &[f64], differ: impl Fn(usize, usize) -> bool) -> Vec<String> {
     let n = means.len();
-    let mut columns: Vec<Vec<bool>> = vec![vec![true; n]];
-    for a in 0..n {
-        for b in a + 1..n {
-            if differ(a, b) {
-                columns = split(columns, a, b);
+    let apart: Vec<Vec<bool>> =
+        (0..n).map(|a| (0..n).map(|b| a != b && differ(a.min(b), a.max(b))).collect()).collect();
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|a, b| means[*b].total_cmp(&means[*a]));
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (place, a) in order.iter().enumerate() {
+        // The worst that does not differ first: those in between are likely to join. At last the method by itself.
+        for b in order[place..].iter().rev().filter(|b| !apart[*a][**b]) {
+            if !groups.iter().any(|group| group.contains(a) && group.contains(b)) {
+                groups.push(enlarged(*a, *b, &order, &apart));
             }
         }
     }
-    let best = |column: &Vec<bool>| {
-        let members = (0..n).filter(|i| column[*i]).map(|i| means[i]);
-        let (high, sum, count) = members.fold((f64::MIN, 0.0, 0.0), |s, m| (s.0.max(m), s.1 + m, s.2 + 1.0));
-        (high, sum / f64::max(count, 1.0))
+    let rank = |group: &Vec<usize>| {
+        let members = group.iter().map(|i| means[*i]);
+        let (high, sum) = members.fold((f64::MIN, 0.0), |(high, sum), mean| (high.max(mean), sum + mean));
+        (high, sum / group.len() as f64)
     };
-    columns.sort_by(|x, y| {
-        let (x, y) = (best(x), best(y));
+    groups.sort_by(|x, y| {
+        let (x, y) = (rank(x), rank(y));
         y.0.total_cmp(&x.0).then(y.1.total_cmp(&x.1))
     });
-    (0..n)
-        .map(|i| columns.iter().enumerate().filter(|(_, c)| c[i]).map(|(k, _)| letter(k)).collect())
-        .collect()
+    let letters = |i: usize| -> String {
+        groups.iter().enumerate().filter(|(_, group)| group.contains(&i)).map(|(k, _)| letter(k)).collect()
+    };
+    (0..n).map(letters).collect()
 }
 
-fn split(columns: Vec<Vec<bool>>, a: usize, b: usize) -> Vec<Vec<bool>> {
-    let mut parts: Vec<Vec<bool>> = Vec::new();
-    for column in columns {
-        if column[a] && column[b] {
-            for out in [a, b] {
-                let mut part = column.clone();
-                part[out] = false;
-                parts.push(part);
-            }
-        } else {
-            parts.push(column);
+/// The group of `a` and `b` with all, the best first, that differ from none of its members.
+fn enlarged(a: usize, b: usize, order: &[usize], apart: &[Vec<bool>]) -> Vec<usize> {
+    let mut group = vec![a];
+    if a != b {
+        group.push(b);
+    }
+    for next in order {
+        if !group.contains(next) && group.iter().all(|member| !apart[*member][*next]) {
+            group.push(*next);
         }
     }
-    let within = |x: &Vec<bool>, y: &Vec<bool>| x.iter().zip(y).all(|(x, y)| !x || *y);
-    let kept = |i: usize| {
-        let covers = |j: usize| i != j && within(&parts[i], &parts[j]) && (parts[i] != parts[j] || j < i);
-        !(0..parts.len()).any(covers)
-    };
-    (0..parts.len()).filter(|i| kept(*i)).map(|i| parts[i].clone()).collect()
+    group
 }
 
 /// No two groups have the same letter, however many there are.
@@ -257,15 +260,30 @@ fn students(a: &Runs, b: &Runs, value: f64, seeds: Part, tails: f64) -> Option<I
     Some(Interval { low: value - margin, high: value + margin, p })
 }
 
-/// Where a function that falls from `low` to `high` has a value, to a millionth of itself.
-fn decreasing_root(f: impl Fn(f64) -> f64, value: f64, mut low: f64, mut high: f64) -> f64 {
+/// Where a positive function that falls from `low` to `high` has a value, to a millionth of itself: false position of
+/// logarithms, by which both are nearly straight (the Illinois rule: Dowell and Jarratt, *BIT* 11, 1971).
+fn decreasing_root(f: impl Fn(f64) -> f64, value: f64, low: f64, high: f64) -> f64 {
+    let above = |x: f64| f(x.exp()).ln() - value.ln();
     // Smaller numbers have no product.
-    low = low.max(1e-150);
-    while high > low * (1.0 + 1e-6) {
-        let middle = (low * high).sqrt();
-        if f(middle) > value { low = middle } else { high = middle }
+    let (mut left, mut right) = (low.max(1e-150).ln(), high.max(1e-150).ln());
+    let (mut at_left, mut at_right) = (above(left), above(right));
+    for _ in 0..100 {
+        if right - left <= 1e-6 || at_left <= 0.0 || at_right >= 0.0 {
+            break;
+        }
+        let next = (left * at_right - right * at_left) / (at_right - at_left);
+        let at_next = above(next);
+        if at_next.abs() <= 1e-9 {
+            return next.exp();
+        }
+        // The end that stays counts half, or the other would come near without ever reaching.
+        if at_next > 0.0 {
+            (left, at_left, at_right) = (next, at_next, at_right / 2.0);
+        } else {
+            (right, at_right, at_left) = (next, at_next, at_left / 2.0);
+        }
     }
-    high
+    if at_left <= 0.0 { left.exp() } else { right.exp() }
 }
 
 /// What the rows that were not drawn may hide. Of a score without bounds no more is known than the signs of the rows'
@@ -429,9 +447,26 @@ mod tests {
         assert_eq!(found, ["a", "ab", "b"]);
         assert_eq!(letters(&[0.1, 0.9], |_, _| true), ["b", "a"]);
         assert!(letters(&[], |_, _| true).is_empty());
+        // A ring: each is tied with its two neighbours alone.
+        assert_eq!(letters(&[4.0, 3.0, 2.0, 1.0], |a, b| b - a == 2), ["ab", "ac", "cd", "bd"]);
         let many: Vec<f64> = (0..60).map(f64::from).collect();
         let apart: std::collections::BTreeSet<String> = letters(&many, |_, _| true).into_iter().collect();
         assert_eq!(apart.len(), 60);
+    }
+
+    #[test]
+    fn any_pattern_of_sixty_methods_has_letters_that_say_the_same() {
+        for share in [0.05, 0.5, 0.95] {
+            let mut random = SplitMix::new(6);
+            let n = 60;
+            let means: Vec<f64> = (0..n).map(|_| random.uniform()).collect();
+            let apart: Vec<bool> = (0..n * n).map(|_| random.uniform() < share).collect();
+            let found = letters(&means, |a, b| apart[a * n + b]);
+            for (a, b) in (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))) {
+                let shared = found[a].chars().any(|letter| found[b].contains(letter));
+                assert_eq!(shared, !apart[a * n + b], "{a} {b}");
+            }
+        }
     }
 
     #[test]

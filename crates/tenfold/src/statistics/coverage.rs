@@ -165,9 +165,9 @@ fn picked<T: Copy>(values: &[T], rows: &[u32]) -> Vec<T> {
 fn of_whole(
     world: &World,
     range: (f64, f64),
-    score: impl Fn(usize, &[u32]) -> Option<f64> + Sync,
+    score: impl Fn(usize, &[u32]) -> Option<f64> + Sync + Send,
 ) -> Estimate {
-    Resampled::of(world.seeds, world.rows, range, Rows::Same, score).unwrap().estimate()
+    Resampled::of(world.seeds, world.rows, range, score).unwrap().estimate()
 }
 
 /// What others do: seeds and rows are both drawn with replacement, and the middle 95 % kept.

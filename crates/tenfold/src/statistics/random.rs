@@ -1,5 +1,6 @@
 //! Deterministic random numbers for drawing anew: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 
+use statrs::function::factorial::ln_factorial;
 use tenfold_tensor::random::unit_f64;
 
 /// A small generator whose whole state is one counter.
@@ -45,6 +46,53 @@ impl SplitMix {
         radius * (std::f64::consts::TAU * self.uniform()).cos()
     }
 
+    /// How many of `n` come out that way if each does with probability `p`, 0 to 1. By the gaps between them where few do
+    /// (Devroye, *Non-Uniform Random Variate Generation*, 1986, X.4.3), else by rejection (BTRS: Hörmann, *Journal of
+    /// Statistical Computation and Simulation* 46, 1993).
+    pub fn binomial(&mut self, n: u64, p: f64) -> u64 {
+        if p > 0.5 {
+            return n - self.binomial(n, 1.0 - p);
+        }
+        if n as f64 * p < 10.0 { self.binomial_by_gaps(n, p) } else { self.binomial_by_rejection(n, p) }
+    }
+
+    fn binomial_by_gaps(&mut self, n: u64, p: f64) -> u64 {
+        let (mut met, mut place) = (0, 0.0);
+        loop {
+            place += ((1.0 - self.uniform()).ln() / (-p).ln_1p()).floor() + 1.0;
+            // Without any chance the gap is no number.
+            if place.is_nan() || place > n as f64 {
+                return met;
+            }
+            met += 1;
+        }
+    }
+
+    fn binomial_by_rejection(&mut self, n: u64, p: f64) -> u64 {
+        let (count, odds) = (n as f64, p / (1.0 - p));
+        let deviation = (count * p * (1.0 - p)).sqrt();
+        let b = 1.15 + 2.53 * deviation;
+        let a = -0.0873 + 0.0248 * b + 0.01 * p;
+        let (centre, alpha) = (count * p + 0.5, (2.83 + 5.1 / b) * deviation);
+        let mode = ((count + 1.0) * p).floor() as u64;
+        let ways = |k: u64| ln_factorial(k) + ln_factorial(n - k);
+        loop {
+            let (u, v) = (self.uniform() - 0.5, self.uniform());
+            let room = 0.5 - u.abs();
+            let k = ((2.0 * a / room + b) * u + centre).floor();
+            if !(0.0..=count).contains(&k) {
+                continue;
+            }
+            if room >= 0.07 && v <= 0.92 - 4.2 / b {
+                return k as u64;
+            }
+            let height = (v * alpha / (a / (room * room) + b)).ln();
+            if height <= ways(mode) - ways(k as u64) + (k - mode as f64) * odds.ln() {
+                return k as u64;
+            }
+        }
+    }
+
     /// Student's t with a whole number of degrees of freedom, at least one.
     pub fn student(&mut self, freedom: usize) -> f64 {
         self.normal() * self.student_scale(freedom)
@@ -76,6 +124,24 @@ mod tests {
         assert!((f64::from(ones) / 999.0 - 32.0).abs() < 0.5);
         assert_eq!(SplitMix::stream(7, 3).bits(), first[3]);
         assert_ne!(SplitMix::stream(8, 3).bits(), first[3]);
+    }
+
+    #[test]
+    fn binomial_numbers_have_the_binomial_law() {
+        use statrs::distribution::{Binomial, DiscreteCDF};
+        let mut random = SplitMix::new(8);
+        for (n, p) in [(20, 0.1), (20, 0.97), (60, 0.4), (1_000_000, 0.001_024), (5000, 0.5)] {
+            let law = Binomial::new(p, n).unwrap();
+            let mut draws: Vec<u64> = (0..20_000).map(|_| random.binomial(n, p)).collect();
+            draws.sort_unstable();
+            // Kolmogorov's distance: 0.0138 is left behind once in a thousand times.
+            for part in 1..20 {
+                let value = draws[part * 1000];
+                let found = draws.partition_point(|x| *x <= value) as f64 / 20_000.0;
+                assert!((found - law.cdf(value)).abs() < 0.0138, "{n} {p}: {value} {found}");
+            }
+        }
+        assert_eq!([random.binomial(9, 0.0), random.binomial(9, 1.0), random.binomial(0, 0.3)], [0, 9, 0]);
     }
 
     #[test]

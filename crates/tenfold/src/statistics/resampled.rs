@@ -16,15 +16,18 @@
 //! seeds, 84 with three, 91 with five, where the seeds' luck outweighs the rows'.
 //!
 //! Replicate `i` draws its rows as a function of `i` and the number of rows alone: two methods on the same rows
-//! meet the same draws, which is what pairs them.
+//! meet the same draws, which is what pairs them. Scores on rows of their own are paired with the next replicate's, whose
+//! draws have nothing to do with the first's.
 
 use super::jackknife::without_each;
+use super::picked::Picked;
 use super::random::SplitMix;
+use super::weighted::{Drawn, each, whole};
 use super::{
     CONFIDENCE, Estimate, ROUNDING, Rows, normal_quantile, normal_share, quantile_of_sorted,
     standard_deviation,
 };
-use rayon::prelude::*;
+use crate::score::Sums;
 
 const REPLICATES: u64 = 2000;
 const SEED: u64 = 0x7E4F_01D5;
@@ -33,21 +36,11 @@ const STEP: f64 = 1e-6;
 /// A score that more than this share of the draws leaves undefined has no interval.
 const UNDEFINED: f64 = 0.05;
 
-/// Whose chance a draw follows: methods on the same rows share their draw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chance {
-    Rows,
-    OtherRows,
-    Seeds,
-}
-
-impl Chance {
-    pub(super) fn of(rows: Rows) -> Chance {
-        match rows {
-            Rows::Same => Chance::Rows,
-            Rows::Own => Chance::OtherRows,
-        }
-    }
+/// What a random number decides; each has streams of its own.
+#[derive(Debug, Clone, Copy)]
+enum Chance {
+    Rows = 0,
+    Seeds = 2,
 }
 
 /// A method's score with what drawing its rows and seeds anew makes of it.
@@ -65,60 +58,64 @@ pub struct Resampled {
 }
 
 impl Resampled {
-    /// Any score of whole runs (F1, Matthews', Spearman's …): `score(seed, rows)` of the rows with these indices,
-    /// which may repeat; `None` where it is not defined. `range` is what the score cannot leave. `which` says whether
-    /// the rows are those of the scores it is set beside, or a test set of its own.
+    /// Any score of whole runs: `score(seed, rows)` of the rows with these indices, which may repeat; `None` where it is
+    /// not defined. `range` is what the score cannot leave.
     ///
     /// `None` without seeds or rows, or if the score is not defined on all rows or on 5 % of the draws.
     pub fn of(
         seeds: usize,
         rows: usize,
         range: (f64, f64),
-        which: Rows,
-        score: impl Fn(usize, &[u32]) -> Option<f64> + Sync,
+        score: impl Fn(usize, &[u32]) -> Option<f64> + Sync + Send,
     ) -> Option<Resampled> {
-        let all: Vec<u32> = (0..u32::try_from(rows).ok()?).collect();
-        if rows == 0 || seeds == 0 {
-            return None;
-        }
-        let of = |rows: &[u32]| -> Option<Vec<f64>> { (0..seeds).map(|seed| score(seed, rows)).collect() };
-        let whole = of(&all)?;
-        let scores: Vec<Option<Vec<f64>>> = (0..REPLICATES)
-            .into_par_iter()
-            .map_init(
-                || vec![0; rows],
-                |drawn, i| {
-                    draw(drawn, Chance::of(which), i);
-                    of(drawn)
-                },
-            )
-            .collect();
-        let draws = scores.iter().map(|scores| scores.as_deref().map_or(f64::NAN, average)).collect();
-        let (mut residuals, mut defined) = (0.0, 0.0);
-        for scores in scores.iter().flatten() {
-            let moved: Vec<f64> = scores.iter().zip(&whole).map(|(new, old)| new - old).collect();
+        Resampled::of_sums(&Picked::new(seeds, rows, score)?, range)
+    }
+
+    /// The same of a score that is a function of sums over rows.
+    pub fn of_sums(sample: &dyn Sums, range: (f64, f64)) -> Option<Resampled> {
+        Resampled::together(&[sample], range).pop()?
+    }
+
+    /// The same of several methods on the same rows, which are drawn once for all of them.
+    pub fn together(samples: &[&dyn Sums], range: (f64, f64)) -> Vec<Option<Resampled>> {
+        let drawn = scores_of_draws(samples);
+        let of = |(place, sample): (usize, &&dyn Sums)| {
+            Resampled::of_scores(*sample, range, drawn.iter().map(|scores| scores[place].as_deref()))
+        };
+        samples.iter().enumerate().map(of).collect()
+    }
+
+    /// From the scores of each seed on each draw.
+    fn of_scores<'s>(
+        sample: &dyn Sums,
+        range: (f64, f64),
+        scores: impl Iterator<Item = Option<&'s [f64]>>,
+    ) -> Option<Resampled> {
+        let seeds = sample.scores(&whole(sample)).filter(|seeds| !seeds.is_empty())?;
+        let (mut draws, mut residuals, mut defined) = (Vec::new(), 0.0, 0.0);
+        for scores in scores {
+            draws.push(scores.map_or(f64::NAN, average));
+            let Some(scores) = scores else { continue };
+            let moved: Vec<f64> = scores.iter().zip(&seeds).map(|(new, old)| new - old).collect();
             residuals += standard_deviation(&moved).unwrap_or(0.0).powi(2);
             defined += 1.0;
         }
         if defined < (1.0 - UNDEFINED) * REPLICATES as f64 {
             return None;
         }
-        let without = without_each(rows, |kept| of(kept).as_deref().map_or_else(|| average(&whole), average));
-        Some(Resampled { seeds: whole, draws, without, residual: residuals / defined, range })
+        let mean = |scores: Option<Vec<f64>>| scores.as_deref().map_or_else(|| average(&seeds), average);
+        let without = without_each(sample).into_iter().map(mean).collect();
+        Some(Resampled { draws, without, residual: residuals / defined, range, seeds })
     }
 
-    /// A mean over rows.
+    /// A mean over rows, by its means on each draw of them.
     pub(super) fn of_means(
         seeds: &[f64],
         rows: &[f64],
         residual: f64,
         range: (f64, f64),
-        chance: Chance,
+        draws: Vec<f64>,
     ) -> Resampled {
-        let mut draws = Vec::new();
-        each_draw(rows.len(), chance, |drawn| {
-            draws.push(drawn.iter().map(|i| rows[*i as usize]).sum::<f64>() / drawn.len() as f64);
-        });
         let (sum, others) = (rows.iter().sum::<f64>(), (rows.len() as f64 - 1.0).max(1.0));
         let without = rows.iter().map(|row| (sum - row) / others).collect();
         Resampled { seeds: seeds.to_vec(), draws, without, residual, range }
@@ -153,7 +150,9 @@ impl Resampled {
     pub fn combined(&self, other: &Resampled, rows: Rows, f: impl Fn(f64, f64) -> f64) -> Option<Estimate> {
         let (a, b) = (self.value(), other.value());
         let value = Some(f(a, b)).filter(|x| x.is_finite())?;
-        let all = 0..self.draws.len().min(other.draws.len());
+        let all = 0..self.draws.len();
+        // Which draw of the other goes with draw `i`.
+        let beside = |i: usize| if rows == Rows::Same { i } else { (i + 1) % other.draws.len() };
         let draws: Vec<f64> = match rows {
             Rows::Same => {
                 let (freedom, errors) =
@@ -169,11 +168,11 @@ impl Resampled {
             }
             Rows::Own => {
                 let error = self.error_beside(other, &f);
-                let draw = |i: usize| f(self.draws[i], other.moved(i, error, || self.luck(i)));
+                let draw = |i: usize| f(self.draws[i], other.moved(beside(i), error, || self.luck(i)));
                 all.clone().map(draw).collect()
             }
         };
-        let of_rows: Vec<f64> = all.map(|i| f(self.draws[i], other.draws[i])).collect();
+        let of_rows: Vec<f64> = all.map(|i| f(self.draws[i], other.draws[beside(i)])).collect();
         let without: Vec<f64> = match rows {
             Rows::Same => self.without.iter().zip(&other.without).map(|(a, b)| f(*a, *b)).collect(),
             Rows::Own => {
@@ -239,19 +238,13 @@ pub(super) fn seed_error(seeds: &[f64], residual: f64) -> Option<f64> {
     Some((own / seeds.len() as f64).sqrt())
 }
 
-/// Rows drawn with replacement, once for each replicate.
-fn each_draw(rows: usize, chance: Chance, mut take: impl FnMut(&[u32])) {
-    let mut drawn = vec![0u32; rows];
-    for i in 0..REPLICATES {
-        draw(&mut drawn, chance, i);
-        take(&drawn);
-    }
-}
-
-/// As many rows of as many, with replacement: replicate `i`.
-fn draw(drawn: &mut [u32], chance: Chance, i: u64) {
-    let (mut random, rows) = (stream(chance, i), drawn.len());
-    drawn.iter_mut().for_each(|row| *row = random.below(rows) as u32);
+/// The scores of each sample's seeds on each draw of the rows that they share; `None` where one is not defined.
+pub(super) fn scores_of_draws(samples: &[&dyn Sums]) -> Vec<Vec<Option<Vec<f64>>>> {
+    let rows = samples.first().map_or(0, |sample| sample.rows());
+    let drawn = |i| Drawn::new(stream(Chance::Rows, i), rows);
+    each(samples, REPLICATES, drawn, |_, sums| {
+        samples.iter().zip(sums).map(|(sample, sums)| sample.scores(sums)).collect()
+    })
 }
 
 fn stream(chance: Chance, replicate: u64) -> SplitMix {
@@ -319,7 +312,7 @@ mod tests {
             .map(|skill| (0..120).map(|_| f64::from(u8::from(random.uniform() < *skill))).collect())
             .collect();
         let runs = Runs::new(&outcomes).unwrap();
-        let any = Resampled::of(3, 120, (0.0, 1.0), Rows::Same, |seed, rows| {
+        let any = Resampled::of(3, 120, (0.0, 1.0), |seed, rows| {
             Some(rows.iter().map(|row| outcomes[seed][*row as usize]).sum::<f64>() / rows.len() as f64)
         })
         .unwrap();
@@ -334,14 +327,14 @@ mod tests {
         let values: Vec<f64> = (0..200).map(|i| f64::from(i % 7) / 7.0).collect();
         let mean =
             |_: usize, rows: &[u32]| Some(rows.iter().map(|row| values[*row as usize]).sum::<f64>() / 200.0);
-        let found = Resampled::of(1, 200, (0.0, 1.0), Rows::Same, mean).unwrap().rows_error().unwrap();
+        let found = Resampled::of(1, 200, (0.0, 1.0), mean).unwrap().rows_error().unwrap();
         assert!((found / super::super::standard_error(&values).unwrap() - 1.0).abs() < 0.04, "{found}");
     }
 
     #[test]
     fn each_row_is_left_out_once() {
         let sum = |_: usize, rows: &[u32]| Some(rows.iter().map(|row| f64::from(1 << row)).sum());
-        let found = Resampled::of(1, 5, (0.0, 31.0), Rows::Same, sum).unwrap();
+        let found = Resampled::of(1, 5, (0.0, 31.0), sum).unwrap();
         assert_eq!(found.without, [30.0, 29.0, 27.0, 23.0, 15.0]);
     }
 
@@ -349,9 +342,9 @@ mod tests {
     fn a_score_that_draws_leave_undefined_has_no_interval() {
         // Defined only where row 0 was drawn: about 63 % of the draws.
         let rare = |_: usize, rows: &[u32]| rows.contains(&0).then_some(0.5);
-        assert!(Resampled::of(2, 50, (0.0, 1.0), Rows::Same, rare).is_none());
-        assert!(Resampled::of(2, 0, (0.0, 1.0), Rows::Same, |_, _| Some(0.5)).is_none());
-        assert!(Resampled::of(0, 9, (0.0, 1.0), Rows::Same, |_, _| Some(0.5)).is_none());
+        assert!(Resampled::of(2, 50, (0.0, 1.0), rare).is_none());
+        assert!(Resampled::of(2, 0, (0.0, 1.0), |_, _| Some(0.5)).is_none());
+        assert!(Resampled::of(0, 9, (0.0, 1.0), |_, _| Some(0.5)).is_none());
     }
 
     #[test]
@@ -359,7 +352,7 @@ mod tests {
         // A hundred thousand rows say all there is to know of each seed.
         let of = |scores: [f64; 3]| {
             let rows = vec![scores.iter().sum::<f64>() / 3.0; 2];
-            Resampled::of_means(&scores, &rows, 0.0, (-100.0, 100.0), Chance::Rows)
+            Resampled::of_means(&scores, &rows, 0.0, (-100.0, 100.0), vec![rows[0]; REPLICATES as usize])
         };
         let home = of([0.80, 0.85, 0.90]);
         let width = |away: [f64; 3]| {
@@ -374,8 +367,8 @@ mod tests {
 
     #[test]
     fn what_many_draws_leave_undefined_has_no_ends() {
-        let score = |_: usize, drawn: &[u32]| Some(f64::from(drawn[0] % 10));
-        let found = Resampled::of(1, 100, (0.0, 9.0), Rows::Same, score).unwrap();
+        let score = |_: usize, drawn: &[u32]| Some(f64::from(drawn.iter().sum::<u32>() % 10));
+        let found = Resampled::of(1, 100, (0.0, 9.0), score).unwrap();
         let share = found.combined(&found, Rows::Own, |a, b| if b > 0.0 { a / b } else { f64::NAN });
         assert_eq!(share, None);
         let some = found.combined(&found, Rows::Own, |_, b| if b < 8.5 { b } else { f64::NAN }).unwrap();
@@ -386,7 +379,7 @@ mod tests {
     fn methods_on_the_same_rows_are_paired() {
         let rows: Vec<f64> = (0..200).map(|i| f64::from(u8::from(i % 3 > 0))).collect();
         let of = |range| {
-            Resampled::of(1, 200, range, Rows::Same, |_, drawn| {
+            Resampled::of(1, 200, range, |_, drawn| {
                 Some(drawn.iter().map(|row| rows[*row as usize]).sum::<f64>() / 200.0)
             })
         };

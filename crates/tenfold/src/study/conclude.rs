@@ -48,7 +48,7 @@ pub(super) fn conclude(
     ends: &Ends,
 ) -> Result<Conclusion> {
     let evidence = Evidence::new(facts(plan, folder, finished)?, &finished.records);
-    let findings = told_if_slow(ends.progress, "comparing the methods", || Findings::of(&evidence));
+    let findings = told_if_slow(ends.progress, "working out the report", || Findings::of(&evidence));
     let mut recommendation = report::recommend(&findings, Purpose::named(&plan.study.purpose)?);
     recommendation.exported = (ends.export)(recommendation.adapter.as_deref());
     let tables = [100, 80, 60, 40].map(|width| (width, report::summary_table(&findings, width)));
