@@ -10,7 +10,7 @@ use fixture::{Ended, Fixture, Process, write_language_model};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ fn what_is_no_plain_file_or_too_large_is_refused_at_once() {
         refused(&["run", "study.toml", "--out", "a", &format!("--set=task={task:?}")], &[words]);
     }
     // A study that is refused takes no place in the folder, and moves nothing that is there.
-    assert_eq!(fixture.files("a"), [fixture.path("a/lock")]);
+    assert_eq!(fixture.files("a"), Vec::<PathBuf>::new());
     fs::remove_file(fixture.path("train.tsv")).unwrap();
     make_pipe(&fixture.path("train.tsv"));
     refused(&["run", "study.toml", "--out", "b"], &["train.tsv", "a named pipe, not a plain file"]);

@@ -252,9 +252,14 @@ fn close_gradient(what: &str, found: &[f32], expected: &[f32], all: &BTreeMap<St
 /// Our name for a parameter in PEFT's own naming of a live model ("raw", "grad.").
 fn our_name(theirs: &str) -> String {
     let plain = theirs.replace(".default", "").replace(".modules_to_save", "").replace(".base_layer", "");
+    let plain = plain.replace(".ln_tuning_layers", "");
     let inner =
         plain.strip_prefix("base_model.model.").or(plain.strip_prefix("base_model.")).unwrap_or(&plain);
-    if plain.contains("lora_") || plain.contains("ia3_l") || plain.starts_with("prompt_encoder") {
+    if plain.contains("lora_")
+        || plain.contains("vera_lambda")
+        || plain.contains("ia3_l")
+        || plain.starts_with("prompt_encoder")
+    {
         return plain;
     }
     inner.to_owned()

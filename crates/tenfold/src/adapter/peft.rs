@@ -24,7 +24,6 @@ const TYPES: &[(&str, &str)] = &[
     ("HIRA", "HiRA"),
     ("HRA", "HRA"),
     ("LILY", "Lily"),
-    ("LN_TUNING", "LayerNorm tuning"),
     ("LOHA", "LoHa"),
     ("LOKR", "LoKr"),
     ("MISS", "MiSS"),
@@ -43,7 +42,6 @@ const TYPES: &[(&str, &str)] = &[
     ("TRAINABLE_TOKENS", "trainable tokens"),
     ("UNILORA", "Uni-LoRA"),
     ("VBLORA", "VB-LoRA"),
-    ("VERA", "VeRA"),
     ("WAVEFT", "WaveFT"),
     ("XLORA", "X-LoRA"),
 ];
@@ -143,8 +141,8 @@ mod tests {
             }
         }
         assert_eq!(
-            [type_of("adalora"), type_of("LN_TUNING"), type_of("lora")],
-            [Some("AdaLoRA"), Some("LayerNorm tuning"), None]
+            [type_of("adalora"), type_of("TRAINABLE_TOKENS"), type_of("lora")],
+            [Some("AdaLoRA"), Some("trainable tokens"), None]
         );
         assert!(setting(Some("LORA"), "use_dora").is_some_and(|words| words.starts_with("DoRA")));
         assert_eq!([setting(Some("LORA"), "rr"), setting(None, "use_dora")], [None, None]);

@@ -211,3 +211,82 @@ fn load<'l>(rounds: impl Iterator<Item = Option<&'l Load>>) -> Option<Load> {
     }
     Some(Load { merged: all[0].merged, disturbance: worst(kept.iter().map(|one| one.disturbance)), ..whole })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::synthetic::{World, disturbed};
+
+    /// The probe of a method in three rounds alike, of which `change` is given each with its number.
+    fn probed(method: &str, change: impl Fn(usize, &mut Round)) -> Probed {
+        let world = World::new();
+        let record = world
+            .records
+            .into_iter()
+            .find(|record| record.trial.method == method && record.measured.probe.is_some());
+        let mut probed = *record.unwrap().measured.probe.unwrap();
+        probed.rounds = vec![probed.rounds[0].clone(); 3];
+        probed.rounds.iter_mut().enumerate().for_each(|(number, round)| change(number, round));
+        probed
+    }
+
+    fn slow(round: &mut Round, factor: f64) {
+        round.training.speed.batch_seconds.iter_mut().for_each(|seconds| *seconds *= factor);
+    }
+
+    #[test]
+    fn disturbed_rounds_are_left_out_where_others_are_at_least_half_and_mark_the_figure_where_not() {
+        let rate = |timings: &Timings| {
+            timings.training.examples as f64 / timings.training.batch_seconds.iter().sum::<f64>()
+        };
+        let quiet = Timings::of(&probed("lora", |_, _| {})).unwrap();
+        let with = |places: &[usize]| {
+            let change = |number: usize, round: &mut Round| {
+                if places.contains(&number) {
+                    slow(round, 3.0);
+                    round.training.speed.disturbance = Some(disturbed());
+                }
+            };
+            Timings::of(&probed("lora", change)).unwrap()
+        };
+        assert_eq!(quiet.training.batch_seconds.len(), 3);
+        let one = with(&[1]);
+        assert_eq!(one.training.batch_seconds.len(), 2);
+        assert!((rate(&one) / rate(&quiet) - 1.0).abs() < 1e-12);
+        assert!((one.step_seconds / quiet.step_seconds - 1.0).abs() < 1e-12);
+        assert_eq!(one.training.disturbance.map(|found| found.quiet()), Some(Quiet::Yes));
+        let two = with(&[0, 1]);
+        assert_eq!(two.training.batch_seconds.len(), 3);
+        assert_eq!(two.training.disturbance.map(|found| found.quiet()), Some(Quiet::No));
+        // Every part has rounds of its own: what disturbed training says nothing of the requests.
+        assert_eq!(two.loads[0].disturbance.map(|found| found.quiet()), Some(Quiet::Yes));
+        let requests = probed("lora", |_, _| {}).rounds[0].loads[0].latency.count();
+        assert_eq!(quiet.loads[0].latency.count(), 3 * requests);
+    }
+
+    #[test]
+    fn what_slows_the_whole_machine_down_changes_no_ratio() {
+        let machine = |number: usize, round: &mut Round| slow(round, [1.0, 1.6, 1.2][number]);
+        let (lora, full) = (probed("lora", machine), probed("full", machine));
+        let steady = ratio(&probed("full", |_, _| {}), &probed("lora", |_, _| {}), Pace::Training).unwrap().0;
+        let (found, disturbance) = ratio(&full, &lora, Pace::Training).unwrap();
+        assert!((found.value / steady.value - 1.0).abs() < 1e-9 && found.n == 3, "{found:?} {steady:?}");
+        assert_eq!(disturbance.map(|found| found.quiet()), Some(Quiet::Yes));
+        // A round in which one of the two was disturbed counts for neither.
+        let one_sided = probed("lora", |number, round| {
+            machine(number, round);
+            if number == 1 {
+                slow(round, 2.0);
+                round.training.speed.disturbance = Some(disturbed());
+            }
+        });
+        let (found, _) = ratio(&full, &one_sided, Pace::Training).unwrap();
+        assert!((found.value / steady.value - 1.0).abs() < 1e-9 && found.n == 2, "{found:?} {steady:?}");
+        for pace in [Pace::Inference, Pace::Request] {
+            assert!(ratio(&full, &lora, pace).unwrap().0.value > 0.0);
+        }
+        // Rounds of two runs have nothing to do with one another.
+        let other = Probed { together: 2, ..lora };
+        assert_eq!(ratio(&full, &other, Pace::Training), None);
+    }
+}
