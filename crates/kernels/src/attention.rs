@@ -31,6 +31,9 @@ const QUERIES: usize = 64;
 const KEYS: usize = 240;
 /// Rows of one task, counting each query once for every head that shares its keys.
 const CHUNK_ROWS: usize = 256;
+/// Heads, and keys of one, whose dropout has random words of its own: together with the prefix all that a row has.
+const MOST_HEADS: usize = 1 << 9;
+const MOST_KEYS: usize = 1 << 24;
 /// Fewest queries of one task.
 const CHUNK_QUERIES: usize = 32;
 
@@ -60,8 +63,8 @@ pub struct Attention<'a> {
     pub keys: Spans<'a>,
     /// Keys and values before every sequence, the same for all, seen by every query.
     pub prefix_len: usize,
-    /// Dropout on the probabilities, see [`Attention::dropout_index`].
-    pub dropout: Option<Dropout>,
+    /// Dropout on the probabilities: rows are the queries, elements see [`Attention::dropout_element`].
+    pub dropout: Option<&'a Dropout>,
 }
 
 /// Rows of sequences: the `lengths[i]` rows from `starts[i]` on are sequence i.
@@ -112,17 +115,18 @@ impl Spans<'_> {
 }
 
 impl Attention<'_> {
-    /// Index of a probability in the dropout mask, `token` being the row of the query and `key` counting from the
-    /// sequence's first key or, in the prefix, from 2³¹.
-    pub fn dropout_index(&self, token: usize, head: usize, key: usize) -> u64 {
-        ((token * self.heads + head) as u64) << 32 | key as u64
+    /// The random word of a query's probability, in its row of the dropout mask: which key, from the sequence's first, of
+    /// which head; keys of the prefix are as many behind.
+    pub fn dropout_element(&self, head: usize, key: usize, is_prefix: bool) -> u64 {
+        let head = if is_prefix { MOST_HEADS + head } else { head };
+        (head * MOST_KEYS + key) as u64
     }
 
-    /// The dropout index of a key.
-    fn index_in_mask(&self, token: usize, head: usize, key: Key) -> u64 {
+    /// The same of a key.
+    fn element_in_mask(&self, head: usize, key: Key) -> u64 {
         match key {
-            Key::Prefix(key) => self.dropout_index(token, head, 1 << 31 | key),
-            Key::Own(key) => self.dropout_index(token, head, key),
+            Key::Prefix(key) => self.dropout_element(head, key, true),
+            Key::Own(key) => self.dropout_element(head, key, false),
         }
     }
 
@@ -171,6 +175,14 @@ impl Attention<'_> {
         );
         assert_eq!((q.len(), k.len()), (queries * wide, v.len()), "queries, and as many keys as values");
         assert!(k.len() >= self.keys.end() * narrow, "all keys are there");
+        let masked = |dropout: &Dropout| {
+            let most = self.keys.lengths.iter().copied().max().unwrap_or(0).max(self.prefix_len);
+            dropout.rows.len() == queries && self.heads <= MOST_HEADS && most <= MOST_KEYS
+        };
+        assert!(
+            self.dropout.is_none_or(masked),
+            "a mask has a row for every query, and elements for all keys"
+        );
         let prefix = self.prefix_len * narrow;
         assert_eq!((prefix_k.len(), prefix_v.len()), (prefix, prefix), "prefix keys and values");
         let whole = |bias: Bias| bias.table.len().is_multiple_of(self.heads);

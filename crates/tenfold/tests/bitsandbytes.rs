@@ -53,7 +53,7 @@ fn lora(model: &dyn Model) -> (f32, Vec<f32>) {
         decoder: None,
         ids,
     };
-    let loss = model::loss(model, &Forward::training(&tuning, 1), &batch, 0.0).unwrap().mean;
+    let loss = model::loss(model, &Forward::training(&tuning, 1, &[0]), &batch, 0.0).unwrap().mean;
     let number = loss.numbers().unwrap()[0];
     loss.backward(1.0).unwrap();
     let gradients = tuning.parameters();

@@ -252,8 +252,8 @@ pub trait Backend: Send + Sync {
     fn softcap(&self, x: &Buffer, c: f32) -> Result<Buffer>;
     /// Its gradient, from the result.
     fn softcap_gradient(&self, y: &Buffer, c: f32, dy: &Buffer) -> Result<Buffer>;
-    /// Counter-based dropout; applied to the gradient it is its own backward.
-    fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer>;
+    /// Counter-based dropout of rows; applied to the gradient it is its own backward.
+    fn dropout(&self, dropout: &Dropout, x: &Buffer) -> Result<Buffer>;
 
     /// Layer norm over rows of `weight.len()`; returns the result, and means and reciprocal deviations.
     fn layer_norm(

@@ -188,7 +188,7 @@ impl Backend for Dry {
         Ok(self.filled(y.len()))
     }
 
-    fn dropout(&self, _dropout: Dropout, x: &Buffer) -> Result<Buffer> {
+    fn dropout(&self, _dropout: &Dropout, x: &Buffer) -> Result<Buffer> {
         Ok(self.filled(x.len()))
     }
 

@@ -247,8 +247,8 @@ macro_rules! implement_backend {
                 Ok(self.memory.filled(y.len(), |dx| softcap::backward(read(y), c, read(dy), dx)))
             }
 
-            fn dropout(&self, dropout: Dropout, x: &Buffer) -> Result<Buffer> {
-                Ok(self.memory.filled(x.len(), |out| dropout::apply(&dropout, read(x), out)))
+            fn dropout(&self, dropout: &Dropout, x: &Buffer) -> Result<Buffer> {
+                Ok(self.memory.filled(x.len(), |out| dropout::apply(dropout, read(x), out)))
             }
 
             fn layer_norm(
@@ -474,7 +474,7 @@ pub(crate) fn attention_parameters<'a>(
         queries: shape.queries.spans(),
         keys: shape.keys.spans(),
         prefix_len: shape.prefix_len,
-        dropout: shape.dropout,
+        dropout: shape.dropout.as_ref(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::values;
 use criterion::{Criterion, Throughput};
 use tenfold_kernels::attention::{self, Attention, Gradients, Spans};
-use tenfold_kernels::dropout::Dropout;
+use tenfold_kernels::dropout::{Dropout, Row};
 
 #[derive(Clone, Default)]
 struct Form {
@@ -14,12 +14,12 @@ struct Form {
     causal: bool,
     window: Option<usize>,
     softcap: Option<f32>,
-    dropout: Option<Dropout>,
+    dropout: Option<f32>,
 }
 
 pub fn bench(c: &mut Criterion) {
     let short: Vec<usize> = (0..32).map(|i| 5 + (i * 17) % 56).collect();
-    let dropout = Some(Dropout { probability: 0.1, key: 1, stream: 2 });
+    let dropout = Some(0.1);
     let form = Form { heads: [12, 12, 32], queries: short.clone(), keys: short, ..Form::default() };
     let long =
         Form { heads: [9, 3, 64], queries: vec![2048], keys: vec![2048], causal: true, ..Form::default() };
@@ -44,6 +44,11 @@ impl Form {
         };
         let (query_starts, key_starts) = (starts(&self.queries), starts(&self.keys));
         let [heads, kv_heads, head_dim] = self.heads;
+        let rows = (self.queries.iter().enumerate()).flat_map(|(sequence, length)| {
+            (0..*length as u32).map(move |position| Row { sequence: sequence as u32, position })
+        });
+        let rows = rows.collect();
+        let dropout = self.dropout.map(|probability| Dropout { probability, key: 1, stream: 2, rows });
         let p = Attention {
             heads,
             kv_heads,
@@ -56,7 +61,7 @@ impl Form {
             queries: Spans { starts: &query_starts, lengths: &self.queries },
             keys: Spans { starts: &key_starts, lengths: &self.keys },
             prefix_len: 0,
-            dropout: self.dropout,
+            dropout: dropout.as_ref(),
         };
         let [tokens, keys] = [&self.queries, &self.keys].map(|lengths| lengths.iter().sum::<usize>());
         let (q, k) = (values(tokens * heads * head_dim), values(keys * kv_heads * head_dim));

@@ -4,7 +4,7 @@ use crate::values;
 use criterion::{Criterion, Throughput};
 use tenfold_kernels::activation::{self, Activation};
 use tenfold_kernels::adamw::{self, AdamW};
-use tenfold_kernels::dropout::{self, Dropout};
+use tenfold_kernels::dropout::{self, Dropout, Row};
 use tenfold_kernels::elements::Elements;
 use tenfold_kernels::rotary::{self, Turn};
 use tenfold_kernels::{cross_entropy, elementwise, embedding, gated, layer_norm, rms_norm, softcap};
@@ -29,7 +29,9 @@ pub fn bench(c: &mut Criterion) {
     bench("scale", &mut || elementwise::scale(&x, 0.5, &mut y));
     bench("column_sums", &mut || elementwise::column_sums(&x, COLS, &mut y[..COLS]));
     bench("scale_columns", &mut || elementwise::scale_columns(&x, &weight, &mut y));
-    bench("dropout", &mut || dropout::apply(&Dropout { probability: 0.1, key: 1, stream: 2 }, &x, &mut y));
+    let rows = (0..(LEN / COLS) as u32).map(|position| Row { sequence: 0, position }).collect();
+    let mask = Dropout { probability: 0.1, key: 1, stream: 2, rows };
+    bench("dropout", &mut || dropout::apply(&mask, &x, &mut y));
     bench("softcap", &mut || softcap::forward(&x, 30.0, &mut y));
     for (name, kind) in [("gelu", Activation::Gelu), ("silu", Activation::Silu), ("tanh", Activation::Tanh)] {
         bench(name, &mut || activation::forward(kind, &x, &mut y));

@@ -289,8 +289,8 @@ impl Inputs<'_> {
         p.add_bias(self.level, scores, self.bias, part.head, place, key);
         let token = p.queries.starts[sequence] + query;
         if let Some(dropout) = &p.dropout {
-            let index = p.index_in_mask(token, part.head, part.block.first);
-            dropout.factors(self.level, index, &mut work.factors[..visible.end]);
+            let first = p.element_in_mask(part.head, part.block.first);
+            dropout.factors(self.level, token, first, &mut work.factors[..visible.end]);
         }
         let lse = self.lse[token * p.heads + part.head];
         score_gradients(self.level, scores, grads, &work.factors[visible.clone()], lse, delta);

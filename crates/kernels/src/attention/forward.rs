@@ -197,7 +197,7 @@ impl Inputs<'_> {
         (work.tops[row], work.sums[row]) = (top, work.sums[row] * keep + sum);
         if let Some(dropout) = &p.dropout {
             let factors = &mut work.factors[..visible.end];
-            dropout.factors(self.level, p.index_in_mask(token, head, part.block.first), factors);
+            dropout.factors(self.level, token, p.element_in_mask(head, part.block.first), factors);
             multiply_in_place(self.level, scores, &factors[visible.start..]);
         }
         if !part.fresh && keep != 1.0 {

@@ -128,11 +128,11 @@ impl Query {
     }
 
     fn kept(&self, p: &Attention, key: Key) -> f64 {
-        let key = match key {
-            Key::Prefix(t) => 1 << 31 | t,
-            Key::Own(t) => t,
+        let element = match key {
+            Key::Prefix(t) => p.dropout_element(self.head, t, true),
+            Key::Own(t) => p.dropout_element(self.head, t, false),
         };
-        p.dropout.map_or(1.0, |d| d.keep_scale(p.dropout_index(self.token, self.head, key)) as f64)
+        p.dropout.map_or(1.0, |d| d.keep_scale(self.token, element) as f64)
     }
 }
 

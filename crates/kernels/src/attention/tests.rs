@@ -1,6 +1,7 @@
 //! Attention of every form against plain loops, finite differences, and any number of threads.
 
 use super::*;
+use crate::dropout::Row;
 use crate::testing::{
     assert_close, assert_gradient, assert_same_bits_on_any_threads, dot, on_every_level, values,
 };
@@ -24,7 +25,10 @@ struct Form {
     /// Rows between the sequences of the keys, if those are in a cache.
     room: Option<usize>,
     prefix_len: usize,
-    dropout: Option<Dropout>,
+    /// Probability.
+    dropout: Option<f32>,
+    /// The number of the first sequence.
+    sequence: usize,
 }
 
 impl Form {
@@ -45,6 +49,7 @@ impl Form {
             room: None,
             prefix_len: 0,
             dropout: None,
+            sequence: 0,
         }
     }
 
@@ -74,6 +79,12 @@ impl Form {
             None => dense(&self.keys),
             Some(room) => (0..self.keys.len()).map(|i| i * room).collect(),
         };
+        let rows = (self.queries.iter().enumerate()).flat_map(|(number, length)| {
+            let sequence = (self.sequence + number) as u32;
+            (0..*length as u32).map(move |position| Row { sequence, position })
+        });
+        let rows = rows.collect();
+        let dropout = self.dropout.map(|probability| Dropout { probability, key: 5, stream: 1, rows });
         f(&Attention {
             heads: self.heads,
             kv_heads: self.kv_heads,
@@ -86,7 +97,7 @@ impl Form {
             queries: Spans { starts: &starts, lengths: &self.queries },
             keys: Spans { starts: &key_starts, lengths: &self.keys },
             prefix_len: self.prefix_len,
-            dropout: self.dropout,
+            dropout: dropout.as_ref(),
         })
     }
 
@@ -123,7 +134,7 @@ impl Form {
 
 /// What each form is tried as.
 fn variants(form: Form) -> Vec<Form> {
-    let dropout = Some(Dropout { probability: 0.2, key: 5, stream: 1 });
+    let dropout = Some(0.2);
     let causal = Form { causal: true, ..form.clone() };
     vec![
         form.clone(),
@@ -216,7 +227,7 @@ fn blocks_outside_the_window_are_not_touched() {
 #[test]
 fn reference_backward_is_the_gradient() {
     let small = Form { queries: vec![2, 1], ..Form::new([2, 1, 3], &[3, 1]) };
-    let dropout = Some(Dropout { probability: 0.3, key: 5, stream: 1 });
+    let dropout = Some(0.3);
     let causal = Form { causal: true, ..small.clone() };
     let forms = [
         small.clone(),
@@ -247,7 +258,7 @@ fn reference_backward_is_the_gradient() {
 
 #[test]
 fn threads_do_not_matter() {
-    let dropout = Some(Dropout { probability: 0.1, key: 5, stream: 1 });
+    let dropout = Some(0.1);
     let lengths: Vec<usize> = (0..12).map(|i| i * i).collect();
     let many = Form { causal: true, dropout, ..Form::new([6, 3, 32], &lengths).prefix(7).biased() };
     let long = Form { causal: true, ..Form::new([2, 1, 16], &[1100]).prefix(1).biased() };
@@ -260,5 +271,27 @@ fn threads_do_not_matter() {
             let gradients = form.gradients(&x, &result, &dout, false);
             [result.to_vec(), gradients].concat().concat()
         });
+    }
+}
+
+#[test]
+fn a_sequence_meets_the_same_mask_whatever_is_beside_it() {
+    let lengths = [70, 3, 260];
+    for causal in [true, false] {
+        let form = Form { causal, dropout: Some(0.3), ..Form::new([4, 2, 8], &lengths).prefix(5) };
+        let x = form.inputs();
+        let whole = form.run(&x, false);
+        let mut first = 0;
+        for (sequence, length) in lengths.into_iter().enumerate() {
+            let alone = Form { queries: vec![length], keys: vec![length], sequence, ..form.clone() };
+            let cut =
+                |numbers: &[f32], width: usize| numbers[first * width..(first + length) * width].to_vec();
+            let [q, k, v, pk, pv] = &x;
+            let own = [cut(q, 32), cut(k, 16), cut(v, 16), pk.clone(), pv.clone()];
+            assert_eq!(alone.run(&own, false)[0], cut(&whole[0], 32), "sequence {sequence}");
+            let other = Form { sequence: sequence + 1, ..alone };
+            assert_ne!(other.run(&own, false)[0], cut(&whole[0], 32), "sequence {sequence}");
+            first += length;
+        }
     }
 }

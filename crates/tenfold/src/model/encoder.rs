@@ -153,9 +153,10 @@ impl Layer {
         all: (&Tensor, &Ragged),
         bias: Option<&RelativeBias>,
     ) -> Result<Tensor> {
+        let (forward, over_all) = (&forward.over(wanted.1), forward.over(all.1));
         let query = forward.linear(&self.query, wanted.0)?;
-        let key = forward.linear(&self.key, all.0)?;
-        let value = forward.linear(&self.value, all.0)?;
+        let key = over_all.linear(&self.key, all.0)?;
+        let value = over_all.linear(&self.value, all.0)?;
         let attention = Attention { dropout: forward.mask(self.attention_dropout), ..self.attention.clone() };
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
@@ -184,7 +185,7 @@ impl Encoder {
             x = x.add(&forward.weight(table).select_rows(&types(batch, &ragged))?)?;
         }
         let x = forward.norm(&self.embedding_norm, &x)?;
-        Ok((forward.dropout(x, self.plan.dropout)?, ragged))
+        Ok((forward.over(&ragged).dropout(x, self.plan.dropout)?, ragged))
     }
 }
 

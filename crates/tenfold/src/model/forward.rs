@@ -4,38 +4,73 @@ use super::cache::Cache;
 use super::hooks::Hooks;
 use super::layer::{Linear, Norm, NormKind, Weight};
 use crate::error::{Error, Result};
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tenfold_tensor::{Dropout, Ragged, Tensor, recompute};
+use tenfold_tensor::{Dropout, Ragged, Row, Tensor, recompute};
 
 /// What a model asks on its way. Created for each batch.
 #[derive(Clone)]
 pub struct Forward {
     hooks: Arc<dyn Hooks>,
-    dropout_key: Option<u64>,
-    next_stream: Cell<u64>,
+    masks: Option<Masks>,
     recomputes: bool,
     cache: Option<Arc<Mutex<Cache>>>,
 }
 
+/// What decides the masks of a pass: a mask is a function of the step's key, the place in the model, the sequence, the
+/// token's position in it and the feature. How the rows of a step are cut into passes does not matter.
+#[derive(Clone)]
+struct Masks {
+    key: u64,
+    /// The number of each sequence of the batch.
+    sequences: Arc<[u32]>,
+    /// What each row is of that is being worked on.
+    rows: Arc<[Row]>,
+    /// The next mask's; the passes that are made of one another share it.
+    next_stream: Arc<AtomicU32>,
+}
+
 /// Streams of random numbers for the masks of one block.
-const STREAMS: u64 = 1 << 16;
+const STREAMS: u32 = 1 << 12;
 
 impl Forward {
     /// A pass without dropout.
     pub fn evaluation<H: Hooks + Clone + 'static>(hooks: &H) -> Forward {
-        Forward {
-            hooks: Arc::new(hooks.clone()),
-            dropout_key: None,
-            next_stream: Cell::new(0),
-            recomputes: false,
-            cache: None,
-        }
+        Forward { hooks: Arc::new(hooks.clone()), masks: None, recomputes: false, cache: None }
     }
 
-    /// A pass with dropout; the key decides every mask of it.
-    pub fn training<H: Hooks + Clone + 'static>(hooks: &H, dropout_key: u64) -> Forward {
-        Forward { dropout_key: Some(dropout_key), ..Forward::evaluation(hooks) }
+    /// A pass with dropout over a batch of the rows `picks`: these and the key of the step decide every mask.
+    pub fn training<H: Hooks + Clone + 'static>(hooks: &H, dropout_key: u64, picks: &[usize]) -> Forward {
+        let sequences: Arc<[u32]> = picks.iter().map(|row| *row as u32).collect();
+        let masks = Masks {
+            key: dropout_key,
+            rows: sequences.iter().map(|sequence| Row { sequence: *sequence, position: 0 }).collect(),
+            sequences,
+            next_stream: Arc::default(),
+        };
+        Forward { masks: Some(masks), ..Forward::evaluation(hooks) }
+    }
+
+    /// The same pass, working on the tokens of these sequences, which are the batch's. A pass begins with one row for each
+    /// sequence.
+    pub fn over(&self, ragged: &Ragged) -> Forward {
+        self.on_rows(|masks| {
+            let own = masks.sequences.iter().zip(ragged.lengths());
+            own.flat_map(|(sequence, length)| {
+                (0..length as u32).map(|position| Row { sequence: *sequence, position })
+            })
+            .collect()
+        })
+    }
+
+    /// The same pass, working on some of the rows.
+    pub fn at(&self, rows: &[u32]) -> Forward {
+        self.on_rows(|masks| rows.iter().map(|row| masks.rows[*row as usize]).collect())
+    }
+
+    fn on_rows(&self, rows: impl FnOnce(&Masks) -> Arc<[Row]>) -> Forward {
+        let masks = self.masks.as_ref().map(|masks| Masks { rows: rows(masks), ..masks.clone() });
+        Forward { masks, ..self.clone() }
     }
 
     /// The same pass, whose blocks are computed again in the backward pass instead of kept (Chen et al. 2016).
@@ -159,11 +194,11 @@ impl Forward {
         inputs: &[Tensor],
         run: impl Fn(&Forward, &[Tensor]) -> Result<Tensor> + Send + 'static,
     ) -> Result<Tensor> {
-        let first = self.next_stream.get().next_multiple_of(STREAMS);
-        self.next_stream.set(first + STREAMS);
-        let inner = self.clone();
+        let (inner, first) = self.of_block();
         let again = move |inputs: &[Tensor]| {
-            inner.next_stream.set(first);
+            if let Some(masks) = &inner.masks {
+                masks.next_stream.store(first, Ordering::Relaxed);
+            }
             run(&inner, inputs)
         };
         match self.recomputes {
@@ -174,7 +209,16 @@ impl Forward {
         }
     }
 
-    /// Dropout with this probability, in training.
+    /// The same pass with streams of its own, and the first of them.
+    fn of_block(&self) -> (Forward, u32) {
+        let Some(masks) = &self.masks else { return (self.clone(), 0) };
+        let first = masks.next_stream.load(Ordering::Relaxed).next_multiple_of(STREAMS);
+        masks.next_stream.store(first + STREAMS, Ordering::Relaxed);
+        let masks = Masks { next_stream: Arc::default(), ..masks.clone() };
+        (Forward { masks: Some(masks), ..self.clone() }, first)
+    }
+
+    /// Dropout with this probability, in training, of rows as [`Forward::over`] and [`Forward::at`] say.
     pub fn dropout(&self, x: Tensor, probability: f32) -> Result<Tensor> {
         Ok(match self.mask(probability) {
             Some(mask) => x.dropout(mask)?,
@@ -182,11 +226,11 @@ impl Forward {
         })
     }
 
-    /// The next mask, in training. Every call draws from a stream of its own.
+    /// The next mask of the rows, in training. Every call draws from a stream of its own.
     pub fn mask(&self, probability: f32) -> Option<Dropout> {
-        let key = self.dropout_key.filter(|_| probability > 0.0)?;
-        let stream = self.next_stream.replace(self.next_stream.get() + 1);
-        Some(Dropout { probability, key, stream })
+        let masks = self.masks.as_ref().filter(|_| probability > 0.0)?;
+        let stream = masks.next_stream.fetch_add(1, Ordering::Relaxed);
+        Some(Dropout { probability, key: masks.key, stream, rows: masks.rows.clone() })
     }
 }
 

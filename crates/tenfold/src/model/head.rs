@@ -139,7 +139,7 @@ impl Head {
         self.layers.last().map(HeadLayer::weight)
     }
 
-    /// \[rows, hidden\] -> \[rows, labels\].
+    /// \[rows, hidden\] -> \[rows, labels\]. The pass is on these rows.
     pub fn logits(&self, forward: &Forward, features: &Tensor) -> Result<Tensor> {
         let mut x = features.clone();
         for layer in &self.layers {

@@ -20,7 +20,8 @@ pub fn logits(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<Ten
     let hidden = model.hidden_states(forward, batch, &wanted)?;
     match model.vocabulary() {
         Some(vocabulary) => vocabulary.logits(forward, &hidden),
-        None => model.head().logits(forward, &hidden),
+        None if wanted == Wanted::Pooled => model.head().logits(forward, &hidden),
+        None => model.head().logits(&forward.over(&batch.ragged), &hidden),
     }
 }
 
@@ -35,7 +36,8 @@ pub fn loss(model: &dyn Model, forward: &Forward, batch: &Batch, smoothing: f32)
         TaskType::TokenClassification => {
             let hidden = model.hidden_states(forward, batch, &Wanted::All)?;
             let (rows, labels) = labelled(batch.labels.ids()?)?;
-            cross_entropy(&model.head().logits(forward, &hidden.select_rows(&rows)?)?, &labels, smoothing)
+            let forward = forward.over(&batch.ragged).at(&rows);
+            cross_entropy(&model.head().logits(&forward, &hidden.select_rows(&rows)?)?, &labels, smoothing)
         }
         TaskType::QuestionAnswering => {
             answer_loss(&logits(model, forward, batch)?, &batch.ragged, batch.labels.ids()?)

@@ -170,6 +170,7 @@ impl Layer {
 
     /// An encoder's layer over all tokens.
     fn encode(&self, forward: &Forward, x: &Tensor, ragged: &Ragged, bias: &RelativeBias) -> Result<Tensor> {
+        let forward = &forward.over(ragged);
         let normed = forward.norm(&self.own.norm, x)?;
         let [query, key, value] = [&self.own.query, &self.own.key, &self.own.value];
         let query = forward.linear(query, &normed)?;
@@ -197,10 +198,12 @@ impl Layer {
             }
         };
         let queries = chosen.map_or(ragged, |(_, queries)| queries);
+        let over_all = forward.over(ragged);
+        let forward = &chosen.map_or_else(|| over_all.clone(), |(rows, _)| over_all.at(rows));
         let normed = forward.norm(&self.own.norm, x)?;
         let query = forward.linear(&self.own.query, &choose(&normed)?)?;
         let (key, value) =
-            (forward.linear(&self.own.key, &normed)?, forward.linear(&self.own.value, &normed)?);
+            (over_all.linear(&self.own.key, &normed)?, over_all.linear(&self.own.value, &normed)?);
         let (key, value, keys) = forward.remember(number, key, value, ragged)?;
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
@@ -212,6 +215,7 @@ impl Layer {
             let (key, value, keys) = forward.once(number, || match source {
                 None => unreachable!("a pass without a source goes on from one that had it"),
                 Some((source, ragged)) => {
+                    let forward = forward.over(ragged);
                     let (key, value) =
                         (forward.linear(&cross.key, source)?, forward.linear(&cross.value, source)?);
                     Ok((key, value, ragged.clone()))
@@ -262,7 +266,8 @@ impl T5 {
 
     fn encode(&self, forward: &Forward, batch: &Batch) -> Result<(Tensor, Ragged)> {
         let (x, ragged) = forward.embed(self.words(forward, &batch.ids)?, &batch.ragged)?;
-        let mut x = forward.dropout(x, self.plan.dropout)?;
+        let over_all = forward.over(&ragged);
+        let mut x = over_all.dropout(x, self.plan.dropout)?;
         let RelativeBias { table, first } = self.encoder.relative.table(forward, &ragged)?;
         for layer in &self.encoder.layers {
             let (layer, ragged) = (layer.clone(), ragged.clone());
@@ -271,7 +276,7 @@ impl T5 {
                 layer.encode(forward, &inputs[0], &ragged, &bias)
             })?;
         }
-        let x = forward.dropout(forward.norm(&self.encoder.norm, &x)?, self.plan.dropout)?;
+        let x = over_all.dropout(forward.norm(&self.encoder.norm, &x)?, self.plan.dropout)?;
         Ok((x, ragged))
     }
 
@@ -283,7 +288,9 @@ impl T5 {
         source: Option<(Tensor, Ragged)>,
         chosen: Option<(Vec<u32>, Ragged)>,
     ) -> Result<Tensor> {
-        let mut x = forward.dropout(self.words(forward, ids)?, self.plan.dropout)?;
+        let over_all = forward.over(ragged);
+        let mut x = over_all.dropout(self.words(forward, ids)?, self.plan.dropout)?;
+        let wanted = chosen.as_ref().map_or_else(|| over_all.clone(), |(rows, _)| over_all.at(rows));
         let RelativeBias { table, first } = decoder.relative.table(forward, ragged)?;
         for (number, layer) in decoder.layers.iter().enumerate() {
             let last = number + 1 == decoder.layers.len();
@@ -298,7 +305,7 @@ impl T5 {
                 layer.decode(forward, number, (&inputs[0], &ragged), chosen.as_ref(), source, &bias)
             })?;
         }
-        forward.dropout(forward.norm(&decoder.norm, &x)?, self.plan.dropout)
+        wanted.dropout(forward.norm(&decoder.norm, &x)?, self.plan.dropout)
     }
 
     /// What the decoder reads where no answer is given: the sequence itself, one place later.

@@ -123,7 +123,7 @@ fn rehearse(
     ready();
     for _ in 0..steps {
         for picks in passes {
-            let forward = Forward::training(&tuning, 0).recomputing(train.gradient_checkpointing);
+            let forward = Forward::training(&tuning, 0, picks).recomputing(train.gradient_checkpointing);
             pass(&source, &forward, picks, train, labels)?;
         }
         optimizer.step(0.0)?;
@@ -133,8 +133,8 @@ fn rehearse(
 
 /// The first way of training that stays within `limit` bytes of the whole process: as `train` says, in passes of a size
 /// that keeps memory in proportion where it names none; in smaller passes, down to single rows; and with blocks
-/// computed again in the backward pass. Each step learns from the same rows: the loss is the same up to rounding and
-/// dropout's masks. Refuses, before anything is trained, if none does.
+/// computed again in the backward pass. Each step learns from the same rows: the loss and its gradients are the
+/// same up to rounding. Refuses, before anything is trained, if none does.
 pub fn fit(subject: &Subject, train: &TrainSettings, limit: Bytes) -> Result<Fitted> {
     let mut least = Usage::default();
     let pass_tokens = train.pass_tokens.map_or_else(|| proportionate(subject, train), Ok)?;

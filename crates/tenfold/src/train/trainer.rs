@@ -175,9 +175,10 @@ impl Trainer<'_> {
         let rows = self.train.rows();
         let (mut loss, mut tokens) = (0.0, 0);
         let labels: usize = passes.iter().map(|picks| rows.label_count(picks)).sum();
-        for (number, micro) in passes.iter().enumerate() {
+        let dropout_key = random::mix(random::key(self.seed, "dropout"), training.step as u64);
+        for micro in &passes {
             (self.go_on)().inspect_err(|_| self.forget_gradients())?;
-            let forward = Forward::training(self.tuning, self.dropout_key(training.step, number));
+            let forward = Forward::training(self.tuning, dropout_key, micro);
             let forward = forward.recomputing(self.settings.gradient_checkpointing);
             loss += pass(self.train, &forward, micro, self.settings, labels)?;
             tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
@@ -209,10 +210,6 @@ impl Trainer<'_> {
 
     fn order(&self) -> Order<'_> {
         Order::new(self.settings, self.train.rows(), self.seed)
-    }
-
-    fn dropout_key(&self, step: usize, micro: usize) -> u64 {
-        random::mix(random::mix(random::key(self.seed, "dropout"), step as u64), micro as u64)
     }
 
     fn forget_gradients(&self) {

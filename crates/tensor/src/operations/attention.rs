@@ -1,6 +1,6 @@
 //! Attention over ragged sequences; of the seq × seq scores only the log-sum-exp is kept.
 
-use super::elementwise::check_cap;
+use super::elementwise::{check_cap, check_mask};
 use super::linear::sum_onto;
 use crate::backend::{AttentionInputs, AttentionShape, Ragged};
 use crate::error::{Result, check};
@@ -26,7 +26,7 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Scaled scores become c · tanh(score / c) (Gemma 2).
     pub softcap: Option<f32>,
-    /// Dropout on the probabilities.
+    /// Dropout on the probabilities; its rows are the queries.
     pub dropout: Option<Dropout>,
 }
 
@@ -58,6 +58,9 @@ impl Attention {
         [queries, keys]: [&Ragged; 2],
     ) -> Result<Tensor> {
         self.check(query, key, value, prefix, [queries, keys])?;
+        if let Some(dropout) = &self.dropout {
+            check_mask("attention", dropout, query)?;
+        }
         let prefix_len = prefix.map_or(0, |(key, _)| key.rows());
         if let Some(bias) = bias {
             self.check_bias(bias, prefix_len, [queries, keys])?;
@@ -75,7 +78,7 @@ impl Attention {
             queries: queries.clone(),
             keys: keys.clone(),
             prefix_len,
-            dropout: self.dropout,
+            dropout: self.dropout.clone(),
         };
         let table = bias.map(|bias| bias.table.buffer().clone());
         let inputs = AttentionInputs {

@@ -124,16 +124,23 @@ impl Tensor {
     }
 
     /// Zeros some elements and scales the others up so that the expectation stays. Saves nothing:
-    /// the mask is a function of a counter.
+    /// the mask is a function of what each row is of, as `dropout.rows` says.
     pub fn dropout(&self, dropout: Dropout) -> Result<Tensor> {
         self.require_f32("dropout")?;
+        check_mask("dropout", &dropout, self)?;
         let backend = self.backend();
-        let y = backend.dropout(dropout, self.buffer())?;
+        let y = backend.dropout(&dropout, self.buffer())?;
         let x = self.trace().clone();
         Ok(Tensor::result(backend, &[&x.clone()], y, self.shape().to_vec(), move |dy, gradients| {
-            gradients.compute(&x, |backend, onto| sum_onto(backend, backend.dropout(dropout, &dy)?, onto))
+            gradients.compute(&x, |backend, onto| sum_onto(backend, backend.dropout(&dropout, &dy)?, onto))
         }))
     }
+}
+
+/// Refuses a mask of other rows than the tensor's.
+pub(super) fn check_mask(operation: &'static str, dropout: &Dropout, x: &Tensor) -> Result<()> {
+    let (rows, found) = (x.rows(), dropout.rows.len());
+    check(operation, rows == found, || format!("a mask of {rows} rows"), || format!("{found} rows"))
 }
 
 /// Refuses a cap that is not positive.

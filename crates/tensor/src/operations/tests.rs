@@ -232,7 +232,9 @@ fn layers(backend: &Arc<dyn Backend>, params: &[Param], again: bool) -> Result<T
         let (weight, inner) = (params[1].clone(), params[2].clone());
         let block = move |inputs: &[Tensor]| {
             let x = &inputs[0];
-            let dropout = crate::Dropout { probability: 0.1, key: 9, stream: layer };
+            let row = |position| crate::Row { sequence: 3, position };
+            let rows = (0..x.rows() as u32).map(row).collect();
+            let dropout = crate::Dropout { probability: 0.1, key: 9, stream: layer, rows };
             let wide = x.linear(&weight.tensor(), None)?.activation(Activation::Gelu)?.dropout(dropout)?;
             let inner = inner.clone();
             let narrow = move |inputs: &[Tensor]| {

@@ -113,8 +113,11 @@ impl Block {
         angles: Option<&[Tensor; 2]>,
     ) -> Result<Tensor> {
         let plan = &self.plan;
+        let over_all = forward.over(ragged);
+        let forward = &chosen.map_or_else(|| over_all.clone(), |(rows, _)| over_all.at(rows));
         let normed = forward.norm(&self.input_norm, x)?;
-        let [mut query, mut key, value] = self.project(forward, &normed, chosen.map(|(rows, _)| rows))?;
+        let [mut query, mut key, value] =
+            self.project([forward, &over_all], &normed, chosen.map(|(rows, _)| rows))?;
         if let Some([of_query, of_key]) = &self.head_norms {
             (query, key) = (forward.norm(of_query, &query)?, forward.norm(of_key, &key)?);
         }
@@ -146,8 +149,13 @@ impl Block {
         Ok(self.feed_forward(forward, &forward.norm(&self.feed_forward_norm, &x)?)?.add(&x)?)
     }
 
-    /// Queries of the tokens `chosen`, keys and values of all.
-    fn project(&self, forward: &Forward, x: &Tensor, chosen: Option<&Vec<u32>>) -> Result<[Tensor; 3]> {
+    /// Queries of the tokens `chosen`, keys and values of all: a pass over these and one over those.
+    fn project(
+        &self,
+        [forward, over_all]: [&Forward; 2],
+        x: &Tensor,
+        chosen: Option<&Vec<u32>>,
+    ) -> Result<[Tensor; 3]> {
         let choose = |x: &Tensor| -> Result<Tensor> {
             match chosen {
                 None => Ok(x.clone()),
@@ -157,10 +165,14 @@ impl Block {
         match &self.projections {
             Maps::Separate(maps) => {
                 let [query, key, value] = &**maps;
-                Ok([forward.linear(query, &choose(x)?)?, forward.linear(key, x)?, forward.linear(value, x)?])
+                Ok([
+                    forward.linear(query, &choose(x)?)?,
+                    over_all.linear(key, x)?,
+                    over_all.linear(value, x)?,
+                ])
             }
             Maps::Fused(map) => {
-                let all = forward.linear(map, x)?;
+                let all = over_all.linear(map, x)?;
                 let (head, plan) = (self.plan.head_dim, &self.plan);
                 let [query, key, value] = if matches!(plan.projections, Projections::ByHead { .. }) {
                     [0, 1, 2].map(|part| all.select_grouped_columns(3 * head, part * head, head))

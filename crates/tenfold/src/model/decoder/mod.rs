@@ -158,7 +158,7 @@ impl Decoder {
         if let Some(table) = &self.position_embeddings {
             x = x.add(&forward.weight(table).select_rows(&forward.positions(&ragged))?)?;
         }
-        Ok((forward.dropout(x, self.plan.dropout.embedding)?, ragged))
+        Ok((forward.over(&ragged).dropout(x, self.plan.dropout.embedding)?, ragged))
     }
 }
 
