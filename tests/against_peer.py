@@ -27,8 +27,9 @@ def records(run):
 def ours(tenfold, run, trial):
     subprocess.run([tenfold, "probe", run, trial], check=True, capture_output=True)
     probed = json.loads((run / "trials" / trial / "record.json").read_text())["measured"]["probe"]
-    speed, memory = probed["training"], probed["training_memory"]
-    return speed["examples"] / sum(speed["batch_seconds"]), memory["process_peak_bytes"]
+    speeds, memory = [one["training"]["speed"] for one in probed["rounds"]], probed["training_memory"]
+    seconds = sum(sum(speed["batch_seconds"]) for speed in speeds)
+    return sum(speed["examples"] for speed in speeds) / seconds, memory["process_peak_bytes"]
 
 
 def theirs(study, model, data, method):

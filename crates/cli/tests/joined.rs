@@ -82,9 +82,11 @@ fn an_encoder_judges_choices_and_the_surest_one_answers() {
     let small = evidence(&fixture, "run", "small_data");
     assert_eq!((&small["train_score"]["examples"], &small["steps"]), (&json!(8), &json!(4)));
     let probe = evidence(&fixture, "run", "probe");
-    assert!(!probe["loads"].as_array().unwrap().is_empty());
+    let round = &probe["rounds"][0];
+    assert!(!round["loads"].as_array().unwrap().is_empty());
     // Two choices each.
-    assert_eq!((&probe["inference"]["examples"], &probe["inference_questions"]), (&json!(48), &json!(24)));
+    let rows = &round["inference"]["speed"]["examples"];
+    assert_eq!((rows, &probe["inference_questions"]), (&json!(48), &json!(24)));
     let search = [
         "--set=methods={full={learning_rates=[1e-3]}}",
         "--set=search.candidates=1",

@@ -91,19 +91,20 @@ fn a_model_is_asked_before_and_after_tuning_and_timed_word_by_word() {
     let probes: Vec<&Value> =
         all.iter().map(|record| &record["measured"]["probe"]).filter(|probe| !probe.is_null()).collect();
     assert_eq!(probes.len(), 2);
-    for probe in &probes {
-        let inference = &probe["inference"];
+    let rounds = || probes.iter().flat_map(|probe| probe["rounds"].as_array().unwrap());
+    for round in rounds() {
+        let inference = &round["inference"]["speed"];
         assert!(inference["tokens"] == 0 && inference["examples"].as_u64().unwrap() > 0, "{inference}");
     }
     let report = String::from_utf8(fixture.read("run/report.html")).unwrap();
     for figure in ["Before tuning", "First token, p50", "Next token, p50"] {
         assert!(report.contains(figure), "{figure}");
     }
-    // Each of the four requests of a load has one first token.
+    // Of the four requests of a load each of the three rounds has two; each has one first token.
     let count =
         |histogram: &Value| histogram.as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>();
-    for load in probes.iter().flat_map(|probe| probe["loads"].as_array().unwrap()) {
-        assert_eq!(count(&load["first_token"]), 4, "{load}");
+    for load in rounds().flat_map(|round| round["loads"].as_array().unwrap()) {
+        assert_eq!(count(&load["first_token"]), 2, "{load}");
         assert!(count(&load["next_token"]) > 0, "{load}");
     }
 }

@@ -192,7 +192,7 @@ fn what_keeps_numbers_out_of_a_format_is_found() {
         let fits = quantize(format, &numbers).is_some();
         assert_eq!(first_unfit(format, &numbers), (!fits).then_some((place, -f32::MAX)), "{format:?}");
         assert_eq!(fits, matches!(format, Format::F32 | Format::Nf4), "{format:?}");
-        numbers[place + 1] = f32::NAN;
+        (numbers[place], numbers[place + 1]) = (0.0, f32::NAN);
         let found = first_unfit(format, &numbers).map(|(place, number)| (place, number.is_nan()));
         assert_eq!(found, (format != Format::F32).then_some((place + 1, true)), "{format:?}");
     }

@@ -54,7 +54,8 @@ pub(super) struct Field<'a> {
     pub candidates: Vec<Candidate<'a>>,
     /// The others, in the study's order.
     pub excluded: Vec<Excluded>,
-    /// The costs that decide: those for which any method has a figure; all of the purpose's if there are none.
+    /// The costs that decide: those for which any method has a figure and, of several costs, none has a disturbed one; all of
+    /// the purpose's if there are none.
     pub costs: Vec<Cost>,
     /// How much worse than the best score a method may be.
     pub allowed: f64,
@@ -100,9 +101,14 @@ impl<'a> Field<'a> {
         scored
     }
 
-    /// A cost that no method has a figure for cannot decide beside others; alone it leaves nothing to choose by.
+    /// A cost that no method has a figure for cannot decide beside others, nor can one that other work disturbed for some:
+    /// what is left is the same for all methods. Alone it leaves nothing to choose by, or those that have a clean figure.
     fn choose_costs(&mut self, findings: &Findings, purpose: Purpose, scored: &[&MethodFacts]) {
-        let known = |cost: &Cost| scored.iter().any(|facts| cost.deciding(findings, &facts.name).is_some());
+        let has_figure =
+            |cost: &Cost| scored.iter().any(|facts| cost.deciding(findings, &facts.name).is_some());
+        let is_alone = purpose.costs().len() == 1;
+        let known =
+            |cost: &Cost| has_figure(cost) && (is_alone || disturbed(findings, *cost, scored).is_empty());
         let (costs, missing): (Vec<Cost>, Vec<Cost>) = purpose.costs().iter().partition(|cost| known(cost));
         if costs.is_empty() {
             self.costs = missing;
@@ -110,7 +116,12 @@ impl<'a> Field<'a> {
         }
         self.costs = costs;
         let Some(first) = scored.first().filter(|_| !missing.is_empty()) else { return };
-        let each = missing.iter().map(|cost| cost.why_none(findings, &first.name));
+        let each = missing.iter().map(|cost| match disturbed(findings, *cost, scored).as_slice() {
+            some if has_figure(cost) => {
+                format!("{} (other work disturbed it for {})", cost.words(), list(some))
+            }
+            _ => cost.why_none(findings, &first.name),
+        });
         let mut reasons: Vec<String> = each.collect();
         reasons.dedup();
         self.notes.push(format!("These costs are left out of the choice: {}.", list(&reasons)));
@@ -192,6 +203,14 @@ impl<'a> Field<'a> {
         self.candidates
             .sort_by(|a, b| a.penalty.total_cmp(&b.penalty).then(a.shortfall.total_cmp(&b.shortfall)));
     }
+}
+
+/// The titles of the methods whose figure of a cost other work disturbed.
+fn disturbed<'a>(findings: &Findings, cost: Cost, scored: &[&'a MethodFacts]) -> Vec<&'a str> {
+    let is_disturbed = |facts: &&&MethodFacts| {
+        cost.of(findings, &facts.name).is_some() && cost.deciding(findings, &facts.name).is_none()
+    };
+    scored.iter().filter(is_disturbed).map(|facts| facts.title.as_str()).collect()
 }
 
 /// What the data say of a method against the one with the best score; `None` for that one itself.

@@ -192,6 +192,24 @@ mod tests {
         assert!(advice.caveats.iter().any(caused), "{:?}", advice.caveats);
     }
 
+    #[test]
+    fn a_cost_that_was_disturbed_for_some_methods_decides_nothing_beside_others() {
+        let mut findings = Findings::of(World::findings().evidence);
+        for method in ["lora", "ia3"] {
+            findings.disturb(
+                method,
+                "speed",
+                "train_examples_per_second",
+                "others took 31 % of the processors",
+            );
+        }
+        let advice = recommend(&findings, Purpose::Balanced);
+        assert_eq!(advice.decided_by, ["training memory", "adapter size", "response time"]);
+        let told = "training speed (other work disturbed it for LoRA, rank 8 and (IA)³)";
+        assert!(advice.caveats.iter().any(|caveat| caveat.contains(told)), "{:?}", advice.caveats);
+        assert!(advice.excluded.iter().all(|excluded| !["lora", "ia3"].contains(&excluded.method.as_str())));
+    }
+
     fn findings_methods() -> Vec<&'static str> {
         World::findings().methods().iter().map(|facts| facts.name.as_str()).collect()
     }
