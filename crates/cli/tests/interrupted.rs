@@ -349,7 +349,7 @@ fn three_processes_in_one_folder_with_kills_come_to_what_one_alone_does() {
         .iter_mut()
         .map(|process| process.wait_for(Duration::from_secs(120)).expect("the end").done())
         .collect();
-    assert!(Run::read(&fixture.path("a")) == expected);
+    assert_same(&Run::read(&fixture.path("a")), &expected);
     assert!(!fixture.files("a").iter().any(|path| path.ends_with("lease")), "a lease outlived its process");
     let table = |ended: &Ended| {
         ended.stdout.lines().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")

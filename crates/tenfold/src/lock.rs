@@ -71,13 +71,10 @@ impl Lock {
         }
     }
 
-    /// Lets others share it.
-    pub(crate) fn share(self) -> Result<Lock> {
-        match locked(&self.file, &self.path, Kind::Shared)? {
-            true => Ok(self),
-            // Another process took it for itself in between.
-            false => Err(Error::Busy { process: owner(&self.path), folder: folder(&self.path) }),
-        }
+    /// Lets others share it; `None` if another process took it for itself meanwhile, since the system lets go of the one
+    /// lock before it gives the other.
+    pub(crate) fn share(self) -> Result<Option<Lock>> {
+        Ok(locked(&self.file, &self.path, Kind::Shared)?.then_some(self))
     }
 
     /// Gives it back, and removes its file.
@@ -121,10 +118,6 @@ pub(crate) fn owner(path: &Path) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn folder(path: &Path) -> PathBuf {
-    path.parent().unwrap_or(Path::new("")).to_owned()
-}
-
 /// Whether the lock was to be had.
 fn locked(file: &File, path: &Path, kind: Kind) -> Result<bool> {
     let tried = match kind {
@@ -150,7 +143,7 @@ mod tests {
         let alone = attempt(Kind::Exclusive).unwrap();
         assert!(attempt(Kind::Exclusive).is_none() && attempt(Kind::Shared).is_none());
         assert_eq!(owner(&path), Some(std::process::id()));
-        let shared = alone.share().unwrap();
+        let shared = alone.share().unwrap().unwrap();
         let other = attempt(Kind::Shared).unwrap();
         assert!(attempt(Kind::Exclusive).is_none());
         drop((shared, other));

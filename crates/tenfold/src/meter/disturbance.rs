@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::record::{Disturbance, Quiet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +15,10 @@ use std::time::Instant;
 const PROC: &str = "/proc";
 /// The kernel counts processors' time in hundredths of a second.
 const TICKS_PER_SECOND: f64 = 100.0;
+/// By so many of them, a count may be wrong on each processor: one at either end, and one for what a tick happens to meet.
+const WRONG_TICKS: f64 = 3.0;
+/// On a machine with more tasks, reading them all would take longer than what is timed.
+const MOST_TASKS: usize = 4096;
 
 /// A measurement under way.
 pub struct Watch {
@@ -29,6 +33,8 @@ struct Counts {
     threads: Option<BTreeMap<u32, Times>>,
     /// Entries of [`ended`] that are older.
     ended: usize,
+    /// Times of every thread of other processes; none where the system does not tell.
+    others: Option<BTreeMap<u32, Times>>,
     /// Processor seconds of this process, threads that ended included.
     own_seconds: Option<f64>,
     processors: Option<Processors>,
@@ -107,6 +113,7 @@ impl Counts {
             // Before the threads are read: one that ends in between is then counted once, as ended.
             ended: ended().len(),
             threads: threads(&own.join("task")),
+            others: others(proc),
             own_seconds: read(&own.join("stat")).and_then(|text| seconds_in(&text)),
             processors: stat.zip(allowed).and_then(|(text, allowed)| processors(&text, &allowed)),
         }
@@ -133,6 +140,11 @@ fn between(
     let count = processors.map_or_else(machine::cores, |(end, _)| end.count);
     // The kernel's ticks are coarse: within a part of a millisecond one of them counts ten.
     let capacity = seconds * count as f64;
+    let by_ticks = processors
+        .zip(own_seconds)
+        .map(|((end, start), own)| ((end.busy - start.busy).min(capacity) - own).max(0.0));
+    let by_tasks = start.others.as_ref().zip(end.others.as_ref());
+    let by_tasks = by_tasks.map(|(before, after)| gained(before, after, &[]).ran as f64 / 1e9);
     Disturbance {
         seconds,
         processors: count,
@@ -140,12 +152,16 @@ fn between(
         own_seconds,
         waited_seconds: times.map(|times| times.waited as f64 / 1e9),
         stolen_seconds: processors.map(|(end, start)| (end.stolen - start.stolen).clamp(0.0, capacity)),
-        others_seconds: processors
-            .zip(own_seconds)
-            .map(|((end, start), own)| (end.busy - start.busy).min(capacity) - own)
-            .map(|others| others.max(0.0)),
+        others_seconds: by_ticks.map(|by_ticks| others_seconds(by_ticks, by_tasks, count)),
         tries: 1,
     }
+}
+
+/// What others ran on so many processors. Ticks count all of it, but coarsely. Tasks count exactly, but without those that
+/// began and ended in between, and with those that ran on other processors: they count as far as the ticks allow.
+fn others_seconds(by_ticks: f64, by_tasks: Option<f64>, processors: usize) -> f64 {
+    let wrong = WRONG_TICKS / TICKS_PER_SECOND * processors as f64;
+    by_tasks.map_or(by_ticks, |by_tasks| by_tasks.clamp((by_ticks - wrong).max(0.0), by_ticks + wrong))
 }
 
 /// What threads ran and waited between two counts, with those that ended in between.
@@ -167,16 +183,32 @@ fn gained(before: &BTreeMap<u32, Times>, after: &BTreeMap<u32, Times>, departed:
 
 /// The times of every thread in a folder of tasks; none if the system does not tell.
 fn threads(tasks: &Path) -> Option<BTreeMap<u32, Times>> {
-    let mut threads = BTreeMap::new();
-    for entry in fs::read_dir(tasks).ok()?.flatten() {
-        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // One that has just ended is no longer there.
-        if let Some(times) = times_of(&entry.path()) {
-            threads.insert(number, times);
-        }
-    }
+    // One that has just ended is no longer there.
+    let threads: BTreeMap<u32, Times> =
+        numbered(tasks)?.filter_map(|(number, task)| Some((number, times_of(&task)?))).collect();
     // Kernels without statistics of the scheduler count nothing.
     threads.values().any(|times| times.ran > 0).then_some(threads)
+}
+
+/// The times of every thread of other processes; none if the system does not tell, or if there are too many.
+fn others(proc: &Path) -> Option<BTreeMap<u32, Times>> {
+    let own = std::process::id();
+    let mut all = BTreeMap::new();
+    for (_, process) in numbered(proc)?.filter(|(number, _)| *number != own) {
+        // One that has just ended has no tasks; those of kernel threads may never have run.
+        let tasks = numbered(&process.join("task")).into_iter().flatten();
+        all.extend(tasks.filter_map(|(number, task)| Some((number, times_of(&task)?))));
+        if all.len() > MOST_TASKS {
+            return None;
+        }
+    }
+    all.values().any(|times| times.ran > 0).then_some(all)
+}
+
+/// What a folder holds under numbers: processes or their tasks.
+fn numbered(folder: &Path) -> Option<impl Iterator<Item = (u32, PathBuf)> + use<>> {
+    let entries = fs::read_dir(folder).ok()?.flatten();
+    Some(entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path()))))
 }
 
 fn times_of(task: &Path) -> Option<Times> {

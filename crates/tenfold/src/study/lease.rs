@@ -17,8 +17,7 @@ pub(super) struct Lease(Lock);
 impl Lease {
     /// Takes a trial in hand; `None` if another process has it.
     pub(super) fn attempt(folder: &RunFolder, job: &Job) -> Result<Option<Lease>> {
-        let trial = folder.prepare(job)?;
-        Ok(Lock::attempt(&trial.join("lease"), Kind::Exclusive)?.map(Lease))
+        Ok(folder.lease(job)?.map(Lease))
     }
 
     /// Ends it: what came of the trial is written.

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 const LOCK: &str = "lock";
 /// How often the lock is tried at the end of a run: for three seconds.
 const CLOSING: usize = 30;
+/// The file in a trial's folder that says which process runs the trial.
+const LEASE: &str = "lease";
 /// The folder of all trials in that of the run.
 const TRIALS: &str = "trials";
 /// The folder of an adapter in that of its trial.
@@ -80,12 +82,14 @@ impl RunFolder {
     /// [`Error::Busy`] if processes are at work there on another study, model or data.
     pub(super) fn enter(&self, study: &Study, facts: &Facts, progress: &dyn Progress) -> Result<Lock> {
         let path = self.file(LOCK);
-        for _ in 0..2 {
+        for _ in 0..3 {
             if let Some(lock) = Lock::attempt(&path, Kind::Exclusive)? {
                 self.sweep();
                 self.set_damaged_aside(progress)?;
                 earlier::take_over(study, facts, self, progress)?;
-                return lock.share();
+                if let Some(lock) = lock.share()? {
+                    return Ok(lock);
+                }
             }
             let waiting = "waiting for another process, which is about to work in the run's folder";
             let lock = Lock::wait(&path, Kind::Shared, waiting, progress)?;
@@ -103,6 +107,7 @@ impl RunFolder {
         // Others that are about to end need a moment.
         for _ in 0..CLOSING {
             if let Some(lock) = Lock::attempt(&self.file(LOCK), Kind::Exclusive)? {
+                self.sweep();
                 return Ok(Some(lock));
             }
             std::thread::sleep(PAUSE);
@@ -151,15 +156,28 @@ impl RunFolder {
         is_own_folder(&self.trial(name).join(ADAPTER)).then(|| format!("{TRIALS}/{name}/{ADAPTER}"))
     }
 
-    /// Only the lock's holder may: what lies half-written in a run that nobody works on stays so.
+    /// Removes what killed processes left half-written, and their leases. Only the lock's exclusive holder may: nobody
+    /// else works in the run then.
     fn sweep(&self) {
         atomic::sweep(&self.path);
         for trial in fs::read_dir(self.path.join(TRIALS)).into_iter().flatten().flatten() {
             let trial = trial.path();
-            for folder in [trial.join(ADAPTER), trial].iter().filter(|folder| is_own_folder(folder)) {
-                atomic::sweep(folder);
+            if is_own_folder(&trial) {
+                sweep_trial(&trial);
+                let _ = fs::remove_file(trial.join(LEASE));
             }
         }
+    }
+
+    /// Takes the lock that says which process runs a trial; `None` if another process has it. What a killed process left
+    /// half-written there goes.
+    pub(super) fn lease(&self, job: &Job) -> Result<Option<Lock>> {
+        let trial = self.prepare(job)?;
+        let lock = Lock::attempt(&trial.join(LEASE), Kind::Exclusive)?;
+        if lock.is_some() {
+            sweep_trial(&trial);
+        }
+        Ok(lock)
     }
 
     /// The record of a trial, however it ended; none if there is none that can be believed.
@@ -243,6 +261,15 @@ impl RunFolder {
     }
 }
 
+/// Removes what a killed process left half-written in a trial's folder.
+fn sweep_trial(trial: &Path) {
+    let adapter = trial.join(ADAPTER);
+    atomic::sweep(trial);
+    if is_own_folder(&adapter) {
+        atomic::sweep(&adapter);
+    }
+}
+
 /// Whether another rung of the search may take a trial further.
 fn goes_on(job: &Job) -> bool {
     job.trial.train.get(RUNGS).is_some()
@@ -251,6 +278,32 @@ fn goes_on(job: &Job) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_takes_a_trial_over_finds_nothing_half_written_and_the_last_one_leaves_no_lease() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::made(&dir.path().join("run")).unwrap();
+        let trial = crate::metric::synthetic::World::new().records[0].trial.clone();
+        let job = Job { name: "lora-s0".into(), trial };
+        let path = folder.prepare(&job).unwrap();
+        fs::create_dir(path.join(ADAPTER)).unwrap();
+        let litter =
+            [".record.json.7.0.tmp", "adapter/.adapter_config.json.7.1.tmp"].map(|name| path.join(name));
+        let leave = || litter.iter().for_each(|path| fs::write(path, "half").unwrap());
+        let lies = || litter.iter().any(|path| path.exists());
+        leave();
+        let lease = folder.lease(&job).unwrap().unwrap();
+        assert!(!lies() && folder.lease(&job).unwrap().is_none());
+        // Whoever does not have the trial leaves what its owner is about to write.
+        leave();
+        assert!(folder.lease(&job).unwrap().is_none() && lies());
+        // A process that dies lets go of its lease and leaves the file.
+        drop(lease);
+        assert!(path.join(LEASE).exists());
+        let seat = Lock::attempt(&folder.file(LOCK), Kind::Shared).unwrap().unwrap();
+        let _closing = folder.closing(seat).unwrap().unwrap();
+        assert!(!lies() && !path.join(LEASE).exists() && path.join("trial.json").exists());
+    }
 
     #[cfg(unix)]
     #[test]

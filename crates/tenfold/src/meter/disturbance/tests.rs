@@ -49,6 +49,7 @@ fn what_others_took_is_what_is_busy_beside_this_process() {
     let counts = |waited: u64, own: f64, busy: f64, stolen: f64| Counts {
         threads: Some(BTreeMap::from([(1, times((own * 1e9) as u64, waited))])),
         ended: 0,
+        others: None,
         own_seconds: Some(own),
         processors: Some(Processors { count: 2, busy, stolen }),
     };
@@ -62,6 +63,17 @@ fn what_others_took_is_what_is_busy_beside_this_process() {
     let found = between(&start, &end, &[], 0.9, 2);
     assert_eq!((found.stolen_seconds, found.others_seconds), (Some(0.25), Some(0.8)));
     assert_eq!((found.processors, found.threads, found.quiet()), (2, 2, Quiet::No));
+}
+
+#[test]
+fn tasks_say_exactly_what_ticks_count_coarsely() {
+    // Two ticks that no task accounts for prove nothing; what a task ran within the ticks' error is believed.
+    assert_eq!(others_seconds(0.02, Some(0.0), 2), 0.0);
+    assert_eq!(others_seconds(0.0, Some(0.045), 2), 0.045);
+    // Tasks that began and ended in between are in the ticks alone; those on other processors are not.
+    assert!((others_seconds(1.0, Some(0.1), 2) - 0.94).abs() < 1e-12);
+    assert!((others_seconds(0.1, Some(7.0), 2) - 0.16).abs() < 1e-12);
+    assert_eq!(others_seconds(0.25, None, 2), 0.25);
 }
 
 #[test]
@@ -86,7 +98,11 @@ fn a_tree_of_files_is_read_as_the_kernels_is() {
     write("self/stat", "7 (a (b) c) S 1 1 1 0 -1 0 0 0 0 0 150 50 0 0 20 0 2 0 1 1 1\n");
     write("self/task/7/schedstat", "5 6 1\n");
     write("self/task/8/schedstat", "50 60 1\n");
+    write(&format!("{}/task/7/schedstat", std::process::id()), "5 6 1\n");
+    write("9999999/task/9999999/schedstat", "400 1 1\n");
+    write("9999999/task/9999998/schedstat", "30 2 1\n");
     let counts = Counts::now(proc.path());
+    assert_eq!(counts.others, Some(BTreeMap::from([(9_999_998, times(30, 2)), (9_999_999, times(400, 1))])));
     assert_eq!(counts.threads, Some(BTreeMap::from([(7, times(5, 6)), (8, times(50, 60))])));
     assert_eq!(counts.own_seconds, Some(2.0));
     assert_eq!(counts.processors, Some(Processors { count: 1, busy: 1.0, stolen: 0.0 }));
