@@ -1,7 +1,7 @@
 //! Metric 1: the task's own score in the domain that was trained on.
 
 use super::contrast::against_full;
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, TakenFrom, Unit};
 use crate::score::scoring;
 use crate::statistics::Estimate;
 
@@ -27,6 +27,7 @@ pub(super) static METRIC: Metric = Metric {
              same test, simultaneous over all methods. Macro F1: mean F1 of the labels that stand or are answered; balanced \
              accuracy: mean recall of the labels that stand; both, and the figures of each label, as scikit-learn has them with \
              zero_division = 0, mean over seeds, without an interval.",
+    taken_from: TakenFrom::Main,
     compute,
 };
 
@@ -128,8 +129,8 @@ fn gain(evidence: &Evidence, method: &str, why: &str) -> Vec<Figure> {
 fn group(evidence: &Evidence, method: &str, why: &str) -> Reading {
     match evidence.standing().letters(method) {
         Some(letters) => Reading::Judged {
-            verdict: letters.to_owned(),
-            good: letters.starts_with('a').then_some(true),
+            verdict: letters,
+            good: evidence.standing().is_in_best_group(method).then_some(true),
             because: "methods that share a letter cannot be told apart".to_owned(),
         },
         None => Reading::unavailable(why),

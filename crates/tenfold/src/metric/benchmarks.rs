@@ -1,6 +1,6 @@
 //! Metric 8: standard benchmarks, trained and scored as their publishers do.
 
-use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit, asked};
+use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, TakenFrom, Unit, asked};
 use crate::record::{Test, Trained};
 use crate::score::{Kind, Scoring, average, scoring, usual};
 use crate::statistics::mean;
@@ -16,6 +16,7 @@ pub(super) static METRIC: Metric = Metric {
              rows. GLUE and SuperGLUE: mean of the tasks, each the mean of its scores and splits; Student's t over seeds. \
              Tasks that were asked: as lm-evaluation-harness asks them, of the base model and of every tuned one; MMLU over all \
              questions and over those of each category. Every method takes the settings that the study states or its search found on the study's own task.",
+    taken_from: TakenFrom::Benchmarks,
     compute,
 };
 

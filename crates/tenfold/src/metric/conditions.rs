@@ -98,6 +98,31 @@ pub fn trials(evidence: &Evidence) -> Option<String> {
     })
 }
 
+/// Which trials were trained otherwise than their settings say, so that they fitted into memory, and how: a sentence; none where
+/// all were trained as they are.
+pub fn fitted(evidence: &Evidence) -> Option<String> {
+    let mut found: Vec<(&MethodFacts, &str, usize)> = Vec::new();
+    for method in &evidence.study.methods {
+        let own = evidence.records.iter().filter(|record| record.trial.method == method.name);
+        for how in own.filter_map(|record| record.measured.fit.as_ref()?.changed.as_deref()) {
+            match found.iter_mut().find(|(known, words, _)| (&known.name, *words) == (&method.name, how)) {
+                Some((.., trials)) => *trials += 1,
+                None => found.push((method, how, 1)),
+            }
+        }
+    }
+    let each = found
+        .iter()
+        .map(|(method, how, trials)| format!("{} ({}: {how})", method.title, count(*trials, "trial")));
+    let each: Vec<String> = each.collect();
+    (!each.is_empty()).then(|| {
+        format!(
+            "Fitted into memory: {}. Each step learnt from the same rows; sums are rounded in another order.",
+            each.join("; ")
+        )
+    })
+}
+
 /// The disturbed methods, each with the worst that disturbed it.
 fn by_method(evidence: &Evidence) -> String {
     let of = |method: &MethodFacts| {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, TakenFrom, Unit};
 use crate::record::Trained;
 use crate::score::Kind;
 use crate::statistics::{Estimate, cohens_kappa, deviation, fleiss_kappa, mean, raw_agreement, seeds_for};
@@ -23,6 +23,7 @@ pub(super) static METRIC: Metric = Metric {
              test row (of answers in words: right or wrong alike), mean over pairs of seeds; Cohen's kappa (1960) \
              likewise; Fleiss' (1971) over all seeds at once. Seeds: how many it takes for an interval of the mean \
              over seeds as narrow as the study wants. Repeat: first steps run twice, losses compared bit by bit.",
+    taken_from: TakenFrom::Main,
     compute,
 };
 

@@ -1,7 +1,7 @@
 //! Metric 6: what remains of the score in domains that were not trained on.
 
 use super::evidence::test_of;
-use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Outcomes, Reading, TakenFrom, Unit};
 use crate::record::{Forgetting, Trained};
 use crate::score::Scoring;
 use crate::statistics::{Rows, mean};
@@ -17,6 +17,7 @@ pub(super) static METRIC: Metric = Metric {
              worse than the trained one, in the same seeds. Retention: which part of its score is left there. Mixture: trained on as many rows of \
              several domains; gain: by how much its score is better than that of training on the one domain, on the same rows. \
              Forgetting: rise of a language model's loss on a general text, mean over seeds, Student's t interval.",
+    taken_from: TakenFrom::Main,
     compute,
 };
 

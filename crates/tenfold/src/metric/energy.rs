@@ -1,6 +1,6 @@
 //! Metric 10: joules of training and of answering, and what they come to in grams of carbon dioxide.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Timings, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, TakenFrom, Timings, Unit};
 use crate::record::{Energy, EnergySource, Gpu};
 use crate::statistics::{Estimate, mean};
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,7 @@ pub(super) static METRIC: Metric = Metric {
              engine computes on processors; GPUs that stand by are shown (nvidia-smi) and are in no joules. Utilisation: \
              processor seconds over wall seconds and threads. Carbon, if the study states what its grid emits: joules times grams for a kilowatt-hour \
              (Lannelongue et al. 2021, doi:10.1002/advs.202100707).",
+    taken_from: TakenFrom::Probe,
     compute,
 };
 

@@ -1,6 +1,6 @@
 //! What the metrics may look at: the study's facts and its records, by method and purpose.
 
-use super::{Accounting, Application, Baseline, Outcomes, Pace, Standing, Timings, timings};
+use super::{Accounting, Application, Baseline, Outcomes, Pace, Standing, TakenFrom, Timings, timings};
 use crate::record::{Asked, Candidate, Disturbance, Outcome, Probed, Record, Repeat, Role, Test, Trained};
 use crate::score::{Kind, Scoring, scoring, usual};
 use crate::statistics::Estimate;
@@ -359,6 +359,18 @@ impl<'a> Evidence<'a> {
     /// Why a method has no small-data runs, for people.
     pub fn why_no_small_data(&self, method: &str) -> String {
         self.why_none(method, |role| matches!(role, Role::SmallData { .. }), "no small-data runs")
+    }
+
+    /// Why a method has none of the runs that a metric's figures are taken from; `None` if it has some.
+    pub fn why_without(&self, method: &str, from: TakenFrom) -> Option<String> {
+        match from {
+            TakenFrom::Main => self.main(method).is_empty().then(|| self.why_no_main(method)),
+            TakenFrom::SmallData => {
+                self.small_data(method).is_empty().then(|| self.why_no_small_data(method))
+            }
+            TakenFrom::Probe => self.probe(method).is_none().then(|| self.why_no_probe(method)),
+            TakenFrom::Benchmarks => None,
+        }
     }
 
     fn why_none(&self, method: &str, wanted: impl Fn(&Role) -> bool, otherwise: &str) -> String {

@@ -208,8 +208,13 @@ impl Standing {
     }
 
     /// The letters of a method.
-    pub fn letters(&self, method: &str) -> Option<&str> {
-        self.comparison.letters.get(self.place(method)?).map(String::as_str)
+    pub fn letters(&self, method: &str) -> Option<String> {
+        self.comparison.letters(self.place(method)?)
+    }
+
+    /// Whether the data do not tell a method from any other of the best one's group.
+    pub fn is_in_best_group(&self, method: &str) -> bool {
+        self.place(method).is_some_and(|place| self.comparison.groups[place].contains(&0))
     }
 }
 

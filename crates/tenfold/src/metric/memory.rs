@@ -1,6 +1,6 @@
 //! Metric 3: peak memory of training and of inference, by class, and how it grows with the batch and its rows' length.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, TakenFrom, Unit};
 use crate::record::{Memory, Point};
 use crate::statistics::{Estimate, Line, line};
 use crate::train::PROCESS_BYTES;
@@ -21,6 +21,7 @@ pub(super) static METRIC: Metric = Metric {
              what full fine-tuning trains; alone, as in `bench train`, full fine-tuning takes the base's bytes less. Growth: least-squares line through the account's \
              peaks at several batch sizes and row lengths, of training and of inference, by tokens; standard errors and \
              intervals take its errors to be independent and of one size.",
+    taken_from: TakenFrom::Probe,
     compute,
 };
 

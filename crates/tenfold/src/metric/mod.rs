@@ -77,8 +77,23 @@ pub struct Metric {
     pub direction: Direction,
     /// How it is measured and whose definition it follows.
     pub source: &'static str,
+    /// What its figures are taken from.
+    pub taken_from: TakenFrom,
     /// Its figures for the method of this name.
     pub compute: fn(&Evidence, &str) -> Vec<Figure>,
+}
+
+/// The runs of a method that a metric's figures are taken from. Without them it has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakenFrom {
+    /// The trials of the comparison.
+    Main,
+    /// The trials of few rows.
+    SmallData,
+    /// The probe alone on the machine.
+    Probe,
+    /// Trials and questions of standard benchmarks, each of which says for itself what it lacks.
+    Benchmarks,
 }
 
 /// One figure of one method.

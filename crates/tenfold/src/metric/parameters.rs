@@ -1,6 +1,6 @@
 //! Metric 4: how much is trained, and how much has to be kept for each task.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, TakenFrom, Unit};
 use crate::statistics::Estimate;
 
 const GIBIBYTE: f64 = (1u64 << 30) as f64;
@@ -12,6 +12,7 @@ pub(super) static METRIC: Metric = Metric {
     unit: "trained numbers, the task's head included; bytes of the file with the adapter's tensors",
     direction: Direction::Lower,
     source: "Counted, so without interval. Adapters per GiB: 2³⁰ bytes over the size of the files as PEFT loads them.",
+    taken_from: TakenFrom::Main,
     compute,
 };
 

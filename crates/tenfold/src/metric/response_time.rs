@@ -1,7 +1,7 @@
 //! Metric 7: how long a whole request takes, alone and under load, and which applications that suits.
 
 use super::application::percent;
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, TakenFrom, Unit};
 use crate::record::{Arrivals, Disturbance, Load};
 use crate::statistics::{Estimate, quantile};
 use crate::unit::digits;
@@ -26,6 +26,7 @@ pub(super) static METRIC: Metric = Metric {
              the base first. Verdicts are of the better form, and name the heaviest load that keeps to the \
              target: p95 within 2 s for customer support (good: 1 s), 500 ms for real-time decisions (200 ms), 5 s for \
              documents (3 s), and the study's own.",
+    taken_from: TakenFrom::Probe,
     compute,
 };
 

@@ -1,6 +1,6 @@
 //! Metric 5: how good a method is with few examples.
 
-use super::{Direction, Evidence, Figure, Metric, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Reading, TakenFrom, Unit};
 use crate::score::Scoring;
 use crate::statistics::{Estimate, mean};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,7 @@ pub(super) static METRIC: Metric = Metric {
              which the intervals do; none for a method whose full-data score is not shown to be better than a constant answer. \
              Gap: score on training rows minus score on test rows. \
              Rates are those of the whole comparison, found with all of its training and validation rows.",
+    taken_from: TakenFrom::SmallData,
     compute,
 };
 

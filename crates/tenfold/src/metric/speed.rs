@@ -1,6 +1,6 @@
 //! Metric 2: how fast a method trains and answers, and how soon it is good enough.
 
-use super::{Direction, Evidence, Figure, Metric, Pace, Reading, Unit};
+use super::{Direction, Evidence, Figure, Metric, Pace, Reading, TakenFrom, Unit};
 use crate::record::{Point, Speed};
 use crate::statistics::{Estimate, line, mean};
 
@@ -20,6 +20,7 @@ pub(super) static METRIC: Metric = Metric {
              batches: the slope of the least-squares line through seconds of a step, or of a pass of inference, by tokens of the batch, \
              over several batch sizes and row lengths, turned round. Time to \
              target: steps until 95 % of full fine-tuning's final validation score, times the probe's seconds per step.",
+    taken_from: TakenFrom::Probe,
     compute,
 };
 

@@ -37,7 +37,7 @@ impl Account {
             adapter: facts.adapter.clone(),
             loads: adapter::method(&facts.kind).map_or("", Method::loads),
             search: searched(findings.evidence, &facts.name),
-            group: findings.standing.letters(&facts.name).map(str::to_owned),
+            group: findings.standing.letters(&facts.name),
             basis: Basis::of(findings.evidence.main(&facts.name).len()),
             against_full: findings.against_full(&facts.name),
         }

@@ -17,7 +17,7 @@ fn listed(markdown: &str) -> BTreeSet<BTreeSet<String>> {
 }
 
 fn share_a_letter(findings: &Findings, a: &str, b: &str) -> bool {
-    let letters = |method: &str| findings.standing.letters(method).unwrap().to_owned();
+    let letters = |method: &str| findings.standing.letters(method).unwrap();
     letters(a).chars().any(|letter| letters(b).contains(letter))
 }
 

@@ -8,6 +8,8 @@ mod consistent;
 #[cfg(test)]
 mod disturbed;
 mod figures;
+#[cfg(test)]
+mod fitted;
 mod format;
 mod html;
 mod labels;

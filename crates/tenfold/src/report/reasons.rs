@@ -2,7 +2,7 @@
 
 use super::candidates::{Field, against_best, targets};
 use super::purpose::{Cost, Purpose};
-use crate::metric::{Findings, Kept, METRICS, MethodFacts, Reading, Unit, by_label};
+use crate::metric::{Findings, Kept, MethodFacts, Reading, Unit, by_label, small_data_curve};
 use crate::record::Role;
 use crate::words::{count, list, thousands};
 
@@ -193,14 +193,9 @@ fn better_with_fewer_rows(findings: &Findings, name: &str) -> Option<String> {
     let scoring = findings.standing.scoring;
     let whole = findings.estimate(name, "accuracy", "accuracy")?;
     let best = if scoring.is_better(whole.high, whole.low) { whole.high } else { whole.low };
-    let metric = METRICS.iter().find(|metric| metric.name == "small_data")?;
-    let sizes = findings.figures(metric, name).iter().filter(|figure| figure.key.starts_with("at_"));
-    let better = sizes.filter_map(|figure| {
-        let with = figure.reading.estimate()?.value;
-        scoring
-            .is_better(Some(with), best)
-            .then(|| format!("{} ({})", scoring.unit.write(with), figure.label))
-    });
+    let sizes = small_data_curve(findings.evidence, name).into_iter();
+    let better = sizes.filter(|(_, with)| scoring.is_better(Some(with.value), best));
+    let better = better.map(|(n, with)| format!("{} (n = {n})", scoring.unit.write(with.value)));
     let better: Vec<String> = better.collect();
     (!better.is_empty()).then(|| {
         format!(

@@ -4,7 +4,7 @@ use super::appendix::appendix;
 use super::format::{short, shortened};
 use super::markdown::{cell, text as plain};
 use super::recommendation::Recommendation;
-use crate::metric::conditions::MARK_MEANS;
+use crate::metric::conditions::{MARK_MEANS, fitted};
 use crate::metric::{Findings, Unit};
 use crate::statistics::Estimate;
 use crate::words::{printable, wrapped};
@@ -108,7 +108,8 @@ pub fn summary_markdown(findings: &Findings, advice: &Recommendation) -> String 
         text.push_str(&format!("| {} | {} |\n", cell(&method.name), cells.join(" | ")));
     }
     let told = [advice.caveats.clone(), findings.search_cautions()].concat();
-    let notes: Vec<String> = notes(findings, &told).iter().map(|note| plain(note)).collect();
+    let notes = notes(findings, &told).into_iter().chain(fitted(findings.evidence));
+    let notes: Vec<String> = notes.map(|note| plain(&note)).collect();
     text.push_str(&format!("\n{}\n", notes.join("\n\n")));
     for line in failures(findings) {
         text.push_str(&format!("\n- {}", plain(&line)));

@@ -40,8 +40,9 @@ use std::collections::HashSet;
 pub struct Comparison {
     /// All pairs that could be compared.
     pub pairs: Vec<Pair>,
-    /// For each method, in the order given, its letters: "a", "ab", "b". "a" holds the best.
-    pub letters: Vec<String>,
+    /// For each method, in the order given, the numbers of its groups: methods that share one are not told apart, and 0 holds
+    /// the best.
+    pub groups: Vec<Vec<usize>>,
 }
 
 /// Two methods on the same rows.
@@ -68,6 +69,11 @@ impl Pair {
 }
 
 impl Comparison {
+    /// The groups of a method as letters: "a", "ab", "b". "a" holds the best.
+    pub fn letters(&self, method: usize) -> Option<String> {
+        self.groups.get(method).map(|groups| letters(groups))
+    }
+
     /// The pair of two methods, in either order, with the difference read as `a` minus `b`.
     pub fn pair(&self, a: usize, b: usize) -> Option<Pair> {
         self.pairs.iter().find_map(|pair| {
@@ -96,10 +102,10 @@ pub fn compare(methods: &[Runs]) -> Comparison {
     };
     let pairs: Vec<Pair> = paired.par_iter().map(pair).collect();
     let means: Vec<f64> = methods.iter().map(Runs::mean).collect();
-    let mut comparison = Comparison { pairs, letters: Vec::new() };
+    let mut comparison = Comparison { pairs, groups: Vec::new() };
     let told = comparison.pairs.iter().filter(|pair| pair.judged(0.0).verdict.tells_apart());
     let told: HashSet<(usize, usize)> = told.map(|pair| (pair.first, pair.second)).collect();
-    comparison.letters = letters(&means, |a, b| told.contains(&(a, b)));
+    comparison.groups = groups(&means, |a, b| told.contains(&(a, b)));
     comparison
 }
 
@@ -152,10 +158,10 @@ impl SeedSpread {
     }
 }
 
-/// Compact letter display: `a` marks the group of the highest mean. Two methods share a letter exactly where they do not
-/// differ, and no group can be enlarged. Not all groups of that kind are listed, which insertion and absorption would
+/// The numbers of the groups that each method is in; 0 is that of the highest mean. Two methods share a group exactly where they
+/// do not differ, and no group can be enlarged. Not all groups of that kind are listed, which insertion and absorption would
 /// find, as they may be more than can be counted: only as many as it takes for every two that do not differ to be in one.
-pub fn letters(means: &[f64], differ: impl Fn(usize, usize) -> bool) -> Vec<String> {
+pub fn groups(means: &[f64], differ: impl Fn(usize, usize) -> bool) -> Vec<Vec<usize>> {
     let n = means.len();
     let apart: Vec<Vec<bool>> =
         (0..n).map(|a| (0..n).map(|b| a != b && differ(a.min(b), a.max(b))).collect()).collect();
@@ -179,10 +185,15 @@ pub fn letters(means: &[f64], differ: impl Fn(usize, usize) -> bool) -> Vec<Stri
         let (x, y) = (rank(x), rank(y));
         y.0.total_cmp(&x.0).then(y.1.total_cmp(&x.1))
     });
-    let letters = |i: usize| -> String {
-        groups.iter().enumerate().filter(|(_, group)| group.contains(&i)).map(|(k, _)| letter(k)).collect()
+    let of = |i: usize| {
+        groups.iter().enumerate().filter(|(_, group)| group.contains(&i)).map(|(k, _)| k).collect()
     };
-    (0..n).map(letters).collect()
+    (0..n).map(of).collect()
+}
+
+/// Groups as a compact letter display: a letter for each, `a` for the first.
+fn letters(groups: &[usize]) -> String {
+    groups.iter().map(|group| letter(*group)).collect()
 }
 
 /// The group of `a` and `b` with all, the best first, that differ from none of its members.
@@ -345,7 +356,7 @@ mod tests {
         let methods: Vec<Runs> =
             [0.8, 0.8, 0.5].iter().map(|s| runs(&mut random, &hardness, *s, 0.002)).collect();
         let comparison = compare(&methods);
-        assert_eq!(comparison.letters, ["a", "a", "b"]);
+        assert_eq!(comparison.groups, [vec![0], vec![0], vec![1]]);
         let judged = |a, b| comparison.pair(a, b).unwrap().judged(0.05);
         assert_eq!((judged(2, 0).verdict, judged(0, 2).verdict), (Verdict::Inferior, Verdict::Better));
         assert!(!judged(0, 1).verdict.tells_apart() && judged(2, 0).lead.value < 0.0);
@@ -394,7 +405,7 @@ mod tests {
             .filter(|_| {
                 let hardness = rows(&mut random, 200);
                 let methods: Vec<Runs> = (0..5).map(|_| runs(&mut random, &hardness, 0.7, 0.01)).collect();
-                compare(&methods).letters.iter().any(|l| l != "a")
+                compare(&methods).groups.iter().any(|groups| groups[..] != [0])
             })
             .count();
         assert!(wrong <= studies * 7 / 100, "{wrong} of {studies}");
@@ -415,10 +426,10 @@ mod tests {
             let comparison = compare(&methods);
             assert_eq!(comparison.pairs.len(), count * (count - 1) / 2);
             for pair in &comparison.pairs {
-                let (a, b) = (&comparison.letters[pair.first], &comparison.letters[pair.second]);
+                let (a, b) = (&comparison.groups[pair.first], &comparison.groups[pair.second]);
                 let apart = pair.judged(0.01).verdict.tells_apart();
                 assert_eq!(apart, pair.p < 0.05, "{pair:?}");
-                assert_eq!(apart, !a.chars().any(|letter| b.contains(letter)), "{a} {b} {pair:?}");
+                assert_eq!(apart, !a.iter().any(|group| b.contains(group)), "{a:?} {b:?} {pair:?}");
                 let (low, high) = (pair.difference.low.unwrap(), pair.difference.high.unwrap());
                 assert!(low <= pair.difference.value && pair.difference.value <= high, "{pair:?}");
             }
@@ -443,6 +454,8 @@ mod tests {
 
     #[test]
     fn overlapping_groups_get_overlapping_letters() {
+        let display = |groups: Vec<Vec<usize>>| groups.iter().map(|of| letters(of)).collect::<Vec<_>>();
+        let letters = |means: &[f64], differ: fn(usize, usize) -> bool| display(groups(means, differ));
         let found = letters(&[0.9, 0.85, 0.8], |a, b| (a, b) == (0, 2));
         assert_eq!(found, ["a", "ab", "b"]);
         assert_eq!(letters(&[0.1, 0.9], |_, _| true), ["b", "a"]);
@@ -461,9 +474,9 @@ mod tests {
             let n = 60;
             let means: Vec<f64> = (0..n).map(|_| random.uniform()).collect();
             let apart: Vec<bool> = (0..n * n).map(|_| random.uniform() < share).collect();
-            let found = letters(&means, |a, b| apart[a * n + b]);
+            let found = groups(&means, |a, b| apart[a * n + b]);
             for (a, b) in (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))) {
-                let shared = found[a].chars().any(|letter| found[b].contains(letter));
+                let shared = found[a].iter().any(|group| found[b].contains(group));
                 assert_eq!(shared, !apart[a * n + b], "{a} {b}");
             }
         }

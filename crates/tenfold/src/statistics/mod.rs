@@ -25,7 +25,7 @@ mod weighted;
 
 pub use agreement::{cohens_kappa, fleiss_kappa, raw_agreement};
 pub use bootstrap::{Rows, Runs, combined, difference, ratio, score};
-pub use compare::{Comparison, Pair, compare, compare_with_constant, holm, letters};
+pub use compare::{Comparison, Pair, compare, compare_with_constant, groups, holm};
 pub use discordance::{Discordance, discordance};
 pub use effect::{cliffs_delta, cohens_d, cohens_h, superiority};
 pub use exchanged::swap_sums;

@@ -49,7 +49,7 @@ pub(super) fn method(findings: &Findings, advice: &Recommendation) -> Markup {
                 dt { "Base model" } dd { (study.model) }
                 dt { "Machine" } dd { (study.machine) }
                 dt { "Training" }
-                dd { "Seeds " (seeds.join(", ")) "; batches of " (study.batch_size) " rows. The whole study took " (Unit::Seconds.write(study.elapsed_seconds)) "." }
+                dd { "Seeds " (seeds.join(", ")) "; batches of " (study.batch_size) " rows. The whole study took " (Unit::Seconds.write(study.elapsed_seconds)) "." @if let Some(fitted) = conditions::fitted(findings.evidence) { " " (fitted) } }
                 dt { "Fairness" }
                 dd { (study.learning_rates) " Test rows played no part in any choice. What was tried, and what it cost, stands under Search." }
                 dt { "Speed, memory, response time, energy" }

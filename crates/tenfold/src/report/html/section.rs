@@ -131,19 +131,14 @@ fn missing_everywhere(findings: &Findings, metric: &Metric, column: &Column) -> 
 }
 
 /// The reason why a method has none of the figures that others have.
-fn lost<'a>(findings: &'a Findings, metric: &Metric, method: &MethodFacts) -> Option<&'a str> {
-    let figures = findings.figures(metric, &method.name);
-    let reasons: Option<Vec<&str>> = figures
-        .iter()
-        .map(|figure| match &figure.reading {
-            Reading::Unavailable { reason } => Some(reason.as_str()),
-            _ => None,
-        })
-        .collect();
-    let reasons = reasons?;
-    let failed =
-        reasons.iter().find(|r| r.starts_with("failed") || r.starts_with("no") || r.starts_with("not"));
-    failed.or(reasons.first()).copied()
+fn lost(findings: &Findings, metric: &Metric, method: &MethodFacts) -> Option<String> {
+    let reasons = findings.figures(metric, &method.name).iter().map(|figure| match &figure.reading {
+        Reading::Unavailable { reason } => Some(reason),
+        _ => None,
+    });
+    let reasons: Vec<&String> = reasons.collect::<Option<_>>()?;
+    let without = findings.evidence.why_without(&method.name, metric.taken_from);
+    without.or_else(|| reasons.first().map(|reason| (*reason).clone()))
 }
 
 fn find<'a>(findings: &'a Findings, metric: &Metric, method: &MethodFacts, key: &str) -> Option<&'a Figure> {
