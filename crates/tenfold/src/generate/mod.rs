@@ -7,6 +7,7 @@ mod sampling;
 mod text;
 
 pub use sampling::Sampling;
+use sampling::Seen;
 
 use crate::adapter::{self, Tuning};
 use crate::error::{Error, Result};
@@ -122,7 +123,7 @@ impl<'a> Generator<'a> {
     ) -> Result<Vec<Generated>> {
         let began = Instant::now();
         let start = self.model.decoder_start();
-        let mut contexts: Vec<Vec<u32>> = match start {
+        let contexts: Vec<Vec<u32>> = match start {
             Some(id) => vec![vec![id]; prompts.len()],
             None => prompts.to_vec(),
         };
@@ -133,6 +134,7 @@ impl<'a> Generator<'a> {
             .collect();
         let forward = Forward::evaluation(self.tuning).continuing(&remembered.cache);
         let keys: Vec<u64> = prompts.iter().map(|prompt| key(self.sampling.seed, prompt)).collect();
+        let mut seen: Vec<Seen> = contexts.iter().map(|ids| Seen::of(ids, self.sampling)).collect();
         let mut answers: Vec<Answer> = prompts.iter().map(|_| Answer::default()).collect();
         let mut seconds = vec![0.0; prompts.len()];
         let ends = Ends {
@@ -147,8 +149,8 @@ impl<'a> Generator<'a> {
             for (number, answer) in answers.iter_mut().enumerate() {
                 let Some(row) = (!feed[number].is_empty()).then(|| rows.next()).flatten() else { continue };
                 let step = answer.ids.len() as u64;
-                let id = self.sampling.choose(row, &contexts[number], || draw(keys[number], step))?;
-                contexts[number].push(id);
+                let id = self.sampling.choose(row, &seen[number], || draw(keys[number], step))?;
+                seen[number].push(id, self.sampling);
                 answer.take(id, &ends, self.decode)?;
                 feed[number] = if answer.finished.is_none() { vec![id] } else { Vec::new() };
                 if let Some(piece) = answer.piece(&ends) {

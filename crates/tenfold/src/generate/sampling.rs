@@ -78,13 +78,18 @@ impl Sampling {
         .collect()
     }
 
-    /// The id of the next token. `context`: ids before it; `draw`: where in 0 .. 1 a drawn token lies.
-    pub(super) fn choose(&self, logits: &[f32], context: &[u32], draw: impl FnOnce() -> f64) -> Result<u32> {
-        let logits = &*self.penalized(logits, context);
+    /// Whether it matters which tokens are there already.
+    pub(super) fn penalizes(&self) -> bool {
+        self.repetition_penalty != 1.0
+    }
+
+    /// The id of the next token. `seen`: the ids before it; `draw`: where in 0 .. 1 a drawn token lies.
+    pub(super) fn choose(&self, logits: &[f32], seen: &Seen, draw: impl FnOnce() -> f64) -> Result<u32> {
+        let logits = &*self.penalized(logits, seen);
         let likeliest = argmax(logits);
         let best = likeliest.map_or(f32::NAN, |likeliest| logits[likeliest]);
         let Some(likeliest) = likeliest.filter(|_| best.is_finite()) else {
-            let found = format!("{best} after {} tokens", context.len());
+            let found = format!("{best} after {} tokens", seen.tokens);
             return Err(Error::malformed("generation", "logits", "numbers", found));
         };
         if !self.do_sample {
@@ -94,12 +99,12 @@ impl Sampling {
     }
 
     /// The logits, those of tokens that are there already made less likely.
-    fn penalized<'a>(&self, logits: &'a [f32], context: &[u32]) -> Cow<'a, [f32]> {
-        if self.repetition_penalty == 1.0 {
+    fn penalized<'a>(&self, logits: &'a [f32], seen: &Seen) -> Cow<'a, [f32]> {
+        if !self.penalizes() {
             return logits.into();
         }
         let mut logits = logits.to_vec();
-        penalize(&mut logits, context, self.repetition_penalty);
+        penalize(&mut logits, seen, self.repetition_penalty);
         logits.into()
     }
 
@@ -133,13 +138,43 @@ impl Sampling {
 }
 
 /// Makes tokens that are there already less likely, each once however often it is there.
-fn penalize(logits: &mut [f32], context: &[u32], penalty: f32) {
-    let mut seen = context.to_vec();
-    seen.sort_unstable();
-    seen.dedup();
-    for id in seen {
-        if let Some(logit) = logits.get_mut(id as usize) {
+fn penalize(logits: &mut [f32], seen: &Seen, penalty: f32) {
+    for id in &seen.ids {
+        if let Some(logit) = logits.get_mut(*id as usize) {
             *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+        }
+    }
+}
+
+/// What a sequence holds already: each id once, in the order of its first place, and a mark for each id that is there, so that
+/// one more token costs the same however long the sequence is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    tokens: usize,
+    ids: Vec<u32>,
+    is_there: Vec<bool>,
+}
+
+impl Seen {
+    /// The sequence as it begins; which ids it holds is noted for a generation that penalizes them alone.
+    pub(super) fn of(ids: &[u32], sampling: &Sampling) -> Seen {
+        let mut seen = Seen::default();
+        ids.iter().for_each(|id| seen.push(*id, sampling));
+        seen
+    }
+
+    /// One more token.
+    pub(super) fn push(&mut self, id: u32, sampling: &Sampling) {
+        self.tokens += 1;
+        if !sampling.penalizes() {
+            return;
+        }
+        let place = id as usize;
+        if self.is_there.len() <= place {
+            self.is_there.resize(place + 1, false);
+        }
+        if !std::mem::replace(&mut self.is_there[place], true) {
+            self.ids.push(id);
         }
     }
 }
@@ -201,18 +236,25 @@ mod tests {
     #[test]
     fn what_was_said_is_penalized_once_towards_less_likely() {
         let mut logits = [2.0, -2.0, 1.0, 0.5];
-        penalize(&mut logits, &[1, 0, 0, 77], 2.0);
-        assert_eq!(logits, [1.0, -4.0, 1.0, 0.5]);
         let greedy = Sampling { repetition_penalty: 3.0, ..Sampling::default() };
-        assert_eq!(greedy.choose(&[2.0, -2.0, 1.0, 0.5], &[0], || 0.0).unwrap(), 2);
+        let mut seen = Seen::of(&[1, 0, 0], &greedy);
+        seen.push(77, &greedy);
+        penalize(&mut logits, &seen, 2.0);
+        assert_eq!(logits, [1.0, -4.0, 1.0, 0.5]);
+        assert_eq!((seen.tokens, seen.ids), (4, vec![1, 0, 77]));
+        let logits = [2.0, -2.0, 1.0, 0.5];
+        assert_eq!(greedy.choose(&logits, &Seen::of(&[0], &greedy), || 0.0).unwrap(), 2);
+        // Without a penalty nothing is kept of a sequence but its length.
+        let seen = Seen::of(&[5, 6], &Sampling::default());
+        assert_eq!((seen.tokens, seen.ids.len(), seen.is_there.len()), (2, 0, 0));
     }
 
     #[test]
     fn greedy_takes_the_lowest_of_ties_and_refuses_what_is_no_number() {
         let greedy = Sampling::default();
-        assert_eq!(greedy.choose(&[0.0, 5.0, 5.0], &[], || unreachable!()).unwrap(), 1);
+        assert_eq!(greedy.choose(&[0.0, 5.0, 5.0], &Seen::default(), || unreachable!()).unwrap(), 1);
         for bad in [[f32::NAN, 1.0], [1.0, f32::NAN], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
-            assert!(greedy.choose(&bad, &[], || 0.0).is_err(), "{bad:?}");
+            assert!(greedy.choose(&bad, &Seen::default(), || 0.0).is_err(), "{bad:?}");
         }
     }
 
@@ -225,7 +267,7 @@ mod tests {
             let mut counts = [0usize; 4];
             for number in 0..draws {
                 let draw = super::super::draw(7, number);
-                counts[sampling.choose(&logits, &[], || draw).unwrap() as usize] += 1;
+                counts[sampling.choose(&logits, &Seen::default(), || draw).unwrap() as usize] += 1;
             }
             let powers = expected.map(|p: f32| f64::from(p).powf(1.0 / f64::from(temperature)));
             let whole: f64 = powers.iter().sum();
