@@ -24,7 +24,7 @@ pub(crate) use decode::{Encoding, latin_1};
 pub(crate) use split::{TestShare, hold_out};
 
 /// One labelled row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     /// The text, without white space around it; never empty.
     pub text: String,
@@ -32,6 +32,8 @@ pub struct Example {
     pub pair: Option<String>,
     /// Index into [`Dataset::labels`].
     pub label: u32,
+    /// What it counts in the loss that is trained on, a finite number above 0; none: as much as any other.
+    pub weight: Option<f32>,
 }
 
 /// The test rows of one domain.
@@ -166,6 +168,10 @@ impl Row for Example {
         put_count(hash, usize::from(self.pair.is_some()));
         put_text(hash, self.pair.as_deref().unwrap_or_default());
         hash.update(self.label.to_le_bytes());
+        if let Some(weight) = self.weight {
+            put_text(hash, "weight");
+            hash.update(weight.to_le_bytes());
+        }
     }
 }
 
@@ -234,7 +240,7 @@ mod tests {
     use super::*;
 
     fn row(text: &str, label: u32) -> Example {
-        Example { text: text.into(), pair: None, label }
+        Example { text: text.into(), pair: None, label, weight: None }
     }
 
     fn dataset(train: Vec<Example>, test: Vec<Example>) -> Dataset {

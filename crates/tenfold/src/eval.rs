@@ -110,7 +110,8 @@ fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) ->
         go_on()?;
         let logits = without_gradients(|| source.logits(&forward, picks))?;
         let labels = source.rows().batch(picks).labels;
-        loss += f64::from(model::class_loss(&logits, &labels, 0.0)?.mean.numbers()?[0]) * picks.len() as f64;
+        loss += f64::from(model::class_loss(&logits, &labels, None, 0.0)?.mean.numbers()?[0])
+            * picks.len() as f64;
         match logits.cols() {
             1 => numbers.extend(logits.numbers()?.into_iter().map(f64::from)),
             // Of logits that are no numbers the loss tells.

@@ -1,22 +1,28 @@
 //! What a file is instead of what it should be, told by its first bytes.
 
 use crate::error::{Error, Result};
-use crate::plain_file;
-use std::io::Read;
+use crate::plain_file::{self, Bound};
+use std::io::{Read, Seek};
 use std::path::Path;
 
 /// How many bytes are enough to tell.
 const ENOUGH: u64 = 512;
 
-/// Refuses a file that is known to be something else than `expected`.
-pub(crate) fn check(file: &Path, expected: &str) -> Result<()> {
+/// The bytes of a file, unless it is known to be something else than `expected`: that is told of a file of any size.
+pub(crate) fn read(file: &Path, expected: &str, bound: Bound) -> Result<Vec<u8>> {
+    let mut opened = plain_file::open(file).map_err(Error::io("open", file))?;
     let mut first = Vec::new();
-    let opened = plain_file::open(file).map_err(Error::io("open", file))?;
-    opened.take(ENOUGH).read_to_end(&mut first).map_err(Error::io("read", file))?;
-    match instead(&first) {
-        None => Ok(()),
-        Some(found) => Err(Error::malformed(file, "whole file", expected, found)),
+    opened.by_ref().take(ENOUGH).read_to_end(&mut first).map_err(Error::io("read", file))?;
+    if let Some(found) = instead(&first) {
+        return Err(Error::malformed(file, "whole file", expected, found));
     }
+    plain_file::note_read(file);
+    opened.rewind().and_then(|()| plain_file::contents(opened, bound)).map_err(Error::io("read", file))
+}
+
+/// The same of a file of text.
+pub(crate) fn read_text(file: &Path, expected: &str, bound: Bound) -> Result<String> {
+    plain_file::text(read(file, expected, bound)?).map_err(Error::io("read", file))
 }
 
 /// What a file that begins so is known to be, and what to do about it, in words that follow "found". `None` if it could be

@@ -33,6 +33,23 @@ pub const DATA: Bound = Bound { kind: "a file of rows", bytes: 16 << 30 };
 /// Tensors that are read whole, not mapped.
 pub const TENSORS: Bound = Bound { kind: "a file of tensors", bytes: 256 << 30 };
 
+/// How often this process read or mapped each file in order to understand it, for tests. Hashing and copying look at bytes
+/// without understanding them, and do not count.
+#[cfg(test)]
+pub(crate) static READ: std::sync::Mutex<std::collections::BTreeMap<std::path::PathBuf, usize>> =
+    std::sync::Mutex::new(std::collections::BTreeMap::new());
+
+/// Counts that a file is read or mapped, where tests ask for it.
+pub(crate) fn note_read(path: &Path) {
+    #[cfg(test)]
+    {
+        let mut read = READ.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *read.entry(path.to_owned()).or_default() += 1;
+    }
+    #[cfg(not(test))]
+    let _ = path;
+}
+
 /// Opens a plain file for reading. Symbolic links are followed.
 pub fn open(path: &Path) -> io::Result<File> {
     let file = with_flags(OpenOptions::new().read(true), 0).open(path)?;
@@ -49,6 +66,7 @@ pub fn check(path: &Path, bound: Bound) -> io::Result<()> {
 
 /// The bytes of a plain file that may be reached by symbolic links.
 pub fn read(path: &Path, bound: Bound) -> io::Result<Vec<u8>> {
+    note_read(path);
     contents(open(path)?, bound)
 }
 
@@ -94,7 +112,8 @@ pub(crate) fn is_own_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-fn contents(file: File, bound: Bound) -> io::Result<Vec<u8>> {
+/// All bytes of an open file.
+pub(crate) fn contents(file: File, bound: Bound) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > bound.bytes {
         return Err(too_large(bound));
@@ -110,7 +129,8 @@ fn too_large(bound: Bound) -> io::Error {
     )
 }
 
-fn text(bytes: Vec<u8>) -> io::Result<String> {
+/// Bytes as the text that they should be.
+pub(crate) fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         io::Error::new(io::ErrorKind::InvalidData, format!("it is no UTF-8 text: byte {at} fits nowhere"))

@@ -20,12 +20,14 @@
 
 mod extraction;
 mod group;
+mod kind;
 mod parse;
 mod questions;
 mod read;
 
 pub use extraction::Extraction;
 pub use group::Group;
+pub(crate) use kind::TaskKind;
 pub use questions::{OutputType, QuestionMetric, Questions};
 pub use read::QuestionSet;
 
@@ -60,10 +62,7 @@ pub struct Task {
     malformed: Malformed,
     file: PathBuf,
     folder: Option<PathBuf>,
-    columns: Option<Columns>,
-    language: Option<Language>,
-    questions: Option<Questions>,
-    extraction: Option<Extraction>,
+    kind: TaskKind,
     domains: Vec<Source>,
 }
 
@@ -148,19 +147,30 @@ impl Task {
         self.malformed
     }
 
+    /// What its rows are.
+    pub(crate) fn kind(&self) -> &TaskKind {
+        &self.kind
+    }
+
     /// Whether its rows are for language models: then [`Task::read_language`] reads them, else [`Task::read`].
     pub fn is_language(&self) -> bool {
-        self.language.is_some()
+        matches!(self.kind, TaskKind::Language { .. })
     }
 
     /// How a language model is asked about its rows, where more than their loss is looked at.
     pub fn questions(&self) -> Option<&Questions> {
-        self.questions.as_ref()
+        match &self.kind {
+            TaskKind::Language { questions, .. } => questions.as_ref(),
+            _ => None,
+        }
     }
 
     /// How answers are found in passages, where its rows are such: then [`Task::read_passages`] reads them.
     pub fn extraction(&self) -> Option<&Extraction> {
-        self.extraction.as_ref()
+        match &self.kind {
+            TaskKind::Extraction(extraction) => Some(extraction),
+            _ => None,
+        }
     }
 
     /// The same task with these domains alone, in the task's order.
@@ -176,17 +186,17 @@ impl Task {
 
     /// Whether its labels are numbers, of which one is foretold.
     pub fn is_regression(&self) -> bool {
-        self.output_type == REGRESSION
+        matches!(self.kind, TaskKind::Regression(_))
     }
 
     /// How its answers are scored in a study.
     pub fn scoring(&self) -> Result<&'static Scoring> {
-        self.scoring_as(self.questions.as_ref())
+        self.scoring_as(self.questions())
     }
 
     /// The same where a head judges each choice.
     pub(crate) fn judged_scoring(&self) -> Result<&'static Scoring> {
-        self.scoring_as(self.questions.as_ref().map(Questions::judged).as_ref())
+        self.scoring_as(self.questions().map(Questions::judged).as_ref())
     }
 
     fn scoring_as(&self, questions: Option<&Questions>) -> Result<&'static Scoring> {
@@ -209,18 +219,21 @@ impl Task {
     }
 }
 
+/// Where the fields of labelled rows are.
 #[derive(Debug, Clone)]
-struct Columns {
+pub(crate) struct Columns {
     text: Field,
     text_pair: Option<Field>,
     label: Vec<Column>,
+    /// What training rows weigh in the loss; none: all the same.
+    weight: Option<Vec<Column>>,
     header: Header,
     extra_columns: bool,
 }
 
 /// What the rows of a language task are.
 #[derive(Debug, Clone)]
-struct Language {
+pub(crate) struct Language {
     shape: Shape,
     header: Header,
 }

@@ -43,6 +43,12 @@ pub fn remove_all() {
     std::mem::forget(begun);
 }
 
+/// Whether a file or folder is registered as being written.
+#[cfg(test)]
+pub(crate) fn is_begun(path: &Path) -> bool {
+    begun().contains(path)
+}
+
 fn begun() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     BEGUN.lock().unwrap_or_else(PoisonError::into_inner)
 }

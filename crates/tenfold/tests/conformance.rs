@@ -10,7 +10,7 @@ use tenfold::adapter::file::{About, BaseModel};
 use tenfold::adapter::{self, Context, METHODS, Method, Tuning, file};
 use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Forward, Model, TaskType};
-use tenfold::train::{Features, Rows, Source, Target, TrainSettings, Trainer, Training};
+use tenfold::train::{CrossEntropy, Features, Looks, Rows, Source, Target, TrainSettings, Trainer, Training};
 use tenfold::{Error, eval};
 use tenfold_tensor::{Backend, Cpu, Dtype, random};
 
@@ -67,14 +67,17 @@ impl Place {
         let steps = AtomicUsize::new(0);
         let go_on =
             || if steps.load(Ordering::Relaxed) < stop_after { Ok(()) } else { Err(Error::Interrupted) };
+        let validation = source()?;
+        let score = || Ok(eval::score(tuning, &validation, go_on)?.score);
         let trainer = Trainer {
             backend: self.backend.clone(),
             tuning,
+            objective: &CrossEntropy { label_smoothing_factor: settings.label_smoothing_factor },
             settings: &settings,
             learning_rate: 5e-3,
             seed: 3,
             train: &source()?,
-            validation: &source()?,
+            looks: Some(Looks { scoring: self.rows.scoring(), score: &score }),
             stops: &[],
             snapshot,
             snapshot_every: Duration::ZERO,

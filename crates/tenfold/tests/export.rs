@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tenfold::adapter::export::{self, Export};
 use tenfold::adapter::file::{self, About, BaseModel, Holds};
 use tenfold::adapter::{self, Context, METHODS, Method, Tuning};
-use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType};
+use tenfold::model::{self, Batch, Forward, IGNORE, Model, ModelFiles, TaskType};
 use tenfold::progress::Silent;
 use tenfold_tensor::{Backend, Cpu, Ragged, without_gradients};
 
@@ -70,7 +70,8 @@ impl Place {
     }
 
     fn export(&self, adapter: &Path, out: &Path, merged: bool) -> tenfold::Result<Holds> {
-        let what = Export { adapter, model_dir: &self.dir, merged };
+        let files = ModelFiles::open(&self.dir)?;
+        let what = Export { adapter, model_files: &files, merged };
         export::export(&what, &self.context(), out, &Silent)
     }
 

@@ -11,7 +11,7 @@ use tenfold::bytes::Bytes;
 use tenfold::error::Error;
 use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Model, TaskType};
-use tenfold::train::{self, Features, Rows, Source, Subject, Target, TrainSettings, Trainer};
+use tenfold::train::{self, CrossEntropy, Features, Rows, Source, Subject, Target, TrainSettings, Trainer};
 use tenfold_tensor::{Backend, Class, Cpu, Dry, Dtype, Usage};
 
 /// Wide enough that memory is recycled, which it is not for small results.
@@ -81,18 +81,19 @@ fn taken(place: &Place, method: &'static Method, train: &TrainSettings, dtype: D
     let model = place.load(&backend, dtype);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &|_| Ok(vec![5, 6]) };
     let tuning = Tuning::new(method, &(method.defaults)(), &context, 2).unwrap();
-    let (rows, none) = (place.rows().longest(8), Rows::default());
+    let rows = place.rows().longest(8);
     let forward = model::Forward::evaluation(&tuning);
     let source =
         Source::new(&*model, &rows).cache_features(&forward, &Features::default(), || Ok(())).unwrap();
     let trainer = Trainer {
         backend: backend.clone(),
         tuning: &tuning,
+        objective: &CrossEntropy { label_smoothing_factor: train.label_smoothing_factor },
         settings: train,
         learning_rate: 1e-3,
         seed: 0,
         train: &source,
-        validation: &Source::new(&*model, &none),
+        looks: None,
         stops: &[],
         snapshot: None,
         snapshot_every: std::time::Duration::MAX,
@@ -228,8 +229,7 @@ fn the_bench_measures_every_family_and_a_full_tuning_drops_the_base() {
 
 fn tuned(config: &Path, method: &str) -> Tuned {
     Tuned {
-        model: config.to_owned(),
-        random_weights: true,
+        base: bench::Base::Drawn(config.to_owned()),
         task: None,
         weights: Some(Dtype::F32),
         method: Some(method.into()),

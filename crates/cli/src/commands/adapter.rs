@@ -10,7 +10,7 @@ use tenfold::adapter::Context;
 use tenfold::adapter::export::{self, Export};
 use tenfold::adapter::file::{self, Holds, LABELS, Stored};
 use tenfold::model::checkpoint::read_tensors;
-use tenfold::model::{self, store};
+use tenfold::model::store;
 use tenfold::plain_file;
 use tenfold::words::{self, one_line};
 use tenfold_tensor::Cpu;
@@ -69,12 +69,11 @@ pub fn export(request: &ExportOptions, dashboard: &Dashboard) -> Result<()> {
         None => export::base_model(&request.adapter, dashboard)?,
     };
     let backend = Cpu::new();
-    let task = file::task_type(&request.adapter, model::usual_task(&located.dir)?)?;
-    let model = model::load(&located.dir, task, &backend, None)?;
-    let tokenizer = model::tokenizer(&located.dir)?;
+    let task = file::task_type(&request.adapter, located.files.usual_task()?)?;
+    let (model, tokenizer) = (located.files.load(task, &backend, None)?.model, located.files.tokenizer()?);
     let tokenize = |text: &str| tokenizer.words(text);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };
-    let export = Export { adapter: &request.adapter, model_dir: &located.dir, merged: request.merged };
+    let export = Export { adapter: &request.adapter, model_files: &located.files, merged: request.merged };
     let holds = export::export(&export, &context, &request.out, dashboard)?;
     let (what, how) = match holds {
         Holds::Model => ("model", "a whole model for Transformers"),
@@ -82,7 +81,7 @@ pub fn export(request: &ExportOptions, dashboard: &Dashboard) -> Result<()> {
     };
     let out = request.out.display();
     if request.json {
-        return print_json(&json!({"out": out.to_string(), "holds": what, "base_model": located.dir}));
+        return print_json(&json!({"out": out.to_string(), "holds": what, "base_model": located.dir()}));
     }
     say!("{out}: {how}, with tokenizer and load.py")?;
     say!("Try it: python {} \"some text\"", request.out.join("load.py").display())

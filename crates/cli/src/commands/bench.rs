@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 use tenfold::bench::{
-    self, GenerateReport, GenerateRequest, InferReport, InferRequest, Loads, MatmulReport, Rate, RowShape,
-    Setting, Timed, TrainReport, TrainRequest, Tuned,
+    self, Base, GenerateReport, GenerateRequest, InferReport, InferRequest, Loads, MatmulReport, Rate,
+    RowShape, Setting, Timed, TrainReport, TrainRequest, Tuned,
 };
 use tenfold::bytes::Bytes;
 use tenfold::load::{self, Quantiles, Summary};
@@ -58,17 +58,22 @@ fn measure<Report: Serialize + Send>(
 
 fn tuned(options: &BenchModel, method: Option<&str>, dashboard: &Dashboard) -> Result<Tuned> {
     Ok(Tuned {
-        model: match options.random_weights {
-            true => PathBuf::from(&options.model),
-            false => store::locate(&options.model, dashboard)?.dir,
+        base: match options.random_weights {
+            true => Base::Drawn(configuration(&options.model)),
+            false => Base::Files(store::locate(&options.model, dashboard)?.files),
         },
-        random_weights: options.random_weights,
         task: options.task.as_deref().map(TaskType::named).transpose()?,
         weights: format_of_weights(&options.weights)?,
         method: method.map(str::to_owned),
         settings: settings(&options.set)?,
         seed: options.seed,
     })
+}
+
+/// A model's configuration, or that in its folder.
+fn configuration(model: &str) -> PathBuf {
+    let path = PathBuf::from(model);
+    if path.is_dir() { path.join("config.json") } else { path }
 }
 
 fn train_request(options: &BenchTrain, dashboard: &Dashboard) -> Result<TrainRequest> {

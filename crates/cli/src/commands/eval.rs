@@ -27,12 +27,12 @@ pub struct Request {
 pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
     let backend = Cpu::new();
-    let task = file::task_type(&request.adapter, model::usual_task(&located.dir)?)?;
+    let task = file::task_type(&request.adapter, located.files.usual_task()?)?;
     let reading = format!("reading {}", request.model);
-    let model = told_if_slow(dashboard, &reading, || model::load(&located.dir, task, &backend, None))?;
-    let tokenizer = model::tokenizer(&located.dir)?;
+    let loaded = told_if_slow(dashboard, &reading, || located.files.load(task, &backend, None))?;
+    let (model, tokenizer) = (loaded.model, located.files.tokenizer()?);
     tokenizer.check(&model.extents())?;
-    note_all(model::notes(&located.dir, task, &tokenizer)?, dashboard);
+    note_all(loaded.notes.iter().chain(tokenizer.notes()), dashboard);
     let tokenize = |text: &str| tokenizer.words(text);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &tokenize };
     let mut tuning = file::read(&request.adapter, &context)?;

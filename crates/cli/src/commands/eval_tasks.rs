@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use tenfold::adapter::{Context, Tuning, file};
 use tenfold::eval::{Asker, Evaluation, Identity, Tallied, TaskResult};
-use tenfold::model::{self, store};
+use tenfold::model::store;
 use tenfold::progress::told_if_slow;
 use tenfold::study::format_of_weights;
 use tenfold::task::Task;
@@ -38,7 +38,7 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
         })?;
     }
     let located = store::locate(&request.model, dashboard)?;
-    let usual = model::usual_task(&located.dir)?;
+    let usual = located.files.usual_task()?;
     if !usual.is_language_modelling() {
         bail!(
             "{} is no language model: it cannot be asked; take a decoder such as smollm2-135m",
@@ -47,9 +47,9 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
     }
     let backend = Cpu::new();
     let reading = format!("reading {}", request.model);
-    let model = told_if_slow(dashboard, &reading, || model::load(&located.dir, usual, &backend, format))?;
-    let tokenizer = model::tokenizer(&located.dir)?;
-    note_all(model::notes(&located.dir, usual, &tokenizer)?, dashboard);
+    let loaded = told_if_slow(dashboard, &reading, || located.files.load(usual, &backend, format))?;
+    let (model, tokenizer) = (loaded.model, located.files.tokenizer()?);
+    note_all(loaded.notes.iter().chain(tokenizer.notes()), dashboard);
     tokenizer.check(&model.extents())?;
     let tuning = match &request.adapter {
         None => Tuning::untouched(&*model),

@@ -112,30 +112,29 @@ fn prompts(request: &GenerateOptions) -> Result<Vec<String>> {
 pub(super) struct Speaker {
     name: String,
     model: Arc<dyn Model>,
-    tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    tokenizer: Arc<Tokenizer>,
+    template: Option<Arc<ChatTemplate>>,
     tuning: Tuning,
 }
 
 impl Speaker {
     pub fn load(request: &TunedModel, dashboard: &Dashboard) -> Result<Speaker> {
         let located = store::locate(&request.model, dashboard)?;
-        let dir = &located.dir;
-        let task = model::usual_task(dir)?;
+        let task = located.files.usual_task()?;
         if !task.is_language_modelling() {
             bail!("{} is no language model: it does not generate text", request.model);
         }
         let backend = Cpu::new();
         let reading = format!("reading {}", request.model);
-        let model = told_if_slow(dashboard, &reading, || model::load(dir, task, &backend, None))?;
-        let tokenizer = model::tokenizer(dir)?;
+        let loaded = told_if_slow(dashboard, &reading, || located.files.load(task, &backend, None))?;
+        let (model, tokenizer) = (loaded.model, located.files.tokenizer()?);
         tokenizer.check(&model.extents())?;
-        note_all(model::notes(dir, task, &tokenizer)?, dashboard);
+        note_all(loaded.notes.iter().chain(tokenizer.notes()), dashboard);
         let tuning = match &request.adapter {
             Some(adapter) => tuning(adapter, request.merged, &*model, &located, &tokenizer)?,
             None => Tuning::untouched(&*model),
         };
-        let template = model::chat_template(dir)?;
+        let template = located.files.chat_template()?;
         Ok(Speaker { name: request.model.clone(), model, tokenizer, template, tuning })
     }
 
@@ -173,7 +172,7 @@ impl Speaker {
 
     /// Says so where nothing in the chat template's turns ends an answer.
     pub fn note_endless_turns(&self, dashboard: &Dashboard) {
-        let wording = Wording::new(&self.tokenizer, self.template.as_ref());
+        let wording = Wording::new(&self.tokenizer, self.template.as_deref());
         if let Some(behind) = wording.endless_turn() {
             dashboard.event(Event::Note(format!(
                 "the chat template writes {behind:?} behind an answer, and no token of that ends a text: answers may go \
@@ -198,10 +197,8 @@ impl Speaker {
     }
 }
 
-pub(super) fn note_all(notes: Vec<String>, dashboard: &Dashboard) {
-    for note in notes {
-        dashboard.event(Event::Note(note));
-    }
+pub(super) fn note_all<'a>(notes: impl Iterator<Item = &'a String>, dashboard: &Dashboard) {
+    notes.for_each(|note| dashboard.event(Event::Note(note.clone())));
 }
 
 fn tuning(

@@ -21,21 +21,21 @@ const SHOWN: usize = 5;
 pub fn pull(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
     if json {
-        return print_json(&json!({"name": name, "folder": located.dir, "sha256": located.weights_sha256}));
+        return print_json(&json!({"name": name, "folder": located.dir(), "sha256": located.weights_sha256}));
     }
-    say!("{}\nits weights have SHA-256 {}", located.dir.display(), located.weights_sha256)
+    say!("{}\nits weights have SHA-256 {}", located.dir().display(), located.weights_sha256)
 }
 
 pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(name, dashboard)?;
-    let file = model::gguf_of(&located.dir)?;
+    let file = located.files.gguf()?;
     // Before the model, which may be of a family that is not known.
     if let Some(file) = file.as_ref().filter(|_| !json) {
         describe(file)?;
     }
-    let task = model::usual_task(&located.dir)?;
+    let task = located.files.usual_task()?;
     let reading = format!("reading {name}");
-    let model = told_if_slow(dashboard, &reading, || model::load(&located.dir, task, &Cpu::new(), None))?;
+    let model = told_if_slow(dashboard, &reading, || located.files.load(task, &Cpu::new(), None))?.model;
     let parameters: usize = model.weights().iter().map(|weight| weight.tensor.len()).sum();
     let extents = model.extents();
     let sites: Vec<_> = (model.linears().iter())
@@ -51,10 +51,10 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
             "vocab_size": extents.vocab_size,
             "max_position_embeddings": extents.max_positions,
             "linear": sites,
-            "gguf": file.as_ref().map(described),
+            "gguf": file.as_deref().map(described),
         }));
     }
-    say!("{} in {}", model.family(), located.dir.display())?;
+    say!("{} in {}", model.family(), located.dir().display())?;
     say!("{parameters} parameters without a head")?;
     say!(
         "{}, {} wide, {}, {} words, {} positions",
@@ -77,7 +77,7 @@ pub fn quantize(name: &str, weights: &str, out: &Path, json: bool, dashboard: &D
         Error::unknown("format of weights", weights, written.map(Dtype::name))
     })?;
     let located = store::locate(name, dashboard)?;
-    let written = model::quantize::quantize(&located.dir, format, out, dashboard)?;
+    let written = model::quantize::quantize(&located.files, format, out, dashboard)?;
     let after: usize = written.formats.values().map(|[_, bytes]| bytes).sum();
     if json {
         let formats = named(written.formats.iter().map(|(format, counts)| (format.as_str(), *counts)));

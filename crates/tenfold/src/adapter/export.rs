@@ -6,7 +6,7 @@ use super::{Context, Tuning};
 use crate::error::{Error, Result};
 use crate::model::save::{self, Whole};
 use crate::model::store::{self, Located};
-use crate::model::{Hooks, Linear, TaskType};
+use crate::model::{Hooks, Linear, ModelFiles, TaskType};
 use crate::new_folder::{NewFolder, free_name};
 use crate::progress::Progress;
 use std::fs;
@@ -17,8 +17,8 @@ use std::path::Path;
 pub struct Export<'a> {
     /// The adapter's folder, ours or PEFT's.
     pub adapter: &'a Path,
-    /// The base model's folder or GGUF file.
-    pub model_dir: &'a Path,
+    /// The base model's files.
+    pub model_files: &'a ModelFiles,
     /// Whether the adapter is folded into the base model's weights; always so for methods that PEFT does not have.
     pub merged: bool,
 }
@@ -65,8 +65,10 @@ pub fn export(export: &Export, context: &Context, out: &Path, progress: &dyn Pro
         Some(about) => about,
         None => {
             let name = Stored::open(export.adapter)?.base_model().unwrap_or_default().to_owned();
-            let base =
-                BaseModel { path: BaseModel::of(&name, export.model_dir)?.path, ..BaseModel::named(&name) };
+            let base = BaseModel {
+                path: BaseModel::of(&name, export.model_files.dir())?.path,
+                ..BaseModel::named(&name)
+            };
             About::of(&tuning, &base, None)
         }
     };
@@ -80,9 +82,9 @@ pub fn export(export: &Export, context: &Context, out: &Path, progress: &dyn Pro
         }
     }
     let reads = about.reads.unwrap_or(Reads::Text);
-    let beside = Beside { model_dir: export.model_dir, reads, holds };
+    let beside = Beside { files: export.model_files, reads, holds };
     file::write_beside(folder, &beside, &tuning, context.model)?;
-    crate::model::mapped::unchanged_below(export.model_dir)?;
+    crate::model::mapped::unchanged_below(export.model_files.dir())?;
     making.put()?;
     Ok(holds)
 }
@@ -111,7 +113,7 @@ fn whole(
             .unwrap_or_else(|| (0..outputs).map(|output| format!("LABEL_{output}")).collect()),
         _ => Vec::new(),
     };
-    let whole = Whole { model, dir: export.model_dir, head, labels };
+    let whole = Whole { model, files: export.model_files, head, labels };
     let linears = model.linears();
     let weights = model.weights();
     // Weight and bias of a linear map come one after the other, and are folded into together.

@@ -24,7 +24,7 @@ use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{self, HostTensor};
 use crate::model::store::Located;
-use crate::model::{Model, TaskType};
+use crate::model::{Model, ModelFiles, TaskType};
 use crate::plain_file;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -39,18 +39,18 @@ pub const TENSORS: &str = "adapter_model.safetensors";
 pub const CHANGED: &str = "changed_weights.safetensors";
 
 /// Writes all files of an adapter's folder: those that decide what it does, the labels' names where outputs have some, the
-/// tokenizer of the base model in `model_dir`, and load.py; returns the size in bytes of the tensors' file.
+/// tokenizer of the base model with the files `files`, and load.py; returns the size in bytes of the tensors' file.
 pub fn save(
     dir: &Path,
     tuning: &Tuning,
     about: &About,
     labels: &[String],
-    (model, model_dir): (&dyn Model, &Path),
+    (model, files): (&dyn Model, &ModelFiles),
 ) -> Result<u64> {
     let bytes = write(dir, tuning, about)?;
     write_labels(dir, tuning, labels)?;
     let holds = if tuning.method().peft_type.is_some() { Holds::Adapter } else { Holds::Changed };
-    let beside = Beside { model_dir, reads: about.reads.unwrap_or(Reads::Text), holds };
+    let beside = Beside { files, reads: about.reads.unwrap_or(Reads::Text), holds };
     write_beside(dir, &beside, tuning, model)?;
     Ok(bytes)
 }

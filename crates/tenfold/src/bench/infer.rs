@@ -158,6 +158,7 @@ pub(super) fn fold(tuning: Tuning, merged: bool, model: &dyn Model) -> Result<Tu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::Base;
     use serde_json::Map;
     use std::path::Path;
 
@@ -165,8 +166,7 @@ mod tests {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny");
         InferRequest {
             tuned: Tuned {
-                model: golden.join(family).join("model"),
-                random_weights: true,
+                base: Base::Drawn(golden.join(family).join("model").join("config.json")),
                 task: None,
                 weights: None,
                 method: Some("lora".into()),

@@ -18,7 +18,7 @@ use crate::load::{self, Answer, Length, MOST_SIDE_BY_SIDE, Plan, RATES, Summary,
 use crate::meter::disturbance::Watch;
 use crate::meter::memory;
 use crate::model::tokenizer::Encoding;
-use crate::model::{self, Extents, Model, TaskType};
+use crate::model::{self, Extents, Model, ModelFiles, TaskType};
 use crate::record::{Arrivals, Load};
 use crate::train::{Rows, Target};
 use serde::Serialize;
@@ -35,10 +35,8 @@ const WORD: u32 = 5;
 /// What is measured: a model with a method on.
 #[derive(Debug, Clone)]
 pub struct Tuned {
-    /// A model's folder; with `random_weights`, or a configuration.
-    pub model: PathBuf,
-    /// Draw the weights instead of reading them.
-    pub random_weights: bool,
+    /// The base model.
+    pub base: Base,
     /// The task; none: what the model is usually for.
     pub task: Option<TaskType>,
     /// Format of frozen matrices; none: as the file has each.
@@ -49,6 +47,15 @@ pub struct Tuned {
     pub settings: Map<String, Value>,
     /// Seed of weights, rows and the method's start.
     pub seed: u64,
+}
+
+/// Where a base model comes from.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// Its files.
+    Files(ModelFiles),
+    /// A configuration, by which weights are drawn.
+    Drawn(PathBuf),
 }
 
 /// Extents of made-up rows.
@@ -176,18 +183,18 @@ impl Tuned {
     /// The model on a backend.
     fn load(&self, backend: &Arc<dyn Backend>) -> Result<Arc<dyn Model>> {
         let task = self.task()?;
-        match self.random_weights {
-            true => model::load_random(&self.configuration(), task, self.seed, backend, self.weights),
-            false => model::load(&self.model, task, backend, self.weights),
+        match &self.base {
+            Base::Files(files) => Ok(files.load(task, backend, self.weights)?.model),
+            Base::Drawn(config) => model::load_random(config, task, self.seed, backend, self.weights),
         }
     }
 
     fn task(&self) -> Result<TaskType> {
-        self.task.map_or_else(|| model::usual_task(&self.model), Ok)
-    }
-
-    fn configuration(&self) -> PathBuf {
-        if self.model.is_dir() { self.model.join("config.json") } else { self.model.clone() }
+        match (self.task, &self.base) {
+            (Some(task), _) => Ok(task),
+            (None, Base::Files(files)) => files.usual_task(),
+            (None, Base::Drawn(config)) => model::usual_task(config),
+        }
     }
 
     /// The method with all its settings; none for the base model as it is.

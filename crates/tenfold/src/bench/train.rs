@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::meter::disturbance::Watch;
 use crate::meter::memory;
 use crate::record::Disturbance;
-use crate::train::{self, Fitted, Rows, Source, Subject, TrainSettings, Trainer};
+use crate::train::{self, CrossEntropy, Fitted, Rows, Source, Subject, TrainSettings, Trainer};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,15 +93,16 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
     memory::reset_process_peak();
     let settings = TrainSettings { num_train_epochs: *steps as f64, max_steps: *steps, ..fitted.train };
     let seconds = Mutex::new(Vec::new());
-    let (source, none) = (Source::new(&*model, &rows), Rows::default());
+    let source = Source::new(&*model, &rows);
     let trainer = Trainer {
         backend: backend.clone(),
         tuning: &tuning,
+        objective: &CrossEntropy { label_smoothing_factor: settings.label_smoothing_factor },
         settings: &settings,
         learning_rate: 1e-5,
         seed: tuned.seed,
         train: &source,
-        validation: &Source::new(&*model, &none),
+        looks: None,
         stops: &[],
         snapshot: None,
         snapshot_every: Duration::MAX,

@@ -144,7 +144,7 @@ impl Row for LanguageExample {
             }
             _ => 0,
         };
-        Example { text: self.given(), pair: None, label }
+        Example { text: self.given(), pair: None, label, weight: None }
     }
 
     fn split_hash(&self, purpose: &str) -> [u8; 32] {

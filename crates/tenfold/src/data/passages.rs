@@ -38,7 +38,12 @@ impl Row for PassageQuestion {
 
     /// Those with an answer and those without keep their shares.
     fn drawn(&self) -> Example {
-        Example { text: self.question.clone(), pair: Some(self.passage.to_string()), label: self.class() }
+        Example {
+            text: self.question.clone(),
+            pair: Some(self.passage.to_string()),
+            label: self.class(),
+            weight: None,
+        }
     }
 
     fn class(&self) -> u32 {

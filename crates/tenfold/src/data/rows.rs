@@ -15,6 +15,8 @@ pub(crate) struct Layout {
     pub(crate) text: Field,
     pub(crate) text_pair: Option<Field>,
     pub(crate) label: Vec<Column>,
+    /// Where a row's weight is; none of rows without one.
+    pub(crate) weight: Option<Vec<Column>>,
     pub(crate) reading: Reading,
 }
 
@@ -28,12 +30,13 @@ pub(crate) enum Field {
 }
 
 /// One row as the file gives it, white space around the fields removed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
     pub(crate) place: Place,
     pub(crate) text: String,
     pub(crate) text_pair: Option<String>,
     pub(crate) label: String,
+    pub(crate) weight: Option<f32>,
 }
 
 /// A file's rows, and those that do not fit.
@@ -56,6 +59,9 @@ pub(crate) fn read(path: &Path, layout: &Layout) -> Result<FileRows> {
         }
     }
     records.check_header(&layout.label, "label")?;
+    if let Some(columns) = &layout.weight {
+        records.check_header(columns, "weight")?;
+    }
     let pair = |record: &Record| {
         layout.text_pair.as_ref().map(|field| text(&records, record, field, "text_pair")).transpose()
     };
@@ -65,6 +71,7 @@ pub(crate) fn read(path: &Path, layout: &Layout) -> Result<FileRows> {
             text: text(&records, record, &layout.text, "text")?,
             text_pair: pair(record)?,
             label: label(&records, record, layout)?,
+            weight: layout.weight.as_ref().map(|columns| weight(&records, record, columns)).transpose()?,
         })
     };
     let found: Vec<(Place, Result<Row>)> =
@@ -192,6 +199,25 @@ fn label(records: &Records, record: &Record, layout: &Layout) -> Result<String> 
     }
 }
 
+/// What a row counts in the loss: a finite number above 0. Of a row that shall not count at all nothing would be learnt.
+fn weight(records: &Records, record: &Record, columns: &[Column]) -> Result<f32> {
+    let column = records.column(record, columns);
+    let value = records.value(record, column, "weight")?;
+    let number = match value {
+        Value::String(text) => text.trim().parse::<f32>().ok(),
+        Value::Number(number) => number.as_f64().map(|number| number as f32),
+        _ => None,
+    };
+    number.filter(|number| number.is_finite() && *number > 0.0).ok_or_else(|| {
+        let found = match value {
+            Value::String(text) => format!("\"{}\"", text.trim()),
+            Value::Number(number) => number.to_string(),
+            other => kind(other).to_owned(),
+        };
+        Error::malformed(&records.file, format!("{}, weight", record.place), "a finite number above 0", found)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +235,7 @@ mod tests {
 
     fn layout_of(text: Vec<Column>, label: Vec<Column>, header: Header) -> Layout {
         let reading = Reading::with(header);
-        Layout { text: Field::Columns(text), text_pair: None, label, reading }
+        Layout { text: Field::Columns(text), text_pair: None, label, weight: None, reading }
     }
 
     fn rows_of(name: &str, content: &[u8], layout: &Layout) -> Result<Vec<(Place, String, String)>> {
@@ -449,5 +475,30 @@ mod tests {
         assert_eq!(rows, [row(2, "good", "1"), row(3, "bad", "0")]);
         let error = fault("a.txt", b"sentence,label\ngood,1\n", &layout(true));
         assert!(error.contains("read as one text") && error.contains("format = \"csv\""), "{error}");
+    }
+
+    #[test]
+    fn a_weight_is_a_finite_number_above_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let read_weights = |content: &str| {
+            let path = folder.path().join("a.csv");
+            fs::write(&path, content).unwrap();
+            let weighted = Layout { weight: Some(vec![Column::Name("w".into())]), ..layout(true) };
+            let found = read(&path, &weighted)?;
+            found.faulty.settle(&path, found.rows.len(), Malformed::Refuse)?;
+            Ok::<_, Error>(found.rows.into_iter().map(|row| row.weight).collect::<Vec<_>>())
+        };
+        let found = read_weights("sentence,label,w\nfine,1,2\nbad,0, 0.25 \n").unwrap();
+        assert_eq!(found, [Some(2.0), Some(0.25)]);
+        for (weight, shown) in
+            [("0", "0"), ("-1", "-1"), ("heavy", "heavy"), ("inf", "inf"), ("1e99", "1e99")]
+        {
+            let words =
+                read_weights(&format!("sentence,label,w\nfine,1,{weight}\n")).unwrap_err().to_string();
+            let told = words.contains("weight: expected a finite number above 0") && words.contains(shown);
+            assert!(told, "{words}");
+        }
+        let words = read_weights("sentence,label,weights\nfine,1,2\n").unwrap_err().to_string();
+        assert!(words.contains("weight: expected a column named \"w\""), "{words}");
     }
 }

@@ -153,7 +153,12 @@ mod tests {
 
     fn rows(counts: &[usize]) -> Vec<Example> {
         let of_class = |(label, &count): (usize, &usize)| {
-            (0..count).map(move |i| Example { text: format!("{label}-{i}"), pair: None, label: label as u32 })
+            (0..count).map(move |i| Example {
+                text: format!("{label}-{i}"),
+                pair: None,
+                label: label as u32,
+                weight: None,
+            })
         };
         counts.iter().enumerate().flat_map(of_class).collect()
     }

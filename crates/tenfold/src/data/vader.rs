@@ -71,7 +71,10 @@ fn labelled(name: &str, domain: &str, content: &str) -> Result<(Vec<Example>, St
             repeated += 1;
         } else {
             let order = hexadecimal(&Sha256::digest(format!("{domain}/{id}")));
-            kept.push((order, Example { text: text.to_owned(), pair: None, label: u32::from(rating > 0.0) }));
+            kept.push((
+                order,
+                Example { text: text.to_owned(), pair: None, label: u32::from(rating > 0.0), weight: None },
+            ));
         }
     }
     kept.sort_by(|a, b| a.0.cmp(&b.0));

@@ -1,9 +1,9 @@
 //! The files of a model that stand beside its weights and that a tuned model needs too: the tokenizer's, the chat
 //! template, the settings of generation.
 
+use super::files::ModelFiles;
 use super::gguf::{Gguf, Metadata};
 use super::tokenizer::{SPECIAL, describe_gguf};
-use super::{gguf, gguf_of};
 use crate::atomic;
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
@@ -29,24 +29,19 @@ const TOKENIZER: [&str; 13] = [
 /// How text is generated.
 const GENERATION: &str = "generation_config.json";
 
-/// Whether a model is a GGUF file, or a folder with one in place of config.json.
-pub fn is_gguf(dir: &Path) -> bool {
-    gguf::is_gguf(dir) || gguf::only(dir).is_some()
-}
-
-/// Writes the tokenizer's files of the model in `dir` into a folder, its chat template included, as Transformers reads them.
-pub fn copy_tokenizer(dir: &Path, to: &Path) -> Result<()> {
-    match gguf_of(dir)? {
+/// Writes the tokenizer's files of a model into a folder, its chat template included, as Transformers reads them.
+pub fn copy_tokenizer(files: &ModelFiles, to: &Path) -> Result<()> {
+    match files.gguf()? {
         Some(gguf) => tell(&gguf, to),
-        None => copy(dir, to, &TOKENIZER),
+        None => copy(files.dir(), to, &TOKENIZER),
     }
 }
 
-/// Writes the settings of generation of the model in `dir` into a folder, where it has any.
-pub fn copy_generation(dir: &Path, to: &Path) -> Result<()> {
-    match gguf_of(dir)? {
+/// Writes the settings of generation of a model into a folder, where it has any.
+pub fn copy_generation(files: &ModelFiles, to: &Path) -> Result<()> {
+    match files.gguf()? {
         Some(gguf) => tell_generation(gguf.metadata(), to),
-        None => copy(dir, to, &[GENERATION]),
+        None => copy(files.dir(), to, &[GENERATION]),
     }
 }
 

@@ -3,8 +3,9 @@
 //! The template is a program of whoever published the model: it runs within limits of steps and sizes, sees nothing but
 //! the messages and a few words, and what goes wrong in it is an error.
 
+use super::files::Folder;
 use super::gguf::Metadata;
-use super::tokenizer::config;
+use super::tokenizer::config::SETTINGS;
 use crate::data::language::Message;
 use crate::jinja::{self, FUEL, LONGEST, Program};
 use crate::plain_file;
@@ -34,7 +35,12 @@ pub struct ChatTemplate {
 impl ChatTemplate {
     /// The template in chat_template.jinja or tokenizer_config.json of a model's folder; `None` if it has none.
     pub fn from_dir(folder: &Path) -> Result<Option<ChatTemplate>> {
-        let settings = settings(folder)?.1;
+        Self::of_folder(&Folder::new(folder))
+    }
+
+    /// The same of a folder whose small files others look into too.
+    pub(super) fn of_folder(folder: &Folder) -> Result<Option<ChatTemplate>> {
+        let settings = folder.object(SETTINGS)?.unwrap_or_default();
         let token = |key: &str| {
             let value = settings.get(key).map(|value| value.get("content").unwrap_or(value));
             value.and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
@@ -119,22 +125,14 @@ impl ChatTemplate {
     }
 }
 
-/// tokenizer_config.json and what it says.
-fn settings(folder: &Path) -> Result<(PathBuf, serde_json::Map<String, serde_json::Value>)> {
-    let file = folder.join("tokenizer_config.json");
-    let settings = config::object(&file)?.unwrap_or_default();
-    Ok((file, settings))
-}
-
 /// The text of a folder's template and the file that it stands in; `None` if there is none.
-pub(super) fn source(folder: &Path) -> Result<Option<(PathBuf, String)>> {
-    let own = folder.join("chat_template.jinja");
+pub(super) fn source(folder: &Folder) -> Result<Option<(PathBuf, String)>> {
+    let own = folder.path().join("chat_template.jinja");
     if own.is_file() {
-        first_bytes::check(&own, "a chat template")?;
-        let source = plain_file::read_text(&own, plain_file::SETTINGS).map_err(Error::io("read", &own))?;
+        let source = first_bytes::read_text(&own, "a chat template", plain_file::SETTINGS)?;
         return Ok(Some((own, source)));
     }
-    let (file, settings) = settings(folder)?;
+    let (file, settings) = (folder.path().join(SETTINGS), folder.object(SETTINGS)?.unwrap_or_default());
     match settings.get(NAME) {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(value) => match default_of(value) {

@@ -15,9 +15,11 @@ use super::mapped;
 use crate::plain_file;
 use crate::{Error, Result, first_bytes};
 use header::Header;
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// The file that holds all weights of a model that is not sharded.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -32,22 +34,32 @@ const LOOKED_AT: usize = 512;
 pub struct Checkpoint {
     file: PathBuf,
     views: BTreeMap<String, View>,
+    /// The place of the first number of a tensor that is infinite or none, by the name that the file has for it.
+    not_finite: OnceLock<BTreeMap<String, usize>>,
 }
 
 impl Checkpoint {
     /// Opens `model.safetensors` in `folder`, or the shards that `model.safetensors.index.json` lists.
     pub fn open(folder: &Path) -> Result<Checkpoint> {
+        Checkpoint::open_shards(folder, || weight_map(&folder.join(INDEX)).map(Arc::new))
+    }
+
+    /// The same where `weight_map` says which shard holds which tensor; it is asked only of a model in several files.
+    pub(super) fn open_shards(
+        folder: &Path,
+        weight_map: impl FnOnce() -> Result<Arc<BTreeMap<String, String>>>,
+    ) -> Result<Checkpoint> {
         let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
         if single.is_file() || !index.is_file() {
             return Checkpoint::open_file(&single);
         }
         let mut shards: BTreeMap<String, BTreeMap<String, View>> = BTreeMap::new();
         let mut views = BTreeMap::new();
-        for (name, shard) in weight_map(&index)? {
-            if !shards.contains_key(&shard) {
-                shards.insert(shard.clone(), map_file(&folder.join(&shard))?.1);
+        for (name, shard) in weight_map()?.iter() {
+            if !shards.contains_key(shard) {
+                shards.insert(shard.clone(), map_file(&folder.join(shard))?.1);
             }
-            let view = shards.get(&shard).and_then(|views| views.get(&name)).cloned().ok_or_else(|| {
+            let view = shards.get(shard).and_then(|views| views.get(name)).cloned().ok_or_else(|| {
                 Error::malformed(
                     &index,
                     format!("weight_map, {name}"),
@@ -55,20 +67,20 @@ impl Checkpoint {
                     "none there",
                 )
             })?;
-            views.insert(name, view);
+            views.insert(name.clone(), view);
         }
-        Ok(Checkpoint { views: bitsandbytes::gather(&index, views)?, file: index })
+        Ok(Checkpoint::of(&index, bitsandbytes::gather(&index, views)?))
     }
 
-    /// Tensors by Hugging Face's names that come from a file of another kind.
+    /// Tensors by Hugging Face's names.
     pub(super) fn of(file: &Path, views: BTreeMap<String, View>) -> Checkpoint {
-        Checkpoint { file: file.to_owned(), views }
+        Checkpoint { file: file.to_owned(), views, not_finite: OnceLock::new() }
     }
 
     /// Opens one safetensors file of any name.
     pub fn open_file(file: &Path) -> Result<Checkpoint> {
         let views = bitsandbytes::gather(file, map_file(file)?.1)?;
-        Ok(Checkpoint { file: file.to_owned(), views })
+        Ok(Checkpoint::of(file, views))
     }
 
     /// The names of all tensors as the file has them, in alphabetical order.
@@ -113,23 +125,32 @@ impl Checkpoint {
         Ok(view)
     }
 
+    /// Refuses a tensor (found as by [`Checkpoint::get`]) with a number that is infinite or none: it would make every result
+    /// one that is none.
+    pub(super) fn check_finite(&self, name: &str) -> Result<()> {
+        let stored = self.find(name).map(|(stored, _)| stored);
+        match stored.and_then(|stored| self.not_finite().get(stored)) {
+            None => Ok(()),
+            Some(place) => Err(view::not_finite(&self.file, name, *place)),
+        }
+    }
+
+    /// The place of the first number that is infinite or none, of each tensor that has one, by the name that the file has for
+    /// it. The first call reads all weights once, in their own format.
+    pub(super) fn not_finite(&self) -> &BTreeMap<String, usize> {
+        let look = |(name, view): (&String, &View)| Some((name.clone(), view.first_not_finite()?));
+        self.not_finite.get_or_init(|| self.views.par_iter().filter_map(look).collect())
+    }
+
+    /// Takes it that all numbers are finite, as was found before of the same files.
+    pub(super) fn trust(&self) {
+        self.not_finite.get_or_init(BTreeMap::new);
+    }
+
     /// The file the weights come from, for errors.
     pub fn file(&self) -> &Path {
         &self.file
     }
-}
-
-/// The shards that an index names, each once, checked to be plain file names in the index's own folder.
-pub(crate) fn shards(index: &Path) -> Result<Vec<String>> {
-    let mut shards: Vec<String> = weight_map(index)?.into_values().collect();
-    shards.sort();
-    shards.dedup();
-    Ok(shards)
-}
-
-/// Reads the header of a file of weights, which takes a moment however large the file is.
-pub(crate) fn check_header(path: &Path) -> Result<()> {
-    map_file(path).map(drop)
 }
 
 /// Metadata and tensors of a file.
@@ -155,9 +176,9 @@ fn map_file(path: &Path) -> Result<(BTreeMap<String, String>, BTreeMap<String, V
     Ok((header.metadata, header.entries.into_iter().map(view).collect()))
 }
 
-fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
-    first_bytes::check(index, "a JSON object")?;
-    let content = plain_file::read(index, plain_file::INDEX).map_err(Error::io("read", index))?;
+/// Which shard holds which tensor, as an index says: plain names of files in the index's own folder.
+pub(super) fn weight_map(index: &Path) -> Result<BTreeMap<String, String>> {
+    let content = first_bytes::read(index, "a JSON object", plain_file::INDEX)?;
     let whole: Map<String, Value> = serde_json::from_slice(&content)
         .map_err(|error| Error::malformed(index, "whole file", "a JSON object", error.to_string()))?;
     let map = whole.get("weight_map").and_then(Value::as_object);

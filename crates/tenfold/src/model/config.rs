@@ -20,16 +20,31 @@ pub struct Config {
 /// Extents above this are slips or malice, and no product of three of them overflows.
 const MOST: usize = 1 << 20;
 
+/// Reads the keys of a file as they stand there.
+pub fn keys_of(file: &Path) -> Result<Map<String, Value>> {
+    let text = first_bytes::read_text(file, "a model's configuration", plain_file::SETTINGS)?;
+    serde_json::from_str(&text).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        Error::malformed(file, place, "a model's configuration", error.to_string())
+    })
+}
+
+/// Reads the object in another of a model's JSON files.
+pub fn object_of(file: &Path) -> Result<Map<String, Value>> {
+    let content = first_bytes::read(file, "a JSON object", plain_file::TOKENIZER)?;
+    serde_json::from_slice(&content)
+        .map_err(|error| Error::malformed(file, "whole file", "a JSON object", error.to_string()))
+}
+
 impl Config {
     /// Reads a file.
     pub fn read(file: &Path) -> Result<Config> {
-        first_bytes::check(file, "a model's configuration")?;
-        let text = plain_file::read_text(file, plain_file::SETTINGS).map_err(Error::io("read", file))?;
-        let keys = serde_json::from_str(&text).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            Error::malformed(file, place, "a model's configuration", error.to_string())
-        })?;
-        Config { file: file.to_owned(), keys }.with_own_names()
+        Config::of_file(file, keys_of(file)?)
+    }
+
+    /// The keys that a file has.
+    pub fn of_file(file: &Path, keys: Map<String, Value>) -> Result<Config> {
+        Config::new(file, keys).with_own_names()
     }
 
     /// Keys that come from elsewhere; `file` is for messages.

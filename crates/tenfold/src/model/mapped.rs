@@ -28,6 +28,7 @@ static MAPPED: Mutex<Vec<(Weak<Mmap>, PathBuf, Stamp)>> = Mutex::new(Vec::new())
 /// Maps a plain file that is not empty.
 pub(crate) fn map(path: &Path) -> Result<Arc<Mmap>> {
     let file = plain_file::open(path).map_err(Error::io("open", path))?;
+    plain_file::note_read(path);
     let stamp = Stamp::of(&file.metadata().map_err(Error::io("read", path))?);
     // SAFETY: The map is only read. Tenfold replaces files by renaming a new one into place and never writes into one, so
     // the mapped bytes stay. Where another program changes them, numbers change, of which nothing but results depends:

@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod config;
 mod decoder;
 mod encoder;
+mod files;
 pub mod forward;
 mod ggml;
 pub mod gguf;
@@ -27,25 +28,22 @@ mod unused;
 mod weights;
 pub mod wording;
 
-pub use beside::{copy_generation, copy_tokenizer, is_gguf};
+pub use beside::{copy_generation, copy_tokenizer};
 pub use cache::Cache;
+pub use files::{Loaded, ModelFiles};
 pub use forward::Forward;
 pub use head::{Head, HeadWeight, TaskType, Vocabulary};
 pub use hooks::Hooks;
 pub use layer::{Linear, Norm, NormKind, Role, Site, Weight};
-pub use loss::{Foretold, Loss, class_loss, foretell, log_probabilities, logits, loss};
+pub use loss::{Foretold, Loss, class_loss, foretell, log_probabilities, logits, loss, weighted_loss};
 pub use mapped::unchanged;
 
 use crate::error::{Error, Result};
-use chat_template::ChatTemplate;
-use checkpoint::Checkpoint;
 use config::Config;
-use gguf::Gguf;
 use source::{Random, Source};
 use std::path::Path;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Dry, Dtype, Ragged, Tensor};
-use tokenizer::Tokenizer;
+use tenfold_tensor::{Backend, Dtype, Ragged, Tensor};
 use weights::Loader;
 
 /// The file that says what a model is made of.
@@ -187,44 +185,14 @@ struct Family {
 /// Every family.
 const FAMILIES: &[&[Family]] = &[encoder::FAMILIES, decoder::FAMILIES, t5::FAMILIES];
 
-/// Reads the model in a Hugging Face folder, or in one with a GGUF file, for a type of task; matrices are kept in
-/// `dtype`, by default each as the file has it.
+/// The model of a folder or a GGUF file, for who needs nothing else of its files: [`ModelFiles::load`].
 pub fn load(
     dir: &Path,
     task: TaskType,
     backend: &Arc<dyn Backend>,
     dtype: impl Into<Option<Dtype>>,
 ) -> Result<Arc<dyn Model>> {
-    Ok(load_noting(dir, task, backend, dtype.into())?.0)
-}
-
-/// What a user of a model should know about its files: sentences. None of it keeps the model from working.
-pub fn notes(dir: &Path, task: TaskType, tokenizer: &Tokenizer) -> Result<Vec<String>> {
-    let mut notes = load_noting(dir, task, &Dry::new(), None)?.1;
-    notes.extend(tokenizer.notes().iter().cloned());
-    Ok(notes)
-}
-
-/// A model, and what there is to know about files that it leaves out.
-fn load_noting(
-    dir: &Path,
-    task: TaskType,
-    backend: &Arc<dyn Backend>,
-    dtype: Option<Dtype>,
-) -> Result<(Arc<dyn Model>, Vec<String>)> {
-    let gguf = gguf_of(dir)?;
-    let (config, checkpoint) = match &gguf {
-        Some(gguf) => ggml::open(gguf)?,
-        None => (Config::read(&dir.join(CONFIG))?, Checkpoint::open(dir)?),
-    };
-    let (family, source) = (family(&config)?, Source::Checkpoint(checkpoint));
-    let loader = Loader::new(&source, backend, dtype);
-    let model = (family.load)(&config, task, &loader)?;
-    let mut notes = unused::check(&config, task, &loader)?;
-    if let Some(gguf) = &gguf {
-        notes.extend(ggml::remarks(gguf)?);
-    }
-    Ok((model, notes))
+    Ok(ModelFiles::open(dir)?.load(task, backend, dtype)?.model)
 }
 
 /// A model that was never trained, from its configuration alone: matrices are normal with `initializer_range`, norms one,
@@ -242,37 +210,12 @@ pub fn load_random(
     (family.load)(&config, task, &Loader::new(&source, backend, dtype.into()))
 }
 
-/// What the model of a folder, or of a configuration, is used for where nothing else is said.
+/// What the model of a folder, a GGUF file or a configuration is used for where nothing else is said.
 pub fn usual_task(model: &Path) -> Result<TaskType> {
-    let config = match gguf_of(model)? {
-        Some(gguf) => ggml::open(&gguf)?.0,
-        None => Config::read(&if model.is_dir() { model.join(CONFIG) } else { model.to_owned() })?,
-    };
-    Ok(family(&config)?.task)
-}
-
-/// The tokenizer in a model's folder.
-pub fn tokenizer(dir: &Path) -> Result<Tokenizer> {
-    match gguf_of(dir)? {
-        Some(gguf) => Tokenizer::from_gguf(&gguf),
-        None => Tokenizer::from_dir(dir),
+    match model.is_dir() || gguf::is_gguf(model) {
+        true => ModelFiles::open(model)?.usual_task(),
+        false => Ok(family(&Config::read(model)?)?.task),
     }
-}
-
-/// The chat template in a model's folder, if it has one.
-pub fn chat_template(dir: &Path) -> Result<Option<ChatTemplate>> {
-    match gguf_of(dir)? {
-        Some(gguf) => ChatTemplate::from_gguf(gguf.metadata()),
-        None => ChatTemplate::from_dir(dir),
-    }
-}
-
-/// The GGUF file that a folder is, or holds in place of a configuration.
-pub fn gguf_of(dir: &Path) -> Result<Option<Gguf>> {
-    if gguf::is_gguf(dir) {
-        return Gguf::open(dir).map(Some);
-    }
-    gguf::only(dir).map(|file| Gguf::open(&file)).transpose()
 }
 
 fn family(config: &Config) -> Result<&'static Family> {

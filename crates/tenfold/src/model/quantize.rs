@@ -8,6 +8,7 @@
 mod folder;
 mod ggml;
 
+use super::ModelFiles;
 use super::gguf;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -105,12 +106,12 @@ impl Written {
     }
 }
 
-/// Writes the model in `dir` (a Hugging Face folder, a GGUF file, or a folder with one) with its matrices in `format`:
+/// Writes a model (a Hugging Face folder, a GGUF file, or a folder with one) with its matrices in `format`:
 /// to a GGUF file if `out` is named so, else to a folder. Either all of it is there in the end or nothing new is. A model
 /// of which no matrix can be in that format is refused.
-pub fn quantize(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progress) -> Result<Written> {
+pub fn quantize(files: &ModelFiles, format: Dtype, out: &Path, progress: &dyn Progress) -> Result<Written> {
     match gguf::is_gguf(out) {
-        true => ggml::write(dir, format, out, progress),
-        false => folder::write(dir, format, out, progress),
+        true => ggml::write(files, format, out, progress),
+        false => folder::write(files, format, out, progress),
     }
 }

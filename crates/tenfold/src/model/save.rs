@@ -6,7 +6,7 @@ use super::checkpoint::{Dtype, Entry, INDEX, TensorFile, WEIGHTS};
 use super::config::Config;
 use super::source::{Random, Source};
 use super::weights::Loader;
-use super::{CONFIG, Model, TaskType, family, ggml, gguf_of};
+use super::{CONFIG, Model, ModelFiles, TaskType, family};
 use crate::atomic;
 use crate::error::{Error, Result};
 use crate::progress::{Event, Job, Progress};
@@ -42,8 +42,8 @@ const STEMS: &[(&str, &str)] = &[
 pub(crate) struct Whole<'a> {
     /// The model, for the names of its weights.
     pub model: &'a dyn Model,
-    /// Its folder or GGUF file.
-    pub dir: &'a Path,
+    /// Its files.
+    pub files: &'a ModelFiles,
     /// Names and shapes of the head's weights.
     pub head: Vec<(String, Vec<usize>)>,
     /// What the outputs of a classifier's head are called; none of a head that foretells a number.
@@ -75,14 +75,10 @@ pub(crate) fn write(
     numbers: &mut dyn FnMut(&str) -> Result<Vec<f32>>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let gguf = gguf_of(whole.dir)?;
-    let config = match &gguf {
-        Some(gguf) => ggml::open(gguf)?.0,
-        None => Config::read(&whole.dir.join(CONFIG))?,
-    };
+    let config = whole.files.config()?;
     let parts = parts(whole, &config)?;
     let mut keys = config_keys(whole, &config)?;
-    if let Some(gguf) = &gguf {
+    if let Some(gguf) = whole.files.gguf()? {
         for (name, _, id) in special(gguf.metadata())? {
             if ["bos_token", "eos_token", "pad_token"].contains(&name) {
                 keys.insert(format!("{name}_id"), id.into());
@@ -91,7 +87,7 @@ pub(crate) fn write(
     }
     write_weights(folder, &parts, numbers, progress)?;
     put(folder, CONFIG, &Value::Object(keys))?;
-    if whole.model.task().is_language_modelling() { copy_generation(whole.dir, folder) } else { Ok(()) }
+    if whole.model.task().is_language_modelling() { copy_generation(whole.files, folder) } else { Ok(()) }
 }
 
 /// All weights of the model and its head, in the order of their names.

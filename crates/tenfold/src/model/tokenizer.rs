@@ -18,6 +18,7 @@ pub use windows::{Window, Windows};
 pub(super) use ggml::SPECIAL;
 
 use super::Extents;
+use super::files::Folder;
 use super::gguf::{self, Gguf, Metadata};
 use crate::guard;
 use crate::plain_file;
@@ -67,15 +68,26 @@ impl Tokenizer {
     /// The tokenizer of the model in `folder`: its tokenizer.json, or else what older tokenizers left (vocab.txt,
     /// vocab.json with merges.txt, spiece.model, tokenizer.model), or else that of its one GGUF file.
     pub fn from_dir(folder: &Path) -> Result<Tokenizer> {
+        Self::of_folder(&Folder::new(folder))
+    }
+
+    /// The same of a folder whose small files others look into too.
+    pub(super) fn of_folder(folder: &Folder) -> Result<Tokenizer> {
         let config = Config::read(folder)?;
-        let Some((file, json)) = described(folder, &config)? else {
+        let Some((file, json)) = described(folder.path(), &config)? else {
+            let folder = folder.path();
             let Some(file) = gguf::only(folder) else {
                 let expected = "tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, tokenizer.model, or one GGUF file";
                 return Err(Error::malformed(folder, "tokenizer", expected, "none of them"));
             };
             return Self::from_gguf(&Gguf::open(&file)?);
         };
-        let mut tokenizer = Self::from_json(file, &json)?;
+        Self::of_described(folder, &config, file, &json)
+    }
+
+    /// The tokenizer of a folder whose files say this tokenizer.json.
+    fn of_described(folder: &Folder, config: &Config, file: PathBuf, json: &[u8]) -> Result<Tokenizer> {
+        let mut tokenizer = Self::from_json(file, json)?;
         let id = |token: Option<&str>| tokenizer.token_id(token?);
         let (bos, eos) = (id(config.token("bos_token")), id(config.token("eos_token")));
         tokenizer.bos = bos;
@@ -296,11 +308,8 @@ impl Tokenizer {
 /// The tokenizer.json of a Hugging Face folder, or what its older files say as one, and the file that says it.
 fn described(folder: &Path, config: &Config) -> Result<Option<(PathBuf, Vec<u8>)>> {
     let path = |name: &str| Some(folder.join(name)).filter(|path| path.is_file());
-    for file in FILES.into_iter().flatten().filter_map(|name| path(name)) {
-        first_bytes::check(&file, "a file of a tokenizer")?;
-    }
     Ok(Some(if let Some(file) = path("tokenizer.json") {
-        let content = plain_file::read(&file, plain_file::TOKENIZER).map_err(Error::io("read", &file))?;
+        let content = read(&file)?;
         (file, content)
     } else if let Some(file) = path("vocab.txt") {
         let json = wordpiece::describe(&file, config)?;
@@ -313,6 +322,16 @@ fn described(folder: &Path, config: &Config) -> Result<Option<(PathBuf, Vec<u8>)
     } else {
         return Ok(None);
     }))
+}
+
+/// The bytes of one of a tokenizer's files.
+fn read(file: &Path) -> Result<Vec<u8>> {
+    first_bytes::read(file, "a file of a tokenizer", plain_file::TOKENIZER)
+}
+
+/// The text of one.
+fn read_text(file: &Path) -> Result<String> {
+    first_bytes::read_text(file, "a file of a tokenizer", plain_file::TOKENIZER)
 }
 
 /// Switches off the dropout of merges, by which the same text would get other tokens each time. That of Unigram cannot be

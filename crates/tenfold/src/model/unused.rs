@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn notes(folder: &Path, task: TaskType) -> Result<Vec<String>> {
-        Ok(crate::model::load_noting(folder, task, &Dry::new(), None)?.1)
+        Ok(crate::model::ModelFiles::open(folder)?.load(task, &Dry::new(), None)?.notes)
     }
 
     #[test]

@@ -27,20 +27,20 @@ pub struct Answers {
 /// Asks the base model and the tuned one of an adapter's folder the same prompts. `None` of models that do not answer in
 /// words, and where no rows are held out.
 pub(super) fn compare(session: &Session, adapter: &Path, progress: &dyn Progress) -> Result<Option<Answers>> {
-    if !session.model.task().is_language_modelling() {
+    if !session.base.model.task().is_language_modelling() {
         return Ok(None);
     }
-    let tokenize = |text: &str| session.tokenizer.words(text);
+    let tokenize = |text: &str| session.base.tokenizer.words(text);
     let backend = backend();
-    let context = Context { model: &*session.model, backend: &backend, seed: 0, tokenize: &tokenize };
+    let context = Context { model: &*session.base.model, backend: &backend, seed: 0, tokenize: &tokenize };
     let tuned = file::read(adapter, &context)?;
     let taken = adapter::virtual_tokens(&tuned.adapter().config()?) + NEW_TOKENS;
-    let prompts = prompts(session, session.model.extents().max_positions.saturating_sub(taken));
+    let prompts = prompts(session, session.base.model.extents().max_positions.saturating_sub(taken));
     if prompts.is_empty() {
         return Ok(None);
     }
     told_if_slow(progress, "comparing answers before and after training", || {
-        let before = answers(session, &Tuning::untouched(&*session.model), &prompts, progress)?;
+        let before = answers(session, &Tuning::untouched(&*session.base.model), &prompts, progress)?;
         let after = answers(session, &tuned, &prompts, progress)?;
         let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
         Ok(Some(Answers { asked: prompts.len(), changed }))
@@ -49,8 +49,8 @@ pub(super) fn compare(session: &Session, adapter: &Path, progress: &dyn Progress
 
 /// The first prompts of the first test split, or of the validation split, each cut in front to `room` tokens.
 fn prompts(session: &Session, room: usize) -> Vec<Vec<u32>> {
-    let held_out = session.tests.first().map(|(_, rows)| rows).filter(|rows| !rows.is_empty());
-    let rows: &Rows = held_out.unwrap_or(&session.validation);
+    let held_out = session.task.tests.first().map(|(_, rows)| rows).filter(|rows| !rows.is_empty());
+    let rows: &Rows = held_out.unwrap_or(&session.task.validation);
     let all = (0..rows.len()).filter_map(|row| rows.prompt(row));
     let cut = all.map(|prompt| prompt[prompt.len().saturating_sub(room)..].to_vec());
     let mut prompts: Vec<Vec<u32>> = Vec::new();
@@ -70,13 +70,13 @@ fn answers(
     progress: &dyn Progress,
 ) -> Result<Vec<Vec<u32>>> {
     let sampling = Sampling { max_new_tokens: NEW_TOKENS, ..Sampling::default() };
-    let known = session.tokenizer.vocab_size();
+    let known = session.base.tokenizer.vocab_size();
     let decode = |ids: &[u32]| {
         let words: Vec<u32> = ids.iter().copied().filter(|id| (*id as usize) < known).collect();
-        session.tokenizer.decode(&words, true)
+        session.base.tokenizer.decode(&words, true)
     };
-    let ends = session.tokenizer.eos_ids();
-    let generator = Generator::new(&*session.model, tuning, &sampling, ends, &decode)?;
+    let ends = session.base.tokenizer.eos_ids();
+    let generator = Generator::new(&*session.base.model, tuning, &sampling, ends, &decode)?;
     let answers = generator.generate(prompts, &mut UntilStopped(progress))?;
     if progress.stop_requested() {
         return Err(Error::Interrupted);

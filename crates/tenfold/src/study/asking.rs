@@ -32,7 +32,7 @@ impl Asking {
             let what = format!("asking {} for task \"{name}\"", study.name_of_model());
             Err(Error::Unsupported { what, why: why.into() })
         };
-        if !session.model.task().is_language_modelling() {
+        if !session.base.model.task().is_language_modelling() {
             return unsupported("it is no language model; name the task in benchmarks, to be trained on");
         }
         let task = Task::load(name)?;
@@ -70,13 +70,14 @@ impl Asking {
     ) -> Result<Asked> {
         let mut known = self.before.lock().unwrap_or_else(PoisonError::into_inner);
         if known.is_empty() {
-            *known = self.said(session, &Tuning::untouched(&*session.model), run, None, progress)?;
+            *known = self.said(session, &Tuning::untouched(&*session.base.model), run, None, progress)?;
         }
         let before = known.clone();
         drop(known);
-        let tokenize = |text: &str| session.tokenizer.words(text);
+        let tokenize = |text: &str| session.base.tokenizer.words(text);
         let backend = backend();
-        let context = Context { model: &*session.model, backend: &backend, seed: 0, tokenize: &tokenize };
+        let context =
+            Context { model: &*session.base.model, backend: &backend, seed: 0, tokenize: &tokenize };
         let tuning = file::read(&run.join(adapter), &context)?;
         let after = self.said(session, &tuning, run, Some(adapter), progress)?;
         let num_fewshot = self.task.questions().map_or(0, |questions| questions.num_fewshot);
@@ -91,7 +92,7 @@ impl Asking {
         adapter: Option<&str>,
         progress: &dyn Progress,
     ) -> Result<Vec<Said>> {
-        let base = &session.model_identity;
+        let base = &session.base.identity;
         let identity = Identity {
             model: base.name.clone(),
             model_sha256: base.sha256.clone(),
@@ -108,7 +109,7 @@ impl Asking {
             out: Some(&run.join(ASKED)),
             identity,
         };
-        let asker = Asker { model: &*session.model, tuning, tokenizer: &session.tokenizer };
+        let asker = Asker { model: &*session.base.model, tuning, tokenizer: &session.base.tokenizer };
         let result = evaluation.run(&asker, progress)?;
         let said = result.domains.into_iter().map(|domain| {
             let answers = domain.answers.ok_or_else(|| Error::Unsupported {

@@ -65,11 +65,12 @@ impl Benchmarks {
     /// What a reader should know about their rows, each note with its benchmark.
     pub(super) fn notes(&self) -> Vec<String> {
         let of = |session: &Session| {
-            let task = session.data_identity.task.clone();
+            let task = session.task.data_identity.task.clone();
             session
+                .task
                 .notes
                 .iter()
-                .chain(&session.doubts)
+                .chain(&session.task.doubts)
                 .cloned()
                 .collect::<Vec<_>>()
                 .into_iter()

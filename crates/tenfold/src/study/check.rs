@@ -20,7 +20,7 @@ pub(super) fn check(study: &Study, session: &Session, progress: &dyn Progress) -
         return Err(Error::Faults { file: "study".into(), faults });
     }
     let note = |words: String| progress.event(Event::Note(words));
-    let rows = session.train_examples.len();
+    let rows = session.task.train_examples.len();
     let too_many: Vec<String> =
         study.small_data.examples.iter().filter(|count| **count >= rows).map(usize::to_string).collect();
     if !too_many.is_empty() {
@@ -30,7 +30,7 @@ pub(super) fn check(study: &Study, session: &Session, progress: &dyn Progress) -
             be(too_many.len())
         ));
     }
-    let steps = Order::new(&study.train, &session.train, 0).steps();
+    let steps = Order::new(&study.train, &session.task.train, 0).steps();
     if study.train.warmup_steps >= steps {
         note(format!(
             "train.warmup_steps: {} of {}: the learning rate is still rising when training ends",
@@ -38,7 +38,7 @@ pub(super) fn check(study: &Study, session: &Session, progress: &dyn Progress) -
             count(steps, "step")
         ));
     }
-    if !study.forgetting_text.is_empty() && session.model.decoder_start().is_some() {
+    if !study.forgetting_text.is_empty() && session.base.model.decoder_start().is_some() {
         note(
             "forgetting_text: not measured, for an encoder-decoder has no loss of a text that is no answer"
                 .into(),
@@ -59,7 +59,7 @@ impl Study {
 /// Refuses a task that the model has no answers to.
 pub(super) fn answerable(session: &Session, task: &str) -> Result<()> {
     let task = Task::load(task)?;
-    let asked = task.questions().filter(|_| session.model.task().is_language_modelling());
+    let asked = task.questions().filter(|_| session.base.model.task().is_language_modelling());
     asked.map_or(Ok(()), Questions::check_weighable)
 }
 
@@ -69,16 +69,16 @@ fn measures(study: &Study, session: &Session) -> Vec<String> {
     if let Err(error) = answerable(session, &study.task) {
         faults.push(format!("task: {error}"));
     }
-    if session.scoring.unit == Unit::Share {
-        let name = session.scoring.name;
+    if session.task.scoring.unit == Unit::Share {
+        let name = session.task.scoring.name;
         for (key, found) in [("margin", study.margin), ("wanted_half_width", study.wanted_half_width)] {
             if found > 1.0 {
                 faults.push(format!("{key}: expected 0 to 1, as {name} is a share (0.01 is one point in a hundred), found {found}"));
             }
         }
     }
-    if !study.forgetting_text.is_empty() && !session.model.task().is_language_modelling() {
-        let family = session.model.family();
+    if !study.forgetting_text.is_empty() && !session.base.model.task().is_language_modelling() {
+        let family = session.base.model.family();
         faults.push(format!(
             "forgetting_text: expected none, as a model with a head has no loss of a text, found \"{}\" for {family}",
             study.forgetting_text
@@ -90,7 +90,7 @@ fn measures(study: &Study, session: &Session) -> Vec<String> {
 /// What is wrong with methods that cannot be made on the model, with any settings that the study may try.
 fn methods(study: &Study, session: &Session) -> Result<Vec<String>> {
     let model = session.without_numbers()?;
-    let tokenize = |text: &str| session.tokenizer.words(text);
+    let tokenize = |text: &str| session.base.tokenizer.words(text);
     let backend = model.word_embeddings().tensor.backend();
     let context = Context { model: &*model, backend, seed: 0, tokenize: &tokenize };
     let searched = study.candidates()?;
@@ -103,7 +103,8 @@ fn methods(study: &Study, session: &Session) -> Result<Vec<String>> {
             if tried.contains(&settings) {
                 continue;
             }
-            let made = Tuning::new(adapter::method(&given.kind)?, &settings, &context, session.labels.len());
+            let made =
+                Tuning::new(adapter::method(&given.kind)?, &settings, &context, session.task.labels.len());
             match made {
                 Ok(tuning) => entries.extend(adapter::entries(&settings, &tuning, &*model)?),
                 Err(error) => {

@@ -136,7 +136,7 @@ mod tests {
     use crate::data::Example;
 
     fn row(text: &str, label: u32) -> Example {
-        Example { text: text.into(), pair: None, label }
+        Example { text: text.into(), pair: None, label, weight: None }
     }
 
     #[test]

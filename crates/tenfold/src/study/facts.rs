@@ -92,15 +92,15 @@ impl Facts {
         Facts {
             schema: SCHEMA,
             code: CODE.into(),
-            model: session.model_identity.clone(),
-            family: session.model.family().into(),
+            model: session.base.identity.clone(),
+            family: session.base.model.family().into(),
             task: TaskFacts::of(session),
             benchmarks: benchmarks.sessions.iter().map(TaskFacts::of).collect(),
             asked: benchmarks.asked.iter().map(|asking| asking.facts()).collect(),
             absent_benchmarks: benchmarks.absent.clone(),
             forgetting: forgetting(study, session),
-            notes: session.notes.iter().cloned().chain(benchmarks.notes()).collect(),
-            doubts: session.doubts.clone(),
+            notes: session.task.notes.iter().cloned().chain(benchmarks.notes()).collect(),
+            doubts: session.task.doubts.clone(),
         }
     }
 
@@ -161,30 +161,30 @@ impl TaskFacts {
     }
 
     fn of(session: &Session) -> TaskFacts {
-        let tests = session.tests.iter().map(|(name, rows)| (name.clone(), rows.questions()));
+        let tests = session.task.tests.iter().map(|(name, rows)| (name.clone(), rows.questions()));
         TaskFacts {
-            data: session.data_identity.clone(),
-            source: session.task_source.clone(),
-            labels: session.labels.clone(),
-            metric: session.scoring.name.to_owned(),
-            train: session.train.questions(),
-            examples: session.train_examples.len(),
-            validation: session.validation.questions(),
+            data: session.task.data_identity.clone(),
+            source: session.task.source.clone(),
+            labels: session.task.labels.clone(),
+            metric: session.task.scoring.name.to_owned(),
+            train: session.task.train.questions(),
+            examples: session.task.train_examples.len(),
+            validation: session.task.validation.questions(),
             tests: tests.collect(),
-            mixture: session.mixture.questions(),
-            mixture_sha256: session.mixture_sha256.clone(),
-            general_text: session.general.sha256.clone(),
+            mixture: session.task.mixture.questions(),
+            mixture_sha256: session.task.mixture_sha256.clone(),
+            general_text: session.task.general.sha256.clone(),
         }
     }
 }
 
 /// Why forgetting is not measured; empty where it is.
 fn forgetting(study: &Study, session: &Session) -> String {
-    let task = session.model.task();
+    let task = session.base.model.task();
     let reason = match (task.is_language_modelling(), study.forgetting_text.is_empty()) {
         (false, _) => "an encoder with a classification head has no language-model loss that could rise",
         (true, true) => "the study names no text: forgetting_text",
-        (true, false) if session.general.sha256.is_empty() => {
+        (true, false) if session.task.general.sha256.is_empty() => {
             "an encoder-decoder has no loss of a text that is not an answer"
         }
         (true, false) => "",

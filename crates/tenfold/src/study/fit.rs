@@ -38,9 +38,9 @@ impl Session {
         let usual = || memory::limit_bytes().map(|all| Bytes(all / 10 * 9));
         let Some(limit) = limit.or_else(usual) else { return Ok(Ok(as_is(&how.train))) };
         let (pool, questions) = match trial.role {
-            Role::SmallData { examples, .. } => (&self.train, examples),
-            Role::Mixture => (&self.mixture, how.train_rows),
-            _ => (&self.train, how.train_rows),
+            Role::SmallData { examples, .. } => (&self.task.train, examples),
+            Role::Mixture => (&self.task.mixture, how.train_rows),
+            _ => (&self.task.train, how.train_rows),
         };
         let is_mixture = trial.role == Role::Mixture;
         let key =
@@ -74,9 +74,9 @@ impl Session {
             model,
             method,
             settings: adapter,
-            labels: self.labels.len(),
+            labels: self.task.labels.len(),
             rows,
-            tokenize: &|text| self.tokenizer.words(text),
+            tokenize: &|text| self.base.tokenizer.words(text),
             keeps_base: true,
         };
         match fit(&subject, &how.train, limit) {

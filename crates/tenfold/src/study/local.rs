@@ -42,7 +42,7 @@ impl Executor for Local<'_> {
             Phase::Probes => self.probes(jobs),
             Phase::Asked(name) => self.asked(name, &jobs),
             Phase::Benchmark(name) => {
-                let of = |session: &&Session| session.data_identity.task == *name;
+                let of = |session: &&Session| session.task.data_identity.task == *name;
                 let session = self.benchmarks.sessions.iter().find(of).unwrap_or(self.session);
                 self.side_by_side(phase, session, jobs)
             }

@@ -10,6 +10,7 @@ use crate::atomic;
 use crate::error::{Error, Result};
 use crate::new_folder::NewFolder;
 use crate::progress::{Event, Progress};
+use crate::unfinished::Unfinished;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -72,27 +73,36 @@ pub(super) fn bring(
 }
 
 fn make(session: &Session, folder: &RunFolder, adapter: &str, progress: &dyn Progress) -> Result<String> {
-    let [new, old, place] = [NEW, OLD, NAME].map(|name| folder.file(name));
-    [&new, &old].into_iter().try_for_each(|left| cleared(left))?;
+    let tokenize = |text: &str| session.base.tokenizer.words(text);
+    let backend = backend();
+    let context = Context { model: &*session.base.model, backend: &backend, seed: 0, tokenize: &tokenize };
+    let source = folder.file(adapter);
+    let what = Export { adapter: &source, model_files: &session.base.files, merged: false };
+    replace(folder, |new| {
+        export(&what, &context, new, progress)?;
+        let marked = Marked { mark: mark(folder, adapter)?, files: sizes(new)? };
+        let mark = serde_json::to_string_pretty(&marked).unwrap_or_default() + "\n";
+        atomic::write(&new.join(MARK), mark.as_bytes())
+    })?;
+    Ok(NAME.to_owned())
+}
+
+/// Puts a folder that `make` makes in the place of the one that is there. However the process ends, neither the new one under
+/// its temporary name nor the one that it replaces stays.
+fn replace(folder: &RunFolder, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let place = folder.file(NAME);
     if place.exists() && written(&place).is_none() {
         let expected = format!("a folder that Tenfold made ({MARK} in it), which may be replaced");
         return Err(Error::malformed(&place, "the folder", expected, "another, which is left as it is"));
     }
-    let tokenize = |text: &str| session.tokenizer.words(text);
-    let backend = backend();
-    let context = Context { model: &*session.model, backend: &backend, seed: 0, tokenize: &tokenize };
-    let source = folder.file(adapter);
-    let what = Export { adapter: &source, model_dir: session.model_dir(), merged: false };
-    export(&what, &context, &new, progress)?;
-    let marked = Marked { mark: mark(folder, adapter)?, files: sizes(&new)? };
-    let mark = serde_json::to_string_pretty(&marked).unwrap_or_default() + "\n";
-    atomic::write(&new.join(MARK), mark.as_bytes())?;
+    let [new, old] = [NEW, OLD].map(|name| folder.file(name));
+    [&new, &old].into_iter().try_for_each(|left| cleared(left))?;
+    let [new, old] = [new, old].map(Unfinished::begin);
+    make(new.path())?;
     if place.exists() {
-        fs::rename(&place, &old).map_err(Error::io("move", &place))?;
+        fs::rename(&place, old.path()).map_err(Error::io("move", &place))?;
     }
-    fs::rename(&new, &place).map_err(Error::io("write", &place))?;
-    cleared(&old)?;
-    Ok(NAME.to_owned())
+    fs::rename(new.path(), &place).map_err(Error::io("write", &place))
 }
 
 /// Moves the folder to `place`, below the run's, if it is ours.
@@ -134,4 +144,51 @@ fn sizes(folder: &Path) -> Result<BTreeMap<String, u64>> {
 
 fn written(place: &Path) -> Option<Marked> {
     serde_json::from_slice(&fs::read(place.join(MARK)).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unfinished::is_begun;
+
+    fn mark_of(adapter: &str, folder: &Path) {
+        let mark = Mark { adapter: adapter.to_owned(), sha256: "0".repeat(64) };
+        let marked = Marked { mark, files: BTreeMap::new() };
+        fs::write(folder.join(MARK), serde_json::to_string(&marked).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_stop_at_any_moment_leaves_no_folder_under_a_temporary_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = RunFolder::new(dir.path());
+        let names = || {
+            let entries = fs::read_dir(dir.path()).unwrap().flatten();
+            let mut names: Vec<_> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+            names.sort();
+            names
+        };
+        for adapter in ["trials/a/adapter", "trials/b/adapter"] {
+            replace(&folder, |new| {
+                fs::create_dir_all(new).unwrap();
+                mark_of(adapter, new);
+                // A process that is stopped removes what is begun.
+                assert!(is_begun(&folder.file(NEW)) && is_begun(&folder.file(OLD)));
+                Ok(())
+            })
+            .unwrap();
+            assert_eq!(
+                (names(), written(&folder.file(NAME)).unwrap().mark.adapter),
+                (vec![NAME.into()], adapter.into())
+            );
+        }
+        let stopped = replace(&folder, |new| {
+            fs::create_dir_all(new.join("half")).unwrap();
+            Err(Error::Interrupted)
+        });
+        assert!(stopped.is_err() && names() == [NAME]);
+        assert!(!is_begun(&folder.file(NEW)) && !is_begun(&folder.file(OLD)));
+        // A folder of somebody else's is not replaced.
+        fs::remove_file(folder.file(NAME).join(MARK)).unwrap();
+        assert!(replace(&folder, |_| Ok(())).unwrap_err().to_string().contains("left as it is"));
+    }
 }

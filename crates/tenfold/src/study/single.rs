@@ -115,7 +115,7 @@ fn train_in(folder: &RunFolder, study: &Study, options: &Options, progress: &dyn
         record,
         base,
         answers,
-        notes: [session.notes, session.doubts].concat(),
+        notes: [session.task.notes, session.task.doubts].concat(),
         adapter,
         process_peak_bytes,
     })

@@ -15,7 +15,7 @@ use crate::model::{self, Forward};
 use crate::plain_file;
 use crate::progress::{Event, Job as Bar, Progress};
 use crate::record::{Fit, Parameters, Role, Test, Trained, TrainingTime};
-use crate::train::{Order, Progressed, Rows, Source, Trainer, Training};
+use crate::train::{CrossEntropy, Looks, Order, Progressed, Rows, Source, Trainer, Training};
 use crate::words::count;
 use std::fs;
 use std::io::Write;
@@ -47,7 +47,7 @@ impl Work<'_> {
         let backend = backend();
         let seed = self.job.trial.seed;
         let tuning = self.session.tuning(method, &settings, seed, &backend)?;
-        if let Some(format) = tuning.widened_from(&*self.session.model) {
+        if let Some(format) = tuning.widened_from(&*self.session.base.model) {
             let note = format!(
                 "its copy of the base's weights is widened from {} to f32 once, to be trained",
                 format.name()
@@ -58,7 +58,11 @@ impl Work<'_> {
         let go_on = || if self.progress.stop_requested() { Err(Error::Interrupted) } else { Ok(()) };
         let forward = Forward::evaluation(&tuning);
         let source = |rows| {
-            Source::new(&*self.session.model, rows).cache_features(&forward, &self.session.features, go_on)
+            Source::new(&*self.session.base.model, rows).cache_features(
+                &forward,
+                &self.session.features,
+                go_on,
+            )
         };
         let (train_source, validation_source) = (source(&train)?, source(&validation)?);
         let snapshot = self.folder.join(SNAPSHOT);
@@ -66,14 +70,16 @@ impl Work<'_> {
         let steps = Order::new(&how.train, &train, seed).steps();
         let stops = search::stops(&how.rungs, steps);
         let events = Events::open(self, stops.last().copied().unwrap_or(steps))?;
+        let score = || Ok(eval::score(&tuning, &validation_source, go_on)?.score);
         let trainer = Trainer {
             backend: backend.clone(),
             tuning: &tuning,
+            objective: &CrossEntropy { label_smoothing_factor: how.train.label_smoothing_factor },
             settings: &how.train,
             learning_rate: how.learning_rate,
             seed,
             train: &train_source,
-            validation: &validation_source,
+            looks: (!validation.is_empty()).then_some(Looks { scoring: validation.scoring(), score: &score }),
             stops: &stops,
             snapshot: Some(snapshot.clone()),
             snapshot_every: self.snapshot_every,
@@ -94,7 +100,7 @@ impl Work<'_> {
         events.finish(&training)?;
         let tests = self.tests(&tuning, &how, &source, go_on)?;
         // As many of its own questions as of the first test's: the two scores are set side by side.
-        let shown = self.session.tests.first().map_or(usize::MAX, |(_, rows)| rows.questions());
+        let shown = self.session.task.tests.first().map_or(usize::MAX, |(_, rows)| rows.questions());
         let shown = train.first_questions(shown);
         let train_score = eval::score(&tuning, &source(&shown)?, go_on)?.score;
         let time = TrainingTime { seconds: training.seconds, disturbance: Some(disturbance) };
@@ -125,15 +131,15 @@ impl Work<'_> {
 
     /// Training and validation rows of this trial.
     fn rows(&self, how: &TrialSettings) -> (Rows, Rows) {
-        let validation = self.session.validation.first_questions(how.validation_rows);
+        let validation = self.session.task.validation.first_questions(how.validation_rows);
         let train = match self.job.trial.role {
-            Role::SmallData { examples, draw } => self.session.train.select_questions(&subset(
-                &self.session.train_examples,
+            Role::SmallData { examples, draw } => self.session.task.train.select_questions(&subset(
+                &self.session.task.train_examples,
                 examples,
                 draw as u64,
             )),
-            Role::Mixture => self.session.mixture.clone(),
-            _ => self.session.train.first_questions(how.train_rows),
+            Role::Mixture => self.session.task.mixture.clone(),
+            _ => self.session.task.train.first_questions(how.train_rows),
         };
         (train, validation)
     }
@@ -149,9 +155,9 @@ impl Work<'_> {
         let domains = match self.job.trial.role {
             Role::Search { .. } => 0,
             Role::SmallData { .. } => 1,
-            _ => self.session.tests.len(),
+            _ => self.session.task.tests.len(),
         };
-        (self.session.tests.iter().take(domains).filter(|_| how.test_rows > 0))
+        (self.session.task.tests.iter().take(domains).filter(|_| how.test_rows > 0))
             .map(|(domain, rows)| {
                 let scored = eval::score(tuning, &source(rows)?, go_on)?;
                 let test = scored.test(domain, rows.scoring().name);
@@ -174,10 +180,10 @@ impl Work<'_> {
             Role::Main => {
                 model::unchanged()?;
                 let session = self.session;
-                let about = About::of(tuning, &session.base_model, Some(session.reads));
-                let base = (&*session.model, session.model_dir());
+                let about = About::of(tuning, &session.base.named, Some(session.task.reads));
+                let base = (&*session.base.model, &session.base.files);
                 let adapter = atomic::create_own_folders(self.folder, [ADAPTER])?;
-                file::save(&adapter, tuning, &about, &session.labels, base)?
+                file::save(&adapter, tuning, &about, &session.task.labels, base)?
             }
             _ => 0,
         };
@@ -196,7 +202,7 @@ impl Work<'_> {
             validation: training.validation,
             best_step: training.best_step,
             stopped_early: training.stopped_early,
-            metric: self.session.scoring.name.to_owned(),
+            metric: self.session.task.scoring.name.to_owned(),
             train_score,
             tests,
             untuned: None,

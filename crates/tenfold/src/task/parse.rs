@@ -8,7 +8,7 @@ mod questions;
 use faults::Faults;
 
 use super::questions::OutputType;
-use super::{Columns, EXTRACTIVE, Extraction, Language, REGRESSION, Rows, Task};
+use super::{Columns, EXTRACTIVE, Extraction, Language, REGRESSION, Rows, Task, TaskKind};
 use crate::data::faulty::Malformed;
 use crate::data::language::read::Shape;
 use crate::data::records::{Column, Header};
@@ -43,7 +43,7 @@ const OUTPUT_TYPES: [&str; 7] = [
     "multiple_choice",
     "loglikelihood",
 ];
-const COLUMN_KEYS: [&str; 5] = ["text", "text_pair", "label", "header", "extra_columns"];
+const COLUMN_KEYS: [&str; 6] = ["text", "text_pair", "label", "weight", "header", "extra_columns"];
 
 /// Scores of the label 1 against the label 0.
 pub(super) const F1_OF_TWO: [&str; 2] = ["f1", "accuracy_f1"];
@@ -108,6 +108,14 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         language::refuse_keys(&table, &mut faults);
     }
     let extraction = if is_known { extraction(&output_type, &metric, &table, &mut faults) } else { None };
+    let needs_none = is_language || extraction.is_some();
+    let kind = match (extraction, language) {
+        (Some(extraction), _) => TaskKind::Extraction(extraction),
+        (None, Some(rows)) => TaskKind::Language { rows, questions },
+        (None, None) if output_type == REGRESSION => TaskKind::Regression(columns),
+        // Of what has a fault any kind will do.
+        (None, None) => TaskKind::Classification(columns),
+    };
     let malformed = faults.choice_or_none("", &table, "malformed", &Malformed::NAMES);
     let domains = domains::domains(&table, &mut faults);
     let task = Task {
@@ -121,13 +129,9 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
         malformed: malformed.map(|name| Malformed::named(&name)).unwrap_or_default(),
         file: file.to_owned(),
         folder: folder.map(Path::to_owned),
-        columns,
-        language,
-        questions,
-        extraction,
+        kind,
         domains,
     };
-    let needs_none = is_language || task.extraction.is_some();
     fit_together(
         &task,
         needs_none || !is_known || table.contains_key("columns"),
@@ -259,6 +263,7 @@ fn columns(table: &Table, faults: &mut Faults) -> Option<Columns> {
     let text = faults.field(columns, "text", true);
     let text_pair = faults.field(columns, "text_pair", false);
     let label = faults.columns(columns, "label", true);
+    let weight = faults.columns(columns, "weight", false);
     let fields = [&text, &text_pair].into_iter().flatten();
     let choices: Vec<&[Column]> = fields
         .filter_map(|field| match field {
@@ -266,6 +271,7 @@ fn columns(table: &Table, faults: &mut Faults) -> Option<Columns> {
             Field::Template(_) => None,
         })
         .chain(label.as_deref())
+        .chain(weight.as_deref())
         .collect();
     let templates = [&text, &text_pair].into_iter().any(|field| matches!(field, Some(Field::Template(_))));
     let header = header(columns, &choices, templates, faults);
@@ -277,7 +283,7 @@ fn columns(table: &Table, faults: &mut Faults) -> Option<Columns> {
             false
         }
     };
-    Some(Columns { text: text?, text_pair, label: label?, header, extra_columns })
+    Some(Columns { text: text?, text_pair, label: label?, weight, header, extra_columns })
 }
 
 /// Where columns go by name in one layout and by number in another, the first row tells which one a file has.

@@ -8,7 +8,7 @@ mod split;
 
 pub use questions::QuestionSet;
 
-use super::{Columns, Files, Rows, Source, Task};
+use super::{Columns, Files, Rows, Source, Task, TaskKind};
 use crate::data::records::Reading;
 use crate::data::rows::{self, FileRows, Layout, Row};
 use crate::data::{Dataset, Domain, Example, TestShare, classes, vader};
@@ -22,8 +22,12 @@ impl Task {
     }
 
     fn read_from(&self, data: Option<&Path>) -> Result<Dataset> {
-        if self.is_language() || self.extraction.is_some() {
-            let of = if self.is_language() { "language models" } else { "answers in passages" };
+        let other = match &self.kind {
+            TaskKind::Language { .. } => Some("language models"),
+            TaskKind::Extraction(_) => Some("answers in passages"),
+            TaskKind::Classification(_) | TaskKind::Regression(_) => None,
+        };
+        if let Some(of) = other {
             let why = format!("its rows are for {of} (output_type = \"{}\")", self.output_type);
             return Err(Error::Unsupported {
                 what: format!("classification on task \"{}\"", self.name),
@@ -120,7 +124,7 @@ impl Task {
             Rows::Builtin(name) => return Ok(Some(vader::read(name)?.train)),
             Rows::Files(files) => files,
         };
-        let Some(rows) = reader.rows(files, &files.train)? else { return Ok(None) };
+        let Some(rows) = reader.rows(files, Split::Train)? else { return Ok(None) };
         let rows = labels::examples(self, labels, rows, notes)?;
         match files.test_share {
             None => Ok(Some(rows)),
@@ -185,23 +189,28 @@ impl Reader<'_> {
         match &domain.rows {
             Rows::Builtin(name) => Ok(Found::Builtin(vader::read(name)?)),
             Rows::Files(files) => Ok(Found::Files(Box::new([
-                self.rows(files, &files.train)?,
-                self.rows(files, &files.validation)?,
-                self.rows(files, &files.test)?,
+                self.rows(files, Split::Train)?,
+                self.rows(files, Split::Validation)?,
+                self.rows(files, Split::Test)?,
             ]))),
         }
     }
 
-    /// The rows of the first of `paths` that is there; none if there are none.
-    fn rows(&self, files: &Files, paths: &[PathBuf]) -> Result<Option<FileRows>> {
+    /// The rows of the first of a split's files that is there; none if it has none.
+    fn rows(&self, files: &Files, split: Split) -> Result<Option<FileRows>> {
+        let paths = match split {
+            Split::Train => &files.train,
+            Split::Validation => &files.validation,
+            Split::Test => &files.test,
+        };
         if paths.is_empty() {
             return Ok(None);
         }
         let path = self.find(paths)?;
-        let Some(columns) = &self.task.columns else {
+        let Some(columns) = self.task.kind.columns() else {
             return Err(self.task.fault("columns", "[columns] with text and label", "nothing"));
         };
-        let mut found = rows::read(&path, &layout(columns, files))?;
+        let mut found = rows::read(&path, &layout(columns, files, split))?;
         if self.task.is_regression() {
             let mut numbered = Vec::with_capacity(found.rows.len());
             for row in found.rows {
@@ -235,11 +244,21 @@ impl Reader<'_> {
     }
 }
 
-fn layout(columns: &Columns, files: &Files) -> Layout {
+/// A split of a domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Split {
+    Train,
+    Validation,
+    Test,
+}
+
+fn layout(columns: &Columns, files: &Files, split: Split) -> Layout {
     Layout {
         text: columns.text.clone(),
         text_pair: columns.text_pair.clone(),
         label: columns.label.clone(),
+        // Scores are of rows that count alike, so the others need no weights.
+        weight: columns.weight.clone().filter(|_| split == Split::Train),
         reading: Reading {
             format: files.format,
             encoding: files.encoding,

@@ -1,6 +1,7 @@
 //! How much memory a run will take, from a step that is done without numbers, and how to make do with less.
 
 use super::features::Features;
+use super::objective::{CrossEntropy, Objective};
 use super::optimizer::Optimizer;
 use super::order::Order;
 use super::rows::{Rows, Source};
@@ -119,12 +120,13 @@ fn rehearse(
     let source = Source::new(subject.model, subject.rows);
     let source = source.cache_features(&evaluation, &Features::default(), || Ok(()))?;
     let mut optimizer = Optimizer::new(backend, tuning.parameters(), train)?.clip(train.max_grad_norm);
-    let labels = passes.iter().map(|picks| subject.rows.label_count(picks)).sum();
+    let objective = CrossEntropy { label_smoothing_factor: train.label_smoothing_factor };
+    let whole = passes.iter().map(|picks| objective.weight(subject.rows, picks)).sum();
     ready();
     for _ in 0..steps {
         for picks in passes {
             let forward = Forward::training(&tuning, 0, picks).recomputing(train.gradient_checkpointing);
-            pass(&source, &forward, picks, train, labels)?;
+            pass(&objective, &source, &forward, picks, whole)?;
         }
         optimizer.step(0.0)?;
     }

@@ -99,7 +99,12 @@ impl Rows {
                     texts.get(choice).or(texts.first()).map_or("", |text| text.trim()).to_owned()
                 };
                 let label = u32::from(golds.contains(&choice));
-                examples.push(Example { text: of_choice(contexts), pair: Some(of_choice(choices)), label });
+                examples.push(Example {
+                    text: of_choice(contexts),
+                    pair: Some(of_choice(choices)),
+                    label,
+                    weight: None,
+                });
                 of.push((number, Part::Choice(choice)));
             }
         }

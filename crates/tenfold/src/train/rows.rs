@@ -18,6 +18,8 @@ use tenfold_tensor::{Class, Ragged, Tensor};
 pub struct Rows {
     encodings: Vec<Encoding>,
     targets: Vec<Target>,
+    /// What each row weighs in the loss that is trained on; none: all the same.
+    weights: Option<Vec<f32>>,
     scoring: &'static Scoring,
     asked: Option<Asked>,
     joined: Option<Joined>,
@@ -123,7 +125,10 @@ impl Rows {
         let encodings = (examples.par_iter())
             .map(|example| tokenizer.encode(&example.text, example.pair.as_deref(), max_length))
             .collect::<Result<_>>()?;
-        Ok(Rows::of(encodings, examples.iter().map(|example| target(example.label)).collect()))
+        let rows = Rows::of(encodings, examples.iter().map(|example| target(example.label)).collect());
+        let is_weighted = examples.iter().any(|example| example.weight.is_some());
+        let weights = || examples.iter().map(|example| example.weight.unwrap_or(1.0)).collect();
+        Ok(if is_weighted { rows.weighing(weights()) } else { rows })
     }
 
     /// Sequences of a decoder, or of an encoder-decoder whose answers start from the token `start`: its encoder reads
@@ -147,7 +152,13 @@ impl Rows {
     pub fn of(encodings: Vec<Encoding>, targets: Vec<Target>) -> Rows {
         assert_eq!(encodings.len(), targets.len(), "a target for each row");
         let kind = targets.first().map_or(Kind::Labels, Target::kind);
-        Rows { encodings, targets, scoring: usual(kind), asked: None, joined: None }
+        Rows { encodings, targets, weights: None, scoring: usual(kind), asked: None, joined: None }
+    }
+
+    /// The same rows, each of which counts so much in the loss that is trained on: numbers above 0.
+    pub fn weighing(self, weights: Vec<f32>) -> Rows {
+        assert_eq!(weights.len(), self.len(), "a weight for each row");
+        Rows { weights: Some(weights), ..self }
     }
 
     /// The same rows, scored so.
@@ -244,6 +255,23 @@ impl Rows {
         picks.iter().map(|row| self.targets[*row].labels()).sum()
     }
 
+    /// What the rows `picks` weigh together in the loss: the number of their labels, each times its row's weight.
+    pub fn label_weight(&self, picks: &[usize]) -> f64 {
+        match &self.weights {
+            None => self.label_count(picks) as f64,
+            Some(weights) => {
+                picks.iter().map(|row| self.targets[*row].labels() as f64 * f64::from(weights[*row])).sum()
+            }
+        }
+    }
+
+    /// What each of the rows `picks` weighs; none where all weigh the same.
+    fn weights(&self, picks: &[usize]) -> Option<Vec<f32>> {
+        let weights = self.weights.as_ref()?;
+        let chosen: Vec<f32> = picks.iter().map(|row| weights[*row]).collect();
+        chosen.iter().any(|weight| *weight != chosen[0]).then_some(chosen)
+    }
+
     /// Tokens of a row, special tokens and those of its answer included.
     pub fn tokens(&self, row: usize) -> usize {
         self.encodings[row].ids.len() + self.answer_tokens(row)
@@ -267,6 +295,7 @@ impl Rows {
         Rows {
             encodings: picks.iter().map(|row| self.encodings[*row].clone()).collect(),
             targets: picks.iter().map(|row| self.targets[*row].clone()).collect(),
+            weights: self.weights.as_ref().map(|all| picks.iter().map(|row| all[*row]).collect()),
             scoring: self.scoring,
             asked: self.asked.as_ref().map(|asked| Asked {
                 rows: picks.iter().map(|row| asked.rows[*row].clone()).collect(),
@@ -315,8 +344,10 @@ impl Rows {
         };
         let is_empty = self.encodings.iter().all(|encoding| encoding.ids.is_empty());
         let count = if is_empty { 0 } else { count };
-        let (encodings, targets) = (0..self.len()).cycle().take(count).map(row).unzip();
-        Rows::of(encodings, targets)
+        let firsts = || (0..self.len()).cycle().take(count);
+        let (encodings, targets) = firsts().map(row).unzip();
+        let weights = self.weights.as_ref().map(|all| firsts().map(|row| all[row]).collect());
+        Rows { weights, ..Rows::of(encodings, targets) }
     }
 
     /// What is to be said of a row.
@@ -451,14 +482,30 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The mean loss over the labels of the rows `picks`.
+    /// The mean loss over the labels of the rows `picks`, whatever the rows weigh.
     pub fn loss(&self, forward: &Forward, picks: &[usize], smoothing: f32) -> Result<Loss> {
+        self.loss_by(None, forward, picks, smoothing)
+    }
+
+    /// The same where each row weighs what it is said to weigh in training.
+    pub fn weighted_loss(&self, forward: &Forward, picks: &[usize], smoothing: f32) -> Result<Loss> {
+        self.loss_by(self.rows.weights(picks).as_deref(), forward, picks, smoothing)
+    }
+
+    fn loss_by(
+        &self,
+        weights: Option<&[f32]>,
+        forward: &Forward,
+        picks: &[usize],
+        smoothing: f32,
+    ) -> Result<Loss> {
         let batch = self.rows.batch(picks);
         match self.features(picks)? {
             Some(features) => {
-                model::class_loss(&self.model.head().logits(forward, &features)?, &batch.labels, smoothing)
+                let logits = self.model.head().logits(forward, &features)?;
+                model::class_loss(&logits, &batch.labels, weights, smoothing)
             }
-            None => model::loss(self.model, forward, &batch, smoothing),
+            None => model::weighted_loss(self.model, forward, &batch, weights, smoothing),
         }
     }
 

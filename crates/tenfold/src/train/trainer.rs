@@ -1,7 +1,9 @@
 //! The training loop: batches in a seeded order, an optimizer step each, a look at the validation
-//! split now and then, and snapshots from which it goes on with the same bits.
+//! split now and then, and snapshots from which it goes on with the same bits. What is made small comes in as an
+//! [`Objective`], how a tuning is judged as [`Looks`].
 
 use super::diverged::likely_causes;
+use super::objective::Objective;
 use super::optimizer::Optimizer;
 use super::order::Order;
 use super::rows::Source;
@@ -9,9 +11,9 @@ use super::settings::TrainSettings;
 use super::snapshot;
 use crate::adapter::Tuning;
 use crate::error::{Error, Result};
-use crate::eval;
 use crate::model::Forward;
-use crate::record::Validation;
+use crate::record::{Score, Validation};
+use crate::score::Scoring;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub struct Trainer<'a> {
     pub backend: Arc<dyn Backend>,
     /// What is trained.
     pub tuning: &'a Tuning,
+    /// What is made small.
+    pub objective: &'a dyn Objective,
     /// How.
     pub settings: &'a TrainSettings,
     /// Highest learning rate.
@@ -32,8 +36,8 @@ pub struct Trainer<'a> {
     pub seed: u64,
     /// Rows to learn from.
     pub train: &'a Source<'a>,
-    /// Rows to look at on the way.
-    pub validation: &'a Source<'a>,
+    /// How the tuning is judged on the way; none: the last step's weights are kept.
+    pub looks: Option<Looks<'a>>,
     /// Steps after which to look besides, in rising order: the last one ends the run, with a snapshot from which a run
     /// of more stops goes on with the same bits. Empty: it goes to its planned end.
     pub stops: &'a [usize],
@@ -45,6 +49,14 @@ pub struct Trainer<'a> {
     pub go_on: &'a (dyn Fn() -> Result<()> + Sync),
     /// Told about each step.
     pub on_step: &'a (dyn Fn(&Progressed) + Sync),
+}
+
+/// What judges a tuning on rows that it is not trained on, by which steps are chosen.
+pub struct Looks<'a> {
+    /// Which of two scores is better.
+    pub scoring: &'static Scoring,
+    /// The score of the tuning as it is.
+    pub score: &'a dyn Fn() -> Result<Score>,
 }
 
 /// One optimizer step.
@@ -174,13 +186,13 @@ impl Trainer<'_> {
         let passes = order.passes(training.step);
         let rows = self.train.rows();
         let (mut loss, mut tokens) = (0.0, 0);
-        let labels: usize = passes.iter().map(|picks| rows.label_count(picks)).sum();
+        let whole: f64 = passes.iter().map(|picks| self.objective.weight(rows, picks)).sum();
         let dropout_key = random::mix(random::key(self.seed, "dropout"), training.step as u64);
         for micro in &passes {
             (self.go_on)().inspect_err(|_| self.forget_gradients())?;
             let forward = Forward::training(self.tuning, dropout_key, micro);
             let forward = forward.recomputing(self.settings.gradient_checkpointing);
-            loss += pass(self.train, &forward, micro, self.settings, labels)?;
+            loss += pass(self.objective, self.train, &forward, micro, whole)?;
             tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
         }
         let warmup = self.settings.warmup(steps);
@@ -225,15 +237,15 @@ impl Trainer<'_> {
     }
 
     fn look(&self, training: &mut Training, best: &mut Option<Vec<Vec<f32>>>) -> Result<()> {
-        if self.validation.rows().is_empty() {
+        let Some(looks) = &self.looks else {
             training.best_step = training.step;
             return Ok(());
-        }
-        let score = eval::score(self.tuning, self.validation, self.go_on)?.score;
+        };
+        let score = (looks.score)()?;
         let patience = self.settings.early_stopping_patience;
         let kept =
             training.validation.iter().find(|look| look.step == training.best_step).map(|look| look.score);
-        if patience == 0 || kept.is_none_or(|kept| self.validation.rows().scoring().is_ahead(&score, &kept)) {
+        if patience == 0 || kept.is_none_or(|kept| looks.scoring.is_ahead(&score, &kept)) {
             training.best_step = training.step;
             training.stale = 0;
             if patience > 0 {
@@ -250,17 +262,17 @@ impl Trainer<'_> {
     }
 }
 
-/// Adds the gradients of the rows `picks`, of a step over so many labels; returns their part of the step's loss, in nats.
+/// Adds the gradients of the rows `picks`, of a step whose rows weigh `whole`; returns their part of the step's loss.
 pub(super) fn pass(
+    objective: &dyn Objective,
     source: &Source,
     forward: &Forward,
     picks: &[usize],
-    settings: &TrainSettings,
-    labels: usize,
+    whole: f64,
 ) -> Result<f32> {
-    let loss = source.loss(forward, picks, settings.label_smoothing_factor)?;
-    let share = loss.labels as f32 / labels as f32;
-    let part = loss.mean.numbers()?[0] * share;
-    loss.mean.backward(share)?;
+    let mean = objective.mean(source, forward, picks)?;
+    let share = objective.weight(source.rows(), picks) as f32 / whole as f32;
+    let part = mean.numbers()?[0] * share;
+    mean.backward(share)?;
     Ok(part)
 }

@@ -4,15 +4,15 @@ use super::about::Reads;
 use super::load_py::{self, Script};
 use crate::adapter::{Tuning, virtual_tokens};
 use crate::error::Result;
-use crate::model::{self, Hooks, Model};
+use crate::model::{self, Hooks, Model, ModelFiles};
 use std::path::Path;
 
 pub use super::load_py::Holds;
 
 /// What a folder needs for people who load it in Python.
 pub struct Beside<'a> {
-    /// The base model's folder or GGUF file.
-    pub model_dir: &'a Path,
+    /// The base model's files.
+    pub files: &'a ModelFiles,
     /// What a request is.
     pub reads: Reads,
     /// What the folder holds.
@@ -21,7 +21,7 @@ pub struct Beside<'a> {
 
 /// Writes the tokenizer's files, chat template included, and load.py into the folder of `tuning`.
 pub fn write_beside(dir: &Path, beside: &Beside, tuning: &Tuning, model: &dyn Model) -> Result<()> {
-    model::copy_tokenizer(beside.model_dir, dir)?;
+    model::copy_tokenizer(beside.files, dir)?;
     let extents = model.extents();
     let script = Script {
         task: tuning.task(),
@@ -30,7 +30,7 @@ pub fn write_beside(dir: &Path, beside: &Beside, tuning: &Tuning, model: &dyn Mo
         outputs: outputs(tuning),
         max_length: extents.max_positions.saturating_sub(virtual_tokens(&tuning.adapter().config()?)),
         has_token_types: (2..usize::MAX).contains(&extents.token_types),
-        is_gguf: model::is_gguf(beside.model_dir),
+        is_gguf: beside.files.gguf()?.is_some(),
         has_prefixes: tuning.method().peft_type == Some("PREFIX_TUNING"),
     };
     match load_py::write(&script) {

@@ -49,6 +49,21 @@ impl Dtype {
         }
     }
 
+    /// Whether a number of this type can be infinite or none.
+    pub(super) fn may_be_infinite(self) -> bool {
+        matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::Blocks(_))
+    }
+
+    /// The place of the first of these numbers that is infinite or none. Floating-point numbers are told by their bits.
+    pub(super) fn first_not_finite(self, bytes: &[u8]) -> Option<usize> {
+        match self {
+            Dtype::F32 => first(bytes, |b| !f32::from_le_bytes(b).is_finite()),
+            Dtype::F16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7c00 == 0x7c00),
+            Dtype::BF16 => first(bytes, |b| u16::from_le_bytes(b) & 0x7f80 == 0x7f80),
+            _ => self.to_f32(bytes).iter().position(|number| !number.is_finite()),
+        }
+    }
+
     /// Little-endian numbers of this type, widened or narrowed to f32; bytes need not be aligned.
     pub(in crate::model) fn to_f32(self, bytes: &[u8]) -> Vec<f32> {
         match self {
@@ -241,6 +256,15 @@ impl<'de> DeserializeSeed<'de> for Named<'_> {
 
 fn each<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
     bytes.as_chunks::<N>().0.iter().map(|&bytes| number(bytes)).collect()
+}
+
+/// The place of the first number that `is_bad`. Looks at many at a time, which the compiler turns into vectors.
+fn first<const N: usize>(bytes: &[u8], is_bad: impl Fn([u8; N]) -> bool) -> Option<usize> {
+    const AT_A_TIME: usize = 256;
+    let numbers = bytes.as_chunks::<N>().0;
+    let has_bad = |some: &&[[u8; N]]| some.iter().fold(false, |bad, number| bad | is_bad(*number));
+    let (place, some) = numbers.chunks(AT_A_TIME).enumerate().find(|(_, some)| has_bad(some))?;
+    some.iter().position(|number| is_bad(*number)).map(|within| place * AT_A_TIME + within)
 }
 
 /// IEEE 754 half precision: 1 sign bit, 5 of exponent, 10 of fraction.

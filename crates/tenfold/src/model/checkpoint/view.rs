@@ -4,6 +4,7 @@ use super::bitsandbytes::FourBit;
 use super::header::Dtype;
 use crate::error::{Error, Result};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
@@ -119,25 +120,24 @@ impl View {
 
     /// Refuses numbers that are infinite or none, by the names of the file and the tensor.
     pub(in crate::model) fn check_finite(&self, file: &Path, name: &str) -> Result<()> {
-        match self.first_not_finite() {
-            None => Ok(()),
-            Some(place) => {
-                let found = format!("an infinite one, or none, at place {place}");
-                Err(Error::malformed(file, name, "finite numbers", found))
-            }
-        }
+        self.first_not_finite().map_or(Ok(()), |place| Err(not_finite(file, name, place)))
     }
 
     /// The place of the first number that is infinite or none at all, if there is one.
     pub fn first_not_finite(&self) -> Option<usize> {
-        let mut before = 0;
-        for piece in self.bytes().chunks(self.piece_bytes(PIECE)) {
-            let widened = self.dtype.to_f32(piece);
-            if let Some(place) = widened.iter().position(|number| !number.is_finite()) {
-                return Some(before + place);
-            }
-            before += widened.len();
+        let (numbers, _) = self.dtype.block();
+        if !self.dtype.may_be_infinite() {
+            return None;
         }
-        None
+        let (bytes, piece) = (self.bytes(), PIECE.div_ceil(numbers) * numbers);
+        let look =
+            |(number, bytes): (usize, &[u8])| Some(number * piece + self.dtype.first_not_finite(bytes)?);
+        bytes.par_chunks(self.piece_bytes(PIECE)).enumerate().find_map_first(look)
     }
+}
+
+/// What is wrong with a tensor whose number at that place is none.
+pub(super) fn not_finite(file: &Path, name: &str, place: usize) -> Error {
+    let found = format!("an infinite one, or none, at place {place}");
+    Error::malformed(file, name, "finite numbers", found)
 }

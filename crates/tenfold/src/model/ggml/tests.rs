@@ -77,12 +77,10 @@ mod files {
     use crate::adapter::Tuning;
     use crate::model::checkpoint::read_tensors;
     use crate::model::gguf::{Array, Tensor, Value, write};
-    use crate::model::{
-        Batch, Forward, Labels, TaskType, load, logits, notes, quantize, tokenizer, usual_task,
-    };
+    use crate::model::{Batch, Forward, Labels, ModelFiles, TaskType, load, logits, quantize, usual_task};
     use crate::progress::Silent;
     use std::path::{Path, PathBuf};
-    use tenfold_tensor::{Cpu, Dtype, Ragged, without_gradients};
+    use tenfold_tensor::{Cpu, Dry, Dtype, Ragged, without_gradients};
 
     const NAMES: [&str; 12] = [
         "llama",
@@ -101,6 +99,18 @@ mod files {
 
     fn golden(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/gguf").join(name)
+    }
+
+    fn files(dir: &Path) -> ModelFiles {
+        ModelFiles::open(dir).unwrap()
+    }
+
+    /// What there is to know about a file and its tokenizer.
+    fn notes(file: &Path) -> Vec<String> {
+        let files = files(file);
+        let mut notes = files.load(TaskType::CausalLm, &Dry::new(), None).unwrap().notes;
+        notes.extend(files.tokenizer().unwrap().notes().iter().cloned());
+        notes
     }
 
     fn file(name: &str) -> PathBuf {
@@ -141,8 +151,7 @@ mod files {
                 Dtype::Q5_0,
                 "{name}: rows are looked up in blocks"
             );
-            let tokenizer = tokenizer(&file(name)).unwrap();
-            assert_eq!(notes(&file(name), TaskType::CausalLm, &tokenizer).unwrap(), Vec::<String>::new());
+            assert_eq!(notes(&file(name)), Vec::<String>::new());
         }
     }
 
@@ -151,10 +160,10 @@ mod files {
         for name in NAMES {
             let folder = tempfile::tempdir().unwrap();
             let [plain, again] = [folder.path().join("folder"), folder.path().join("again.gguf")];
-            let written = quantize::quantize(&file(name), Dtype::F32, &plain, &Silent).unwrap();
+            let written = quantize::quantize(&files(&file(name)), Dtype::F32, &plain, &Silent).unwrap();
             assert!(written.changed > 0 && written.kept.is_empty(), "{name}: {written:?}");
             check(&logits_of(&plain, name), name, "as a folder");
-            quantize::quantize(&file(name), Dtype::F32, &again, &Silent).unwrap();
+            quantize::quantize(&files(&file(name)), Dtype::F32, &again, &Silent).unwrap();
             check(&logits_of(&again, name), name, "as a file in f32");
         }
     }
@@ -295,8 +304,7 @@ mod files {
     fn keys_that_nobody_knows_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = changed(folder.path(), "llama", &[("llama.mood", text("bright"))]);
-        let tokenizer = tokenizer(&path).unwrap();
-        let notes = notes(&path, TaskType::CausalLm, &tokenizer).unwrap();
+        let notes = notes(&path);
         assert!(notes.len() == 1 && notes[0].contains("llama.mood = \"bright\" is not known"), "{notes:?}");
     }
 
@@ -306,20 +314,20 @@ mod files {
         let out = folder.path().join("out.gguf");
         // Blocks of 64 do not fit rows of 32 and 48.
         let narrow = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny/gpt2-scaled/model");
-        let fault = quantize::quantize(&narrow, Dtype::Nf4, &folder.path().join("nf4"), &Silent);
+        let fault = quantize::quantize(&files(&narrow), Dtype::Nf4, &folder.path().join("nf4"), &Silent);
         let fault = fault.unwrap_err().to_string();
         assert!(
             fault.contains("rows must be a multiple of 64 numbers") && fault.contains("c_attn"),
             "{fault}"
         );
         assert!(!folder.path().join("nf4").exists());
-        let written = quantize::quantize(&file("llama"), Dtype::Q4_0, &out, &Silent).unwrap();
+        let written = quantize::quantize(&files(&file("llama")), Dtype::Q4_0, &out, &Silent).unwrap();
         let kept: Vec<_> = written.kept.iter().map(|(why, names)| (*why, names.len())).collect();
         // Two blocks of seven matrices and the table; two norms of each block, the last one, and the divisors.
         assert_eq!((written.changed + written.already, kept), (15, vec![(quantize::Kept::Vector, 6)]));
         assert!(written.changed > 0 && written.already > 0);
-        let again =
-            quantize::quantize(&out, Dtype::Q4_0, &folder.path().join("again.gguf"), &Silent).unwrap();
+        let again = quantize::quantize(&files(&out), Dtype::Q4_0, &folder.path().join("again.gguf"), &Silent)
+            .unwrap();
         assert_eq!((again.changed, again.already), (0, 15));
     }
 }

@@ -13,15 +13,16 @@ mod words;
 
 use super::Written;
 use crate::error::{Error, Result};
+use crate::model::ModelFiles;
 use crate::model::checkpoint::{Checkpoint, Entry, INDEX, TensorFile, WEIGHTS};
 use crate::model::config::Config;
 use crate::model::gguf::Gguf;
-use crate::model::{CONFIG, ggml, gguf_of};
 use crate::new_folder::{NewFolder, free_name};
 use crate::progress::{Event, Job, Progress};
 use plan::{Plan, Planned};
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tenfold_tensor::Dtype;
 
 /// The bytes of tensors that one file holds at most, if each fits.
@@ -30,51 +31,52 @@ const LARGEST_FILE: usize = 5_000_000_000;
 /// The model that is read.
 struct Original {
     dir: PathBuf,
-    gguf: Option<Gguf>,
-    config: Config,
-    checkpoint: Checkpoint,
+    gguf: Option<Arc<Gguf>>,
+    config: Arc<Config>,
+    checkpoint: Arc<Checkpoint>,
 }
 
-pub(super) fn write(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progress) -> Result<Written> {
-    write_in_files_of(LARGEST_FILE, dir, format, out, progress)
+pub(super) fn write(
+    files: &ModelFiles,
+    format: Dtype,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    write_in_files_of(LARGEST_FILE, files, format, out, progress)
 }
 
 fn write_in_files_of(
     largest: usize,
-    dir: &Path,
+    source: &ModelFiles,
     format: Dtype,
     out: &Path,
     progress: &dyn Progress,
 ) -> Result<Written> {
     free_name(out)?;
-    let original = Original::open(dir)?;
+    let original = Original::open(source)?;
     let plan = Plan::new(&original, format)?;
     let mut counted = Written::default();
     for tensor in &plan.tensors {
         counted.note(&tensor.name, tensor.change);
     }
-    counted.check(dir, format)?;
+    counted.check(source.dir(), format)?;
     let made = NewFolder::begin(out)?;
     let written = write_weights(counted, (&original, &plan), largest, (&made.folder, &made.name), progress)?;
     words::write(&original, &plan, &made.folder)?;
-    crate::model::mapped::unchanged_below(dir)?;
+    crate::model::mapped::unchanged_below(source.dir())?;
     made.put()?;
     Ok(written)
 }
 
 impl Original {
-    fn open(dir: &Path) -> Result<Original> {
-        let gguf = gguf_of(dir)?;
-        let (config, checkpoint) = match &gguf {
-            Some(gguf) => ggml::open(gguf)?,
-            None => (Config::read(&dir.join(CONFIG))?, Checkpoint::open(dir)?),
-        };
+    fn open(files: &ModelFiles) -> Result<Original> {
+        let (config, checkpoint) = (files.config()?, files.checkpoint()?);
         let quantised = config.keys().get("quantization_config").filter(|value| !value.is_null());
         if let Some(method) = quantised.map(|value| &value["quant_method"]).filter(|m| *m != "bitsandbytes") {
             let expected = "weights as they are, or bitsandbytes";
             return Err(config.fault("quantization_config, quant_method", expected, method));
         }
-        Ok(Original { dir: dir.to_owned(), gguf, config, checkpoint })
+        Ok(Original { dir: files.dir().to_owned(), gguf: files.gguf()?, config, checkpoint })
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::ggml::{self, Layout};
 use crate::model::gguf::{self, GgmlType, Gguf, Value};
 use crate::model::mapped::unchanged_below;
-use crate::model::{checkpoint, gguf_of};
+use crate::model::{ModelFiles, checkpoint};
 use crate::progress::{Event, Job, Progress};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,16 +37,22 @@ struct Target {
 /// The version of the layout of ggml's blocks.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// Writes the model in `dir` as a GGUF file.
-pub(super) fn write(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progress) -> Result<Written> {
+/// Writes a model as a GGUF file.
+pub(super) fn write(
+    files: &ModelFiles,
+    format: Dtype,
+    out: &Path,
+    progress: &dyn Progress,
+) -> Result<Written> {
     let target = Target::of(format)?;
     if out.exists() {
         let found = "something that is there already; remove it, or choose another name";
         return Err(Error::malformed(out, "--out", "a file that is yet to be written", found));
     }
-    let content = match gguf_of(dir)? {
+    let dir = files.dir();
+    let content = match files.gguf()? {
         Some(gguf) => of_gguf(&gguf, target)?,
-        None => folder::content(dir, target, progress)?,
+        None => folder::content(files, target, progress)?,
     };
     let mut written = Written::default();
     for (name, planned) in &content.tensors {

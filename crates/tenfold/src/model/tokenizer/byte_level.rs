@@ -2,7 +2,6 @@
 
 use super::config::Config;
 use super::parts::{Added, Parts};
-use crate::plain_file;
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -169,7 +168,7 @@ pub(super) fn describe(folder: &Path, config: &Config) -> Result<Vec<u8>> {
     };
     let known = "those of GPT2Tokenizer, RobertaTokenizer, GPTNeoXTokenizer and Qwen2Tokenizer";
     let split = split.ok_or_else(|| config.unsupported(class, known))?;
-    let mut vocab = super::config::object(&vocabulary)?.unwrap_or_default();
+    let mut vocab = crate::model::config::object_of(&vocabulary)?;
     if let Some((token, id)) =
         vocab.iter().find(|(_, id)| id.as_u64().is_none_or(|id| id > u64::from(u32::MAX)))
     {
@@ -193,7 +192,7 @@ pub(super) fn describe(folder: &Path, config: &Config) -> Result<Vec<u8>> {
         vocab.insert(content.clone(), json!(id));
     }
     let post_processor = if roberta { roberta_around(&vocabulary, &vocab, config)? } else { Value::Null };
-    let text = plain_file::read_text(&merges, plain_file::TOKENIZER).map_err(Error::io("read", &merges))?;
+    let text = super::read_text(&merges)?;
     let prefix = config.truth("add_prefix_space").unwrap_or_default();
     let parts = parts(&vocabulary, vocab, pairs(&merges, &text)?, split, prefix)?;
     Ok(Parts { added, post_processor, ..parts }.json())

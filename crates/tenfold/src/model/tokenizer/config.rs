@@ -1,23 +1,26 @@
 //! What the small files beside a tokenizer say: tokenizer_config.json, generation_config.json, config.json.
 
 use super::parts::Added;
-use crate::plain_file;
-use crate::{Error, Result, first_bytes};
+use crate::model::files::Folder;
+use crate::{Error, Result};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file of a tokenizer's settings.
+pub(in crate::model) const SETTINGS: &str = "tokenizer_config.json";
 
 /// A tokenizer_config.json; without the file, an empty one.
 #[derive(Debug)]
 pub(super) struct Config {
     file: PathBuf,
-    object: Map<String, Value>,
+    object: Arc<Map<String, Value>>,
 }
 
 impl Config {
-    pub(super) fn read(folder: &Path) -> Result<Config> {
-        let file = folder.join("tokenizer_config.json");
-        let object = object(&file)?.unwrap_or_default();
-        Ok(Config { file, object })
+    pub(super) fn read(folder: &Folder) -> Result<Config> {
+        let object = folder.object(SETTINGS)?.unwrap_or_default();
+        Ok(Config { file: folder.path().join(SETTINGS), object })
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -80,34 +83,19 @@ impl Config {
 }
 
 /// The ids that end a generated text and the file that states them: generation_config.json, or else config.json.
-pub(super) fn end_ids(folder: &Path) -> Result<Option<(PathBuf, Vec<u32>)>> {
+pub(super) fn end_ids(folder: &Folder) -> Result<Option<(PathBuf, Vec<u32>)>> {
     for name in ["generation_config.json", "config.json"] {
-        let file = folder.join(name);
-        match object(&file)?.and_then(|mut object| object.remove("eos_token_id")) {
-            None | Some(Value::Null) => {}
-            Some(value) => {
-                let listed =
-                    if let Value::Array(values) = &value { values.clone() } else { vec![value.clone()] };
-                let ids = listed.iter().map(|id| u32::try_from(id.as_u64()?).ok()).collect::<Option<_>>();
-                let ids = ids.ok_or_else(|| {
-                    let expected = "a token's id, or a list of them";
-                    Error::malformed(&file, "eos_token_id", expected, value.to_string())
-                })?;
-                return Ok(Some((file, ids)));
-            }
-        }
+        let object = folder.object(name)?;
+        let value = object.as_ref().and_then(|object| object.get("eos_token_id"));
+        let Some(value) = value.filter(|value| !value.is_null()) else { continue };
+        let listed =
+            if let Value::Array(values) = value { values.as_slice() } else { std::slice::from_ref(value) };
+        let ids = listed.iter().map(|id| u32::try_from(id.as_u64()?).ok()).collect::<Option<_>>();
+        let file = folder.path().join(name);
+        let ids = ids.ok_or_else(|| {
+            Error::malformed(&file, "eos_token_id", "a token's id, or a list of them", value.to_string())
+        })?;
+        return Ok(Some((file, ids)));
     }
     Ok(None)
-}
-
-/// The object in a JSON file; `None` without the file.
-pub(in crate::model) fn object(file: &Path) -> Result<Option<Map<String, Value>>> {
-    if !file.is_file() {
-        return Ok(None);
-    }
-    first_bytes::check(file, "a JSON object")?;
-    let content = plain_file::read(file, plain_file::TOKENIZER).map_err(Error::io("read", file))?;
-    let object = serde_json::from_slice(&content)
-        .map_err(|error| Error::malformed(file, "whole file", "a JSON object", error.to_string()))?;
-    Ok(Some(object))
 }

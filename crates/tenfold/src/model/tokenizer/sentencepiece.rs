@@ -3,7 +3,6 @@
 use super::config::Config;
 use super::parts::{Added, Around, BLANK, Parts, numbered};
 use super::protobuf::{Field, Message};
-use crate::plain_file;
 use crate::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -182,7 +181,7 @@ impl Pieces {
 
 /// spiece.model or tokenizer.model, with the tokenizer_config.json beside it, said as a tokenizer.json.
 pub(super) fn describe(file: &Path, config: &Config) -> Result<Vec<u8>> {
-    let content = plain_file::read(file, plain_file::TOKENIZER).map_err(Error::io("read", file))?;
+    let content = super::read(file)?;
     let (mut pieces, bos, eos) = read(file, &content)?;
     let class = config.class().unwrap_or(if pieces.unigram { "T5Tokenizer" } else { "LlamaTokenizer" });
     let (bos_first, eos_last, extra) = match class {

@@ -1,6 +1,7 @@
 //! Tests of tokenizers.
 
 use super::*;
+use crate::model::files::Folder;
 use std::fs;
 
 const WORDS: [&str; 12] =
@@ -53,9 +54,11 @@ fn pairs_have_two_types_and_the_longer_text_is_cut_first() {
 #[test]
 fn the_files_own_padding_and_truncation_are_left_aside() {
     let vocabulary = folder(&[("vocab.txt", WORDS.join("\n"))]);
-    let plain =
-        wordpiece::describe(&vocabulary.path().join("vocab.txt"), &Config::read(Path::new("none")).unwrap())
-            .unwrap();
+    let plain = wordpiece::describe(
+        &vocabulary.path().join("vocab.txt"),
+        &Config::read(&Folder::new(Path::new("none"))).unwrap(),
+    )
+    .unwrap();
     let mut json: serde_json::Value = serde_json::from_slice(&plain).unwrap();
     json["truncation"] =
         serde_json::json!({"max_length": 3, "strategy": "LongestFirst", "stride": 0, "direction": "Right"});
@@ -152,9 +155,11 @@ fn files_that_stand_for_others_are_named() {
 #[test]
 fn hostile_files_are_errors_that_name_the_file() {
     let vocabulary = folder(&[("vocab.txt", WORDS.join("\n"))]);
-    let good =
-        wordpiece::describe(&vocabulary.path().join("vocab.txt"), &Config::read(Path::new("none")).unwrap())
-            .unwrap();
+    let good = wordpiece::describe(
+        &vocabulary.path().join("vocab.txt"),
+        &Config::read(&Folder::new(Path::new("none"))).unwrap(),
+    )
+    .unwrap();
     let good = String::from_utf8(good).unwrap();
     let unigram = r#"{"model": {"type": "Unigram", "unk_id": 7, "vocab": [["a", 0.0]]}}"#;
     let deep = "[".repeat(100_000);
@@ -180,9 +185,11 @@ fn hostile_files_are_errors_that_name_the_file() {
 #[test]
 fn damaged_files_never_panic() {
     let vocabulary = folder(&[("vocab.txt", WORDS.join("\n"))]);
-    let good =
-        wordpiece::describe(&vocabulary.path().join("vocab.txt"), &Config::read(Path::new("none")).unwrap())
-            .unwrap();
+    let good = wordpiece::describe(
+        &vocabulary.path().join("vocab.txt"),
+        &Config::read(&Folder::new(Path::new("none"))).unwrap(),
+    )
+    .unwrap();
     let mut state = 1u64;
     for _ in 0..400 {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -2,15 +2,13 @@
 
 use super::config::Config;
 use super::parts::{Added, Parts, numbered};
-use crate::plain_file;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// vocab.txt, with the tokenizer_config.json beside it, said as a tokenizer.json.
 pub(super) fn describe(vocabulary: &Path, config: &Config) -> Result<Vec<u8>> {
-    let content =
-        plain_file::read_text(vocabulary, plain_file::TOKENIZER).map_err(Error::io("read", vocabulary))?;
+    let content = super::read_text(vocabulary)?;
     Ok(parts(vocabulary, "line", content.lines(), &Settings::from_config(config))?.json())
 }
 

@@ -14,7 +14,8 @@ use crate::study::config::Probing;
 use crate::study::plan::TrialSettings;
 use crate::study::session::Session;
 use crate::train::{
-    EVALUATION_BATCH, Features, Order, Progressed, Rows, Source, TrainSettings, Trainer, Training,
+    CrossEntropy, EVALUATION_BATCH, Features, Order, Progressed, Rows, Source, TrainSettings, Trainer,
+    Training,
 };
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -53,7 +54,7 @@ impl Bench<'_> {
             loading_peak_bytes,
             answers_requests: self.answers_requests(),
             is_merged,
-            longest: self.session.length,
+            longest: self.session.task.length,
         })
     }
 
@@ -102,7 +103,7 @@ impl Bench<'_> {
         let tuning = self.tuning()?;
         let tuned = match merged {
             false => Some(tuning),
-            true => without_gradients(|| tuning.merged(&*self.session.model, &self.backend))?,
+            true => without_gradients(|| tuning.merged(&*self.session.base.model, &self.backend))?,
         };
         let tuned = tuned.map(Arc::new);
         *lock(&self.tuned) = tuned.clone().map(|tuned| (merged, tuned));
@@ -134,11 +135,11 @@ impl Bench<'_> {
 
     /// Scores rows of the first test domain in batches of whole questions; with it how many questions.
     fn inference(&self, tuning: &Tuning) -> Result<(Stretch, u64, Memory)> {
-        let rows = self.session.tests.first().map(|(_, rows)| rows).unwrap_or(&self.session.train);
+        let rows = self.session.task.tests.first().map(|(_, rows)| rows).unwrap_or(&self.session.task.train);
         let batches: Vec<Rows> = rows.question_batches(EVALUATION_BATCH).take(INFERENCE_BATCHES).collect();
         // What a request would take: of rows that are asked about, the loss of what is right is left out.
         let score = |rows: &Rows| -> Result<()> {
-            let source = Source::new(&*self.session.model, rows);
+            let source = Source::new(&*self.session.base.model, rows);
             if eval::answers(tuning, &source, &|| self.go_on(), &mut || {})?.is_none() {
                 eval::score(tuning, &source, || self.go_on())?;
             }
@@ -175,7 +176,7 @@ impl Bench<'_> {
     /// compute them is shared out among its steps.
     fn training(&self) -> Result<(Stretch, Memory, Vec<f32>)> {
         let cached = self.tuning()?.adapter().leaves_features_alone();
-        let planned = Order::new(&self.how.train, &self.session.train, self.seed).steps();
+        let planned = Order::new(&self.how.train, &self.session.task.train, self.seed).steps();
         let warm_up = if cached { 0 } else { WARM_UP.min(planned.saturating_sub(1)) };
         let steps = self.probing.steps.div_ceil(self.probing.rounds).max(1);
         let count = if cached { planned } else { planned.min(warm_up + steps) };
@@ -196,7 +197,7 @@ impl Bench<'_> {
         let start = Instant::now();
         let before_steps = Mutex::new(None);
         let training = self.train(
-            &self.session.train,
+            &self.session.task.train,
             &self.how.train,
             count,
             &|| {
@@ -232,19 +233,19 @@ impl Bench<'_> {
         on_step: &(dyn Fn(&Progressed) + Sync),
     ) -> Result<Training> {
         let tuning = self.tuning()?;
-        let none = Rows::default();
-        let source = Source::new(&*self.session.model, rows);
+        let source = Source::new(&*self.session.base.model, rows);
         let source =
             source.cache_features(&Forward::evaluation(&tuning), &Features::default(), || self.go_on())?;
         ready();
         let trainer = Trainer {
             backend: self.backend.clone(),
             tuning: &tuning,
+            objective: &CrossEntropy { label_smoothing_factor: settings.label_smoothing_factor },
             settings,
             learning_rate: self.how.learning_rate,
             seed: self.seed,
             train: &source,
-            validation: &Source::new(&*self.session.model, &none),
+            looks: None,
             stops: &[],
             snapshot: None,
             snapshot_every: Duration::MAX,

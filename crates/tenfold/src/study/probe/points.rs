@@ -19,8 +19,8 @@ impl Bench<'_> {
     /// Peak of the engine's own account, and seconds of a pass, for scoring a batch of rows of one length. Rows are
     /// weighed or classified, not asked about: what a model writes has lengths of its own.
     pub(super) fn inference_point(&self, tuning: &Tuning, size: Size) -> Result<Point> {
-        let rows = self.session.train.of_length(size.rows, size.length);
-        let source = Source::new(&*self.session.model, &rows);
+        let rows = self.session.task.train.of_length(size.rows, size.length);
+        let source = Source::new(&*self.session.base.model, &rows);
         let pass = || -> Result<f64> {
             let start = Instant::now();
             std::hint::black_box(eval::score(tuning, &source, || self.go_on())?);
@@ -42,7 +42,7 @@ impl Bench<'_> {
 
     /// Peak of the engine's own account, and seconds of a training step, for a batch of rows of one length.
     pub(super) fn training_point(&self, size: Size) -> Result<Point> {
-        let rows = self.session.train.of_length(size.rows, size.length);
+        let rows = self.session.task.train.of_length(size.rows, size.length);
         let steps = WARM_UP + TIMED;
         let settings = TrainSettings {
             batch_size: size.rows,

@@ -12,7 +12,7 @@ use crate::train::{Rows, Source};
 impl Bench<'_> {
     /// Whether there are requests: a language model that is asked nothing answers nothing.
     pub(super) fn answers_requests(&self) -> bool {
-        !self.session.requests.is_empty() || self.asked().is_some()
+        !self.session.task.requests.is_empty() || self.asked().is_some()
     }
 
     /// Whole requests under one load, the round's share of them.
@@ -31,6 +31,7 @@ impl Bench<'_> {
     /// Test rows that a language model is asked about.
     fn asked(&self) -> Option<&Rows> {
         self.session
+            .task
             .tests
             .first()
             .map(|(_, rows)| rows)
@@ -43,12 +44,12 @@ impl Bench<'_> {
         self.go_on()?;
         if let Some(rows) = self.asked() {
             let row = rows.select(&[number % rows.len()]);
-            let source = Source::new(&*self.session.model, &row);
+            let source = Source::new(&*self.session.base.model, &row);
             std::hint::black_box(eval::answers(tuning, &source, &|| self.go_on(), token)?);
             return Ok(());
         }
-        if let Some(rows) = self.session.requests.rows(self.session, number)? {
-            let source = Source::new(&*self.session.model, &rows);
+        if let Some(rows) = self.session.task.requests.rows(&self.session.base, &self.session.task, number)? {
+            let source = Source::new(&*self.session.base.model, &rows);
             std::hint::black_box(eval::score(tuning, &source, || Ok(()))?.answers);
         }
         Ok(())

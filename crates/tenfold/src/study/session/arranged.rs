@@ -1,6 +1,7 @@
 //! What a study makes of a task's rows, whatever they are: as many as it wants, with those of further domains.
 
-use super::{Encoded, first};
+use super::first;
+use super::prepare::Encoded;
 use crate::data::{Domain, Row, Splits, hexadecimal, shared, subset};
 use crate::error::Result;
 use crate::study::config::{Picked, Study};

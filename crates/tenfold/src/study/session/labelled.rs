@@ -1,12 +1,11 @@
 //! Rows with labels, or with numbers.
 
 use super::arranged::{Arranged, Beside};
-use super::{Encoded, Requests, Session};
+use super::prepare::{Part, PreparedTask, Preparing, Requests};
 use crate::adapter::file::Reads;
 use crate::data::{Dataset, Domain, Example, Splits, classes};
 use crate::error::{Error, Result};
-use crate::progress::{Event, Progress};
-use crate::study::config::Study;
+use crate::progress::Event;
 use crate::study::domains::numbers;
 use crate::task::Task;
 use crate::train::{Rows, Target};
@@ -14,65 +13,57 @@ use crate::words::{count, list};
 
 /// The one output of a head that foretells numbers.
 const NUMBER: &str = "a number";
+/// Rows that are asked for latency, at the most.
+const REQUESTS: usize = 200;
 
-impl Session {
-    /// Reads and encodes rows with labels.
-    pub(super) fn labelled(
-        &mut self,
-        study: &Study,
-        task: &Task,
-        counts: [usize; 3],
-        is_main: bool,
-        progress: &dyn Progress,
-    ) -> Result<Encoded> {
-        let Dataset { labels, values, train, validation, tests, sha256, notes } = task.read()?;
-        let own = Splits { train, validation, tests, sha256, notes };
-        let mut arranged = Arranged::alone(study, own, counts);
-        if is_main {
-            let other = |other: &Task| numbered(other, &labels);
-            let training = |domain: &str, notes: &mut Vec<String>| task.training(domain, &labels, notes);
-            arranged = arranged.beside(study, task, Beside { other, training })?;
-        }
-        self.values = values;
-        let length = self.length;
-        let encode = |examples: &[Example]| {
-            Rows::encode_as(&self.tokenizer, examples, length, |label| self.target(label))
-        };
-        let mut encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
-        if self.values.is_empty() {
-            encoded.doubts.extend(doubts_of_labels(&arranged, &labels)?);
-        }
-        let truncated = encoded.truncated();
-        if truncated > 0 {
-            let why = if length < study.train.max_length {
-                "the model has no more positions beside the virtual tokens of the methods"
-            } else {
-                "train.max_length"
-            };
-            let were = if truncated == 1 { "was" } else { "were" };
-            let rows = count(truncated, "row");
-            let note = format!("{}: {rows} {were} cut to {length} tokens ({why})", task.name);
-            progress.event(Event::Note(note));
-        }
-        self.train_examples = arranged.train().to_vec();
-        if self.train_examples.iter().any(|example| example.pair.is_some()) {
-            self.reads = Reads::Pair;
-        }
-        let data = arranged.data;
-        let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
-        self.requests = Requests::Texts(requests.iter().take(200).cloned().collect());
-        self.data_identity.sha256 = data.sha256;
-        self.labels = if self.values.is_empty() { labels } else { vec![NUMBER.into()] };
-        self.notes = data.notes;
-        Ok(encoded)
+pub(super) fn prepare(preparing: &Preparing) -> Result<PreparedTask> {
+    let Preparing { study, base, task, length, progress, .. } = *preparing;
+    let Dataset { labels, values, train, validation, tests, sha256, notes } = task.read()?;
+    let own = Splits { train, validation, tests, sha256, notes };
+    let mut arranged = Arranged::alone(study, own, preparing.counts());
+    if preparing.part == Part::Main {
+        let other = |other: &Task| numbered(other, &labels);
+        let training = |domain: &str, notes: &mut Vec<String>| task.training(domain, &labels, notes);
+        arranged = arranged.beside(study, task, Beside { other, training })?;
     }
+    let encode = |examples: &[Example]| {
+        Rows::encode_as(&base.tokenizer, examples, length, |label| target(&values, label))
+    };
+    let mut encoded = arranged.encoded(encode(arranged.train())?, |_, rows| encode(rows))?;
+    if values.is_empty() {
+        encoded.doubts.extend(doubts_of_labels(&arranged, &labels)?);
+    }
+    let truncated = encoded.truncated();
+    if truncated > 0 {
+        let why = if length < study.train.max_length {
+            "the model has no more positions beside the virtual tokens of the methods"
+        } else {
+            "train.max_length"
+        };
+        let were = if truncated == 1 { "was" } else { "were" };
+        let rows = count(truncated, "row");
+        let note = format!("{}: {rows} {were} cut to {length} tokens ({why})", task.name);
+        progress.event(Event::Note(note));
+    }
+    let train_examples = arranged.train().to_vec();
+    let is_pair = train_examples.iter().any(|example| example.pair.is_some());
+    let data = arranged.data;
+    let requests = data.tests.first().map_or(&[][..], |domain| &domain.examples);
+    Ok(PreparedTask {
+        train_examples,
+        reads: if is_pair { Reads::Pair } else { Reads::Text },
+        requests: Requests::Texts(requests.iter().take(REQUESTS).cloned().collect()),
+        labels: if values.is_empty() { labels } else { vec![NUMBER.into()] },
+        values,
+        ..PreparedTask::of(preparing, data, encoded)?
+    })
+}
 
-    /// What is to be said of a row with that label.
-    pub(super) fn target(&self, label: u32) -> Target {
-        match self.values.get(label as usize) {
-            Some(number) => Target::Number(*number as f32),
-            None => Target::Label(label),
-        }
+/// What is to be said of a row with that label, which may stand for one of these numbers.
+pub(super) fn target(values: &[f64], label: u32) -> Target {
+    match values.get(label as usize) {
+        Some(number) => Target::Number(*number as f32),
+        None => Target::Label(label),
     }
 }
 

@@ -1,8 +1,9 @@
 //! Rows for a language model: what it learns to say, and what it is asked.
 
+use super::Base;
 use super::alike::{Alike, way};
 use super::arranged::{Arranged, Beside};
-use super::{Base, Encoded, General, Session};
+use super::prepare::{General, Part, PreparedTask, Preparing};
 use crate::adapter::file::Reads;
 use crate::data::faulty::Malformed;
 use crate::data::language::{
@@ -10,19 +11,18 @@ use crate::data::language::{
 };
 use crate::data::{Domain, Example, Located, Origin, Row, Splits, hexadecimal, put_text, read_text};
 use crate::error::{Error, Result};
-use crate::model;
 use crate::model::chat_template::ChatTemplate;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::wording::Wording;
 use crate::plain_file;
-use crate::progress::{Event, Progress};
+use crate::progress::Event;
 use crate::study::config::Study;
 use crate::task::{Questions, Task};
 use crate::train::{Asked, Rows};
 use crate::words::{be, list};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A row, and how it is asked where more than its likelihood is looked at: rows of several tasks may stand together.
 #[derive(Clone)]
@@ -67,93 +67,107 @@ impl Row for Posed {
     }
 }
 
-impl Session {
-    /// Reads and encodes rows for a language model.
-    pub(super) fn language(
-        &mut self,
-        study: &Study,
-        base: &Base,
-        task: &Task,
-        counts: [usize; 3],
-        is_main: bool,
-        progress: &dyn Progress,
-    ) -> Result<Encoded> {
-        let own = way(task).cloned().map(Arc::new);
-        let mut arranged = Arranged::alone(study, posed(task.read_language()?, own.as_ref()), counts);
-        if is_main {
-            let other = |other: &Task| {
-                let alike = Alike::of(task, other, false)?;
-                Ok(posed(alike.rows(other)?, alike.way.as_ref()))
-            };
-            let training = |domain: &str, notes: &mut Vec<String>| {
-                let rows = task.language_training(domain, notes)?;
-                Ok(rows.map(|rows| rows.into_iter().map(|row| pose(row, own.as_ref())).collect()))
-            };
-            arranged = arranged.beside(study, task, Beside { other, training })?;
-        }
-        let chats = arranged.train().iter().any(|row| matches!(row.example, LanguageExample::Chat(_)));
-        let template = model::chat_template(&base.located.0)?.map(ChatTemplate::of_a_fixed_day);
-        let (template, dated) = template.map_or((None, None), |(template, dated)| (Some(template), dated));
-        let wording = Wording::new(&self.tokenizer, template.as_ref());
-        if chats && template.is_none() {
-            let why = "the model comes without a chat template".into();
-            return Err(Error::Unsupported {
-                what: format!("task \"{}\", whose rows are chats,", task.name),
-                why,
-            });
-        }
-        if chats {
-            arranged.data.notes.extend(dated.into_iter().chain(endless(&wording)));
-            if let Some(date) = template.as_ref().and_then(ChatTemplate::date_set) {
-                arranged.data.sha256 =
-                    hexadecimal(&Sha256::digest(format!("{} of {date}", arranged.data.sha256)));
-            }
-        }
-        let settings = SequenceSettings {
-            max_length: self.length,
-            train_on: study.train.train_on,
-            overlong: study.train.overlong,
-        };
-        let tokenizer = Arc::new(self.tokenizer.clone());
-        let encode = |rows: &[Posed], notes: &mut Vec<String>| -> Result<(Rows, Vec<usize>, LengthReport)> {
-            let start = self.model.decoder_start();
-            let encode = if start.is_some() { language::encode_answers } else { language::encode };
-            let encoded = encode(&wording, rows, &settings)?;
-            notes.extend(without_failed(task, rows, &encoded.failed)?);
-            let kept = (rows.iter().enumerate())
-                .filter(|(place, _)| encoded.failed.iter().all(|failed| failed.place != *place));
-            let sequences = Rows::sequences(encoded.sequences, start);
-            let sequences = asked(sequences, kept.map(|(_, row)| row), &tokenizer)?;
-            Ok((sequences, encoded.of, encoded.lengths))
-        };
-        let mut notes = Vec::new();
-        let (train, of, lengths) = encode(arranged.train(), &mut notes)?;
-        progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
-        let encoded = arranged.encoded(train, |name, rows| {
-            let (rows, _, lengths) = encode(rows, &mut notes)?;
-            notes.extend(shortened(name, &lengths, self.length));
-            Ok(rows)
-        })?;
-        arranged.data.notes.extend(notes);
-        if arranged.train().iter().any(|row| matches!(row.example, LanguageExample::Chat(_))) {
-            self.reads = Reads::Chat;
-        }
-        self.train_examples = drawn(arranged.train(), &of);
-        if is_main && !study.forgetting_text.is_empty() {
-            let path = Path::new(&study.forgetting_text);
-            let text = read_text(path, plain_file::LINES)?;
-            let sha256 = hexadecimal(&Sha256::digest(&text));
-            // An encoder-decoder has no loss of a text that is not an answer.
-            if self.model.decoder_start().is_none() {
-                let rows = encode(&[text_alone(text)], &mut Vec::new())?.0;
-                self.general = General { rows, sha256, base: Mutex::default() };
-            }
-        }
-        self.lengths = Some(lengths);
-        self.data_identity.sha256 = arranged.data.sha256;
-        self.notes = arranged.data.notes;
-        Ok(encoded)
+pub(super) fn prepare(preparing: &Preparing) -> Result<PreparedTask> {
+    let Preparing { study, base, task, length, progress, .. } = *preparing;
+    let mut arranged = arrange(preparing)?;
+    let chats = arranged.train().iter().any(|row| matches!(row.example, LanguageExample::Chat(_)));
+    let template = base.files.chat_template()?;
+    let template = template.map(|template| ChatTemplate::clone(&template).of_a_fixed_day());
+    let (template, dated) = template.map_or((None, None), |(template, dated)| (Some(template), dated));
+    let wording = Wording::new(&base.tokenizer, template.as_ref());
+    if chats && template.is_none() {
+        let why = "the model comes without a chat template".into();
+        return Err(Error::Unsupported {
+            what: format!("task \"{}\", whose rows are chats,", task.name),
+            why,
+        });
     }
+    if chats {
+        arranged.data.notes.extend(dated.into_iter().chain(endless(&wording)));
+        if let Some(date) = template.as_ref().and_then(ChatTemplate::date_set) {
+            arranged.data.sha256 =
+                hexadecimal(&Sha256::digest(format!("{} of {date}", arranged.data.sha256)));
+        }
+    }
+    let train_on = study.train.train_on;
+    let settings = SequenceSettings { max_length: length, train_on, overlong: study.train.overlong };
+    let encoder = Encoder { base, task, wording: &wording, settings: &settings };
+    let mut notes = Vec::new();
+    let (train, of, lengths) = encoder.encode(arranged.train(), &mut notes)?;
+    progress.event(Event::Note(format!("training rows of {}\n{lengths}", task.name)));
+    let encoded = arranged.encoded(train, |name, rows| {
+        let (rows, _, lengths) = encoder.encode(rows, &mut notes)?;
+        notes.extend(shortened(name, &lengths, length));
+        Ok(rows)
+    })?;
+    arranged.data.notes.extend(notes);
+    let train_examples = drawn(arranged.train(), &of);
+    Ok(PreparedTask {
+        reads: if chats { Reads::Chat } else { Reads::Text },
+        train_examples,
+        general: match preparing.part {
+            Part::Main => general(study, &encoder)?,
+            Part::Benchmark => General::default(),
+        },
+        ..PreparedTask::of(preparing, arranged.data, encoded)?
+    })
+}
+
+/// The rows that a study takes of the task, with those of further domains.
+fn arrange(preparing: &Preparing) -> Result<Arranged<Posed>> {
+    let Preparing { study, task, .. } = *preparing;
+    let own = way(task).cloned().map(Arc::new);
+    let arranged = Arranged::alone(study, posed(task.read_language()?, own.as_ref()), preparing.counts());
+    if preparing.part == Part::Benchmark {
+        return Ok(arranged);
+    }
+    let other = |other: &Task| {
+        let alike = Alike::of(task, other, false)?;
+        Ok(posed(alike.rows(other)?, alike.way.as_ref()))
+    };
+    let training = |domain: &str, notes: &mut Vec<String>| {
+        let rows = task.language_training(domain, notes)?;
+        Ok(rows.map(|rows| rows.into_iter().map(|row| pose(row, own.as_ref())).collect()))
+    };
+    arranged.beside(study, task, Beside { other, training })
+}
+
+/// How rows become sequences of tokens.
+struct Encoder<'a> {
+    base: &'a Base,
+    task: &'a Task,
+    wording: &'a Wording<'a>,
+    settings: &'a SequenceSettings,
+}
+
+impl Encoder<'_> {
+    /// The rows that are kept, which row each of them is of, and how long they are; what is left out is added to `notes`.
+    fn encode(&self, rows: &[Posed], notes: &mut Vec<String>) -> Result<(Rows, Vec<usize>, LengthReport)> {
+        let start = self.base.model.decoder_start();
+        let encode = if start.is_some() { language::encode_answers } else { language::encode };
+        let encoded = encode(self.wording, rows, self.settings)?;
+        notes.extend(without_failed(self.task, rows, &encoded.failed)?);
+        let kept = (rows.iter().enumerate())
+            .filter(|(place, _)| encoded.failed.iter().all(|failed| failed.place != *place));
+        let sequences = Rows::sequences(encoded.sequences, start);
+        let sequences = asked(sequences, kept.map(|(_, row)| row), &self.base.tokenizer)?;
+        Ok((sequences, encoded.of, encoded.lengths))
+    }
+}
+
+/// The text on which forgetting is measured.
+fn general(study: &Study, encoder: &Encoder) -> Result<General> {
+    if study.forgetting_text.is_empty() {
+        return Ok(General::default());
+    }
+    let text = read_text(Path::new(&study.forgetting_text), plain_file::LINES)?;
+    let sha256 = hexadecimal(&Sha256::digest(&text));
+    // An encoder-decoder has no loss of a text that is not an answer.
+    if encoder.base.model.decoder_start().is_some() {
+        return Ok(General::default());
+    }
+    let rows = encoder.encode(&[text_alone(text)], &mut Vec::new())?.0;
+    Ok(General { rows, sha256, ..General::default() })
 }
 
 fn pose(row: Located<LanguageExample>, way: Option<&Arc<Questions>>) -> Posed {
@@ -186,7 +200,8 @@ fn drawn(rows: &[Posed], of: &[usize]) -> Vec<Example> {
             return vec![whole];
         }
         let name = hexadecimal(&Sha256::digest(&whole.text));
-        let part = |place| Example { text: format!("{name} {place}"), pair: None, label: whole.label };
+        let part =
+            |place| Example { text: format!("{name} {place}"), pair: None, label: whole.label, weight: None };
         (0..sequences.len()).map(part).collect()
     };
     of.chunk_by(|one, other| one == other).flat_map(each).collect()

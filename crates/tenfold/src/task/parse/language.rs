@@ -139,6 +139,7 @@ fn delimiter(table: &Table, usual: &str, faults: &mut Faults) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::task::TaskKind;
     use crate::task::parse::parse;
     use crate::{Error, Result};
     use std::path::Path;
@@ -148,7 +149,10 @@ mod tests {
 
     fn task(keys: &str) -> Result<String> {
         let task = parse(Path::new("t.toml"), None, &format!("{HEAD}{keys}{DOMAIN}"))?;
-        Ok(format!("{:?}", task.language.unwrap()))
+        match task.kind {
+            TaskKind::Language { rows, .. } => Ok(format!("{rows:?}")),
+            other => panic!("{other:?}"),
+        }
     }
 
     fn generate(keys: &str) -> Result<String> {

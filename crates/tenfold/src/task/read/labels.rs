@@ -190,7 +190,7 @@ pub(super) fn examples(
     let by_number = by_number(task, labels);
     let numbered = |row: Row| match numbers.get(row.label.as_str()).copied().or_else(|| by_number(&row.label))
     {
-        Some(label) => Ok(Example { text: row.text, pair: row.text_pair, label }),
+        Some(label) => Ok(Example { text: row.text, pair: row.text_pair, label, weight: row.weight }),
         None => {
             let (expected, found) = (expected(task, labels, &row.label), unknown(labels, &row.label));
             Err(Error::malformed(&file, format!("{}, label", row.place), expected, found))

@@ -4,7 +4,7 @@ use super::Reader;
 use super::split::reading;
 use crate::data::language::{LanguageExample, read};
 use crate::data::{Located, Splits};
-use crate::task::{Files, Rows, Task};
+use crate::task::{Files, Rows, Task, TaskKind};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ impl Task {
 
     pub(super) fn read_language_from(&self, data: Option<&Path>) -> Result<Splits<Located<LanguageExample>>> {
         let reader = Reader { task: self, data };
-        if self.language.is_none() {
+        if !self.is_language() {
             let why = format!("its rows are for output_type = \"{}\"", self.output_type);
             let what = format!("a language model on task \"{}\"", self.name);
             return Err(Error::Unsupported { what, why });
@@ -76,7 +76,7 @@ impl Reader<'_> {
         paths: &[PathBuf],
         notes: &mut Vec<String>,
     ) -> Result<Vec<Located<LanguageExample>>> {
-        let Some(language) = &self.task.language else { return Ok(Vec::new()) };
+        let TaskKind::Language { rows: language, .. } = &self.task.kind else { return Ok(Vec::new()) };
         let path = self.find(paths)?;
         let reading = reading(files, language.header.clone());
         let (examples, faulty) = read::read(&path, &reading, &language.shape)?;

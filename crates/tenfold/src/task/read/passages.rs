@@ -27,7 +27,7 @@ impl Task {
     }
 
     fn read_passages_from(&self, data: Option<&Path>) -> Result<Splits<PassageQuestion>> {
-        if self.extraction.is_none() {
+        if self.extraction().is_none() {
             let why = format!("its rows are for output_type = \"{}\"", self.output_type);
             let what = format!("answers in passages on task \"{}\"", self.name);
             return Err(Error::Unsupported { what, why });
@@ -49,7 +49,7 @@ impl Reader<'_> {
     ) -> Result<Vec<PassageQuestion>> {
         let path = self.find(paths)?;
         let reading = reading(files, Header::Given(true));
-        let unanswerable = self.task.extraction.is_some_and(|extraction| extraction.unanswerable);
+        let unanswerable = self.task.extraction().is_some_and(|extraction| extraction.unanswerable);
         let (questions, faulty) = passages::read(&path, &reading, unanswerable)?;
         notes.extend(faulty.settle(&path, questions.len(), self.task.malformed)?);
         match questions.is_empty() {

@@ -6,7 +6,7 @@ use crate::data::faulty::Malformed;
 use crate::data::language::{LanguageExample, Question, Sampler, Shots};
 use crate::data::records::{self, Header};
 use crate::data::{Row, TestShare, hexadecimal, put_count, put_text};
-use crate::task::{Files, Questions, Rows, Source, Task};
+use crate::task::{Files, Questions, Rows, Source, Task, TaskKind};
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -216,7 +216,10 @@ impl Wanted<'_> {
 
     fn read(&self, files: &Files, paths: &[PathBuf]) -> Result<Found> {
         let path = self.reader.find(paths)?;
-        let header = self.reader.task.language.as_ref().map(|language| language.header.clone());
+        let header = match &self.reader.task.kind {
+            TaskKind::Language { rows, .. } => Some(rows.header.clone()),
+            _ => None,
+        };
         let reading = reading(files, header.unwrap_or(Header::Given(true)));
         let mut records = records::read(&path, &reading)?;
         self.questions.form.arrange(&mut records)?;

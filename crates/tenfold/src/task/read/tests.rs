@@ -51,7 +51,10 @@ fn pairs_validation_files_and_further_domains_are_read() {
     let files = [("a.tsv", "x\tyes\ty\nz\tno\tw\n"), ("v.csv", "q,yes,r\n"), ("b.txt", "k\tno\tl\n")];
     let dataset = read(task, &files).unwrap();
     assert_eq!(dataset.labels, ["no", "yes"]);
-    assert_eq!(dataset.train[0], Example { text: "x".into(), pair: Some("y".into()), label: 1 });
+    assert_eq!(
+        dataset.train[0],
+        Example { text: "x".into(), pair: Some("y".into()), label: 1, weight: None }
+    );
     assert_eq!((dataset.validation.len(), dataset.tests[1].name.as_str()), (1, "b"));
 }
 

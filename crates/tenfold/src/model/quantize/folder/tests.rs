@@ -3,12 +3,16 @@ use crate::adapter::Tuning;
 use crate::model::gguf;
 use crate::model::source::Source;
 use crate::model::weights::Loader;
-use crate::model::{self, Batch, Forward, Labels, TaskType, Wanted};
+use crate::model::{self, Batch, CONFIG, Forward, Labels, TaskType, Wanted};
 use crate::progress::Silent;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
+
+fn write(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progress) -> Result<Written> {
+    super::write(&ModelFiles::open(dir)?, format, out, progress)
+}
 
 /// The models of all golden folders.
 fn models() -> Vec<PathBuf> {
@@ -93,7 +97,7 @@ fn every_family_in_nf4_is_what_the_engine_makes_of_it() {
         };
         let [before, after] = [folder, &out].map(|folder| Checkpoint::open(folder).unwrap());
         assert!(before.names().eq(after.names()), "{about}");
-        let [before, after] = [before, after].map(Source::Checkpoint);
+        let [before, after] = [before, after].map(|checkpoint| Source::Checkpoint(checkpoint.into()));
         let [made, read] = [&before, &after].map(|source| Loader::new(source, &backend, Some(Dtype::Nf4)));
         let skipped = config(&out)["quantization_config"]["llm_int8_skip_modules"].clone();
         let mut four_bit = 0;
@@ -212,7 +216,8 @@ fn shards_are_written_and_read_and_each_is_as_large_as_it_may_be() {
     let home = tempfile::tempdir().unwrap();
     let [whole, shards, again] = ["whole", "shards", "again"].map(|name| home.path().join(name));
     write(&model("llama"), Dtype::F32, &whole, &Silent).unwrap();
-    write_in_files_of(20_000, &model("llama"), Dtype::F32, &shards, &Silent).unwrap();
+    write_in_files_of(20_000, &ModelFiles::open(&model("llama")).unwrap(), Dtype::F32, &shards, &Silent)
+        .unwrap();
     write(&shards, Dtype::F32, &again, &Silent).unwrap();
     let index: serde_json::Value = serde_json::from_slice(&fs::read(shards.join(INDEX)).unwrap()).unwrap();
     let files: std::collections::BTreeSet<&str> =
@@ -405,13 +410,14 @@ fn a_gguf_file_becomes_a_folder_of_the_same_model() {
             (&json!(5000.0), &json!(5000.0))
         );
         assert_eq!((&found["bos_token_id"], &found["eos_token_id"]), (&json!(1), &json!(2)));
-        let [theirs, ours] = [&file, &out].map(|model| model::tokenizer(model).unwrap());
+        let [theirs, ours] = [&file, &out].map(|model| ModelFiles::open(model).unwrap().tokenizer().unwrap());
         let text = "abc cab</s> ab";
         assert_eq!(ours.encode(text, None, 64).unwrap(), theirs.encode(text, None, 64).unwrap());
         assert_eq!((ours.bos_id(), ours.eos_ids()), (theirs.bos_id(), theirs.eos_ids()));
         let messages = [crate::data::language::Message::new("user", "ab")];
         let [theirs, ours] = [&file, &out].map(|model| {
-            model::chat_template(model).unwrap().unwrap().render(&messages, None, true).unwrap()
+            let template = ModelFiles::open(model).unwrap().chat_template().unwrap().unwrap();
+            template.render(&messages, None, true).unwrap()
         });
         assert_eq!((ours.as_str(), &ours), ("<s>ab", &theirs));
     }

@@ -11,16 +11,17 @@ use crate::model::config::Config;
 use crate::model::decoder::{self, FeedForward, Projections, Stretch};
 use crate::model::ggml::{self, Layout};
 use crate::model::gguf::{GgmlType, Value};
-use crate::model::tokenizer::{self, config::object};
-use crate::model::{CONFIG, TaskType, encoder};
+use crate::model::tokenizer;
+use crate::model::{CONFIG, ModelFiles, TaskType, config, encoder};
 use crate::progress::{Event, Progress};
+use serde_json::Map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tenfold_tensor::{Activation, Dry};
 
 /// What the model in a folder becomes.
-pub(super) fn content(dir: &Path, target: Target, progress: &dyn Progress) -> Result<Content> {
-    let config = Config::read(&dir.join(CONFIG))?;
+pub(super) fn content(files: &ModelFiles, target: Target, progress: &dyn Progress) -> Result<Content> {
+    let (dir, config) = (files.dir(), files.config()?);
     let family = config.model_type()?;
     let described = match family.as_str() {
         "bert" => Described::bert(dir, &config)?,
@@ -36,12 +37,12 @@ pub(super) fn content(dir: &Path, target: Target, progress: &dyn Progress) -> Re
         },
     };
     // Reads no numbers, but every name and shape.
-    crate::model::load(dir, described.task, &Dry::new(), None)?;
-    let mut metadata = tokenizer::to_ggml(dir, described.vocab_size)?;
+    files.load(described.task, &Dry::new(), None)?;
+    let mut metadata = tokenizer::to_ggml(files.folder(), described.vocab_size)?;
     let named = dir.canonicalize().ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
     metadata.extend(named.map(|name| ("general.name".to_owned(), Value::String(name))));
     metadata.extend(target.metadata());
-    let tensors = described.tensors(dir, target, progress)?;
+    let tensors = described.tensors(&*files.checkpoint()?, target, progress)?;
     metadata.extend(described.keys);
     Ok(Content { source: dir.to_owned(), metadata, tensors })
 }
@@ -153,11 +154,10 @@ impl Described {
     /// The tensors by ggml's names.
     fn tensors(
         &self,
-        dir: &Path,
+        checkpoint: &Checkpoint,
         target: Target,
         progress: &dyn Progress,
     ) -> Result<BTreeMap<String, Planned>> {
-        let checkpoint = Checkpoint::open(dir)?;
         let mut seen = BTreeSet::new();
         let mut tensors = BTreeMap::new();
         for (theirs, ours) in ggml::tensors(self.architecture, self.blocks) {
@@ -171,7 +171,7 @@ impl Described {
             let layout = Layout::of(self.architecture, &theirs, self.heads);
             tensors.insert(theirs, Planned { view: view.clone(), layout, format, change });
         }
-        self.account_for(&checkpoint, checkpoint.names().filter(|name| !seen.contains(name)), progress)?;
+        self.account_for(checkpoint, checkpoint.names().filter(|name| !seen.contains(name)), progress)?;
         if let Some(divisors) = &self.divisors {
             let bytes = divisors.iter().flat_map(|divisor| divisor.to_le_bytes()).collect();
             let view = View::of(Dtype::F32, vec![divisors.len()], bytes);
@@ -283,7 +283,7 @@ fn rope(config: &Config, plan: &decoder::Plan, keys: &mut Keys) -> Result<Option
 /// llama.cpp's number of how Sentence Transformers makes one vector of a text; 0 where nothing is said.
 fn pooling(dir: &Path) -> Result<u32> {
     let file = dir.join("1_Pooling").join(CONFIG);
-    let settings = object(&file)?.unwrap_or_default();
+    let settings = if file.is_file() { config::object_of(&file)? } else { Map::new() };
     let on = |key: &str| settings.get(key).and_then(serde_json::Value::as_bool).unwrap_or_default();
     let known =
         [("pooling_mode_mean_tokens", 1), ("pooling_mode_cls_token", 2), ("pooling_mode_lasttoken", 3)];

@@ -11,6 +11,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tenfold_tensor::{Cpu, Ragged, without_gradients};
 
+fn write(dir: &Path, format: Dtype, out: &Path, progress: &dyn Progress) -> Result<Written> {
+    super::write(&ModelFiles::open(dir)?, format, out, progress)
+}
+
 /// Blank, "a", "b", and the blank before an "a": the smallest vocabulary of SentencePiece's kind.
 fn pieces() -> Json {
     let vocab = json!({"<unk>": 0, "<s>": 1, "</s>": 2, "\u{2581}": 3, "a": 4, "b": 5, "\u{2581}a": 6});
@@ -329,7 +333,7 @@ fn all_minilm_l6_v2_is_the_same_from_a_gguf_file() {
     let out = folder.path().join("x.gguf");
     write(&dir, Dtype::F32, &out, &Silent).unwrap();
     assert_eq!(states(&out), states(&dir));
-    let [own, theirs] = [&dir, &out].map(|dir| crate::model::tokenizer(dir).unwrap());
+    let [own, theirs] = [&dir, &out].map(|dir| ModelFiles::open(dir).unwrap().tokenizer().unwrap());
     let golden = include_str!("../../../../tests/golden/real/all-minilm-l6-v2.json");
     let golden: Json = serde_json::from_str(golden).unwrap();
     for text in golden["texts"].as_array().unwrap() {

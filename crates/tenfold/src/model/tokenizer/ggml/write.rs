@@ -11,21 +11,23 @@ use super::super::sentencepiece::Kind;
 use super::super::{Tokenizer, described};
 use super::{TOKENS, TYPES};
 use crate::model::chat_template;
+use crate::model::files::Folder;
 use crate::model::gguf::{Array, Metadata, Value};
 use crate::{Error, Result};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Named values for a GGUF file.
 type Keys = BTreeMap<String, Value>;
 
 /// The tokenizer and the chat template of a folder whose model has embeddings for so many tokens.
-pub(in crate::model) fn to_ggml(folder: &Path, rows: usize) -> Result<Keys> {
+pub(in crate::model) fn to_ggml(folder: &Folder, rows: usize) -> Result<Keys> {
     let config = Config::read(folder)?;
-    let own = Tokenizer::from_dir(folder)?;
-    let none = || Error::malformed(folder, "tokenizer", "the files of a Hugging Face tokenizer", "none");
-    let (file, json) = described(folder, &config)?.ok_or_else(none)?;
+    let none =
+        || Error::malformed(folder.path(), "tokenizer", "the files of a Hugging Face tokenizer", "none");
+    let (file, json) = described(folder.path(), &config)?.ok_or_else(none)?;
+    let own = Tokenizer::of_described(folder, &config, file.clone(), &json)?;
     let json = serde_json::from_slice(&json)
         .map_err(|error| Error::malformed(&file, "whole file", "a JSON object", error.to_string()))?;
     let source = Source::new(file, &own, &config, json, rows)?;

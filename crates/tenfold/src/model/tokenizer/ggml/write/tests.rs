@@ -19,7 +19,7 @@ fn folder(meta: &Meta, config: &str, change: impl FnOnce(&mut Json)) -> tempfile
 
 /// Whatever the metadata said stands in those that come back, but for scores, which may be others in the same order.
 fn comes_back(meta: &Meta, config: &str, rows: usize) -> Keys {
-    let keys = to_ggml(folder(meta, config, |_| ()).path(), rows).unwrap();
+    let keys = to_ggml(&Folder::new(folder(meta, config, |_| ()).path()), rows).unwrap();
     for (key, value) in &meta.0 {
         if key != SCORES && rows == tokens(meta) {
             assert_eq!(keys.get(key), Some(value), "{key}");
@@ -38,7 +38,7 @@ fn tokens(meta: &Meta) -> usize {
 }
 
 fn fault(meta: &Meta, config: &str, change: impl FnOnce(&mut Json)) -> String {
-    to_ggml(folder(meta, config, change).path(), tokens(meta)).unwrap_err().to_string()
+    to_ggml(&Folder::new(folder(meta, config, change).path()), tokens(meta)).unwrap_err().to_string()
 }
 
 const ENDS: &str = r#"{"bos_token": "<|bos|>", "eos_token": {"content": "<|im_end|>"}}"#;
@@ -57,7 +57,10 @@ fn byte_level_bpe_comes_back_under_the_name_that_splits_alike() {
         let mut meta = byte_level();
         meta.set("pre", Value::String(pre.into()));
         let folder = folder(&meta, ENDS, |_| ());
-        assert_eq!(to_ggml(folder.path(), 261).unwrap()["tokenizer.ggml.pre"], Value::String(name.into()));
+        assert_eq!(
+            to_ggml(&Folder::new(folder.path()), 261).unwrap()["tokenizer.ggml.pre"],
+            Value::String(name.into())
+        );
         comes_back(meta.set("pre", Value::String(name.into())), ENDS, 261);
     }
     // Where digits are set apart first, blanks before them are no part of a word.
@@ -65,7 +68,7 @@ fn byte_level_bpe_comes_back_under_the_name_that_splits_alike() {
         let steps = json["pre_tokenizer"]["pretokenizers"].as_array_mut().unwrap();
         steps.insert(0, serde_json::json!({"type": "Digits", "individual_digits": true}));
     };
-    let keys = to_ggml(folder(&byte_level(), ENDS, digits).path(), 261).unwrap();
+    let keys = to_ggml(&Folder::new(folder(&byte_level(), ENDS, digits).path()), 261).unwrap();
     assert_eq!(keys["tokenizer.ggml.pre"], Value::String("command-r".into()));
 }
 
@@ -99,7 +102,7 @@ fn sentencepiece_and_wordpiece_come_back() {
         ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "film", "##s", "un", "##good", "!"];
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("vocab.txt"), words.join("\n")).unwrap();
-    let keys = to_ggml(folder.path(), 13).unwrap();
+    let keys = to_ggml(&Folder::new(folder.path()), 13).unwrap();
     let Value::Array(Array::Strings(tokens)) = &keys[TOKENS] else { panic!("no strings") };
     assert_eq!(tokens[4..9], ["[MASK]", "\u{2581}a", "\u{2581}good", "\u{2581}film", "s"]);
     for (part, id) in [("unknown", 1), ("bos", 2), ("cls", 2), ("eos", 3), ("seperator", 3), ("mask", 4)] {
@@ -138,6 +141,7 @@ fn what_ggml_cannot_say_is_refused_with_the_reason() {
     ] {
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    let error = to_ggml(folder(&byte_level(), ENDS, |_| ()).path(), 260).unwrap_err().to_string();
+    let error =
+        to_ggml(&Folder::new(folder(&byte_level(), ENDS, |_| ()).path()), 260).unwrap_err().to_string();
     assert!(error.contains("at most 260 tokens"), "{error}");
 }
