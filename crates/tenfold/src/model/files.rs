@@ -367,7 +367,7 @@ mod tests {
     /// A model with files that are worth remembering.
     fn large(folder: &Path, last: f32) -> PathBuf {
         let config = r#"{"model_type": "llama", "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1,
-            "num_attention_heads": 2, "vocab_size": 8192, "tie_word_embeddings": true}"#;
+            "num_attention_heads": 2, "vocab_size": 8192, "max_position_embeddings": 32, "tie_word_embeddings": true}"#;
         fs::write(folder.join(CONFIG), config).unwrap();
         let random =
             crate::model::load_random(&folder.join(CONFIG), TaskType::CausalLm, 0, &Cpu::new(), None);

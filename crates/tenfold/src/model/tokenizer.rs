@@ -76,10 +76,7 @@ impl Tokenizer {
         let config = Config::read(folder)?;
         let Some((file, json)) = described(folder.path(), &config)? else {
             let folder = folder.path();
-            let Some(file) = gguf::only(folder) else {
-                let expected = "tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, tokenizer.model, or one GGUF file";
-                return Err(Error::malformed(folder, "tokenizer", expected, "none of them"));
-            };
+            let file = gguf::only(folder).ok_or_else(|| none(folder))?;
             return Self::from_gguf(&Gguf::open(&file)?);
         };
         Self::of_described(folder, &config, file, &json)
@@ -322,6 +319,12 @@ fn described(folder: &Path, config: &Config) -> Result<Option<(PathBuf, Vec<u8>)
     } else {
         return Ok(None);
     }))
+}
+
+/// That a folder has no tokenizer.
+fn none(folder: &Path) -> Error {
+    let expected = "tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, tokenizer.model, or one GGUF file";
+    Error::malformed(folder, "tokenizer", expected, "none of them")
 }
 
 /// The bytes of one of a tokenizer's files.

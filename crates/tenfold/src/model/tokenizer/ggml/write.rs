@@ -8,7 +8,7 @@ mod kinds;
 
 use super::super::config::Config;
 use super::super::sentencepiece::Kind;
-use super::super::{Tokenizer, described};
+use super::super::{Tokenizer, described, none};
 use super::{TOKENS, TYPES};
 use crate::model::chat_template;
 use crate::model::files::Folder;
@@ -24,9 +24,7 @@ type Keys = BTreeMap<String, Value>;
 /// The tokenizer and the chat template of a folder whose model has embeddings for so many tokens.
 pub(in crate::model) fn to_ggml(folder: &Folder, rows: usize) -> Result<Keys> {
     let config = Config::read(folder)?;
-    let none =
-        || Error::malformed(folder.path(), "tokenizer", "the files of a Hugging Face tokenizer", "none");
-    let (file, json) = described(folder.path(), &config)?.ok_or_else(none)?;
+    let (file, json) = described(folder.path(), &config)?.ok_or_else(|| none(folder.path()))?;
     let own = Tokenizer::of_described(folder, &config, file.clone(), &json)?;
     let json = serde_json::from_slice(&json)
         .map_err(|error| Error::malformed(&file, "whole file", "a JSON object", error.to_string()))?;
