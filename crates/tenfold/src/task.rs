@@ -160,7 +160,7 @@ impl Task {
     /// How a language model is asked about its rows, where more than their loss is looked at.
     pub fn questions(&self) -> Option<&Questions> {
         match &self.kind {
-            TaskKind::Language { questions, .. } => questions.as_ref(),
+            TaskKind::Language { questions, .. } => questions.as_deref(),
             _ => None,
         }
     }

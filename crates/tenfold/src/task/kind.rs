@@ -14,9 +14,9 @@ pub(crate) enum TaskKind {
     /// A language model goes on from what it reads.
     Language {
         /// What a row is.
-        rows: Language,
+        rows: Box<Language>,
         /// How it is asked, where more than the loss of its rows is looked at.
-        questions: Option<Questions>,
+        questions: Option<Box<Questions>>,
     },
 }
 

@@ -111,7 +111,7 @@ pub(super) fn parse(file: &Path, folder: Option<&Path>, content: &str) -> Result
     let needs_none = is_language || extraction.is_some();
     let kind = match (extraction, language) {
         (Some(extraction), _) => TaskKind::Extraction(extraction),
-        (None, Some(rows)) => TaskKind::Language { rows, questions },
+        (None, Some(rows)) => TaskKind::Language { rows: Box::new(rows), questions: questions.map(Box::new) },
         (None, None) if output_type == REGRESSION => TaskKind::Regression(columns),
         // Of what has a fault any kind will do.
         (None, None) => TaskKind::Classification(columns),

@@ -11,6 +11,7 @@ mod rows;
 mod schedule;
 mod settings;
 mod snapshot;
+mod source;
 mod trainer;
 
 pub use features::Features;
@@ -19,8 +20,9 @@ pub use joined::{Joined, Part, Whole};
 pub use objective::{CrossEntropy, Objective};
 pub use optimizer::Optimizer;
 pub use order::Order;
-pub use rows::{Asked, EVALUATION_BATCH, Rows, Source, Target};
+pub use rows::{Asked, Rows, Target};
 pub use schedule::Schedule;
 pub(crate) use settings::MOST;
 pub use settings::TrainSettings;
+pub use source::{EVALUATION_BATCH, Source};
 pub use trainer::{Looks, Progressed, Trainer, Training};

@@ -4,7 +4,8 @@ mod cross_entropy;
 
 pub use cross_entropy::CrossEntropy;
 
-use super::rows::{Rows, Source};
+use super::rows::Rows;
+use super::source::Source;
 use crate::error::Result;
 use crate::model::Forward;
 use tenfold_tensor::Tensor;

@@ -125,7 +125,7 @@ pub(super) fn prepare(preparing: &Preparing) -> Result<PreparedTask> {
         TaskKind::Classification(_) | TaskKind::Regression(_) => labelled::prepare(preparing),
         TaskKind::Extraction(extraction) => passages::prepare(preparing, *extraction),
         TaskKind::Language { questions, .. } if preparing.has_head() => {
-            choices::prepare(preparing, questions.as_ref())
+            choices::prepare(preparing, questions.as_deref())
         }
         TaskKind::Language { .. } => language::prepare(preparing),
     })?;

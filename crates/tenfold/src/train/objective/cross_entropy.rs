@@ -4,7 +4,8 @@
 use super::Objective;
 use crate::error::Result;
 use crate::model::Forward;
-use crate::train::rows::{Rows, Source};
+use crate::train::rows::Rows;
+use crate::train::source::Source;
 use tenfold_tensor::Tensor;
 
 /// The mean over labels, each times its row's weight.
