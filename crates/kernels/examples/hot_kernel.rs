@@ -2,8 +2,9 @@
 //!
 //! `python tests/instructions.py` runs it under callgrind, which counts the same on a busy machine.
 
-use tenfold_kernels::attention::{self, Attention, Gradients, Spans};
+use tenfold_kernels::attention::{self, Attention, AttentionShape, Gradients, Operands};
 use tenfold_kernels::matmul::{Matrix, matmul};
+use tenfold_kernels::ragged::Ragged;
 
 fn values(count: usize) -> Vec<f32> {
     (0..count).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect()
@@ -26,9 +27,7 @@ fn products(times: usize) {
 /// Its attention over 2 × 128 tokens, forward and backward.
 fn attentions(times: usize) {
     let (heads, kv_heads, head_dim) = (9, 3, 64);
-    let (starts, lengths) = ([0, 128], [128, 128]);
-    let spans = Spans { starts: &starts, lengths: &lengths };
-    let p = Attention {
+    let form = Attention {
         heads,
         kv_heads,
         head_dim,
@@ -36,17 +35,16 @@ fn attentions(times: usize) {
         causal: true,
         window: None,
         softcap: None,
-        bias: None,
-        queries: spans,
-        keys: spans,
-        prefix_len: 0,
         dropout: None,
     };
+    let tokens = Ragged::from_lengths([128, 128]);
+    let p = AttentionShape { form, queries: tokens.clone(), keys: tokens, prefix_len: 0, bias_first: None };
     let (q, k) = (values(256 * heads * head_dim), values(256 * kv_heads * head_dim));
+    let x = Operands { q: &q, k: &k, v: &k, prefix_k: &[], prefix_v: &[], bias: &[] };
     let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; 256 * heads]);
     let [mut dq, mut dk, mut dv] = [q.len(), k.len(), k.len()].map(|len| vec![0.0; len]);
     for _ in 0..times {
-        attention::forward(&p, &q, &k, &k, &[], &[], &mut out, &mut lse);
+        attention::forward(&p, x, &mut out, &mut lse);
         let gradients = Gradients {
             dq: &mut dq,
             dk: &mut dk,
@@ -55,7 +53,7 @@ fn attentions(times: usize) {
             dprefix_v: &mut [],
             dbias: None,
         };
-        attention::backward(&p, &q, &k, &k, &[], &[], &out, &lse, &q, gradients);
+        attention::backward(&p, x, &out, &lse, &q, gradients);
     }
 }
 

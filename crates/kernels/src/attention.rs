@@ -20,10 +20,10 @@ pub use forward::forward;
 
 use crate::dropout::Dropout;
 use crate::matmul::tile::Shape;
+use crate::ragged::Ragged;
 use crate::simd::{Level, simd_fn};
 use cut::{Block, Chunk, Key};
 use rows::Rows;
-use std::ops::Range;
 
 /// Queries of a head handled together.
 const QUERIES: usize = 64;
@@ -37,53 +37,62 @@ const MOST_KEYS: usize = 1 << 24;
 /// Fewest queries of one task.
 const CHUNK_QUERIES: usize = 32;
 
-/// The form of an attention: `softmax(scale q k^T) v` for each head of each sequence.
-#[derive(Clone, Copy, Debug)]
-pub struct Attention<'a> {
+/// How a model attends: `softmax(scale q kᵀ) v` for each head of each sequence.
+#[derive(Clone, Debug)]
+pub struct Attention {
     /// Heads of the queries.
     pub heads: usize,
-    /// Heads of the keys and values; `heads / kv_heads` neighbouring query heads share one.
+    /// Heads of the keys and values; divides `heads`: `heads / kv_heads` neighbouring query heads share one
+    /// (grouped-query attention, Ainslie et al. 2023).
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Factor on the scores, usually `1 / sqrt(head_dim)`.
+    /// Factor of the scores, usually 1 / √head_dim.
     pub scale: f32,
     /// Whether a token sees only itself, earlier tokens of its sequence, and the prefix, which counts as tokens before.
     pub causal: bool,
-    /// How many tokens a query sees at most, itself and those just before it, the prefix's among them; only if causal.
+    /// How many tokens a query sees at most, itself and those just before it, the prefix's among them (sliding window,
+    /// Beltagy et al. 2020). Only with `causal`.
     pub window: Option<usize>,
-    /// Scaled scores become `c tanh(score / c)`.
+    /// Scaled scores become c · tanh(score / c) (Gemma 2).
     pub softcap: Option<f32>,
-    /// Added to what the scores are then.
-    pub bias: Option<Bias<'a>>,
+    /// Dropout on the probabilities: rows are the queries, elements see [`AttentionShape::dropout_element`].
+    pub dropout: Option<Dropout>,
+}
+
+/// An [`Attention`] over given sequences: all of its geometry.
+#[derive(Clone, Debug)]
+pub struct AttentionShape {
+    /// How they attend.
+    pub form: Attention,
     /// Each sequence's queries, one sequence after the other. A sequence may ask for fewer tokens than it has keys: for
     /// its last if causal, for its first otherwise.
-    pub queries: Spans<'a>,
+    pub queries: Ragged,
     /// Each sequence's keys and values; rows between sequences belong to none.
-    pub keys: Spans<'a>,
-    /// Keys and values before every sequence, the same for all, seen by every query.
+    pub keys: Ragged,
+    /// Keys and values before every sequence, the same for all.
     pub prefix_len: usize,
-    /// Dropout on the probabilities: rows are the queries, elements see [`Attention::dropout_element`].
-    pub dropout: Option<&'a Dropout>,
+    /// Where scores have a bias by distance, the distance that its first row belongs to:
+    /// `bias[j - i - first][head]` is added to the capped score of the query at place i and the key at place j. Keys of
+    /// the prefix stand at the places `-prefix_len..0`.
+    pub bias_first: Option<isize>,
 }
 
-/// Rows of sequences: the `lengths[i]` rows from `starts[i]` on are sequence i.
+/// The numbers of an attention.
 #[derive(Clone, Copy, Debug)]
-pub struct Spans<'a> {
-    /// First row of each sequence.
-    pub starts: &'a [usize],
-    /// Rows of each sequence.
-    pub lengths: &'a [usize],
-}
-
-/// A bias on the scores by distance: `table[j - i - first][head]` for the query at place i and the key at place j. Keys of
-/// a prefix stand at the places `-prefix_len..0`.
-#[derive(Clone, Copy, Debug)]
-pub struct Bias<'a> {
-    /// `[distances, heads]`; reaches over all distances between queries and keys they see.
-    pub table: &'a [f32],
-    /// Distance of the first row.
-    pub first: isize,
+pub struct Operands<'a> {
+    /// `[queries, heads * head_dim]`.
+    pub q: &'a [f32],
+    /// `[keys, kv_heads * head_dim]`.
+    pub k: &'a [f32],
+    /// `[keys, kv_heads * head_dim]`.
+    pub v: &'a [f32],
+    /// `[prefix_len, kv_heads * head_dim]`; empty if there is no prefix.
+    pub prefix_k: &'a [f32],
+    /// `[prefix_len, kv_heads * head_dim]`; empty if there is no prefix.
+    pub prefix_v: &'a [f32],
+    /// `[distances, heads]`; reaches over all distances between queries and keys they see. Empty if there is no bias.
+    pub bias: &'a [f32],
 }
 
 /// Where [`backward`] writes the gradients; shapes are those of the forward's inputs.
@@ -103,18 +112,7 @@ pub struct Gradients<'a> {
     pub dbias: Option<&'a mut [f32]>,
 }
 
-impl Spans<'_> {
-    fn rows(&self, sequence: usize) -> Range<usize> {
-        self.starts[sequence]..self.starts[sequence] + self.lengths[sequence]
-    }
-
-    /// One past the last row of all.
-    fn end(&self) -> usize {
-        (0..self.lengths.len()).map(|sequence| self.rows(sequence).end).max().unwrap_or(0)
-    }
-}
-
-impl Attention<'_> {
+impl AttentionShape {
     /// The random word of a query's probability, in its row of the dropout mask: which key, from the sequence's first, of
     /// which head; keys of the prefix are as many behind.
     pub fn dropout_element(&self, head: usize, key: usize, is_prefix: bool) -> u64 {
@@ -136,80 +134,75 @@ impl Attention<'_> {
 
     /// Query heads that share a key head.
     fn group(&self) -> usize {
-        self.heads / self.kv_heads
+        self.form.heads / self.form.kv_heads
     }
 
     /// Numbers between a token's queries, and between its keys, and those of the next.
     fn strides(&self) -> (usize, usize) {
-        (self.heads * self.head_dim, self.kv_heads * self.head_dim)
+        (self.form.heads * self.form.head_dim, self.form.kv_heads * self.form.head_dim)
     }
 
     /// Whether the whole job is worth spreading over threads.
     fn spread(&self) -> bool {
         let scores = |s: usize| self.queries.lengths[s] * (self.keys.lengths[s] + self.prefix_len);
-        let work = (0..self.sequences()).map(scores).sum::<usize>() * self.heads * self.head_dim;
+        let work = (0..self.sequences()).map(scores).sum::<usize>() * self.form.heads * self.form.head_dim;
         work >= 1 << 18 && rayon::current_num_threads() > 1
     }
 
-    /// Asserts the lengths of the inputs and gives the number of queries.
-    fn check(&self, q: &[f32], k: &[f32], v: &[f32], prefix_k: &[f32], prefix_v: &[f32]) -> usize {
-        let (wide, narrow) = self.strides();
-        assert!(self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads), "heads share keys evenly");
-        assert!(self.head_dim > 0, "a head has a width");
-        assert!(self.window.is_none_or(|window| window > 0 && self.causal), "a window looks back");
-        for spans in [self.queries, self.keys] {
-            assert_eq!(
-                (spans.starts.len(), spans.lengths.len()),
-                (self.sequences(), self.sequences()),
-                "spans"
-            );
-            let apart = |s: usize| spans.rows(s - 1).end <= spans.starts[s];
-            assert!((1..self.sequences()).all(apart), "sequences follow each other");
-        }
-        let queries = self.queries.end();
-        assert_eq!(queries, self.queries.lengths.iter().sum::<usize>(), "queries leave no room");
+    /// Asserts the lengths of the operands and gives the number of queries.
+    fn check(&self, operands: &Operands) -> usize {
+        let Operands { q, k, v, prefix_k, prefix_v, bias } = operands;
+        let (form, (wide, narrow)) = (&self.form, self.strides());
+        let (heads, kv_heads) = (form.heads, form.kv_heads);
+        assert!(kv_heads > 0 && heads.is_multiple_of(kv_heads), "heads share keys evenly");
+        assert!(form.head_dim > 0, "a head has a width");
+        assert!(form.window.is_none_or(|window| window > 0 && form.causal), "a window looks back");
+        assert_eq!(self.keys.sequences(), self.sequences(), "queries and keys of the same sequences");
+        assert!(self.queries.is_apart() && self.keys.is_apart(), "sequences follow each other");
+        let queries = self.queries.rows();
+        assert!(self.queries.is_dense(), "queries leave no room");
         let fewer = |s: usize| self.queries.lengths[s] <= self.keys.lengths[s];
         assert!(
-            !self.causal || (0..self.sequences()).all(fewer),
+            !form.causal || (0..self.sequences()).all(fewer),
             "no causal sequence has more queries than keys"
         );
         assert_eq!((q.len(), k.len()), (queries * wide, v.len()), "queries, and as many keys as values");
-        assert!(k.len() >= self.keys.end() * narrow, "all keys are there");
+        assert!(k.len() >= self.keys.rows() * narrow, "all keys are there");
         let masked = |dropout: &Dropout| {
-            let most = self.keys.lengths.iter().copied().max().unwrap_or(0).max(self.prefix_len);
-            dropout.rows.len() == queries && self.heads <= MOST_HEADS && most <= MOST_KEYS
+            let most = self.keys.lengths().max().unwrap_or(0).max(self.prefix_len);
+            dropout.rows.len() == queries && heads <= MOST_HEADS && most <= MOST_KEYS
         };
         assert!(
-            self.dropout.is_none_or(masked),
+            form.dropout.as_ref().is_none_or(masked),
             "a mask has a row for every query, and elements for all keys"
         );
         let prefix = self.prefix_len * narrow;
         assert_eq!((prefix_k.len(), prefix_v.len()), (prefix, prefix), "prefix keys and values");
-        let whole = |bias: Bias| bias.table.len().is_multiple_of(self.heads);
-        assert!(self.bias.is_none_or(whole), "a bias has a number for every head");
+        assert!(self.bias_first.is_some() || bias.is_empty(), "a bias has a first distance");
+        assert!(bias.len().is_multiple_of(heads), "a bias has a number for every head");
         queries
     }
 
-    /// The bias table `[heads, distances]`, empty if there is none: what a query adds to neighbouring keys lies together.
-    fn bias_by_head(&self) -> Vec<f32> {
-        let table = self.bias.map_or(&[][..], |bias| bias.table);
-        let by_head = |head: usize| table.iter().skip(head).step_by(self.heads).copied();
-        (0..self.heads).flat_map(by_head).collect()
+    /// The bias table `[heads, distances]`: what a query adds to neighbouring keys lies together.
+    fn bias_by_head(&self, table: &[f32]) -> Vec<f32> {
+        let heads = self.form.heads;
+        let by_head = |head: usize| table.iter().skip(head).step_by(heads).copied();
+        (0..heads).flat_map(by_head).collect()
     }
 
-    /// Caps visible scores and adds the bias; `bias` is [`Attention::bias_by_head`], `key` the first visible key.
+    /// Caps visible scores and adds the bias; `bias` is [`AttentionShape::bias_by_head`], `key` the first visible key.
     fn adjust(&self, level: Level, scores: &mut [f32], bias: &[f32], head: usize, place: usize, key: Key) {
-        if let Some(c) = self.softcap {
+        if let Some(c) = self.form.softcap {
             crate::softcap::cap_in_place(level, c, scores);
         }
         self.add_bias(level, scores, bias, head, place, key);
     }
 
     fn add_bias(&self, level: Level, scores: &mut [f32], bias: &[f32], head: usize, place: usize, key: Key) {
-        if let Some(Bias { first, .. }) = self.bias
+        if let Some(first) = self.bias_first
             && !scores.is_empty()
         {
-            let distances = bias.len() / self.heads;
+            let distances = bias.len() / self.form.heads;
             let at = usize::try_from(self.key_place(key) - place as isize - first)
                 .expect("the bias reaches over all distances");
             add_in_place(level, scores, &bias[head * distances..][at..at + scores.len()]);

@@ -48,6 +48,12 @@ simd_fn! {
 }
 
 simd_fn! {
+    fn scale_assign_loop(alpha: f32, x: &mut [f32]) {
+        x.iter_mut().for_each(|x| *x *= alpha);
+    }
+}
+
+simd_fn! {
     fn sum_of_squares_loop(x: &[f32]) -> f64 {
         let mut lanes = [0.0f64; 16];
         for chunk in x.chunks(16) {
@@ -75,6 +81,12 @@ pub fn add_assign(a: &mut [f32], b: &[f32]) {
 pub fn scale(x: &[f32], alpha: f32, out: &mut [f32]) {
     let level = level();
     parallel::unary(x, out, |x, o| scale_loop(level, alpha, x, o));
+}
+
+/// `x[i] *= alpha`.
+pub fn scale_assign(x: &mut [f32], alpha: f32) {
+    let level = level();
+    parallel::fill(x, |_, x| scale_assign_loop(level, alpha, x));
 }
 
 /// `out[i] = a[i] * b[i]`.
@@ -205,6 +217,11 @@ pub mod reference {
         (0..out.len()).for_each(|i| out[i] = alpha * x[i]);
     }
 
+    /// See [`super::scale_assign`].
+    pub fn scale_assign(x: &mut [f32], alpha: f32) {
+        x.iter_mut().for_each(|x| *x *= alpha);
+    }
+
     /// See [`super::multiply`].
     pub fn multiply(a: &[f32], b: &[f32], out: &mut [f32]) {
         (0..out.len()).for_each(|i| out[i] = a[i] * b[i]);
@@ -298,6 +315,9 @@ mod tests {
                 let (mut x, mut y) = (a.clone(), a.clone());
                 add_assign(&mut x, &b);
                 reference::add_assign(&mut y, &b);
+                assert_eq!(x, y);
+                scale_assign(&mut x, 0.7);
+                reference::scale_assign(&mut y, 0.7);
                 assert_eq!(x, y);
                 let (got, want) = (sum_of_squares(&a), reference::sum_of_squares(&a));
                 assert!((got - want).abs() <= 1e-12 * want);

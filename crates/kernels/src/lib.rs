@@ -26,6 +26,7 @@ pub mod embedding;
 pub mod gated;
 pub mod layer_norm;
 pub mod matmul;
+pub mod ragged;
 pub mod random;
 pub mod rms_norm;
 pub mod rotary;

@@ -20,7 +20,7 @@ use crate::score::{Kind, argmax};
 use crate::task::QuestionSet;
 use crate::train::{Asked, EVALUATION_BATCH, Source};
 use std::sync::Arc;
-use tenfold_tensor::without_gradients;
+use tenfold_tensor::{Tensor, without_gradients};
 
 /// A score and the answers it comes from.
 #[derive(Debug, Clone, PartialEq)]
@@ -110,13 +110,15 @@ fn classify(tuning: &Tuning, source: &Source, go_on: impl Fn() -> Result<()>) ->
         go_on()?;
         let logits = without_gradients(|| source.logits(&forward, picks))?;
         let labels = source.rows().batch(picks).labels;
-        loss += f64::from(model::class_loss(&logits, &labels, None, 0.0)?.mean.numbers()?[0])
-            * picks.len() as f64;
+        let mean = model::class_loss(&logits, &labels, None, 0.0)?.mean;
+        let [mean, found] = Tensor::numbers_of([&mean, &logits])?;
+        loss += f64::from(mean[0]) * picks.len() as f64;
         match logits.cols() {
-            1 => numbers.extend(logits.numbers()?.into_iter().map(f64::from)),
+            1 => numbers.extend(found.into_iter().map(f64::from)),
             // Of logits that are no numbers the loss tells.
-            labels => predictions
-                .extend((logits.numbers()?.chunks_exact(labels)).map(|row| argmax(row).unwrap_or(0) as u32)),
+            labels => {
+                predictions.extend(found.chunks_exact(labels).map(|row| argmax(row).unwrap_or(0) as u32));
+            }
         }
     }
     let answers = match source.rows().scoring().of {

@@ -12,7 +12,7 @@ use tenfold::error::Error;
 use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Model, TaskType};
 use tenfold::train::{self, CrossEntropy, Features, Rows, Source, Subject, Target, TrainSettings, Trainer};
-use tenfold_tensor::{Backend, Class, Cpu, Dry, Dtype, Usage};
+use tenfold_tensor::{Backend, Class, Cpu, Dtype, Meta, Usage};
 
 /// Wide enough that memory is recycled, which it is not for small results.
 fn configuration(family: &str) -> Value {
@@ -106,7 +106,7 @@ fn taken(place: &Place, method: &'static Method, train: &TrainSettings, dtype: D
 }
 
 fn foreseen(place: &Place, method: &'static Method, train: &TrainSettings, dtype: Dtype) -> Usage {
-    let model = place.load(&Dry::new(), dtype);
+    let model = place.load(&Meta::new(), dtype);
     train::foresee(&subject(&*model, method, &place.rows()), train).unwrap()
 }
 
@@ -146,7 +146,7 @@ fn the_dry_account_is_that_of_the_processor_to_the_byte() {
 fn a_limit_leads_to_smaller_passes_then_to_recomputation_then_to_a_refusal() {
     let place = place("roberta");
     let lora = tenfold::adapter::method("lora").unwrap();
-    let (model, rows) = (place.load(&Dry::new(), Dtype::F32), place.rows());
+    let (model, rows) = (place.load(&Meta::new(), Dtype::F32), place.rows());
     let subject = subject(&*model, lora, &rows);
     let needs = |train: &TrainSettings| train::total(&train::foresee(&subject, train).unwrap());
     let fit = |limit: u64| train::fit(&subject, &settings(false), Bytes(limit));

@@ -19,7 +19,8 @@ pub struct Mapped {
     pub dtype: Dtype,
 }
 
-/// Numbers in the memory of a [`Backend`](crate::Backend).
+/// Numbers in the memory of a [`Backend`](crate::Backend): a storage of the backend's own kind, and what everybody may
+/// know of it.
 pub struct Buffer {
     storage: Box<dyn Any + Send + Sync>,
     len: usize,
@@ -28,7 +29,9 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    pub(crate) fn new(
+    /// `len` numbers of a format in `storage`, which the backend finds again with [`Buffer::storage`]; their bytes stand
+    /// in its ledger ([`Ledger::reserve`](crate::Ledger::reserve)) until the buffer is dropped.
+    pub fn new(
         storage: impl Any + Send + Sync,
         len: usize,
         dtype: Dtype,
@@ -57,11 +60,13 @@ impl Buffer {
         self.reservation.reclassify(class);
     }
 
-    pub(crate) fn storage<T: 'static>(&self) -> Option<&T> {
+    /// What the buffer was made around, if it is of that type; `None` for a buffer of another backend.
+    pub fn storage<T: 'static>(&self) -> Option<&T> {
         self.storage.downcast_ref()
     }
 
-    pub(crate) fn storage_mut<T: 'static>(&mut self) -> Option<&mut T> {
+    /// The same, to be written to.
+    pub fn storage_mut<T: 'static>(&mut self) -> Option<&mut T> {
         self.storage.downcast_mut()
     }
 }
@@ -69,5 +74,41 @@ impl Buffer {
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Buffer({} × {})", self.len, self.dtype.name())
+    }
+}
+
+/// Indices in the memory of a [`Backend`](crate::Backend): ids of tokens, labels, numbers of rows. Never changed once they
+/// are there.
+pub struct IndexBuffer {
+    storage: Box<dyn Any + Send + Sync>,
+    len: usize,
+    _reservation: Reservation,
+}
+
+impl IndexBuffer {
+    /// `len` indices in `storage`, which the backend finds again with [`IndexBuffer::storage`].
+    pub fn new(storage: impl Any + Send + Sync, len: usize, reservation: Reservation) -> IndexBuffer {
+        IndexBuffer { storage: Box::new(storage), len, _reservation: reservation }
+    }
+
+    /// How many indices it holds.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// What the buffer was made around, if it is of that type; `None` for a buffer of another backend.
+    pub fn storage<T: 'static>(&self) -> Option<&T> {
+        self.storage.downcast_ref()
+    }
+}
+
+impl std::fmt::Debug for IndexBuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IndexBuffer({})", self.len)
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::backend::Backend;
 use crate::buffer::Buffer;
-use crate::error::{Result, check, check_indices};
+use crate::error::{Result, check};
+use crate::indices::{ToIndices, check_indices};
 use crate::memory::Class;
 use crate::tensor::Tensor;
 use std::sync::Arc;
@@ -26,17 +27,18 @@ impl RowCache {
 
     /// Writes row `i` of `rows` \[n, cols\] over row `at[i]`. In place, unless a tensor of an earlier
     /// [`RowCache::tensor`] is still there: that one keeps its numbers.
-    pub fn write(&mut self, rows: &Tensor, at: &[u32]) -> Result<()> {
+    pub fn write(&mut self, rows: &Tensor, at: &(impl ToIndices + ?Sized)) -> Result<()> {
         rows.require_f32("row cache")?;
+        let at = at.to_indices(&self.backend)?;
         let fits = rows.cols() == self.cols && rows.rows() == at.len();
         let expected = || format!("[{}, {}]", at.len(), self.cols);
         check("row cache", fits, expected, || format!("{:?}", rows.shape()))?;
-        check_indices("row cache", at, self.rows)?;
+        check_indices("row cache", &at, self.rows)?;
         if Arc::get_mut(&mut self.buffer).is_none() {
             self.buffer = Arc::new(self.backend.scale(&self.buffer, 1.0)?);
         }
         match Arc::get_mut(&mut self.buffer) {
-            Some(buffer) => self.backend.write_rows(rows.buffer(), self.cols, at, buffer),
+            Some(buffer) => self.backend.write_rows(rows.buffer(), self.cols, at.buffer(), buffer),
             None => unreachable!("the buffer was just made"),
         }
     }

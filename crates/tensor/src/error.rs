@@ -69,11 +69,3 @@ pub(crate) fn check(
 ) -> Result<()> {
     if fits { Ok(()) } else { Err(Error::Shape { operation, expected: expected(), found: found() }) }
 }
-
-/// Refuses with [`Error::Index`] if any of `indices` is not below `bound`.
-pub(crate) fn check_indices(operation: &'static str, indices: &[u32], bound: usize) -> Result<()> {
-    match indices.iter().find(|index| **index as usize >= bound) {
-        Some(index) => Err(Error::Index { operation, index: *index as usize, bound }),
-        None => Ok(()),
-    }
-}

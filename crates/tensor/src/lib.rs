@@ -2,20 +2,21 @@
 //!
 //! Above this crate nobody sees a slice: a model computes with [`Tensor`]s, a [`Backend`] does the
 //! arithmetic. [`Cpu`] is the fast one; [`Reference`] computes the same with plain loops and
-//! 64-bit sums and is what tests compare with; [`Dry`] computes nothing and books all the same, so that
-//! memory is known before it is needed.
+//! 64-bit sums and is what tests compare with; [`Meta`] computes nothing and books all the same, so that
+//! memory is known before it is needed. A device of another kind implements [`backend`]'s traits in a crate of its own.
 
 mod autograd;
 pub mod backend;
 mod buffer;
 mod cache;
 mod cpu;
-mod dry;
 pub mod error;
 mod host;
+mod indices;
 mod kept;
 mod linear_loss;
 pub mod memory;
+mod meta;
 mod operations;
 mod param;
 mod products;
@@ -25,20 +26,18 @@ mod reference;
 mod tensor;
 
 pub use autograd::{recompute, without_gradients};
-pub use backend::{Backend, Ragged};
-pub use buffer::{Buffer, Dtype, Mapped};
+pub use backend::{
+    Activation, AdamW, AdamWUpdate, Attention, Backend, Buffer, Class, Dropout, Dtype, Error, Ledger, Mapped,
+    Ragged, Result, Row, Usage,
+};
 pub use cache::RowCache;
 pub use cpu::Cpu;
-pub use dry::Dry;
-pub use error::{Error, Result};
-pub use memory::{Class, Ledger, Usage};
-pub use operations::attention::{Attention, RelativeBias};
+pub use indices::{Indices, ToIndices};
+pub use meta::Meta;
+pub use operations::attention::RelativeBias;
 pub use param::Param;
 pub use products::{Prepared, Product, Tally};
 pub use reference::Reference;
-pub use tenfold_kernels::activation::Activation;
-pub use tenfold_kernels::adamw::AdamW;
-pub use tenfold_kernels::dropout::{Dropout, Row};
 pub use tenfold_kernels::elements::{first_unfit, nf4_tables, quantize};
 pub use tenfold_kernels::simd_level;
 pub use tensor::Tensor;

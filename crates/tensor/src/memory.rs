@@ -78,7 +78,9 @@ struct State {
 }
 
 impl Ledger {
-    pub(crate) fn new() -> Arc<Ledger> {
+    /// An empty account; results of operations are booked as activations at first.
+    #[allow(clippy::new_ret_no_self, reason = "reservations share their ledger")]
+    pub fn new() -> Arc<Ledger> {
         let state = State { now: Usage::default(), peak: Usage::default(), phase: Class::Activations };
         Arc::new(Ledger(Mutex::new(state)))
     }
@@ -103,23 +105,9 @@ impl Ledger {
         self.with(|state| std::mem::replace(&mut state.phase, phase))
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Bytes that are in the ledger for as long as this lives.
-#[derive(Debug)]
-pub(crate) struct Reservation {
-    ledger: Arc<Ledger>,
-    class: Class,
-    bytes: u64,
-}
-
-impl Reservation {
-    /// Enters `bytes`, under the ledger's phase where no class is given.
-    pub(crate) fn new(ledger: &Arc<Ledger>, class: Option<Class>, bytes: u64) -> Reservation {
-        let class = ledger.with(|state| {
+    /// Enters `bytes` for as long as the reservation lives, under the ledger's phase where no class is given.
+    pub fn reserve(self: &Arc<Ledger>, class: Option<Class>, bytes: u64) -> Reservation {
+        let class = self.with(|state| {
             let class = class.unwrap_or(state.phase);
             state.now.bytes[class as usize] += bytes;
             if state.now.total() > state.peak.total() {
@@ -127,11 +115,25 @@ impl Reservation {
             }
             class
         });
-        Reservation { ledger: ledger.clone(), class, bytes }
+        Reservation { ledger: self.clone(), class, bytes }
     }
 
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Bytes that are in the ledger for as long as this lives; made by [`Ledger::reserve`].
+#[derive(Debug)]
+pub struct Reservation {
+    ledger: Arc<Ledger>,
+    class: Class,
+    bytes: u64,
+}
+
+impl Reservation {
     /// Books the same bytes under another class.
-    pub(crate) fn reclassify(&mut self, class: Class) {
+    pub fn reclassify(&mut self, class: Class) {
         self.ledger.with(|state| {
             state.now.bytes[self.class as usize] -= self.bytes;
             state.now.bytes[class as usize] += self.bytes;
@@ -153,11 +155,11 @@ mod tests {
     #[test]
     fn the_peak_remembers_the_largest_moment_by_class() {
         let ledger = Ledger::new();
-        let base = Reservation::new(&ledger, Some(Class::Base), 100);
+        let base = ledger.reserve(Some(Class::Base), 100);
         {
-            let _activation = Reservation::new(&ledger, None, 50);
+            let _activation = ledger.reserve(None, 50);
             ledger.set_phase(Class::Workspace);
-            let mut gradient = Reservation::new(&ledger, None, 20);
+            let mut gradient = ledger.reserve(None, 20);
             gradient.reclassify(Class::Gradients);
             assert_eq!(ledger.now().bytes, [100, 0, 0, 20, 0, 50, 0]);
         }

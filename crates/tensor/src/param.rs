@@ -1,7 +1,7 @@
 //! Trained numbers and their gradients.
 
 use crate::autograd::{Trace, records};
-use crate::backend::Backend;
+use crate::backend::{Backend, download_one};
 use crate::buffer::Buffer;
 use crate::error::{Result, check};
 use crate::memory::Class;
@@ -83,7 +83,14 @@ impl Param {
 
     /// Copies its numbers out.
     pub fn numbers(&self) -> Result<Vec<f32>> {
-        self.cell.backend.download(&self.cell.value())
+        download_one(&*self.cell.backend, &self.cell.value())
+    }
+
+    /// Copies the numbers of several parameters out at once.
+    pub fn numbers_of(params: &[Param]) -> Result<Vec<Vec<f32>>> {
+        let Some(first) = params.first() else { return Ok(Vec::new()) };
+        let values: Vec<Arc<Buffer>> = params.iter().map(|param| param.cell.value().clone()).collect();
+        first.cell.backend.download(&values.iter().map(|value| &**value).collect::<Vec<_>>())
     }
 
     /// Replaces its numbers.
@@ -97,12 +104,18 @@ impl Param {
 
     /// Copies its gradient out, if a backward pass left one.
     pub fn gradient(&self) -> Result<Option<Vec<f32>>> {
-        self.cell.gradient().as_ref().map(|gradient| self.cell.backend.download(gradient)).transpose()
+        let gradient = self.cell.gradient().clone();
+        gradient.map(|gradient| download_one(&*self.cell.backend, &gradient)).transpose()
     }
 
-    /// Sum of the squares of its gradient, if a backward pass left one.
-    pub fn gradient_sum_of_squares(&self) -> Result<Option<f64>> {
-        self.cell.gradient().as_ref().map(|gradient| self.cell.backend.sum_of_squares(gradient)).transpose()
+    /// The 2-norm of all gradients that a backward pass left, together and on their backend: \[1\]. `None` where it left
+    /// none.
+    pub fn gradient_norm(params: &[Param]) -> Result<Option<Buffer>> {
+        let gradients: Vec<Arc<Buffer>> =
+            params.iter().filter_map(|param| param.cell.gradient().clone()).collect();
+        let Some(first) = params.first().filter(|_| !gradients.is_empty()) else { return Ok(None) };
+        let gradients: Vec<&Buffer> = gradients.iter().map(|gradient| &**gradient).collect();
+        first.cell.backend.global_norm(&gradients).map(Some)
     }
 
     /// Forgets its gradient.
@@ -110,22 +123,34 @@ impl Param {
         *self.cell.gradient() = None;
     }
 
-    /// Lets `change` alter the value in place by the gradient, if there is one, and forgets the gradient.
+    /// Lets `change` alter all values that have a gradient in place, at once, and forgets the gradients. It is given value
+    /// and gradient of each parameter in order, `None` for one without gradient.
     pub fn update(
-        &self,
-        change: impl FnOnce(&dyn Backend, &mut Buffer, &Buffer) -> Result<()>,
+        params: &[Param],
+        change: impl FnOnce(&dyn Backend, Vec<Option<(&mut Buffer, &Buffer)>>) -> Result<()>,
     ) -> Result<()> {
-        let Some(gradient) = self.cell.gradient().take() else { return Ok(()) };
-        let backend = &*self.cell.backend;
-        let mut value = self.cell.value();
-        if Arc::get_mut(&mut value).is_none() {
-            // A computation still holds the old value; it keeps it.
-            *value = Arc::new(backend.upload(Class::Trainable, backend.download(&value)?)?);
+        let Some(first) = params.first() else { return Ok(()) };
+        let backend = &*first.cell.backend;
+        let take = |param: &Param| param.cell.gradient().take();
+        let gradients: Vec<Option<Arc<Buffer>>> = params.iter().map(take).collect();
+        let mut values = Vec::with_capacity(params.len());
+        for (param, gradient) in params.iter().zip(&gradients) {
+            let mut value = gradient.is_some().then(|| param.cell.value());
+            if let Some(value) = &mut value
+                && Arc::get_mut(value).is_none()
+            {
+                // A computation still holds the old value; it keeps it.
+                let mut own = backend.scale(value, 1.0)?;
+                own.reclassify(Class::Trainable);
+                **value = Arc::new(own);
+            }
+            values.push(value);
         }
-        match Arc::get_mut(&mut value) {
-            Some(value) => change(backend, value, &gradient),
-            None => unreachable!("the value was just made"),
-        }
+        let pairs = values.iter_mut().zip(&gradients).map(|(value, gradient)| {
+            let value: &mut MutexGuard<Arc<Buffer>> = value.as_mut()?;
+            Some((Arc::get_mut(value)?, &**gradient.as_ref()?))
+        });
+        change(backend, pairs.collect())
     }
 }
 

@@ -11,20 +11,34 @@ const SMALL: usize = 1 << 12;
 const SIZES: usize = 8;
 
 /// Memory of so many floats, or the mere account of it.
-pub(crate) trait Floats: Default {
-    /// `len` floats and no room behind them.
+pub trait Floats: Default + Send + Sync + 'static {
+    /// Whether there is memory.
+    const ARE_THERE: bool;
+    /// `len` zeros and no room behind them.
     fn fresh(len: usize) -> Self;
+    /// These numbers.
+    fn of(numbers: Vec<f32>) -> Self;
     /// Makes them `len`, within their room; they may then hold anything.
     fn reuse(&mut self, len: usize);
     /// How many there are.
     fn len(&self) -> usize;
     /// How many there is room for.
     fn room(&self) -> usize;
+    /// The numbers; none where there is no memory.
+    fn numbers(&self) -> &[f32];
+    /// The same, to be written to.
+    fn numbers_mut(&mut self) -> &mut [f32];
 }
 
 impl Floats for Vec<f32> {
+    const ARE_THERE: bool = true;
+
     fn fresh(len: usize) -> Vec<f32> {
         vec![0.0; len]
+    }
+
+    fn of(numbers: Vec<f32>) -> Vec<f32> {
+        numbers
     }
 
     fn reuse(&mut self, len: usize) {
@@ -41,6 +55,14 @@ impl Floats for Vec<f32> {
     fn room(&self) -> usize {
         self.capacity()
     }
+
+    fn numbers(&self) -> &[f32] {
+        self
+    }
+
+    fn numbers_mut(&mut self) -> &mut [f32] {
+        self
+    }
 }
 
 /// What unwritten results hold in tests, so that a kernel that leaves some out does not pass.
@@ -48,14 +70,20 @@ const ANYTHING: f32 = f32::NAN;
 
 /// Floats that are not there: their account alone.
 #[derive(Debug, Default)]
-pub(crate) struct Absent {
+pub struct Absent {
     len: usize,
     room: usize,
 }
 
 impl Floats for Absent {
+    const ARE_THERE: bool = false;
+
     fn fresh(len: usize) -> Absent {
         Absent { len, room: len }
+    }
+
+    fn of(numbers: Vec<f32>) -> Absent {
+        Absent::fresh(numbers.len())
     }
 
     fn reuse(&mut self, len: usize) {
@@ -68,6 +96,14 @@ impl Floats for Absent {
 
     fn room(&self) -> usize {
         self.room
+    }
+
+    fn numbers(&self) -> &[f32] {
+        &[]
+    }
+
+    fn numbers_mut(&mut self) -> &mut [f32] {
+        &mut []
     }
 }
 
@@ -148,9 +184,6 @@ pub(crate) struct Lent<F: Floats> {
     home: Option<Arc<Recycler<F>>>,
 }
 
-/// Floats that are there.
-pub(crate) type Numbers = Lent<Vec<f32>>;
-
 impl<F: Floats> Lent<F> {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
@@ -169,17 +202,17 @@ impl<F: Floats> From<F> for Lent<F> {
     }
 }
 
-impl Deref for Numbers {
+impl<F: Floats> Deref for Lent<F> {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.floats
+        self.floats.numbers()
     }
 }
 
-impl DerefMut for Numbers {
+impl<F: Floats> DerefMut for Lent<F> {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.floats
+        self.floats.numbers_mut()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Numbers with a shape, and with the way back to what they were computed from.
 
 use crate::autograd::{self, Gradients, Trace, records};
-use crate::backend::Backend;
+use crate::backend::{Backend, download_one};
 use crate::buffer::{Buffer, Dtype, Mapped};
 use crate::error::{Error, Result, check};
 use crate::kept::{Kept, Recipe};
@@ -122,9 +122,21 @@ impl Tensor {
         &self.backend
     }
 
-    /// Copies the numbers out.
+    /// Copies the numbers out. Where several tensors are wanted, [`Tensor::numbers_of`] waits for the device once.
     pub fn numbers(&self) -> Result<Vec<f32>> {
-        self.backend.download(&self.buffer)
+        download_one(&*self.backend, &self.buffer)
+    }
+
+    /// Copies the numbers of several tensors of one backend out at once.
+    pub fn numbers_of<const N: usize>(tensors: [&Tensor; N]) -> Result<[Vec<f32>; N]> {
+        let mut numbers = Tensor::numbers_of_all(&tensors)?.into_iter();
+        Ok(std::array::from_fn(|_| numbers.next().unwrap_or_default()))
+    }
+
+    /// The same for as many as there are.
+    pub fn numbers_of_all(tensors: &[&Tensor]) -> Result<Vec<Vec<f32>>> {
+        let Some(first) = tensors.first() else { return Ok(Vec::new()) };
+        first.backend.download(&tensors.iter().map(|tensor| &*tensor.buffer).collect::<Vec<_>>())
     }
 
     /// The same numbers in another shape.

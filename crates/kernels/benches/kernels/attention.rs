@@ -2,8 +2,9 @@
 
 use crate::values;
 use criterion::{Criterion, Throughput};
-use tenfold_kernels::attention::{self, Attention, Gradients, Spans};
+use tenfold_kernels::attention::{self, Attention, AttentionShape, Gradients, Operands};
 use tenfold_kernels::dropout::{Dropout, Row};
+use tenfold_kernels::ragged::Ragged;
 
 #[derive(Clone, Default)]
 struct Form {
@@ -39,17 +40,13 @@ pub fn bench(c: &mut Criterion) {
 
 impl Form {
     fn bench(&self, c: &mut Criterion, name: &str) {
-        let starts = |lengths: &[usize]| -> Vec<usize> {
-            (0..lengths.len()).map(|i| lengths[..i].iter().sum()).collect()
-        };
-        let (query_starts, key_starts) = (starts(&self.queries), starts(&self.keys));
         let [heads, kv_heads, head_dim] = self.heads;
         let rows = (self.queries.iter().enumerate()).flat_map(|(sequence, length)| {
             (0..*length as u32).map(move |position| Row { sequence: sequence as u32, position })
         });
         let rows = rows.collect();
         let dropout = self.dropout.map(|probability| Dropout { probability, key: 1, stream: 2, rows });
-        let p = Attention {
+        let form = Attention {
             heads,
             kv_heads,
             head_dim,
@@ -57,19 +54,19 @@ impl Form {
             causal: self.causal,
             window: self.window,
             softcap: self.softcap,
-            bias: None,
-            queries: Spans { starts: &query_starts, lengths: &self.queries },
-            keys: Spans { starts: &key_starts, lengths: &self.keys },
-            prefix_len: 0,
-            dropout: dropout.as_ref(),
+            dropout,
         };
+        let [queries, keys] =
+            [&self.queries, &self.keys].map(|lengths| Ragged::from_lengths(lengths.iter().copied()));
+        let p = AttentionShape { form, queries, keys, prefix_len: 0, bias_first: None };
         let [tokens, keys] = [&self.queries, &self.keys].map(|lengths| lengths.iter().sum::<usize>());
         let (q, k) = (values(tokens * heads * head_dim), values(keys * kv_heads * head_dim));
+        let x = Operands { q: &q, k: &k, v: &k, prefix_k: &[], prefix_v: &[], bias: &[] };
         let (mut out, mut lse) = (vec![0.0; q.len()], vec![0.0; tokens * heads]);
         let mut group = c.benchmark_group("attention");
         group.throughput(Throughput::Elements(tokens as u64));
         group.bench_function(format!("{name}/forward"), |bench| {
-            bench.iter(|| attention::forward(&p, &q, &k, &k, &[], &[], &mut out, &mut lse));
+            bench.iter(|| attention::forward(&p, x, &mut out, &mut lse));
         });
         let [mut dq, mut dk, mut dv] = [q.len(), k.len(), k.len()].map(|len| vec![0.0; len]);
         group.bench_function(format!("{name}/backward"), |bench| {
@@ -82,7 +79,7 @@ impl Form {
                     dprefix_v: &mut [],
                     dbias: None,
                 };
-                attention::backward(&p, &q, &k, &k, &[], &[], &out, &lse, &q, gradients);
+                attention::backward(&p, x, &out, &lse, &q, gradients);
             });
         });
         group.finish();

@@ -41,7 +41,7 @@ simd_fn! {
 
 /// What all tasks share.
 struct Inputs<'a> {
-    p: &'a Attention<'a>,
+    p: &'a AttentionShape,
     level: Level,
     q: &'a [f32],
     /// Keys and values: own, prefix, and the sums of their gradients, those of the prefix `[sequences, prefix_len, …]`.
@@ -103,21 +103,18 @@ struct Part {
 
 /// Gradients of [`super::forward`] from its inputs, `out` and `lse`, and the gradient `dout` of `out`; all written.
 pub fn backward(
-    p: &Attention,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    prefix_k: &[f32],
-    prefix_v: &[f32],
+    p: &AttentionShape,
+    operands: Operands,
     out: &[f32],
     lse: &[f32],
     dout: &[f32],
     gradients: Gradients,
 ) {
-    let tokens = p.check(q, k, v, prefix_k, prefix_v);
+    let tokens = p.check(&operands);
+    let Operands { q, k, v, prefix_k, prefix_v, bias } = operands;
     assert_eq!(
         (out.len(), dout.len(), lse.len()),
-        (q.len(), q.len(), tokens * p.heads),
+        (q.len(), q.len(), tokens * p.form.heads),
         "output and gradient"
     );
     let Gradients { dq, dk, dv, dprefix_k, dprefix_v, mut dbias } = gradients;
@@ -128,7 +125,7 @@ pub fn backward(
         sums.fill(0.0);
     }
     if let Some(dbias) = &mut dbias {
-        assert_eq!(Some(dbias.len()), p.bias.map(|bias| bias.table.len()), "gradient of the bias");
+        assert_eq!(dbias.len(), bias.len(), "gradient of the bias");
         dbias.fill(0.0);
     }
     // Each sequence's share of the prefix gradients; added in order at the end.
@@ -141,7 +138,7 @@ pub fn backward(
             shares: Shared::new(shares),
         },
     );
-    let bias = p.bias_by_head();
+    let bias = p.bias_by_head(bias);
     let inputs = Inputs { p, level: level(), q, sides, bias: &bias, out, lse, dout, dq: Shared::new(dq) };
     let (spread, distances) = (p.spread(), dbias.as_ref().map_or(0, |_| cell_distances(p)));
     for cells in diagonals(p) {
@@ -164,7 +161,7 @@ pub fn backward(
 }
 
 /// The cells by diagonal.
-fn diagonals(p: &Attention) -> Vec<Vec<Cell>> {
+fn diagonals(p: &AttentionShape) -> Vec<Vec<Cell>> {
     let mut diagonals: Vec<Vec<Cell>> = Vec::new();
     for chunk in p.chunks() {
         for (number, block) in p.blocks(chunk) {
@@ -172,33 +169,33 @@ fn diagonals(p: &Attention) -> Vec<Vec<Cell>> {
             if diagonals.len() <= diagonal {
                 diagonals.resize_with(diagonal + 1, Vec::new);
             }
-            diagonals[diagonal].extend((0..p.kv_heads).map(|kv_head| Cell { chunk, kv_head, block }));
+            diagonals[diagonal].extend((0..p.form.kv_heads).map(|kv_head| Cell { chunk, kv_head, block }));
         }
     }
     diagonals
 }
 
 /// Sums over distances that a cell may need, for all its heads.
-fn cell_distances(p: &Attention) -> usize {
+fn cell_distances(p: &AttentionShape) -> usize {
     let queries = p.chunks().iter().map(|chunk| chunk.count).max().unwrap_or(0);
     p.group() * (queries + KEYS)
 }
 
 /// The distance that a cell's sums start at: from its last query to its first key.
-fn lowest_distance(p: &Attention, cell: Cell) -> isize {
+fn lowest_distance(p: &AttentionShape, cell: Cell) -> isize {
     let last = cell.chunk.first + cell.chunk.count - 1;
     p.key_place(cell.block.first) - p.place(cell.chunk.sequence, last) as isize
 }
 
-fn add_to_bias(p: &Attention, cell: Cell, partial: &[f32], dbias: &mut [f32]) {
-    let Some(Bias { first, .. }) = p.bias else { return };
+fn add_to_bias(p: &AttentionShape, cell: Cell, partial: &[f32], dbias: &mut [f32]) {
+    let Some(first) = p.bias_first else { return };
     let lowest = lowest_distance(p, cell) - first;
     for (head, sums) in partial.chunks_exact(partial.len() / p.group()).enumerate() {
         let column = cell.kv_head * p.group() + head;
         for (i, sum) in sums.iter().enumerate().take(cell.chunk.count + cell.block.here - 1) {
             // Distances beyond the table belong to pairs that do not see each other.
             let Ok(row) = usize::try_from(lowest + i as isize) else { continue };
-            if let Some(d) = dbias.get_mut(row * p.heads + column) {
+            if let Some(d) = dbias.get_mut(row * p.form.heads + column) {
                 *d += sum;
             }
         }
@@ -207,7 +204,7 @@ fn add_to_bias(p: &Attention, cell: Cell, partial: &[f32], dbias: &mut [f32]) {
 
 impl Inputs<'_> {
     fn cell(&self, cell: Cell, dbias: &mut [f32]) {
-        let (p, d) = (self.p, self.p.head_dim);
+        let (p, d) = (self.p, self.p.form.head_dim);
         let padded = d.next_multiple_of(Shape::of(self.level).lanes);
         let (panels, rows, block) = (KEYS * d, QUERIES * padded, QUERIES * KEYS);
         let lengths = [KEYS * padded, panels, panels, rows, rows, block, block, KEYS, KEYS];
@@ -234,11 +231,11 @@ impl Inputs<'_> {
     }
 
     fn part(&self, cell: Cell, part: Part, work: &mut Work) {
-        let (p, d) = (self.p, self.p.head_dim);
+        let (p, d) = (self.p, self.p.form.head_dim);
         let token = p.queries.starts[cell.chunk.sequence] + part.first;
         let mut deltas = [0.0; QUERIES];
         for (i, delta) in deltas.iter_mut().enumerate().take(part.count) {
-            let at = ((token + i) * p.heads + part.head) * d;
+            let at = ((token + i) * p.form.heads + part.head) * d;
             *delta = dot(self.level, &self.out[at..at + d], &self.dout[at..at + d]);
             for (from, to) in [(self.q, &mut work.q), (self.dout, &mut work.dout)] {
                 let row = &mut to[i * work.padded..][..work.padded];
@@ -255,9 +252,9 @@ impl Inputs<'_> {
 
     /// `scores = scale * q k^T`, `grads = dout v^T`.
     fn recompute(&self, part: Part, work: &mut Work) {
-        let (d, cols) = (self.p.head_dim, Shape::of(self.level).cols());
+        let (d, cols) = (self.p.form.head_dim, Shape::of(self.level).cols());
         let products = [
-            (&work.q, &work.kt, &mut work.scores, self.p.scale),
+            (&work.q, &work.kt, &mut work.scores, self.p.form.scale),
             (&work.dout, &work.vt, &mut work.grads, 1.0),
         ];
         let here = whole_vectors(self.level, part.block.here);
@@ -281,18 +278,18 @@ impl Inputs<'_> {
             &mut row[visible.clone()]
         });
         let slopes = &mut work.slopes[..scores.len()];
-        if let Some(c) = p.softcap {
+        if let Some(c) = p.form.softcap {
             crate::softcap::cap_in_place(self.level, c, scores);
             cap_slopes(self.level, scores, c, slopes);
         }
         let (place, key) = (p.place(sequence, query), part.block.first.plus(visible.start));
         p.add_bias(self.level, scores, self.bias, part.head, place, key);
         let token = p.queries.starts[sequence] + query;
-        if let Some(dropout) = &p.dropout {
+        if let Some(dropout) = &p.form.dropout {
             let first = p.element_in_mask(part.head, part.block.first);
             dropout.factors(self.level, token, first, &mut work.factors[..visible.end]);
         }
-        let lse = self.lse[token * p.heads + part.head];
+        let lse = self.lse[token * p.form.heads + part.head];
         score_gradients(self.level, scores, grads, &work.factors[visible.clone()], lse, delta);
         if !work.dbias.is_empty() && !visible.is_empty() {
             let sums = work.dbias.len() / p.group();
@@ -300,25 +297,25 @@ impl Inputs<'_> {
             let at = part.head % p.group() * sums + at.expect("the lowest distance is the lowest");
             add_in_place(self.level, &mut work.dbias[at..at + grads.len()], grads);
         }
-        if p.softcap.is_some() {
+        if p.form.softcap.is_some() {
             multiply_in_place(self.level, grads, slopes);
         }
     }
 
     /// `dq += grads k`, `dk += grads^T q`, `dv += probabilities^T dout`, the first two times the scale.
     fn accumulate(&self, cell: Cell, part: Part, token: usize, work: &mut Work) {
-        let (p, level, d) = (self.p, self.level, self.p.head_dim);
+        let (p, level, d) = (self.p, self.level, self.p.form.head_dim);
         let (wide, narrow) = p.strides();
         let left = Left::Rows { ptr: work.grads.as_ptr(), stride: KEYS };
         let right = Right::rows(level, work.k.as_ptr(), work.padded);
         // SAFETY: no cell of this diagonal has these queries; keys are padded to whole vectors.
         unsafe {
-            let out = Out::rows(self.dq.at(token * wide + part.head * d), wide, p.scale, true);
+            let out = Out::rows(self.dq.at(token * wide + part.head * d), wide, p.form.scale, true);
             multiply(level, part.count, d, part.block.here, left, right, out);
         }
         let row = p.key_row(cell.chunk.sequence, part.block.first);
         let at = row * narrow + cell.kv_head * d;
-        let products = [(&work.grads, &work.q, p.scale), (&work.scores, &work.dout, 1.0)];
+        let products = [(&work.grads, &work.q, p.form.scale), (&work.scores, &work.dout, 1.0)];
         for (side, (left, right, alpha)) in self.sides.iter().zip(products) {
             let left = Left::columns(level, left.as_ptr(), KEYS);
             let right = Right::rows(level, right.as_ptr(), work.padded);

@@ -1,6 +1,6 @@
 //! How attention is cut: chunks of queries, blocks of keys, and what sees what.
 
-use super::{Attention, CHUNK_QUERIES, CHUNK_ROWS, KEYS};
+use super::{AttentionShape, CHUNK_QUERIES, CHUNK_ROWS, KEYS};
 use std::ops::Range;
 
 /// A key: in the prefix, or the sequence's own.
@@ -29,27 +29,27 @@ pub(super) struct Block {
     pub(super) here: usize,
 }
 
-impl Attention<'_> {
+impl AttentionShape {
     /// Place in its sequence of a sequence's query.
     pub(super) fn place(&self, sequence: usize, query: usize) -> usize {
         let first =
-            if self.causal { self.keys.lengths[sequence] - self.queries.lengths[sequence] } else { 0 };
+            if self.form.causal { self.keys.lengths[sequence] - self.queries.lengths[sequence] } else { 0 };
         first + query
     }
 
     /// Which of its sequence's keys a query sees.
     pub(super) fn visible(&self, sequence: usize, query: usize) -> Range<usize> {
-        if !self.causal {
+        if !self.form.causal {
             return 0..self.keys.lengths[sequence];
         }
         let end = self.place(sequence, query) + 1;
-        self.window.map_or(0, |window| end.saturating_sub(window))..end
+        self.form.window.map_or(0, |window| end.saturating_sub(window))..end
     }
 
     /// Which keys of the prefix a query sees: a window counts them as the tokens before the first.
     fn visible_prefix(&self, sequence: usize, query: usize) -> Range<usize> {
         let end = self.prefix_len + self.place(sequence, query) + 1;
-        self.window.map_or(0, |window| end.saturating_sub(window)).min(self.prefix_len)..self.prefix_len
+        self.form.window.map_or(0, |window| end.saturating_sub(window)).min(self.prefix_len)..self.prefix_len
     }
 
     /// The part of a block that a query sees, counted from the block's first key.

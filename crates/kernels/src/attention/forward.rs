@@ -22,7 +22,7 @@ simd_fn! {
 
 /// What all tasks share.
 struct Inputs<'a> {
-    p: &'a Attention<'a>,
+    p: &'a AttentionShape,
     level: Level,
     q: &'a [f32],
     k: &'a [f32],
@@ -69,35 +69,26 @@ struct Part {
 
 /// Attention of every sequence.
 ///
-/// `q` and `out` are `[queries, heads * head_dim]`, `k` and `v` `[keys, kv_heads * head_dim]`, `prefix_k` and
-/// `prefix_v` `[prefix_len, kv_heads * head_dim]`; `lse` `[queries, heads]` receives each query's log-sum-exp of the
-/// scores for the backward.
-pub fn forward(
-    p: &Attention,
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    prefix_k: &[f32],
-    prefix_v: &[f32],
-    out: &mut [f32],
-    lse: &mut [f32],
-) {
-    let tokens = p.check(q, k, v, prefix_k, prefix_v);
-    assert_eq!((out.len(), lse.len()), (q.len(), tokens * p.heads), "output and log-sum-exp");
-    let (bias, chunks) = (p.bias_by_head(), p.chunks());
+/// `out` is `[queries, heads * head_dim]`; `lse` `[queries, heads]` receives each query's log-sum-exp of the scores for
+/// the backward.
+pub fn forward(p: &AttentionShape, operands: Operands, out: &mut [f32], lse: &mut [f32]) {
+    let tokens = p.check(&operands);
+    let Operands { q, k, v, prefix_k, prefix_v, bias } = operands;
+    assert_eq!((out.len(), lse.len()), (q.len(), tokens * p.form.heads), "output and log-sum-exp");
+    let (bias, chunks) = (p.bias_by_head(bias), p.chunks());
     let (level, out, lse) = (level(), Shared::new(out), Shared::new(lse));
     let inputs = Inputs { p, level, q, k, v, prefix_k, prefix_v, bias: &bias, out, lse };
-    parallel::tasks(chunks.len() * p.kv_heads, p.spread(), |task| {
-        inputs.chunk(chunks[task / p.kv_heads], task % p.kv_heads);
+    parallel::tasks(chunks.len() * p.form.kv_heads, p.spread(), |task| {
+        inputs.chunk(chunks[task / p.form.kv_heads], task % p.form.kv_heads);
     });
 }
 
 impl Inputs<'_> {
     fn chunk(&self, chunk: Chunk, kv_head: usize) {
         let (p, shape) = (self.p, Shape::of(self.level));
-        let (rows, padded) = (p.group() * chunk.count, p.head_dim.next_multiple_of(shape.lanes));
+        let (rows, padded) = (p.group() * chunk.count, p.form.head_dim.next_multiple_of(shape.lanes));
         let few = rows <= shape.lanes;
-        let lengths = [KEYS * p.head_dim, KEYS * padded, QUERIES * KEYS, KEYS, rows, rows];
+        let lengths = [KEYS * p.form.head_dim, KEYS * padded, QUERIES * KEYS, KEYS, rows, rows];
         with_scratch(lengths.iter().sum(), |buffer| {
             let [turned, values, scores, factors, tops, sums] = pieces(buffer, lengths);
             tops.fill(f32::NEG_INFINITY);
@@ -112,7 +103,7 @@ impl Inputs<'_> {
             for row in 0..rows {
                 let (token, head) = self.token_and_head(&work, row / chunk.count, row % chunk.count);
                 self.scale_output(token, head, 1.0 / work.sums[row]);
-                let at = token * p.heads + head;
+                let at = token * p.form.heads + head;
                 // SAFETY: this token and head are this task's own.
                 unsafe { self.lse.slice(at..at + 1)[0] = work.tops[row] + work.sums[row].ln() };
             }
@@ -136,7 +127,7 @@ impl Inputs<'_> {
             keys.copy_transposed(self.level, work.turned);
         }
         // Rows of whole vectors can be read where they lie; for many queries a copy is faster.
-        let values = if work.few && work.padded == p.head_dim {
+        let values = if work.few && work.padded == p.form.head_dim {
             (values.ptr(), values.stride)
         } else {
             values.copy_padded(work.padded, work.values);
@@ -170,11 +161,11 @@ impl Inputs<'_> {
         let (p, (token, head)) = (self.p, self.token_and_head(work, part.head, part.first));
         let left = Left::Rows { ptr: work.scores[start..].as_ptr(), stride: KEYS };
         let right = Right::rows(self.level, values.0, values.1);
-        let wide = p.heads * p.head_dim;
+        let wide = p.form.heads * p.form.head_dim;
         // SAFETY: the queries' rows of this head are this task's own; values are whole vectors.
         unsafe {
-            let out = Out::rows(self.out.at(token * wide + head * p.head_dim), wide, 1.0, !part.fresh);
-            multiply(self.level, part.count, p.head_dim, part.block.here, left, right, out);
+            let out = Out::rows(self.out.at(token * wide + head * p.form.head_dim), wide, 1.0, !part.fresh);
+            multiply(self.level, part.count, p.form.head_dim, part.block.here, left, right, out);
         }
     }
 
@@ -195,7 +186,7 @@ impl Inputs<'_> {
         let row = part.head * work.chunk.count + part.first + i;
         let (top, keep, sum) = softmax_block(self.level, scores, work.tops[row]);
         (work.tops[row], work.sums[row]) = (top, work.sums[row] * keep + sum);
-        if let Some(dropout) = &p.dropout {
+        if let Some(dropout) = &p.form.dropout {
             let factors = &mut work.factors[..visible.end];
             dropout.factors(self.level, token, p.element_in_mask(head, part.block.first), factors);
             multiply_in_place(self.level, scores, &factors[visible.start..]);
@@ -206,37 +197,38 @@ impl Inputs<'_> {
     }
 
     fn scale_output(&self, token: usize, head: usize, factor: f32) {
-        let at = (token * self.p.heads + head) * self.p.head_dim;
+        let at = (token * self.p.form.heads + head) * self.p.form.head_dim;
         // SAFETY: this token and head are the calling task's own.
-        scale_in_place(self.level, unsafe { self.out.slice(at..at + self.p.head_dim) }, factor);
+        scale_in_place(self.level, unsafe { self.out.slice(at..at + self.p.form.head_dim) }, factor);
     }
 
     fn clear_output(&self, work: &Work, head: usize, i: usize) {
         let (token, head) = self.token_and_head(work, head, i);
-        let at = (token * self.p.heads + head) * self.p.head_dim;
+        let at = (token * self.p.form.heads + head) * self.p.form.head_dim;
         // SAFETY: this token and head are the calling task's own.
-        unsafe { self.out.slice(at..at + self.p.head_dim) }.fill(0.0);
+        unsafe { self.out.slice(at..at + self.p.form.head_dim) }.fill(0.0);
     }
 
     /// `scores[count, here] = scale * q k^T`.
     fn scores(&self, part: Part, work: &mut Work) {
         let (p, cols) = (self.p, Shape::of(self.level).cols());
-        let (wide, (token, head)) = (p.heads * p.head_dim, self.token_and_head(work, part.head, part.first));
-        let left = Left::Rows { ptr: self.q[token * wide + head * p.head_dim..].as_ptr(), stride: wide };
-        let right = Right { ptr: work.turned.as_ptr(), step: cols, panel: cols * p.head_dim };
-        let out = Out::rows(work.scores.as_mut_ptr(), KEYS, p.scale, false);
+        let (wide, (token, head)) =
+            (p.form.heads * p.form.head_dim, self.token_and_head(work, part.head, part.first));
+        let left = Left::Rows { ptr: self.q[token * wide + head * p.form.head_dim..].as_ptr(), stride: wide };
+        let right = Right { ptr: work.turned.as_ptr(), step: cols, panel: cols * p.form.head_dim };
+        let out = Out::rows(work.scores.as_mut_ptr(), KEYS, p.form.scale, false);
         let here = whole_vectors(self.level, part.block.here);
         // SAFETY: the level was detected; `count` queries, zero-padded panels and the score block exist.
-        unsafe { multiply(self.level, part.count, here, p.head_dim, left, right, out) };
+        unsafe { multiply(self.level, part.count, here, p.form.head_dim, left, right, out) };
     }
 
     /// Few queries as the columns of a right operand.
     fn turn_queries(&self, work: &mut Work) {
-        let (d, lanes) = (self.p.head_dim, Shape::of(self.level).lanes);
+        let (d, lanes) = (self.p.form.head_dim, Shape::of(self.level).lanes);
         work.turned[..d * lanes].fill(0.0);
         for row in 0..work.tops.len() {
             let (token, head) = self.token_and_head(work, row / work.chunk.count, row % work.chunk.count);
-            let query = &self.q[(token * self.p.heads + head) * d..][..d];
+            let query = &self.q[(token * self.p.form.heads + head) * d..][..d];
             query.iter().enumerate().for_each(|(i, v)| work.turned[i * lanes + row] = *v);
         }
     }
@@ -246,7 +238,7 @@ impl Inputs<'_> {
         let lanes = Shape::of(self.level).lanes;
         let left = Left::Rows { ptr: keys.ptr(), stride: keys.stride };
         let right = Right { ptr: work.turned.as_ptr(), step: lanes, panel: 0 };
-        let scores = Out::rows(work.scores.as_mut_ptr(), 1, self.p.scale, false);
+        let scores = Out::rows(work.scores.as_mut_ptr(), 1, self.p.form.scale, false);
         let out = Out { col: KEYS, exchanged: true, ..scores };
         // SAFETY: the level was detected; the keys, one panel of queries and their scores exist.
         unsafe { multiply(self.level, keys.count, work.tops.len(), keys.width, left, right, out) };

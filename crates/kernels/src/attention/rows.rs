@@ -1,6 +1,6 @@
 //! Keys and values of one head brought into the form of right operands.
 
-use super::Attention;
+use super::AttentionShape;
 use super::cut::{Block, Key};
 use crate::elements::Elements;
 use crate::matmul::pack::Source;
@@ -24,7 +24,7 @@ pub(super) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(super) fn of(
-        p: &Attention,
+        p: &AttentionShape,
         own: &'a [f32],
         prefix: &'a [f32],
         sequence: usize,
@@ -32,8 +32,8 @@ impl<'a> Rows<'a> {
         block: Block,
     ) -> Rows<'a> {
         let source = if matches!(block.first, Key::Own(_)) { own } else { prefix };
-        let (first, width) = (p.key_row(sequence, block.first), p.head_dim);
-        let stride = p.kv_heads * width;
+        let (first, width) = (p.key_row(sequence, block.first), p.form.head_dim);
+        let stride = p.form.kv_heads * width;
         Rows { source, stride, first, count: block.here, start: kv_head * width, width }
     }
 

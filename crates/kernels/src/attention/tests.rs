@@ -69,36 +69,38 @@ impl Form {
         Form { bias: Some((table, first)), ..self }
     }
 
-    fn with<R>(&self, f: impl FnOnce(&Attention) -> R) -> R {
-        let dense = |lengths: &[usize]| {
-            let before = |i: usize| lengths[..i].iter().sum();
-            (0..lengths.len()).map(before).collect::<Vec<usize>>()
-        };
-        let starts = dense(&self.queries);
-        let key_starts = match self.room {
-            None => dense(&self.keys),
-            Some(room) => (0..self.keys.len()).map(|i| i * room).collect(),
+    fn shape(&self) -> AttentionShape {
+        let keys = self.keys.iter().copied();
+        let keys = match self.room {
+            None => Ragged::from_lengths(keys),
+            Some(room) => Ragged::with_room(keys, room),
         };
         let rows = (self.queries.iter().enumerate()).flat_map(|(number, length)| {
             let sequence = (self.sequence + number) as u32;
             (0..*length as u32).map(move |position| Row { sequence, position })
         });
         let rows = rows.collect();
-        let dropout = self.dropout.map(|probability| Dropout { probability, key: 5, stream: 1, rows });
-        f(&Attention {
-            heads: self.heads,
-            kv_heads: self.kv_heads,
-            head_dim: self.head_dim,
-            scale: 1.0 / (self.head_dim as f32).sqrt(),
-            causal: self.causal,
-            window: self.window,
-            softcap: self.softcap,
-            bias: self.bias.as_ref().map(|(table, first)| Bias { table, first: *first }),
-            queries: Spans { starts: &starts, lengths: &self.queries },
-            keys: Spans { starts: &key_starts, lengths: &self.keys },
+        AttentionShape {
+            form: Attention {
+                heads: self.heads,
+                kv_heads: self.kv_heads,
+                head_dim: self.head_dim,
+                scale: 1.0 / (self.head_dim as f32).sqrt(),
+                causal: self.causal,
+                window: self.window,
+                softcap: self.softcap,
+                dropout: self.dropout.map(|probability| Dropout { probability, key: 5, stream: 1, rows }),
+            },
+            queries: Ragged::from_lengths(self.queries.iter().copied()),
+            keys,
             prefix_len: self.prefix_len,
-            dropout: dropout.as_ref(),
-        })
+            bias_first: self.bias.as_ref().map(|(_, first)| *first),
+        }
+    }
+
+    fn operands<'a>(&'a self, [q, k, v, prefix_k, prefix_v]: &'a Inputs) -> Operands<'a> {
+        let bias = self.bias.as_ref().map_or(&[][..], |(table, _)| table);
+        Operands { q, k, v, prefix_k, prefix_v, bias }
     }
 
     fn inputs(&self) -> Inputs {
@@ -111,11 +113,11 @@ impl Form {
     }
 
     /// out and lse.
-    fn run(&self, [q, k, v, pk, pv]: &Inputs, plain: bool) -> [Vec<f32>; 2] {
-        let mut result = [vec![f32::NAN; q.len()], vec![f32::NAN; q.len() / self.head_dim]];
+    fn run(&self, x: &Inputs, plain: bool) -> [Vec<f32>; 2] {
+        let mut result = [vec![f32::NAN; x[0].len()], vec![f32::NAN; x[0].len() / self.head_dim]];
         let [out, lse] = &mut result;
         let f = if plain { reference::forward } else { forward };
-        self.with(|p| f(p, q, k, v, pk, pv, out, lse));
+        f(&self.shape(), self.operands(x), out, lse);
         result
     }
 
@@ -125,9 +127,8 @@ impl Form {
         let mut dbias = self.bias.as_ref().map(|(table, _)| vec![f32::NAN; table.len()]);
         let [dq, dk, dv, dprefix_k, dprefix_v] = &mut result;
         let g = Gradients { dq, dk, dv, dprefix_k, dprefix_v, dbias: dbias.as_deref_mut() };
-        let [q, k, v, pk, pv] = x;
         let f = if plain { reference::backward } else { backward };
-        self.with(|p| f(p, q, k, v, pk, pv, out, lse, dout, g));
+        f(&self.shape(), self.operands(x), out, lse, dout, g);
         result.into_iter().chain([dbias.unwrap_or_default()]).collect()
     }
 }

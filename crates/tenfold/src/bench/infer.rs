@@ -12,7 +12,7 @@ use crate::record::Disturbance;
 use crate::train::{self, Rows, Source};
 use serde::Serialize;
 use std::time::Instant;
-use tenfold_tensor::{Cpu, Dry, without_gradients};
+use tenfold_tensor::{Cpu, Meta, without_gradients};
 
 /// Passes that are not timed.
 const WARM_UP: usize = 2;
@@ -125,7 +125,7 @@ const FORESEEN_TOKENS: usize = 1024;
 /// Bytes of the process at the peak of a pass, from passes of few rows without numbers: memory grows with the rows.
 fn foresee(request: &InferRequest) -> Result<u64> {
     let InferRequest { tuned, merged, rows: shape, .. } = request;
-    let backend = Dry::new();
+    let backend = Meta::new();
     let model = tuned.load(&backend)?;
     let tuning = fold(tuned.tuning(&*model, &backend)?, *merged, &*model)?;
     let peak = |rows: usize| -> Result<u64> {
@@ -186,7 +186,7 @@ mod tests {
             let (few, many) = (2 * FORESEEN_TOKENS / 16, 8 * FORESEEN_TOKENS / 16);
             let exactly = |rows| foresee(&request(family, rows)).unwrap() - train::PROCESS_BYTES;
             // As if the many were few: all of them without numbers.
-            let backend = Dry::new();
+            let backend = Meta::new();
             let InferRequest { tuned, rows, .. } = request(family, many);
             let model = tuned.load(&backend).unwrap();
             let tuning = tuned.tuning(&*model, &backend).unwrap();
@@ -205,7 +205,7 @@ mod tests {
         let error = infer(&request("bert", usize::MAX / 2)).unwrap_err().to_string();
         assert!(error.contains("batch: expected rows that fit into the"), "{error}");
         let InferRequest { tuned, rows, .. } = request("bert", 1 << 40);
-        let model = tuned.load(&Dry::new()).unwrap();
+        let model = tuned.load(&Meta::new()).unwrap();
         let error = tuned.rows(&*model, rows, Bytes(1 << 30)).unwrap_err().to_string();
         assert!(
             error.contains("the 1.00 GiB that are allowed") && error.contains("(the rows alone)"),

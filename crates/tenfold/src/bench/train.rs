@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tenfold_tensor::{Class, Cpu, Dry, Product, Tally, Usage};
+use tenfold_tensor::{Class, Cpu, Meta, Product, Tally, Usage};
 
 /// Steps that are not timed.
 const WARM_UP: usize = 2;
@@ -86,7 +86,7 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
     let tuning = tuned.tuning(&*model, &backend)?;
     if tuning.trains_all_of(&*model) {
         // Nobody asks for the base's own numbers again: what is left of it are names and shapes.
-        model = tuned.load(&Dry::new())?;
+        model = tuned.load(&Meta::new())?;
     }
     backend.ledger().reset_peak();
     let loading = memory::process_peak_bytes();
@@ -163,7 +163,7 @@ pub(super) fn foresee(request: &TrainRequest) -> Result<Foreseen> {
         return Err(Error::Faults { file: "the request".into(), faults });
     }
     let tally = Arc::new(Tally::default());
-    let model = tuned.load(&Dry::tallying(&tally))?;
+    let model = tuned.load(&Meta::tallying(&tally))?;
     let shape =
         RowShape { rows: train.rows_per_step(), sequence: *sequence, target_sequence: *target_sequence };
     let limit = super::limit(train.memory_limit);

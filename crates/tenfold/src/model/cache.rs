@@ -4,7 +4,7 @@ use super::Extents;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use tenfold_tensor::{Backend, Ragged, RowCache, Tensor};
+use tenfold_tensor::{Backend, Ragged, RowCache, Tensor, ToIndices};
 
 /// What a model remembers of some sequences, each with room for as many tokens.
 pub struct Cache {
@@ -84,6 +84,7 @@ impl Cache {
                 first as u32..(first + more) as u32
             })
             .collect();
+        let at = at.to_indices(key.backend())?;
         let [keys, values] = &mut self.layers[layer];
         keys.write(key, &at)?;
         values.write(value, &at)?;

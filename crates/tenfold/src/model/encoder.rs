@@ -160,7 +160,7 @@ impl Layer {
         let attention = Attention { dropout: forward.mask(self.attention_dropout), ..self.attention.clone() };
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
-        let attended = attention.attend(&query, &key, &value, prefix, bias, [wanted.1, all.1])?;
+        let attended = query.attention(&attention, &key, &value, prefix, bias, [wanted.1, all.1])?;
         let attended = forward.linear(&self.attention_output, &attended)?;
         let attended = forward.dropout(attended, self.output_dropout)?;
         let x = forward.norm(&self.attention_norm, &attended.add(wanted.0)?)?;

@@ -194,6 +194,7 @@ impl Vocabulary<'_> {
     pub fn log_probabilities(&self, forward: &Forward, hidden: &Tensor, labels: &[u32]) -> Result<Vec<f32>> {
         let bias = self.bias.map(|bias| forward.weight(bias));
         let weight = forward.weight(self.weight);
-        Ok(self.scaled(hidden)?.linear_log_probabilities(&weight, bias.as_ref(), self.softcap, labels)?)
+        let hidden = self.scaled(hidden)?;
+        Ok(hidden.linear_log_probabilities(&weight, bias.as_ref(), self.softcap, labels)?.numbers()?)
     }
 }

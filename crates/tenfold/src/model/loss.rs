@@ -107,8 +107,9 @@ pub fn foretell(model: &dyn Model, forward: &Forward, batch: &Batch) -> Result<F
     for (first, labels) in (0..).step_by(FORETOLD_ROWS).zip(labels.chunks(FORETOLD_ROWS)) {
         let rows: Vec<u32> = (first..first + labels.len() as u32).collect();
         let logits = vocabulary.logits(forward, &hidden.select_rows(&rows)?)?;
-        foretold.nats += f64::from(logits.cross_entropy(labels, 0.0)?.numbers()?[0]) * labels.len() as f64;
-        let numbers = logits.numbers()?;
+        let nats = logits.cross_entropy(labels, 0.0)?;
+        let [nats, numbers] = Tensor::numbers_of([&nats, &logits])?;
+        foretold.nats += f64::from(nats[0]) * labels.len() as f64;
         let rows = numbers.chunks_exact(logits.cols()).zip(labels);
         foretold.hits += rows.filter(|(row, label)| argmax(row) == Some(**label as usize)).count();
     }

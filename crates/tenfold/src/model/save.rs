@@ -13,7 +13,7 @@ use crate::progress::{Event, Job, Progress};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
-use tenfold_tensor::Dry;
+use tenfold_tensor::Meta;
 
 /// The bytes of tensors that one file holds at most, if each fits.
 const LARGEST_FILE: usize = 5_000_000_000;
@@ -92,7 +92,7 @@ pub(crate) fn write(
 
 /// All weights of the model and its head, in the order of their names.
 fn parts(whole: &Whole, config: &Config) -> Result<Vec<Part>> {
-    let (source, backend) = (Source::Random(Random::new(config, 0)?), Dry::new());
+    let (source, backend) = (Source::Random(Random::new(config, 0)?), Meta::new());
     let loader = Loader::new(&source, &backend, None);
     // As Transformers has the model, whatever a file makes of its linear maps.
     let usual = (family(config)?.load)(config, whole.model.task(), &loader)?;

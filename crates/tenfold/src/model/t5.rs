@@ -175,8 +175,8 @@ impl Layer {
         let [query, key, value] = [&self.own.query, &self.own.key, &self.own.value];
         let query = forward.linear(query, &normed)?;
         let (key, value) = (forward.linear(key, &normed)?, forward.linear(value, &normed)?);
-        let attended =
-            self.attention(forward).attend(&query, &key, &value, None, Some(bias), [ragged, ragged])?;
+        let attention = self.attention(forward);
+        let attended = query.attention(&attention, &key, &value, None, Some(bias), [ragged, ragged])?;
         let x = self.out(forward, &self.own.output, &attended)?.add(x)?;
         self.feed_forward(forward, &x)
     }
@@ -208,7 +208,7 @@ impl Layer {
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
         let attention = self.attention(forward);
-        let attended = attention.attend(&query, &key, &value, prefix, Some(bias), [queries, &keys])?;
+        let attended = query.attention(&attention, &key, &value, prefix, Some(bias), [queries, &keys])?;
         let mut x = self.out(forward, &self.own.output, &attended)?.add(&choose(x)?)?;
         if let Some(cross) = &self.cross {
             let query = forward.linear(&cross.query, &forward.norm(&cross.norm, &x)?)?;
@@ -222,7 +222,7 @@ impl Layer {
                 }
             })?;
             let attention = Attention { causal: false, ..self.attention(forward) };
-            let attended = attention.attend(&query, &key, &value, None, None, [queries, &keys])?;
+            let attended = query.attention(&attention, &key, &value, None, None, [queries, &keys])?;
             x = self.out(forward, &cross.output, &attended)?.add(&x)?;
         }
         self.feed_forward(forward, &x)

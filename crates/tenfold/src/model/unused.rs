@@ -135,7 +135,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
-    use tenfold_tensor::{Cpu, Dry};
+    use tenfold_tensor::{Cpu, Meta};
 
     const TASK: TaskType = TaskType::CausalLm;
 
@@ -172,7 +172,7 @@ mod tests {
     }
 
     fn notes(folder: &Path, task: TaskType) -> Result<Vec<String>> {
-        Ok(crate::model::ModelFiles::open(folder)?.load(task, &Dry::new(), None)?.notes)
+        Ok(crate::model::ModelFiles::open(folder)?.load(task, &Meta::new(), None)?.notes)
     }
 
     #[test]

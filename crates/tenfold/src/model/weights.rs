@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn without_numbers_none_are_read_but_shapes_are_held_to() {
-        let (folder, backend) = (folder(f32::NAN), tenfold_tensor::Dry::new());
+        let (folder, backend) = (folder(f32::NAN), tenfold_tensor::Meta::new());
         let source = Source::Checkpoint(Checkpoint::open(folder.path()).unwrap().into());
         assert!(Loader::new(&source, &Cpu::new(), Some(Dtype::F32)).matrix("even".into(), 2, 64).is_err());
         let loader = Loader::new(&source, &backend, Some(Dtype::Q8_0));

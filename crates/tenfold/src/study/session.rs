@@ -25,7 +25,7 @@ use crate::train::{Features, Source};
 use prepare::{Part, Preparing, prepare};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
-use tenfold_tensor::{Backend, Cpu, Dry, Dtype};
+use tenfold_tensor::{Backend, Cpu, Meta, Dtype};
 
 /// A study's model and one of its tasks, ready, and what is found out about both when it is first asked for.
 pub(super) struct Session {
@@ -132,7 +132,7 @@ impl Session {
 
     /// The same model on a backend that holds no numbers, to try things on.
     pub(super) fn without_numbers(&self) -> Result<Arc<dyn Model>> {
-        Ok(self.base.files.load(self.base.model.task(), &Dry::new(), self.base.dtype)?.model)
+        Ok(self.base.files.load(self.base.model.task(), &Meta::new(), self.base.dtype)?.model)
     }
 
     /// What the base model answers on the first test split: the same for all trials, so the first one to want it asks.

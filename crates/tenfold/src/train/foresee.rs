@@ -28,7 +28,7 @@ const STEPS: usize = 2;
 
 /// A training run, as far as its memory goes.
 pub struct Subject<'a> {
-    /// The base model on a backend that holds no numbers ([`tenfold_tensor::Dry`]).
+    /// The base model on a backend that holds no numbers ([`tenfold_tensor::Meta`]).
     pub model: &'a dyn Model,
     /// The method.
     pub method: &'static Method,
@@ -125,10 +125,12 @@ fn rehearse(
     let whole = passes.iter().map(|picks| objective.weight(subject.rows, picks)).sum();
     ready();
     for _ in 0..steps {
+        let mut losses = Vec::new();
         for picks in passes {
             let forward = Forward::training(&tuning, 0, picks).recomputing(train.gradient_checkpointing);
-            pass(&objective, &source, &forward, picks, whole)?;
+            losses.push(pass(&objective, &source, &forward, picks, whole)?);
         }
+        drop(losses);
         optimizer.step(0.0)?;
     }
     Ok(tuning)

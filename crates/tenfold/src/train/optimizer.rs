@@ -3,7 +3,7 @@
 use super::settings::TrainSettings;
 use crate::error::Result;
 use std::sync::Arc;
-use tenfold_tensor::{AdamW, Backend, Buffer, Class, Param};
+use tenfold_tensor::{AdamW, AdamWUpdate, Backend, Buffer, Class, Param};
 
 /// AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it.
 pub struct Optimizer {
@@ -45,33 +45,28 @@ impl Optimizer {
 
     /// Changes all parameters by their gradients, which it forgets.
     pub fn step(&mut self, learning_rate: f64) -> Result<()> {
-        let scale = self.clip_factor()?;
+        // Norm and factor stay on the device (Pascanu et al. 2013, as torch.nn.utils.clip_grad_norm_ has it).
+        let norm = if self.max_grad_norm > 0.0 { Param::gradient_norm(&self.parameters)? } else { None };
         self.step += 1;
         let settings = AdamW { learning_rate, ..self.settings };
-        for (parameter, (first, second)) in self.parameters.iter().zip(&mut self.moments) {
-            parameter.update(|backend, value, gradient| {
-                backend.adamw(&settings, self.step, value, gradient, scale, first, second)
-            })?;
-        }
-        Ok(())
-    }
-
-    /// What gradients are multiplied with so that their common norm is at most the one wanted
-    /// (Pascanu et al. 2013), as torch.nn.utils.clip_grad_norm_ has it.
-    fn clip_factor(&self) -> Result<f32> {
-        if self.max_grad_norm == 0.0 {
-            return Ok(1.0);
-        }
-        let mut sum = 0.0;
-        for parameter in &self.parameters {
-            sum += parameter.gradient_sum_of_squares()?.unwrap_or(0.0);
-        }
-        Ok((self.max_grad_norm / (sum.sqrt() as f32 + 1e-6)).min(1.0))
+        let (step, max_grad_norm, moments) = (self.step, self.max_grad_norm, &mut self.moments);
+        Ok(Param::update(&self.parameters, |backend, changing| {
+            let scale = norm.map(|norm| backend.clip_factor(&norm, max_grad_norm)).transpose()?;
+            let pairs = changing.into_iter().zip(moments);
+            let updates = pairs.filter_map(|(changing, (first_moment, second_moment))| {
+                let (parameter, gradient) = changing?;
+                Some(AdamWUpdate { settings, parameter, gradient, first_moment, second_moment })
+            });
+            let mut updates: Vec<_> = updates.collect();
+            backend.adamw(step, scale.as_ref(), &mut updates)
+        })?)
     }
 
     /// Copies the moments out, in the order of the parameters.
     pub fn moments(&self, backend: &dyn Backend) -> Result<Vec<(Vec<f32>, Vec<f32>)>> {
-        (self.moments.iter()).map(|(m, v)| Ok((backend.download(m)?, backend.download(v)?))).collect()
+        let buffers: Vec<&Buffer> = self.moments.iter().flat_map(|(first, second)| [first, second]).collect();
+        let mut numbers = backend.download(&buffers)?.into_iter();
+        Ok(std::iter::from_fn(|| Some((numbers.next()?, numbers.next()?))).collect())
     }
 
     /// Goes on from copied moments after `step` steps.

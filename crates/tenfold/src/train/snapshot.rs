@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tenfold_tensor::Backend;
+use tenfold_tensor::{Backend, Param};
 
 /// Numbers of all parameters, in their order.
 type Numbers = Vec<Vec<f32>>;
@@ -54,8 +54,8 @@ pub(super) fn write(
     let mut put = |kind: &str, number: usize, data: Vec<f32>| {
         tensors.insert(format!("{kind}.{number}"), HostTensor { shape: vec![data.len()], data });
     };
-    for (number, parameter) in tuning.parameters().iter().enumerate() {
-        put("parameter", number, parameter.numbers()?);
+    for (number, numbers) in Param::numbers_of(&tuning.parameters())?.into_iter().enumerate() {
+        put("parameter", number, numbers);
     }
     for (number, (first, second)) in optimizer.moments(backend)?.into_iter().enumerate() {
         put("first_moment", number, first);

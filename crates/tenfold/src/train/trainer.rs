@@ -15,10 +15,11 @@ use crate::model::Forward;
 use crate::record::{Score, Validation};
 use crate::score::Scoring;
 use serde::{Deserialize, Serialize};
+use std::ops::Add;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tenfold_tensor::{Backend, random};
+use tenfold_tensor::{Backend, Param, Tensor, random};
 
 /// One training run, ready to go.
 pub struct Trainer<'a> {
@@ -125,11 +126,10 @@ impl Trainer<'_> {
 
     /// The loss of a step shows what the steps before it did; nothing shows what the last one did.
     fn check_numbers(&self, training: &Training) -> Result<()> {
-        for parameter in self.tuning.parameters() {
-            if !parameter.numbers()?.iter().all(|number| number.is_finite()) {
-                let step = training.best_step.saturating_sub(1);
-                return Err(Error::Overflowed { step, causes: self.likely_causes(training.best_step) });
-            }
+        let numbers = Param::numbers_of(&self.tuning.parameters())?;
+        if !numbers.iter().flatten().all(|number| number.is_finite()) {
+            let step = training.best_step.saturating_sub(1);
+            return Err(Error::Overflowed { step, causes: self.likely_causes(training.best_step) });
         }
         Ok(())
     }
@@ -185,16 +185,20 @@ impl Trainer<'_> {
         let steps = order.steps();
         let passes = order.passes(training.step);
         let rows = self.train.rows();
-        let (mut loss, mut tokens) = (0.0, 0);
+        let (mut losses, mut shares, mut tokens) = (Vec::new(), Vec::new(), 0);
         let whole: f64 = passes.iter().map(|picks| self.objective.weight(rows, picks)).sum();
         let dropout_key = random::mix(random::key(self.seed, "dropout"), training.step as u64);
         for micro in &passes {
             (self.go_on)().inspect_err(|_| self.forget_gradients())?;
             let forward = Forward::training(self.tuning, dropout_key, micro);
             let forward = forward.recomputing(self.settings.gradient_checkpointing);
-            loss += pass(self.objective, self.train, &forward, micro, whole)?;
+            let (mean, share) = pass(self.objective, self.train, &forward, micro, whole)?;
+            losses.push(mean);
+            shares.push(share);
             tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
         }
+        let means = Tensor::numbers_of_all(&losses.iter().collect::<Vec<_>>())?;
+        let loss = means.iter().flatten().zip(&shares).map(|(mean, share)| mean * share).fold(0.0, Add::add);
         let warmup = self.settings.warmup(steps);
         let factor = self.settings.lr_scheduler_type.factor(training.step, warmup, steps);
         let learning_rate = self.learning_rate * factor;
@@ -225,7 +229,7 @@ impl Trainer<'_> {
     }
 
     fn forget_gradients(&self) {
-        self.tuning.parameters().iter().for_each(tenfold_tensor::Param::clear_gradient);
+        self.tuning.parameters().iter().for_each(Param::clear_gradient);
     }
 
     /// Whether to look at the validation split after `step` steps: evenly over each epoch, and at the end.
@@ -249,9 +253,7 @@ impl Trainer<'_> {
             training.best_step = training.step;
             training.stale = 0;
             if patience > 0 {
-                let parameters = self.tuning.parameters();
-                *best =
-                    Some(parameters.iter().map(|parameter| Ok(parameter.numbers()?)).collect::<Result<_>>()?);
+                *best = Some(Param::numbers_of(&self.tuning.parameters())?);
             }
         } else {
             training.stale += 1;
@@ -262,17 +264,18 @@ impl Trainer<'_> {
     }
 }
 
-/// Adds the gradients of the rows `picks`, of a step whose rows weigh `whole`; returns their part of the step's loss.
+/// Adds the gradients of the rows `picks`, of a step whose rows weigh `whole`; returns their mean loss, still on its device, and
+/// its share of the step's.
 pub(super) fn pass(
     objective: &dyn Objective,
     source: &Source,
     forward: &Forward,
     picks: &[usize],
     whole: f64,
-) -> Result<f32> {
+) -> Result<(Tensor, f32)> {
     let mean = objective.mean(source, forward, picks)?;
     let share = objective.weight(source.rows(), picks) as f32 / whole as f32;
-    let part = mean.numbers()?[0] * share;
+    let number = mean.detach();
     mean.backward(share)?;
-    Ok(part)
+    Ok((number, share))
 }

@@ -1,12 +1,124 @@
 //! Sums, scales, activations and dropout.
 
 use super::linear::sum_onto;
+use crate::backend::{Activation, Dropout};
+use crate::buffer::Buffer;
 use crate::error::{Result, check};
+use crate::host::{Host, Kernels, kernel, read, read_number, write};
 use crate::kept::Recipe;
 use crate::tensor::Tensor;
 use std::sync::Arc;
-use tenfold_kernels::activation::Activation;
-use tenfold_kernels::dropout::Dropout;
+
+/// What a device does with each number alone, or with each column. Results have the shape of their first operand where
+/// nothing else is said.
+pub trait ElementwiseOps {
+    /// `a + b`.
+    fn add(&self, a: &Buffer, b: &Buffer) -> Result<Buffer>;
+    /// `a += b`.
+    fn add_assign(&self, a: &mut Buffer, b: &Buffer) -> Result<()>;
+    /// `alpha · x`.
+    fn scale(&self, x: &Buffer, alpha: f32) -> Result<Buffer>;
+    /// `x` times the one number of `factor`, in the memory of `x`.
+    fn scale_by(&self, x: Buffer, factor: &Buffer) -> Result<Buffer>;
+    /// Every row times `l`: \[rows, cols\], \[cols\] -> \[rows, cols\].
+    fn scale_columns(&self, x: &Buffer, l: &Buffer) -> Result<Buffer>;
+    /// Gradient of [`ElementwiseOps::scale_columns`] with respect to `l`: \[cols\].
+    fn scale_columns_gradient(&self, x: &Buffer, l: &Buffer, dy: &Buffer) -> Result<Buffer>;
+    /// The activation of every element.
+    fn activation(&self, kind: Activation, x: &Buffer) -> Result<Buffer>;
+    /// Its gradient, from the input.
+    fn activation_gradient(&self, kind: Activation, x: &Buffer, dy: &Buffer) -> Result<Buffer>;
+    /// `kind(gate) · up` of every element.
+    fn gated(&self, kind: Activation, gate: &Buffer, up: &Buffer) -> Result<Buffer>;
+    /// Its gradients with respect to `gate` and `up`, from both.
+    fn gated_gradient(
+        &self,
+        kind: Activation,
+        gate: &Buffer,
+        up: &Buffer,
+        dy: &Buffer,
+    ) -> Result<(Buffer, Buffer)>;
+    /// `c · tanh(x / c)` of every element.
+    fn softcap(&self, x: &Buffer, c: f32) -> Result<Buffer>;
+    /// Its gradient, from the result.
+    fn softcap_gradient(&self, y: &Buffer, c: f32, dy: &Buffer) -> Result<Buffer>;
+    /// Counter-based dropout of `dropout.rows.len()` rows ([`Dropout::keep_scale`]); applied to the gradient it is its own
+    /// backward.
+    fn dropout(&self, dropout: &Dropout, x: &Buffer) -> Result<Buffer>;
+}
+
+impl<K: Kernels> ElementwiseOps for Host<K> {
+    fn add(&self, a: &Buffer, b: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(a.len(), |y| kernel!(K, elementwise::add)(read(a), read(b), y)))
+    }
+
+    fn add_assign(&self, a: &mut Buffer, b: &Buffer) -> Result<()> {
+        if Self::COMPUTES {
+            kernel!(K, elementwise::add_assign)(write(a), read(b));
+        }
+        Ok(())
+    }
+
+    fn scale(&self, x: &Buffer, alpha: f32) -> Result<Buffer> {
+        Ok(self.filled(x.len(), |y| kernel!(K, elementwise::scale)(read(x), alpha, y)))
+    }
+
+    fn scale_by(&self, mut x: Buffer, factor: &Buffer) -> Result<Buffer> {
+        // Most factors are 1: the whole batch in one pass.
+        if Self::COMPUTES && read_number(factor) != 1.0 {
+            kernel!(K, elementwise::scale_assign)(write(&mut x), read_number(factor));
+        }
+        Ok(x)
+    }
+
+    fn scale_columns(&self, x: &Buffer, l: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(x.len(), |y| kernel!(K, elementwise::scale_columns)(read(x), read(l), y)))
+    }
+
+    fn scale_columns_gradient(&self, x: &Buffer, l: &Buffer, dy: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(l.len(), |dl| {
+            kernel!(K, elementwise::scale_columns_backward)(read(x), read(l), read(dy), None, Some(dl));
+        }))
+    }
+
+    fn activation(&self, kind: Activation, x: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(x.len(), |y| kernel!(K, activation::forward)(kind, read(x), y)))
+    }
+
+    fn activation_gradient(&self, kind: Activation, x: &Buffer, dy: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(x.len(), |dx| kernel!(K, activation::backward)(kind, read(x), read(dy), dx)))
+    }
+
+    fn gated(&self, kind: Activation, gate: &Buffer, up: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(gate.len(), |y| kernel!(K, gated::forward)(kind, read(gate), read(up), y)))
+    }
+
+    fn gated_gradient(
+        &self,
+        kind: Activation,
+        gate: &Buffer,
+        up: &Buffer,
+        dy: &Buffer,
+    ) -> Result<(Buffer, Buffer)> {
+        let mut dup = self.unwritten(up.len());
+        let dgate = self.filled(gate.len(), |dgate| {
+            kernel!(K, gated::backward)(kind, read(gate), read(up), read(dy), dgate, &mut dup);
+        });
+        Ok((dgate, self.result(dup)))
+    }
+
+    fn softcap(&self, x: &Buffer, c: f32) -> Result<Buffer> {
+        Ok(self.filled(x.len(), |y| kernel!(K, softcap::forward)(read(x), c, y)))
+    }
+
+    fn softcap_gradient(&self, y: &Buffer, c: f32, dy: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(y.len(), |dx| kernel!(K, softcap::backward)(read(y), c, read(dy), dx)))
+    }
+
+    fn dropout(&self, dropout: &Dropout, x: &Buffer) -> Result<Buffer> {
+        Ok(self.filled(x.len(), |y| kernel!(K, dropout::apply)(dropout, read(x), y)))
+    }
+}
 
 impl Tensor {
     /// `self + other`, of one shape.

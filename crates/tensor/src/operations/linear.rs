@@ -1,11 +1,69 @@
 //! Linear maps: `x · weightᵀ + bias`, the shape in which Hugging Face stores weights.
 
-use crate::backend::{Backend, MatMul};
+use crate::backend::Backend;
 use crate::buffer::Buffer;
 use crate::error::{Result, check};
+use crate::host::{Host, Kernels, elements, kernel, read, write};
 use crate::kept::Kept;
 use crate::tensor::Tensor;
 use std::sync::Arc;
+use tenfold_kernels::matmul::Matrix;
+
+/// `alpha · a · b + bias`, or the same added onto something.
+#[derive(Clone, Copy)]
+pub struct MatMul<'a> {
+    /// Left operand: \[m, k\], or \[k, m\] if transposed.
+    pub a: &'a Buffer,
+    /// Whether `a` is stored transposed.
+    pub a_transposed: bool,
+    /// Right operand: \[k, n\], or \[n, k\] if transposed. May be a frozen weight of any format.
+    pub b: &'a Buffer,
+    /// Whether `b` is stored transposed.
+    pub b_transposed: bool,
+    /// Rows of the result.
+    pub m: usize,
+    /// Columns of the result.
+    pub n: usize,
+    /// The dimension that is summed over.
+    pub k: usize,
+    /// Factor of the product.
+    pub alpha: f32,
+    /// Added to each row: \[n\].
+    pub bias: Option<&'a Buffer>,
+}
+
+/// What a device does for linear maps.
+pub trait LinearOps {
+    /// The product \[m, n\], added onto `onto` where that is given.
+    fn matmul(&self, product: &MatMul, onto: Option<Buffer>) -> Result<Buffer>;
+    /// Sum over rows: \[rows, cols\] -> \[cols\].
+    fn column_sums(&self, x: &Buffer, cols: usize) -> Result<Buffer>;
+}
+
+impl<K: Kernels> LinearOps for Host<K> {
+    fn matmul(&self, product: &MatMul, onto: Option<Buffer>) -> Result<Buffer> {
+        self.kernels.count(product);
+        let multiply = |accumulate: bool, out: &mut [f32]| {
+            let MatMul { m, n, k, a_transposed, b_transposed, alpha, .. } = *product;
+            let a = Matrix { elements: elements(product.a), rows: m, cols: k, transposed: a_transposed };
+            let b = Matrix { elements: elements(product.b), rows: k, cols: n, transposed: b_transposed };
+            kernel!(K, matmul::matmul)(alpha, a, b, product.bias.map(read), accumulate, out);
+        };
+        Ok(match onto {
+            Some(mut sum) => {
+                if Self::COMPUTES {
+                    multiply(true, write(&mut sum));
+                }
+                sum
+            }
+            None => self.filled(product.m * product.n, |out| multiply(false, out)),
+        })
+    }
+
+    fn column_sums(&self, x: &Buffer, cols: usize) -> Result<Buffer> {
+        Ok(self.filled(cols, |sums| kernel!(K, elementwise::column_sums)(read(x), cols, sums)))
+    }
+}
 
 impl Tensor {
     /// \[rows, in\] · \[out, in\]ᵀ + \[out\] -> \[rows, out\]. A frozen weight may be of any format.

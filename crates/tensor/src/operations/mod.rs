@@ -1,11 +1,13 @@
-//! The operations of tensors, forward and backward side by side.
+//! The operations of tensors: forward and backward side by side, with what they ask of a device and what the host
+//! backends give.
 
 pub(crate) mod attention;
-mod elementwise;
-mod linear;
-mod loss;
-mod norm;
-mod rotary;
-mod rows;
+pub(crate) mod elementwise;
+pub(crate) mod linear;
+pub(crate) mod loss;
+pub(crate) mod norm;
+pub(crate) mod optimizer;
+pub(crate) mod rotary;
+pub(crate) mod rows;
 #[cfg(test)]
 mod tests;

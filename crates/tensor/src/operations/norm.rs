@@ -1,9 +1,118 @@
 //! Normalisation of rows.
 
 use super::linear::sum_onto;
+use crate::buffer::Buffer;
 use crate::error::{Result, check};
+use crate::host::{Host, Kernels, kernel, read};
 use crate::kept::Recipe;
 use crate::tensor::Tensor;
+
+/// Gradients of a layer norm.
+pub struct NormGradients {
+    /// Of the input.
+    pub input: Buffer,
+    /// Of the weight, if it was asked for.
+    pub weight: Option<Buffer>,
+    /// Of the bias, if it was asked for.
+    pub bias: Option<Buffer>,
+}
+
+/// What a device does for normalisations of rows of `weight.len()` numbers.
+pub trait NormOps {
+    /// Layer norm; returns the result, and means and reciprocal deviations \[rows\].
+    fn layer_norm(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        bias: &Buffer,
+        eps: f32,
+    ) -> Result<(Buffer, Buffer, Buffer)>;
+    /// Its gradients; `affine` says whether weight and bias want theirs.
+    fn layer_norm_gradient(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        statistics: (&Buffer, &Buffer),
+        dy: &Buffer,
+        affine: (bool, bool),
+    ) -> Result<NormGradients>;
+    /// RMS norm with `offset + weight` as factors; returns the result and the reciprocal of each row's root mean square
+    /// \[rows\].
+    fn rms_norm(&self, x: &Buffer, weight: &Buffer, eps: f32, offset: f32) -> Result<(Buffer, Buffer)>;
+    /// Its gradients with respect to `x`, and to `weight` if `affine`.
+    fn rms_norm_gradient(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        offset: f32,
+        rrms: &Buffer,
+        dy: &Buffer,
+        affine: bool,
+    ) -> Result<(Buffer, Option<Buffer>)>;
+}
+
+impl<K: Kernels> NormOps for Host<K> {
+    fn layer_norm(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        bias: &Buffer,
+        eps: f32,
+    ) -> Result<(Buffer, Buffer, Buffer)> {
+        let rows = x.len() / weight.len();
+        let (mut mean, mut deviation) = (self.fresh(rows), self.fresh(rows));
+        let y = self.filled(x.len(), |y| {
+            let (x, weight, bias) = (read(x), read(weight), read(bias));
+            kernel!(K, layer_norm::forward)(x, weight, bias, eps, y, &mut mean, &mut deviation);
+        });
+        Ok((y, self.result(mean), self.result(deviation)))
+    }
+
+    fn layer_norm_gradient(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        statistics: (&Buffer, &Buffer),
+        dy: &Buffer,
+        affine: (bool, bool),
+    ) -> Result<NormGradients> {
+        let [mut dweight, mut dbias] =
+            [affine.0, affine.1].map(|wanted| wanted.then(|| self.fresh(weight.len())));
+        let input = self.filled(x.len(), |dx| {
+            let (mean, deviation) = (read(statistics.0), read(statistics.1));
+            let (dw, db) = (dweight.as_deref_mut(), dbias.as_deref_mut());
+            let (x, weight, dy) = (read(x), read(weight), read(dy));
+            kernel!(K, layer_norm::backward)(x, weight, mean, deviation, dy, dx, dw, db);
+        });
+        let [weight, bias] = [dweight, dbias].map(|d| d.map(|d| self.result(d)));
+        Ok(NormGradients { input, weight, bias })
+    }
+
+    fn rms_norm(&self, x: &Buffer, weight: &Buffer, eps: f32, offset: f32) -> Result<(Buffer, Buffer)> {
+        let mut rrms = self.unwritten(x.len() / weight.len());
+        let y = self.filled(x.len(), |y| {
+            kernel!(K, rms_norm::forward)(read(x), read(weight), eps, offset, y, &mut rrms);
+        });
+        Ok((y, self.result(rrms)))
+    }
+
+    fn rms_norm_gradient(
+        &self,
+        x: &Buffer,
+        weight: &Buffer,
+        offset: f32,
+        rrms: &Buffer,
+        dy: &Buffer,
+        affine: bool,
+    ) -> Result<(Buffer, Option<Buffer>)> {
+        let mut dweight = affine.then(|| self.unwritten(weight.len()));
+        let dx = self.filled(x.len(), |dx| {
+            let (x, weight, dweight) = (read(x), read(weight), dweight.as_deref_mut());
+            kernel!(K, rms_norm::backward)(x, weight, offset, read(rrms), read(dy), dx, dweight);
+        });
+        Ok((dx, dweight.map(|dweight| self.result(dweight))))
+    }
+}
 
 impl Tensor {
     /// Layer norm (Ba et al. 2016) of every row: \[rows, cols\], weight and bias \[cols\].

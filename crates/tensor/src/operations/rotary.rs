@@ -1,9 +1,42 @@
 //! Rotary position embeddings.
 
 use super::linear::sum_onto;
+use crate::backend::Turn;
+use crate::buffer::Buffer;
 use crate::error::{Result, check};
+use crate::host::{Host, Kernels, kernel, read};
 use crate::tensor::Tensor;
-use tenfold_kernels::rotary::Turn;
+
+/// What a device does for rotary embeddings.
+pub trait RotaryOps {
+    /// Turns the heads of `rows` rows by their angles, `cos` and `sin` \[rows, rotated / 2\]: number `i` of a head with
+    /// number `i + rotated / 2`, for `i` below `rotated / 2`. Turning back is the gradient of turning forward.
+    fn rotary(
+        &self,
+        x: &Buffer,
+        cos: &Buffer,
+        sin: &Buffer,
+        rows: usize,
+        head_dim: usize,
+        turn: Turn,
+    ) -> Result<Buffer>;
+}
+
+impl<K: Kernels> RotaryOps for Host<K> {
+    fn rotary(
+        &self,
+        x: &Buffer,
+        cos: &Buffer,
+        sin: &Buffer,
+        rows: usize,
+        head_dim: usize,
+        turn: Turn,
+    ) -> Result<Buffer> {
+        Ok(self.filled(x.len(), |y| {
+            kernel!(K, rotary::apply)(read(x), read(cos), read(sin), rows, head_dim, turn, y);
+        }))
+    }
+}
 
 impl Tensor {
     /// Rotary embedding (Su et al. 2021) in the halves convention of Hugging Face (`rotate_half`): turns the first

@@ -109,7 +109,7 @@ fn the_loss_over_a_vocabulary_is_the_cross_entropy_of_its_logits() {
         let want = run(&Reference::new(), &shapes, &whole(softcap, labels.clone())).unwrap();
         let chunked = move |_: &Arc<dyn Backend>, t: &[Tensor]| {
             let loss = t[0].linear_cross_entropy(&t[1], Some(&t[2]), softcap, &labels)?;
-            let each = t[0].linear_log_probabilities(&t[1], Some(&t[2]), softcap, &labels)?;
+            let each = t[0].linear_log_probabilities(&t[1], Some(&t[2]), softcap, &labels)?.numbers()?;
             let mean = -each.iter().sum::<f32>() / 7.0;
             assert!((mean - loss.numbers()?[0]).abs() < 1e-6);
             Ok(loss)
@@ -167,7 +167,7 @@ fn attention_with_window_cap_and_bias_agrees() {
         both_agree(&shapes, &move |b, t| {
             let bias = RelativeBias { table: t[5].clone(), first: -10 };
             let prefix = Some((&t[3], &t[4]));
-            scalar(b, &attention.attend(&t[0], &t[1], &t[2], prefix, Some(&bias), [&ragged, &ragged])?)
+            scalar(b, &t[0].attention(&attention, &t[1], &t[2], prefix, Some(&bias), [&ragged, &ragged])?)
         });
     }
 }
@@ -178,7 +178,7 @@ fn attention_refuses_what_does_not_fit() {
     let [q, k] = [frozen(&backend, 1, &[6, 32]).unwrap(), frozen(&backend, 2, &[6, 16]).unwrap()];
     let ragged = Ragged::from_lengths([6]);
     let attend = |attention: &Attention, bias: Option<&RelativeBias>, keys: &Ragged| {
-        attention.attend(&q, &k, &k, None, bias, [&ragged, keys])
+        q.attention(attention, &k, &k, None, bias, [&ragged, keys])
     };
     let bias = |rows: usize, first| RelativeBias { table: frozen(&backend, 3, &[rows, 4]).unwrap(), first };
     assert!(attend(&attention(), Some(&bias(6, -5)), &ragged).is_ok());
@@ -204,7 +204,7 @@ fn tokens_over_a_cache_give_what_all_give_at_once() {
             [(1, 32), (2, 16), (3, 16)].map(|(key, cols)| frozen(&backend, key, &[tokens, cols]).unwrap());
         let attention = Attention { window: Some(4), ..attention() };
         let dense = Ragged::from_lengths([tokens]);
-        let all = attention.attend(&q, &k, &v, None, None, [&dense, &dense]).unwrap().numbers().unwrap();
+        let all = q.attention(&attention, &k, &v, None, None, [&dense, &dense]).unwrap().numbers().unwrap();
         // Two sequences side by side, the second one token behind.
         let mut caches = [0; 2].map(|_| RowCache::new(&backend, 2 * room, 16).unwrap());
         for step in 0..tokens {
@@ -217,7 +217,7 @@ fn tokens_over_a_cache_give_what_all_give_at_once() {
             let lengths = Ragged::with_room(now.iter().map(|now| *now as usize + 1), room);
             let queries = Ragged::from_lengths([1, 1]);
             let query = q.select_rows(&now).unwrap();
-            let got = attention.attend(&query, &keys, &values, None, None, [&queries, &lengths]).unwrap();
+            let got = query.attention(&attention, &keys, &values, None, None, [&queries, &lengths]).unwrap();
             let want: Vec<f32> =
                 now.iter().flat_map(|now| &all[*now as usize * 32..][..32]).copied().collect();
             assert_eq!(got.numbers().unwrap(), want, "step {step}");

@@ -6,7 +6,7 @@ use crate::model::Forward;
 use crate::model::layer::{Linear, Norm, Role, Weight};
 use crate::model::weights::Loader;
 use std::sync::Arc;
-use tenfold_tensor::{Attention, Ragged, Tensor};
+use tenfold_tensor::{Attention, Indices, Ragged, Tensor, ToIndices};
 
 pub(super) struct Block {
     plan: Arc<Plan>,
@@ -116,16 +116,16 @@ impl Block {
         let over_all = forward.over(ragged);
         let forward = &chosen.map_or_else(|| over_all.clone(), |(rows, _)| over_all.at(rows));
         let normed = forward.norm(&self.input_norm, x)?;
-        let [mut query, mut key, value] =
-            self.project([forward, &over_all], &normed, chosen.map(|(rows, _)| rows))?;
+        let rows = chosen.map(|(rows, _)| rows.to_indices(x.backend())).transpose()?;
+        let [mut query, mut key, value] = self.project([forward, &over_all], &normed, rows.as_ref())?;
         if let Some([of_query, of_key]) = &self.head_norms {
             (query, key) = (forward.norm(of_query, &query)?, forward.norm(of_key, &key)?);
         }
         if let Some([cos, sin]) = angles {
             key = key.rotary(cos, sin, plan.head_dim)?;
-            query = match chosen {
+            query = match &rows {
                 None => query.rotary(cos, sin, plan.head_dim)?,
-                Some((rows, _)) => {
+                Some(rows) => {
                     query.rotary(&cos.select_rows(rows)?, &sin.select_rows(rows)?, plan.head_dim)?
                 }
             };
@@ -134,12 +134,12 @@ impl Block {
         let prefix = forward.prefix(number)?;
         let prefix = prefix.as_ref().map(|(key, value)| (key, value));
         let queries = chosen.map_or(ragged, |(_, queries)| queries);
-        let attended =
-            self.attention(forward).attend(&query, &key, &value, prefix, None, [queries, &keys])?;
+        let attention = self.attention(forward);
+        let attended = query.attention(&attention, &key, &value, prefix, None, [queries, &keys])?;
         let attended = self.out(forward, &self.attention_output, &attended, &self.attention_output_norm)?;
-        let x = match chosen {
+        let x = match &rows {
             None => x.clone(),
-            Some((rows, _)) => x.select_rows(rows)?,
+            Some(rows) => x.select_rows(rows)?,
         };
         if plan.parallel {
             let fed = self.feed_forward(forward, &forward.norm(&self.feed_forward_norm, &x)?)?;
@@ -154,7 +154,7 @@ impl Block {
         &self,
         [forward, over_all]: [&Forward; 2],
         x: &Tensor,
-        chosen: Option<&Vec<u32>>,
+        chosen: Option<&Indices>,
     ) -> Result<[Tensor; 3]> {
         let choose = |x: &Tensor| -> Result<Tensor> {
             match chosen {

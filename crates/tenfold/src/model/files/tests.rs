@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::model::checkpoint::{HostTensor, WEIGHTS, read_tensors, write_tensors};
 use crate::plain_file::READ;
 use std::fs;
-use tenfold_tensor::{Cpu, Dry};
+use tenfold_tensor::{Cpu, Meta};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/tiny").join(name).join("model")
@@ -39,7 +39,7 @@ fn whatever_is_asked_of_a_folder_reads_each_file_once() {
     for _ in 0..2 {
         let task = files.usual_task().unwrap();
         files.load(task, &Cpu::new(), None).unwrap();
-        files.clone().load(TaskType::SequenceClassification, &Dry::new(), None).unwrap();
+        files.clone().load(TaskType::SequenceClassification, &Meta::new(), None).unwrap();
         files.tokenizer().unwrap();
         assert!(files.chat_template().unwrap().is_some() && files.gguf().unwrap().is_none());
         let other = tempfile::tempdir().unwrap();
@@ -59,7 +59,7 @@ fn whatever_is_asked_of_a_gguf_file_maps_it_once() {
     let files = ModelFiles::open(folder.path()).unwrap();
     for _ in 0..2 {
         files.load(files.usual_task().unwrap(), &Cpu::new(), None).unwrap();
-        files.load(TaskType::CausalLm, &Dry::new(), None).unwrap();
+        files.load(TaskType::CausalLm, &Meta::new(), None).unwrap();
         files.tokenizer().unwrap();
         files.chat_template().unwrap();
     }

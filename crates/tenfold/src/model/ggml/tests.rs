@@ -80,7 +80,7 @@ mod files {
     use crate::model::{Batch, Forward, Labels, ModelFiles, TaskType, load, logits, quantize, usual_task};
     use crate::progress::Silent;
     use std::path::{Path, PathBuf};
-    use tenfold_tensor::{Cpu, Dry, Dtype, Ragged, without_gradients};
+    use tenfold_tensor::{Cpu, Dtype, Meta, Ragged, without_gradients};
 
     const NAMES: [&str; 12] = [
         "llama",
@@ -108,7 +108,7 @@ mod files {
     /// What there is to know about a file and its tokenizer.
     fn notes(file: &Path) -> Vec<String> {
         let files = files(file);
-        let mut notes = files.load(TaskType::CausalLm, &Dry::new(), None).unwrap().notes;
+        let mut notes = files.load(TaskType::CausalLm, &Meta::new(), None).unwrap().notes;
         notes.extend(files.tokenizer().unwrap().notes().iter().cloned());
         notes
     }

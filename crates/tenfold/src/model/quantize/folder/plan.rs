@@ -10,7 +10,7 @@ use crate::model::{TaskType, family};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tenfold_tensor::{Dry, Dtype as Format, first_unfit, quantize};
+use tenfold_tensor::{Dtype as Format, Meta, first_unfit, quantize};
 
 /// A format in which every number stands alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +210,7 @@ fn is_floating(dtype: Dtype) -> bool {
 /// The weights of linear maps inside of the model, by their names in the file, and which are Conv1D: what the
 /// configuration's model has of them, for whatever task.
 fn linears(original: &Original) -> Result<BTreeMap<String, bool>> {
-    let (config, backend) = (&original.config, Dry::new());
+    let (config, backend) = (&original.config, Meta::new());
     let source = Source::Random(Random::new(config, 0)?);
     let (family, loader) = (family(config)?, Loader::new(&source, &backend, None));
     // What the model is usually for it must be able to do.

@@ -17,7 +17,7 @@ use crate::progress::{Event, Progress};
 use serde_json::Map;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use tenfold_tensor::{Activation, Dry};
+use tenfold_tensor::{Activation, Meta};
 
 /// What the model in a folder becomes.
 pub(super) fn content(files: &ModelFiles, target: Target, progress: &dyn Progress) -> Result<Content> {
@@ -37,7 +37,7 @@ pub(super) fn content(files: &ModelFiles, target: Target, progress: &dyn Progres
         },
     };
     // Reads no numbers, but every name and shape.
-    files.load(described.task, &Dry::new(), None)?;
+    files.load(described.task, &Meta::new(), None)?;
     let mut metadata = tokenizer::to_ggml(files.folder(), described.vocab_size)?;
     let named = dir.canonicalize().ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
     metadata.extend(named.map(|name| ("general.name".to_owned(), Value::String(name))));
