@@ -7,6 +7,7 @@ use crate::numbers::{
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use tenfold::bytes::Bytes;
+use tenfold::device;
 use tenfold::report::Purpose;
 
 /// Which fine-tuning method should I use for my model, my data and my hardware?
@@ -204,6 +205,9 @@ pub struct BenchModel {
     /// How frozen matrices are kept: stored (as the file has them, or f32), f32, bf16, q8_0, nf4 …
     #[arg(long, default_value = "stored")]
     pub weights: String,
+    /// What it is computed on: cpu, or reference
+    #[arg(long, value_name = "NAME", default_value = device::usual().name)]
+    pub device: String,
     /// Threads [default: one for each core]
     #[arg(long, value_parser = one_or_more)]
     pub threads: Option<usize>,
@@ -461,6 +465,9 @@ pub struct TunedModel {
     /// Fold the adapter into the base model's weights first, where the method can
     #[arg(long, requires = "adapter")]
     pub merged: bool,
+    /// What it is computed on: cpu, or reference
+    #[arg(long, value_name = "NAME", default_value = device::usual().name)]
+    pub device: String,
 }
 
 #[derive(Debug, clap::Args)]

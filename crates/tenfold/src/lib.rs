@@ -33,6 +33,8 @@ pub mod task;
 
 pub mod model;
 
+pub mod device;
+
 pub mod adapter;
 
 pub mod meter;

@@ -232,6 +232,7 @@ fn tuned(config: &Path, method: &str) -> Tuned {
         base: bench::Base::Drawn(config.to_owned()),
         task: None,
         weights: Some(Dtype::F32),
+        device: tenfold::device::usual(),
         method: Some(method.into()),
         settings: serde_json::Map::new(),
         seed: 0,

@@ -9,11 +9,11 @@ use std::path::Path;
 use tenfold::adapter::Context;
 use tenfold::adapter::export::{self, Export};
 use tenfold::adapter::file::{self, Holds, LABELS, Stored};
+use tenfold::device;
 use tenfold::model::checkpoint::read_tensors;
 use tenfold::model::store;
 use tenfold::plain_file;
 use tenfold::words::{self, one_line};
-use tenfold_tensor::Cpu;
 
 pub fn inspect(folder: &Path, json: bool) -> Result<()> {
     let stored = Stored::open(folder)?;
@@ -68,7 +68,7 @@ pub fn export(request: &ExportOptions, dashboard: &Dashboard) -> Result<()> {
         Some(model) => store::locate(model, dashboard)?,
         None => export::base_model(&request.adapter, dashboard)?,
     };
-    let backend = Cpu::new();
+    let backend = device::usual().backend();
     let task = file::task_type(&request.adapter, located.files.usual_task()?)?;
     let (model, tokenizer) = (located.files.load(task, &backend, None)?.model, located.files.tokenizer()?);
     let tokenize = |text: &str| tokenizer.words(text);

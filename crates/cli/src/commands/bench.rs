@@ -12,6 +12,7 @@ use tenfold::bench::{
     RowShape, Setting, Timed, TrainReport, TrainRequest, Tuned,
 };
 use tenfold::bytes::Bytes;
+use tenfold::device::device;
 use tenfold::load::{self, Quantiles, Summary};
 use tenfold::model::{TaskType, store};
 use tenfold::progress::told_if_slow;
@@ -64,6 +65,7 @@ fn tuned(options: &BenchModel, method: Option<&str>, dashboard: &Dashboard) -> R
         },
         task: options.task.as_deref().map(TaskType::named).transpose()?,
         weights: format_of_weights(&options.weights)?,
+        device: device(&options.device)?,
         method: method.map(str::to_owned),
         settings: settings(&options.set)?,
         seed: options.seed,

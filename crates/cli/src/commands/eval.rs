@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use tenfold::adapter::file::{About, Reads};
 use tenfold::adapter::{self, Context, Tuning, file};
+use tenfold::device;
 use tenfold::model::tokenizer::Encoding;
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, store};
 use tenfold::progress::told_if_slow;
 use tenfold::score::argmax;
 use tenfold::train::{EVALUATION_BATCH, Rows, Source, Target};
 use tenfold::words::{self, one_line};
-use tenfold_tensor::{Cpu, Ragged, without_gradients};
+use tenfold_tensor::{Ragged, without_gradients};
 
 pub struct Request {
     pub model: String,
@@ -26,7 +27,7 @@ pub struct Request {
 
 pub fn eval(request: &Request, dashboard: &Dashboard) -> Result<()> {
     let located = store::locate(&request.model, dashboard)?;
-    let backend = Cpu::new();
+    let backend = device::usual().backend();
     let task = file::task_type(&request.adapter, located.files.usual_task()?)?;
     let reading = format!("reading {}", request.model);
     let loaded = told_if_slow(dashboard, &reading, || located.files.load(task, &backend, None))?;

@@ -8,13 +8,13 @@ use crate::dashboard::Dashboard;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use tenfold::adapter::{Context, Tuning, file};
+use tenfold::device;
 use tenfold::eval::{Asker, Evaluation, Identity, Tallied, TaskResult};
 use tenfold::model::store;
 use tenfold::progress::told_if_slow;
 use tenfold::study::format_of_weights;
 use tenfold::task::Task;
 use tenfold::words::count;
-use tenfold_tensor::Cpu;
 
 pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
     let format = format_of_weights(&request.weights)?;
@@ -45,7 +45,7 @@ pub fn eval_tasks(request: &EvalOptions, dashboard: &Dashboard) -> Result<()> {
             request.model
         );
     }
-    let backend = Cpu::new();
+    let backend = device::usual().backend();
     let reading = format!("reading {}", request.model);
     let loaded = told_if_slow(dashboard, &reading, || located.files.load(usual, &backend, format))?;
     let (model, tokenizer) = (loaded.model, located.files.tokenizer()?);

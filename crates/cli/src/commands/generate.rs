@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tenfold::adapter::{Context, Tuning, file};
 use tenfold::data::language::Message;
+use tenfold::device::device;
 use tenfold::generate::{FinishReason, Generated, Generator, Sampling, Watch};
 use tenfold::model::chat_template::ChatTemplate;
 use tenfold::model::store::{self, Located};
@@ -19,7 +20,6 @@ use tenfold::model::wording::Wording;
 use tenfold::model::{self, Model};
 use tenfold::progress::{Event, Progress, told_if_slow};
 use tenfold::words::count;
-use tenfold_tensor::Cpu;
 
 /// Prompts that are answered side by side.
 const BATCH: usize = 8;
@@ -124,7 +124,7 @@ impl Speaker {
         if !task.is_language_modelling() {
             bail!("{} is no language model: it does not generate text", request.model);
         }
-        let backend = Cpu::new();
+        let backend = device(&request.device)?.backend();
         let reading = format!("reading {}", request.model);
         let loaded = told_if_slow(dashboard, &reading, || located.files.load(task, &backend, None))?;
         let (model, tokenizer) = (loaded.model, located.files.tokenizer()?);

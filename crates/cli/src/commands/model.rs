@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tenfold::Error;
 use tenfold::bytes::Bytes;
+use tenfold::device;
 use tenfold::model::gguf::Gguf;
 use tenfold::model::quantize::Kept;
 use tenfold::model::{self, store};
 use tenfold::progress::told_if_slow;
 use tenfold::words::{count, one_line};
-use tenfold_tensor::{Cpu, Dtype};
+use tenfold_tensor::Dtype;
 
 /// How many tensors of a kind are named.
 const SHOWN: usize = 5;
@@ -35,7 +36,9 @@ pub fn inspect(name: &str, json: bool, dashboard: &Dashboard) -> Result<()> {
     }
     let task = located.files.usual_task()?;
     let reading = format!("reading {name}");
-    let model = told_if_slow(dashboard, &reading, || located.files.load(task, &Cpu::new(), None))?.model;
+    let model =
+        told_if_slow(dashboard, &reading, || located.files.load(task, &device::usual().backend(), None))?
+            .model;
     let parameters: usize = model.weights().iter().map(|weight| weight.tensor.len()).sum();
     let extents = model.extents();
     let sites: Vec<_> = (model.linears().iter())

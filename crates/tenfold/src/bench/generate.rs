@@ -12,7 +12,6 @@ use crate::meter::memory;
 use crate::record::Disturbance;
 use serde::Serialize;
 use std::time::Instant;
-use tenfold_tensor::Cpu;
 
 /// Tokens that are written before anything is timed.
 const WARM_UP: usize = 4;
@@ -83,7 +82,7 @@ pub fn generate(request: &GenerateRequest) -> Result<GenerateReport> {
     within("new-tokens", *new_tokens, usize::MAX)?;
     within("repetitions", *repetitions, usize::MAX)?;
     loads.check()?;
-    let backend = Cpu::new();
+    let backend = tuned.device.backend();
     let model = tuned.load(&backend)?;
     if *new_tokens < 2 {
         return Err(Error::malformed("the request", "new-tokens", "2 or more", new_tokens.to_string()));

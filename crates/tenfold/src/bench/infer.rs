@@ -12,7 +12,7 @@ use crate::record::Disturbance;
 use crate::train::{self, Rows, Source};
 use serde::Serialize;
 use std::time::Instant;
-use tenfold_tensor::{Cpu, Meta, without_gradients};
+use tenfold_tensor::{Meta, without_gradients};
 
 /// Passes that are not timed.
 const WARM_UP: usize = 2;
@@ -74,7 +74,7 @@ pub fn infer(request: &InferRequest) -> Result<InferReport> {
     if needed > limit {
         return Err(too_large(shape, needed, limit, "the base model and what a pass holds"));
     }
-    let backend = Cpu::new();
+    let backend = tuned.device.backend();
     let model = tuned.load(&backend)?;
     let tuning = fold(tuned.tuning(&*model, &backend)?, *merged, &*model)?;
     let rows = tuned.rows(&*model, *shape, limit)?;
@@ -169,6 +169,7 @@ mod tests {
                 base: Base::Drawn(golden.join(family).join("model").join("config.json")),
                 task: None,
                 weights: None,
+                device: crate::device::usual(),
                 method: Some("lora".into()),
                 settings: Map::new(),
                 seed: 0,

@@ -1,12 +1,13 @@
 //! The matrix products of a training step, each alone: what the machine itself does on these shapes.
 
 use super::train::{TrainRequest, foresee};
+use crate::device::Device;
 use crate::error::Result;
 use crate::meter::disturbance::Watch;
 use crate::record::Disturbance;
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use tenfold_tensor::{Cpu, Dtype, Product};
+use tenfold_tensor::{Dtype, Product};
 
 /// How long a product is repeated, after which at least [`LEAST`] times.
 const LONG: Duration = Duration::from_millis(150);
@@ -51,10 +52,12 @@ pub struct MatmulReport {
 pub fn matmul(request: &TrainRequest) -> Result<MatmulReport> {
     let products = foresee(request)?.products;
     let watch = Watch::start(rayon::current_num_threads());
-    let mut f32 = time(&products)?;
+    let device = request.tuned.device;
+    let mut f32 = time(device, &products)?;
     f32.sort_by(|a, b| work(b).total_cmp(&work(a)));
     let narrow = products.iter().filter(|(product, _)| product.format != Dtype::F32);
-    let mut stored = narrow.map(|(product, count)| timed(product, *count)).collect::<Result<Vec<Timed>>>()?;
+    let mut stored =
+        narrow.map(|(product, count)| timed(device, product, *count)).collect::<Result<Vec<Timed>>>()?;
     stored.sort_by(|a, b| work(b).total_cmp(&work(a)));
     let disturbance = watch.stop();
     Ok(MatmulReport {
@@ -68,7 +71,7 @@ pub fn matmul(request: &TrainRequest) -> Result<MatmulReport> {
 }
 
 /// The products with all operands in f32; those that differ in nothing else are one.
-pub(super) fn time(products: &[(Product, u64)]) -> Result<Vec<Timed>> {
+pub(super) fn time(device: &Device, products: &[(Product, u64)]) -> Result<Vec<Timed>> {
     let mut widened: Vec<(Product, u64)> = Vec::new();
     for (product, count) in products {
         let product = Product { format: Dtype::F32, ..*product };
@@ -77,7 +80,7 @@ pub(super) fn time(products: &[(Product, u64)]) -> Result<Vec<Timed>> {
             None => widened.push((product, *count)),
         }
     }
-    widened.iter().map(|(product, count)| timed(product, *count)).collect()
+    widened.iter().map(|(product, count)| timed(device, product, *count)).collect()
 }
 
 impl Timed {
@@ -96,9 +99,9 @@ fn work(timed: &Timed) -> f64 {
     timed.count as f64 * timed.seconds
 }
 
-fn timed(product: &Product, count: u64) -> Result<Timed> {
+fn timed(device: &Device, product: &Product, count: u64) -> Result<Timed> {
     let Product { m, n, k, transposed, format } = *product;
-    let prepared = product.prepare(&Cpu::new())?;
+    let prepared = product.prepare(&device.backend())?;
     let (started, mut seconds, mut repetitions) = (Instant::now(), f64::INFINITY, 0);
     while repetitions < LEAST || started.elapsed() < LONG {
         let began = Instant::now();

@@ -13,6 +13,7 @@ pub use train::{TrainReport, TrainRequest, train};
 
 use crate::adapter::{self, Context, Method, Tuning};
 use crate::bytes::Bytes;
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::load::{self, Answer, Length, MOST_SIDE_BY_SIDE, Plan, RATES, Summary, Wall};
 use crate::meter::disturbance::Watch;
@@ -41,6 +42,8 @@ pub struct Tuned {
     pub task: Option<TaskType>,
     /// Format of frozen matrices; none: as the file has each.
     pub weights: Option<Dtype>,
+    /// What it is computed on.
+    pub device: &'static Device,
     /// The method's name in the registry; none: the base model as it is.
     pub method: Option<String>,
     /// The method's settings, as given.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tenfold_tensor::{Class, Cpu, Meta, Product, Tally, Usage};
+use tenfold_tensor::{Class, Meta, Product, Tally, Usage};
 
 /// Steps that are not timed.
 const WARM_UP: usize = 2;
@@ -81,7 +81,7 @@ pub struct TrainReport {
 pub fn train(request: &TrainRequest) -> Result<TrainReport> {
     let TrainRequest { tuned, steps, .. } = request;
     let Foreseen { rows, fitted, products } = foresee(request)?;
-    let backend = Cpu::new();
+    let backend = tuned.device.backend();
     let mut model = tuned.load(&backend)?;
     let tuning = tuned.tuning(&*model, &backend)?;
     if tuning.trains_all_of(&*model) {
@@ -115,7 +115,7 @@ pub fn train(request: &TrainRequest) -> Result<TrainReport> {
     let peak_memory_bytes = loading.max(training_peak_memory_bytes);
     let mut seconds = seconds.into_inner().unwrap_or_else(PoisonError::into_inner);
     seconds.drain(..WARM_UP.min(seconds.len() - 1));
-    let timed = matmul::time(&products)?;
+    let timed = matmul::time(tuned.device, &products)?;
     let disturbance = watch.stop();
     let (operations, alone) = (Timed::operations(&timed), Timed::seconds(&timed));
     let tokens_per_step = (0..rows.len()).map(|row| rows.tokens(row) as u64).sum();

@@ -1,8 +1,9 @@
 //! Whether training changed what a language model answers, and not only how likely it finds the right answer: a loss may
 //! fall while every greedy answer stays as it was.
 
-use super::session::{Session, backend};
+use super::session::Session;
 use crate::adapter::{self, Context, Tuning, file};
+use crate::device;
 use crate::error::{Error, Result};
 use crate::generate::{Generator, Sampling, Watch};
 use crate::progress::{Progress, told_if_slow};
@@ -31,7 +32,7 @@ pub(super) fn compare(session: &Session, adapter: &Path, progress: &dyn Progress
         return Ok(None);
     }
     let tokenize = |text: &str| session.base.tokenizer.words(text);
-    let backend = backend();
+    let backend = device::beside(&*session.base.model)?;
     let context = Context { model: &*session.base.model, backend: &backend, seed: 0, tokenize: &tokenize };
     let tuned = file::read(adapter, &context)?;
     let taken = adapter::virtual_tokens(&tuned.adapter().config()?) + NEW_TOKENS;

@@ -2,9 +2,10 @@
 
 use super::config::Study;
 use super::facts::AskedFacts;
-use super::session::{Session, backend};
+use super::session::Session;
 use crate::adapter::{Context, Tuning, file};
 use crate::data::hexadecimal;
+use crate::device;
 use crate::error::{Error, Result};
 use crate::eval::{Asker, Evaluation, Identity};
 use crate::progress::Progress;
@@ -75,7 +76,7 @@ impl Asking {
         let before = known.clone();
         drop(known);
         let tokenize = |text: &str| session.base.tokenizer.words(text);
-        let backend = backend();
+        let backend = device::beside(&*session.base.model)?;
         let context =
             Context { model: &*session.base.model, backend: &backend, seed: 0, tokenize: &tokenize };
         let tuning = file::read(&run.join(adapter), &context)?;

@@ -8,6 +8,7 @@ mod faults;
 use super::overlay;
 use crate::adapter;
 use crate::data::read_text;
+use crate::device::{self, Device};
 use crate::error::{Error, Result};
 use crate::metric::{Accounting, Application};
 use crate::plain_file;
@@ -30,6 +31,8 @@ pub struct Study {
     pub model_name: String,
     /// How frozen matrices are kept in memory: "stored" (as the file has them), "f32", "bf16", "q8_0", "q4_0", "nf4", …
     pub weights: String,
+    /// What it is computed on: "cpu", or another of `device::DEVICES`.
+    pub device: String,
     /// A built-in task, or the path of a task file.
     pub task: String,
     /// Further tasks with the same labels or choices, or of answers by the same score, whose test rows are further
@@ -203,6 +206,7 @@ impl Default for Study {
             model: String::new(),
             model_name: String::new(),
             weights: STORED.into(),
+            device: device::usual().name.into(),
             task: String::new(),
             domains: Vec::new(),
             forgetting_text: String::new(),
@@ -315,6 +319,11 @@ impl Study {
     /// The study as TOML, all defaults written out.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_else(|error| unreachable!("a study is plain values: {error}"))
+    }
+
+    /// What it is computed on.
+    pub fn device(&self) -> Result<&'static Device> {
+        device::device(&self.device)
     }
 
     /// The format in which frozen matrices are kept; none: each as the file has it.

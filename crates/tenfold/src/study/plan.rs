@@ -5,6 +5,7 @@ use super::facts::{AskedFacts, Facts, TaskFacts};
 use super::naming::name;
 use super::search;
 use crate::adapter;
+use crate::device;
 use crate::error::{Error, Result};
 use crate::record::{Candidate, Fit, Role, Trial};
 use crate::train::TrainSettings;
@@ -49,6 +50,9 @@ pub(super) struct TrialSettings {
     /// SHA-256 of the general text on which forgetting is measured.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub general_text: String,
+    /// The device, where it is not the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     #[serde(flatten)]
     pub train: TrainSettings,
 }
@@ -233,6 +237,7 @@ impl Plan<'_> {
             rungs: Vec::new(),
             mixture: String::new(),
             general_text: String::new(),
+            device: Some(self.study.device.clone()).filter(|name| *name != device::usual().name),
             train,
         })
     }

@@ -12,7 +12,7 @@ use super::config::Study;
 use super::earlier::STUDY;
 use super::local::measured;
 use super::plan::{Job, parts};
-use super::session::{Session, backend};
+use super::session::Session;
 use super::store::RunFolder;
 use crate::error::{Error, Result};
 use crate::meter::disturbance::{self, Watch};
@@ -82,7 +82,7 @@ pub fn answer(
     let folder = RunFolder::new(run);
     let study = Study::read(&folder.file(STUDY), &[])?;
     let job = folder.job(name)?;
-    let backend = backend();
+    let backend = study.device()?.backend();
     let session = Session::open(&study, &backend, progress)?;
     let (method, settings, how) = parts(&job.trial)?;
     let mut say = |answer: Answer| {

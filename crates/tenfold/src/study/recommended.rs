@@ -1,12 +1,13 @@
 //! `recommended/` in the run's folder: the recommended trial's adapter as Python loads it, by Transformers or PEFT. It is
 //! made anew when another adapter is recommended.
 
-use super::session::{Session, backend};
+use super::session::Session;
 use super::store::RunFolder;
 use crate::adapter::Context;
 use crate::adapter::export::{Export, export};
 use crate::adapter::file;
 use crate::atomic;
+use crate::device;
 use crate::error::{Error, Result};
 use crate::new_folder::NewFolder;
 use crate::progress::{Event, Progress};
@@ -74,7 +75,7 @@ pub(super) fn bring(
 
 fn make(session: &Session, folder: &RunFolder, adapter: &str, progress: &dyn Progress) -> Result<String> {
     let tokenize = |text: &str| session.base.tokenizer.words(text);
-    let backend = backend();
+    let backend = device::beside(&*session.base.model)?;
     let context = Context { model: &*session.base.model, backend: &backend, seed: 0, tokenize: &tokenize };
     let source = folder.file(adapter);
     let what = Export { adapter: &source, model_files: &session.base.files, merged: false };

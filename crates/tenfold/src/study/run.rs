@@ -12,7 +12,7 @@ use super::lease::Machines;
 use super::local::Local;
 use super::plan::{CODE, Plan};
 use super::recommended;
-use super::session::{Session, backend};
+use super::session::Session;
 use super::store::RunFolder;
 use super::trial::title;
 use crate::error::{Error, Result};
@@ -58,7 +58,7 @@ fn run_in(
     progress: &dyn Progress,
 ) -> Result<(Finished, Conclusion)> {
     let elapsed = Elapsed::start(folder);
-    let base = backend();
+    let base = study.device()?.backend();
     let session = Session::open(study, &base, progress)?;
     check(study, &session, progress)?;
     let benchmarks = Benchmarks::open(study, &session, progress)?;

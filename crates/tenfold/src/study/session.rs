@@ -25,7 +25,7 @@ use crate::train::{Features, Source};
 use prepare::{Part, Preparing, prepare};
 use serde_json::Value;
 use std::sync::{Arc, Mutex, PoisonError};
-use tenfold_tensor::{Backend, Cpu, Meta, Dtype};
+use tenfold_tensor::{Backend, Dtype, Meta};
 
 /// A study's model and one of its tasks, ready, and what is found out about both when it is first asked for.
 pub(super) struct Session {
@@ -186,11 +186,6 @@ impl Session {
         let context = Context { model: &*self.base.model, backend, seed, tokenize: &tokenize };
         Tuning::new(method, settings, &context, self.task.labels.len())
     }
-}
-
-/// The backend of a trial or a study.
-pub(super) fn backend() -> Arc<dyn Backend> {
-    Cpu::new()
 }
 
 /// What the rows of a task ask of a model.

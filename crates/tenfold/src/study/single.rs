@@ -11,7 +11,7 @@ use super::lease::Machines;
 use super::local::Local;
 use super::plan::{Chosen, Plan};
 use super::run::Options;
-use super::session::{Session, backend};
+use super::session::Session;
 use super::store::{ADAPTER, RunFolder};
 use super::trial::title;
 use crate::adapter::Method;
@@ -61,7 +61,7 @@ pub fn train(study: &Study, options: &Options, progress: &dyn Progress) -> Resul
 }
 
 fn train_in(folder: &RunFolder, study: &Study, options: &Options, progress: &dyn Progress) -> Result<Single> {
-    let (elapsed, backend) = (Elapsed::start(folder), backend());
+    let (elapsed, backend) = (Elapsed::start(folder), study.device()?.backend());
     let session = Session::open(study, &backend, progress)?;
     check(study, &session, progress)?;
     let benchmarks = Benchmarks::none();

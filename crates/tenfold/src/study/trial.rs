@@ -2,12 +2,13 @@
 
 use super::plan::{Job, TrialSettings, parts, rung_before};
 use super::search;
-use super::session::{Session, backend};
+use super::session::Session;
 use super::store::{ADAPTER, SNAPSHOT};
 use crate::adapter::Tuning;
 use crate::adapter::file::{self, About};
 use crate::atomic;
 use crate::data::subset;
+use crate::device;
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::meter::disturbance::Watch;
@@ -44,7 +45,7 @@ impl Work<'_> {
     pub(super) fn run(&self) -> Result<(Trained, TrainingTime)> {
         let (method, settings, how) = parts(&self.job.trial)?;
         let how = how.fitted(self.fit);
-        let backend = backend();
+        let backend = device::beside(&*self.session.base.model)?;
         let seed = self.job.trial.seed;
         let tuning = self.session.tuning(method, &settings, seed, &backend)?;
         if let Some(format) = tuning.widened_from(&*self.session.base.model) {

@@ -150,6 +150,9 @@ impl Study {
         if let Err(error) = self.dtype() {
             faults.push(format!("weights: {error}"));
         }
+        if let Err(error) = self.device() {
+            faults.push(format!("device: {error}"));
+        }
         if let Err(error) = crate::report::Purpose::named(&self.purpose) {
             faults.push(format!("purpose: {error}"));
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::adapter::export::{Export, export};
 use crate::adapter::file::{self, About};
+use crate::device;
 use crate::plain_file::READ;
 use crate::progress::Silent;
 use std::collections::BTreeMap;
@@ -61,7 +62,7 @@ fn study(home: &Path, task: &str) -> Study {
 fn a_study_reads_each_file_of_its_model_once() {
     let home = home();
     let study = study(home.path(), "words.toml");
-    let backend = backend();
+    let backend = device::usual().backend();
     let session = Session::open(&study, &backend, &Silent).unwrap();
     let labels = home.path().join("labels.toml").display().to_string();
     let benchmark = session.benchmark(&study, &labels, &Silent).unwrap();
@@ -97,7 +98,9 @@ fn a_study_reads_each_file_of_its_model_once() {
 #[test]
 fn a_column_of_weights_reaches_the_rows_that_are_trained_on_and_no_others() {
     let home = home();
-    let open = |task: &str| Session::open(&study(home.path(), task), &backend(), &Silent).unwrap().task;
+    let open = |task: &str| {
+        Session::open(&study(home.path(), task), &device::usual().backend(), &Silent).unwrap().task
+    };
     let (plain, weighted) = (open("labels.toml"), open("weighted.toml"));
     let picks: Vec<usize> = (0..plain.train.len()).collect();
     assert_eq!(plain.train.label_weight(&picks), picks.len() as f64);
