@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold::adapter::file::{About, BaseModel};
-use tenfold::adapter::{self, Context, Tuning, file};
+use tenfold::adapter::{self, Context, ParameterGroup, Tuning, file};
 use tenfold::model::checkpoint::{Checkpoint, HostTensor, read_tensors};
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, Wanted};
 use tenfold::train::{Optimizer, TrainSettings};
@@ -199,10 +199,12 @@ impl Tiny {
         number
     }
 
-    /// The losses of five AdamW steps, as the figures were made.
+    /// The losses of five AdamW steps, as the figures were made: weight decay is on everything trained.
     fn five_steps(&self, tuning: &Tuning) -> Vec<f32> {
         let settings = TrainSettings::default();
-        let mut optimizer = Optimizer::new(&self.backend, tuning.parameters(), &settings).unwrap();
+        let groups = tuning.parameter_groups();
+        let groups = groups.into_iter().map(|group| ParameterGroup { decays: true, ..group }).collect();
+        let mut optimizer = Optimizer::new(&self.backend, groups, &settings).unwrap();
         (0..5)
             .map(|_| {
                 let loss = self.loss(tuning);

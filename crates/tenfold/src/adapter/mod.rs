@@ -7,6 +7,7 @@ mod bitfit;
 pub mod export;
 pub mod file;
 mod full;
+mod groups;
 mod ia3;
 mod linear_probe;
 mod ln_tuning;
@@ -22,6 +23,7 @@ mod unmatched;
 mod vera;
 mod virtual_tokens;
 
+pub use groups::ParameterGroup;
 pub use settings::{Allowed, faults};
 pub use tuning::Tuning;
 pub use unmatched::{Entry, Fault, entries};
@@ -64,6 +66,11 @@ pub trait Adapter: Hooks {
     /// Parameters that the method adds, named as in its file.
     fn parameters(&self) -> Vec<Param> {
         Vec::new()
+    }
+
+    /// Its parameters as an optimizer treats them: at one learning rate, biases and virtual tokens without weight decay.
+    fn parameter_groups(&self) -> Vec<ParameterGroup> {
+        groups::by_decay(self.parameters(), groups::decays)
     }
 
     /// Folds the method into a site's weight \[outputs, inputs\] and bias \[outputs\].

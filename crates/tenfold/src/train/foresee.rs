@@ -119,7 +119,7 @@ fn rehearse(
     let evaluation = Forward::evaluation(&tuning);
     let source = Source::new(subject.model, subject.rows);
     let source = source.cache_features(&evaluation, &Features::default(), || Ok(()))?;
-    let mut optimizer = Optimizer::new(backend, tuning.parameters(), train)?.clip(train.max_grad_norm);
+    let mut optimizer = Optimizer::new(backend, tuning.parameter_groups(), train)?.clip(train.max_grad_norm);
     let objective = CrossEntropy { label_smoothing_factor: train.label_smoothing_factor };
     let whole = passes.iter().map(|picks| objective.weight(subject.rows, picks)).sum();
     ready();

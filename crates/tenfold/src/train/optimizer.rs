@@ -1,15 +1,16 @@
 //! AdamW over all parameters of a tuning, with clipping of the whole gradient.
 
 use super::settings::TrainSettings;
+use crate::adapter::ParameterGroup;
 use crate::error::Result;
 use std::sync::Arc;
 use tenfold_tensor::{AdamW, Backend, Buffer, Class, Param};
 
 /// AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it.
 pub struct Optimizer {
-    settings: AdamW,
     max_grad_norm: f32,
-    parameters: Vec<Param>,
+    /// Each with its settings, the learning rate as a factor of the step's.
+    parameters: Vec<(Param, AdamW)>,
     moments: Vec<(Buffer, Buffer)>,
     step: u64,
 }
@@ -18,23 +19,27 @@ impl Optimizer {
     /// An optimizer that has seen nothing.
     pub fn new(
         backend: &Arc<dyn Backend>,
-        parameters: Vec<Param>,
+        groups: Vec<ParameterGroup>,
         settings: &TrainSettings,
     ) -> Result<Optimizer> {
+        let of_group = |group: ParameterGroup| {
+            let adamw = AdamW {
+                learning_rate: group.learning_rate_factor,
+                beta1: settings.adam_beta1,
+                beta2: settings.adam_beta2,
+                eps: settings.adam_epsilon,
+                weight_decay: if group.decays { settings.weight_decay } else { 0.0 },
+            };
+            group.parameters.into_iter().map(move |parameter| (parameter, adamw))
+        };
+        let parameters: Vec<(Param, AdamW)> = groups.into_iter().flat_map(of_group).collect();
         let moments = (parameters.iter())
-            .map(|parameter| {
+            .map(|(parameter, _)| {
                 let zeros = || backend.zeros(Class::Optimizer, parameter.len());
                 Ok((zeros()?, zeros()?))
             })
             .collect::<Result<_>>()?;
-        let settings = AdamW {
-            learning_rate: 0.0,
-            beta1: settings.adam_beta1,
-            beta2: settings.adam_beta2,
-            eps: settings.adam_epsilon,
-            weight_decay: settings.weight_decay,
-        };
-        Ok(Optimizer { settings, max_grad_norm: 0.0, parameters, moments, step: 0 })
+        Ok(Optimizer { max_grad_norm: 0.0, parameters, moments, step: 0 })
     }
 
     /// Clips the gradient of each step to this norm; 0: not.
@@ -47,8 +52,8 @@ impl Optimizer {
     pub fn step(&mut self, learning_rate: f64) -> Result<()> {
         let scale = self.clip_factor()?;
         self.step += 1;
-        let settings = AdamW { learning_rate, ..self.settings };
-        for (parameter, (first, second)) in self.parameters.iter().zip(&mut self.moments) {
+        for ((parameter, own), (first, second)) in self.parameters.iter().zip(&mut self.moments) {
+            let settings = AdamW { learning_rate: learning_rate * own.learning_rate, ..*own };
             parameter.update(|backend, value, gradient| {
                 backend.adamw(&settings, self.step, value, gradient, scale, first, second)
             })?;
@@ -63,7 +68,7 @@ impl Optimizer {
             return Ok(1.0);
         }
         let mut sum = 0.0;
-        for parameter in &self.parameters {
+        for (parameter, _) in &self.parameters {
             sum += parameter.gradient_sum_of_squares()?.unwrap_or(0.0);
         }
         Ok((self.max_grad_norm / (sum.sqrt() as f32 + 1e-6)).min(1.0))

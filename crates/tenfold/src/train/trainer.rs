@@ -146,8 +146,8 @@ impl Trainer<'_> {
     }
 
     fn optimizer(&self) -> Result<Optimizer> {
-        let parameters = self.tuning.parameters();
-        Ok(Optimizer::new(&self.backend, parameters, self.settings)?.clip(self.settings.max_grad_norm))
+        let groups = self.tuning.parameter_groups();
+        Ok(Optimizer::new(&self.backend, groups, self.settings)?.clip(self.settings.max_grad_norm))
     }
 
     fn advance(
