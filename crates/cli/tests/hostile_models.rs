@@ -224,8 +224,8 @@ fn half_written_and_malicious_adapters_are_refused() {
         ("an unknown setting", with("use_magic", json!(true)), "use_magic"),
         (
             "a setting of PEFT's",
-            with("use_dora", json!(true)),
-            "use_dora = true: DoRA: PEFT has this setting",
+            with("use_bdlora", json!(true)),
+            "use_bdlora = true: BD-LoRA: PEFT has this setting",
         ),
         ("a type of PEFT's", with("peft_type", json!("LOHA")), "LOHA (LoHa) is not supported: PEFT has it"),
         (

@@ -4,6 +4,7 @@
 //! (`tests/conformance.rs`) then holds it to what all methods promise.
 
 mod bitfit;
+mod dora;
 pub mod export;
 pub mod file;
 mod full;
@@ -138,7 +139,7 @@ impl Method {
     pub fn loads(&self) -> &'static str {
         match (self.peft_type, self.mergeable) {
             (Some("LORA"), _) => {
-                "PEFT; vLLM, of language models and with bias = \"none\"; Transformers, merged by `tenfold adapter export \
+                "PEFT; vLLM, of language models, with bias = \"none\" and without DoRA; Transformers, merged by `tenfold adapter export \
                  --merged`; llama.cpp, by its own convert_lora_to_gguf.py"
             }
             (Some("PREFIX_TUNING"), _) => {

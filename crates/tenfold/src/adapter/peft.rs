@@ -67,7 +67,6 @@ const LORA: &[(&str, &str)] = &[
     ("target_parameters", "updates of bare parameters"),
     ("trainable_token_indices", "trainable tokens"),
     ("use_bdlora", "BD-LoRA"),
-    ("use_dora", "DoRA"),
     ("use_qalora", "QALoRA"),
     ("velora_config", "VeLoRA"),
 ];
@@ -144,7 +143,7 @@ mod tests {
             [type_of("adalora"), type_of("TRAINABLE_TOKENS"), type_of("lora")],
             [Some("AdaLoRA"), Some("trainable tokens"), None]
         );
-        assert!(setting(Some("LORA"), "use_dora").is_some_and(|words| words.starts_with("DoRA")));
-        assert_eq!([setting(Some("LORA"), "rr"), setting(None, "use_dora")], [None, None]);
+        assert!(setting(Some("LORA"), "use_bdlora").is_some_and(|words| words.starts_with("BD-LoRA")));
+        assert_eq!([setting(Some("LORA"), "rr"), setting(None, "use_bdlora")], [None, None]);
     }
 }

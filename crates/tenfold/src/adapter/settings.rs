@@ -176,8 +176,8 @@ mod tests {
             ("bitfit", json!({"r": 1}), "r: there is no such setting; BitFit has none"),
             (
                 "lora",
-                json!({"use_dora": true}),
-                "use_dora: DoRA: PEFT has this setting, this version does not",
+                json!({"use_bdlora": true}),
+                "use_bdlora: BD-LoRA: PEFT has this setting, this version does not",
             ),
             ("lora", json!({"rank": 4}), "rank: there is no such setting: did you mean \"r\"?"),
             ("lora", json!({"alpha": 4}), "alpha: there is no such setting: did you mean \"lora_alpha\"?"),
