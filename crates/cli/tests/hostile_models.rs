@@ -230,8 +230,8 @@ fn half_written_and_malicious_adapters_are_refused() {
         ("a type of PEFT's", with("peft_type", json!("LOHA")), "LOHA (LoHa) is not supported: PEFT has it"),
         (
             "a type like one of ours",
-            with("peft_type", json!("ADALORA")),
-            "ADALORA (AdaLoRA) is not supported",
+            with("peft_type", json!("GRALORA")),
+            "GRALORA (GraLoRA) is not supported",
         ),
         ("another task", with("task_type", json!("CAUSAL_LM")), "CAUSAL_LM"),
         (

@@ -164,6 +164,13 @@ fn an_interrupted_run_goes_on_to_the_same_bits() {
         let training = place.train(&resumed, Some(snapshot), usize::MAX).unwrap();
         assert_eq!(losses(&training), losses(&expected), "{}", method.name);
         assert_eq!(bits(&resumed), bits(&undisturbed), "{}", method.name);
+        assert_eq!(
+            resumed.adapter().state().unwrap(),
+            undisturbed.adapter().state().unwrap(),
+            "{}",
+            method.name
+        );
+        assert_eq!(resumed.tensors().unwrap(), undisturbed.tensors().unwrap(), "{}", method.name);
     }
 }
 
@@ -213,7 +220,8 @@ fn methods_step_in_over_quantized_weights() {
         let place = place_of(Dtype::Q8_0);
         let tuning = place.tuning(method);
         place.train(&tuning, None, usize::MAX).unwrap();
-        let (expected, merged) = (place.logits(&tuning), tuning.merged(&*place.model, &place.backend).unwrap());
+        let (expected, merged) =
+            (place.logits(&tuning), tuning.merged(&*place.model, &place.backend).unwrap());
         let merged = place.logits(&merged.unwrap());
         let off = merged.iter().zip(&expected).fold(0f32, |off, (a, b)| off.max((a - b).abs()));
         assert!(off < 1e-4, "{}: merged off by {off:e}", method.name);

@@ -33,6 +33,7 @@ pub use dry::Dry;
 pub use error::{Error, Result};
 pub use memory::{Class, Ledger, Usage};
 pub use operations::attention::{Attention, RelativeBias};
+pub use operations::orthonormality::Vectors;
 pub use param::Param;
 pub use products::{Prepared, Product, Tally};
 pub use reference::Reference;

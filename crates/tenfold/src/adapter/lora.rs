@@ -14,7 +14,7 @@ use super::targets::{Selection, Targets, pattern_value};
 use super::{Adapter, Context, Method, ParameterGroup, refuse, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::{Forward, Hooks, Linear, Role, Site};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tenfold_tensor::{Param, Tensor};
@@ -53,7 +53,7 @@ pub(super) const METHOD: Method = Method {
 #[serde(default, deny_unknown_fields)]
 struct Lora {
     r: usize,
-    #[serde(serialize_with = "as_written")]
+    #[serde(serialize_with = "super::settings::as_written")]
     lora_alpha: f64,
     lora_dropout: f64,
     /// Default: queries and values.
@@ -89,15 +89,6 @@ impl Default for Lora {
             use_dora: false,
             loraplus_lr_ratio: 1.0,
         }
-    }
-}
-
-/// PEFT writes whole numbers without a point.
-fn as_written<S: Serializer>(alpha: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if alpha.fract() == 0.0 && alpha.abs() < 1e9 {
-        serializer.serialize_i64(*alpha as i64)
-    } else {
-        serializer.serialize_f64(*alpha)
     }
 }
 

@@ -3,6 +3,7 @@
 //! To add a method: write its file, and its line in [`METHODS`]. The conformance suite
 //! (`tests/conformance.rs`) then holds it to what all methods promise.
 
+mod adalora;
 mod bitfit;
 mod dora;
 pub mod export;
@@ -36,7 +37,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Param, random};
+use tenfold_tensor::{Backend, Param, Tensor, random};
 
 /// Every method. The order is that of reports.
 pub const METHODS: &[Method] = &[
@@ -45,6 +46,7 @@ pub const METHODS: &[Method] = &[
     bitfit::METHOD,
     ln_tuning::METHOD,
     lora::METHOD,
+    adalora::METHOD,
     vera::METHOD,
     ia3::METHOD,
     prefix_tuning::METHOD,
@@ -72,6 +74,36 @@ pub trait Adapter: Hooks {
     /// Its parameters as an optimizer treats them: at one learning rate, biases and virtual tokens without weight decay.
     fn parameter_groups(&self) -> Vec<ParameterGroup> {
         groups::by_decay(self.parameters(), groups::decays)
+    }
+
+    /// What training adds to the loss of a step: a scalar.
+    fn penalty(&self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Told once the gradients of a step are there, before the optimizer takes them.
+    fn on_gradients(&self, _step: &Step) -> Result<()> {
+        Ok(())
+    }
+
+    /// Told once the optimizer has changed the parameters; it took gradients times `gradient_scale`, to clip them.
+    fn after_step(&self, _step: &Step, _gradient_scale: f32) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the method remembers between steps besides its parameters; it goes into snapshots, and along with the best
+    /// weights so far.
+    fn state(&self) -> Result<Vec<NamedTensor>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes over what [`Adapter::state`] gave, by name.
+    fn set_state(
+        &self,
+        _state: BTreeMap<String, NamedTensor>,
+        _backend: &Arc<dyn Backend>,
+    ) -> Result<()> {
+        Ok(())
     }
 
     /// Folds the method into a site's weight \[outputs, inputs\] and bias \[outputs\].
@@ -105,6 +137,15 @@ pub trait Adapter: Hooks {
     fn key(&self, weight: &str) -> String {
         format!("base_model.model.{weight}")
     }
+}
+
+/// Where a run stands, for methods with a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Optimizer steps done before this one.
+    pub number: usize,
+    /// Steps that the run has, as it is planned.
+    pub steps: usize,
 }
 
 /// A line of the registry.

@@ -4,7 +4,6 @@
 /// `peft_type` and the method's name in papers.
 const TYPES: &[(&str, &str)] = &[
     ("MULTITASK_PROMPT_TUNING", "multitask prompt tuning"),
-    ("ADALORA", "AdaLoRA"),
     ("ADAMSS", "AdaMSS"),
     ("ADAPTION_PROMPT", "LLaMA-Adapter"),
     ("ARROW", "Arrow"),
@@ -140,8 +139,8 @@ mod tests {
             }
         }
         assert_eq!(
-            [type_of("adalora"), type_of("TRAINABLE_TOKENS"), type_of("lora")],
-            [Some("AdaLoRA"), Some("trainable tokens"), None]
+            [type_of("gralora"), type_of("TRAINABLE_TOKENS"), type_of("lora")],
+            [Some("GraLoRA"), Some("trainable tokens"), None]
         );
         assert!(setting(Some("LORA"), "use_bdlora").is_some_and(|words| words.starts_with("BD-LoRA")));
         assert_eq!([setting(Some("LORA"), "rr"), setting(None, "use_bdlora")], [None, None]);

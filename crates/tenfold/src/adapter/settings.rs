@@ -3,6 +3,7 @@
 use super::{Method, peft};
 use crate::error::nearest;
 use crate::words::{list, or, thousands};
+use serde::Serializer;
 use serde_json::{Map, Value};
 
 /// What a setting may be. One whose default is null may be null besides.
@@ -16,6 +17,10 @@ pub enum Allowed {
     Whole(u64, u64),
     /// A number above 0.
     Positive,
+    /// A number of 0 or more.
+    NotNegative,
+    /// A number above 0 and below 1.
+    Share,
     /// A probability of something that must not be certain.
     Probability,
     /// One of these words.
@@ -28,6 +33,8 @@ pub enum Allowed {
     Modules,
     /// The number of a layer, or a list of them.
     Layers,
+    /// A list of true and false.
+    Flags,
     /// Values of a kind by patterns of modules.
     ByModule(&'static Allowed),
 }
@@ -52,6 +59,11 @@ impl Allowed {
                 value.as_u64().is_some_and(|number| (*least..=*most).contains(&number))
             }
             Allowed::Positive => value.as_f64().is_some_and(|number| number > 0.0 && number.is_finite()),
+            Allowed::NotNegative => value.as_f64().is_some_and(|number| number >= 0.0 && number.is_finite()),
+            Allowed::Share => value.as_f64().is_some_and(|number| number > 0.0 && number < 1.0),
+            Allowed::Flags => {
+                value.as_array().is_some_and(|flags| !flags.is_empty() && flags.iter().all(Value::is_boolean))
+            }
             Allowed::Probability => value.as_f64().is_some_and(|number| (0.0..1.0).contains(&number)),
             Allowed::Word(words) => value.as_str().is_some_and(|found| words.contains(&found)),
             Allowed::Text => value.is_string(),
@@ -74,6 +86,9 @@ impl Allowed {
             Allowed::Whole(least, ANY) => format!("a whole number of {least} or more"),
             Allowed::Whole(least, most) => format!("a whole number from {least} to {}", thousands(*most)),
             Allowed::Positive => "a number above 0".into(),
+            Allowed::NotNegative => "a number of 0 or more".into(),
+            Allowed::Share => "a number above 0 and below 1".into(),
+            Allowed::Flags => "a list of true and false".into(),
             Allowed::Probability => "a probability of 0 or more, below 1".into(),
             Allowed::Word(words) => or(&words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>()),
             Allowed::Text => "text in quotation marks".into(),
@@ -82,6 +97,15 @@ impl Allowed {
             Allowed::Layers => "the number of a layer, counted from 0, or a list of them".into(),
             Allowed::ByModule(each) => format!("a table of modules' names, each with {}", each.words()),
         }
+    }
+}
+
+/// PEFT writes whole numbers without a point.
+pub(super) fn as_written<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if number.fract() == 0.0 && number.abs() < 1e9 {
+        serializer.serialize_i64(*number as i64)
+    } else {
+        serializer.serialize_f64(*number)
     }
 }
 

@@ -155,6 +155,11 @@ impl Tuning {
         self.parameter_groups().into_iter().flat_map(|group| group.parameters).collect()
     }
 
+    /// What training adds to the loss of a step.
+    pub fn penalty(&self) -> Result<Option<Tensor>> {
+        self.adapter.penalty()
+    }
+
     /// How many numbers are trained.
     pub fn len(&self) -> usize {
         self.parameters().iter().map(Param::len).sum()

@@ -48,8 +48,8 @@ impl Optimizer {
         self
     }
 
-    /// Changes all parameters by their gradients, which it forgets.
-    pub fn step(&mut self, learning_rate: f64) -> Result<()> {
+    /// Changes all parameters by their gradients, which it forgets; returns what it multiplied these with, to clip them.
+    pub fn step(&mut self, learning_rate: f64) -> Result<f32> {
         let scale = self.clip_factor()?;
         self.step += 1;
         for ((parameter, own), (first, second)) in self.parameters.iter().zip(&mut self.moments) {
@@ -58,7 +58,7 @@ impl Optimizer {
                 backend.adamw(&settings, self.step, value, gradient, scale, first, second)
             })?;
         }
-        Ok(())
+        Ok(scale)
     }
 
     /// What gradients are multiplied with so that their common norm is at most the one wanted

@@ -8,8 +8,8 @@ use super::optimizer::Optimizer;
 use super::order::Order;
 use super::rows::Source;
 use super::settings::TrainSettings;
-use super::snapshot;
-use crate::adapter::Tuning;
+use super::snapshot::{self, Weights};
+use crate::adapter::{Step, Tuning};
 use crate::error::{Error, Result};
 use crate::model::Forward;
 use crate::record::{Score, Validation};
@@ -106,7 +106,7 @@ impl Trainer<'_> {
     pub fn run(&self) -> Result<Training> {
         let mut optimizer = self.optimizer()?;
         let mut training = Training::default();
-        let mut best = None;
+        let mut best: Option<Weights> = None;
         if let Some(path) = &self.snapshot
             && let Some(found) = snapshot::read(path, self.tuning)?
         {
@@ -115,9 +115,7 @@ impl Trainer<'_> {
         let mut order = self.order();
         self.advance(&mut order, &mut training, &mut best, &mut optimizer)?;
         if let Some(best) = best.filter(|_| training.best_step != training.step) {
-            for (parameter, numbers) in self.tuning.parameters().iter().zip(best) {
-                parameter.set(numbers)?;
-            }
+            best.restore(self.tuning, &self.backend)?;
         }
         self.check_numbers(&training)?;
         Ok(training)
@@ -154,7 +152,7 @@ impl Trainer<'_> {
         &self,
         order: &mut Order,
         training: &mut Training,
-        best: &mut Option<Vec<Vec<f32>>>,
+        best: &mut Option<Weights>,
         optimizer: &mut Optimizer,
     ) -> Result<()> {
         let mut pace = snapshot::Pace::new(self.snapshot_every);
@@ -166,7 +164,7 @@ impl Trainer<'_> {
             }
             if let Some(path) = &self.snapshot {
                 let write = || {
-                    snapshot::write(path, training, self.tuning, optimizer, best.as_deref(), &*self.backend)
+                    snapshot::write(path, training, self.tuning, optimizer, best.as_ref(), &*self.backend)
                 };
                 let is_over = training.step == end || training.stopped_early;
                 if is_over && !self.stops.is_empty() { write() } else { pace.keep(write) }?;
@@ -195,6 +193,7 @@ impl Trainer<'_> {
             loss += pass(self.objective, self.train, &forward, micro, whole)?;
             tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
         }
+        loss += penalty(self.tuning)?;
         let warmup = self.settings.warmup(steps);
         let factor = self.settings.lr_scheduler_type.factor(training.step, warmup, steps);
         let learning_rate = self.learning_rate * factor;
@@ -202,7 +201,7 @@ impl Trainer<'_> {
             let causes = self.likely_causes(training.step);
             return Err(Error::Diverged { step: training.step, loss, causes });
         }
-        optimizer.step(learning_rate)?;
+        update(self.tuning, optimizer, learning_rate, Step { number: training.step, steps })?;
         training.step += 1;
         let examples = passes.iter().map(|picks| picks.len() as u64).sum();
         training.examples += examples;
@@ -236,7 +235,7 @@ impl Trainer<'_> {
         step == order.steps() || self.stops.contains(&step) || passed(place + 1) > passed(place)
     }
 
-    fn look(&self, training: &mut Training, best: &mut Option<Vec<Vec<f32>>>) -> Result<()> {
+    fn look(&self, training: &mut Training, best: &mut Option<Weights>) -> Result<()> {
         let Some(looks) = &self.looks else {
             training.best_step = training.step;
             return Ok(());
@@ -249,9 +248,7 @@ impl Trainer<'_> {
             training.best_step = training.step;
             training.stale = 0;
             if patience > 0 {
-                let parameters = self.tuning.parameters();
-                *best =
-                    Some(parameters.iter().map(|parameter| Ok(parameter.numbers()?)).collect::<Result<_>>()?);
+                *best = Some(Weights::of(self.tuning)?);
             }
         } else {
             training.stale += 1;
@@ -260,6 +257,26 @@ impl Trainer<'_> {
         training.validation.push(Validation { step: training.step, score });
         Ok(())
     }
+}
+
+/// Adds the gradients of what the method adds to the loss of a step; returns that.
+pub(super) fn penalty(tuning: &Tuning) -> Result<f32> {
+    let Some(penalty) = tuning.penalty()? else { return Ok(0.0) };
+    let number = penalty.numbers()?[0];
+    penalty.backward(1.0)?;
+    Ok(number)
+}
+
+/// One step of the optimizer, and what the method does about it.
+pub(super) fn update(
+    tuning: &Tuning,
+    optimizer: &mut Optimizer,
+    learning_rate: f64,
+    step: Step,
+) -> Result<()> {
+    tuning.adapter().on_gradients(&step)?;
+    let gradient_scale = optimizer.step(learning_rate)?;
+    tuning.adapter().after_step(&step, gradient_scale)
 }
 
 /// Adds the gradients of the rows `picks`, of a step whose rows weigh `whole`; returns their part of the step's loss.

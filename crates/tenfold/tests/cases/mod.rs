@@ -15,7 +15,10 @@ pub struct Case {
 
 /// All cases.
 pub fn cases() -> Vec<Case> {
-    let others = [("lora", json!({"use_dora": true, "loraplus_lr_ratio": 4.0}))];
+    let others = [
+        ("lora", json!({"use_dora": true, "loraplus_lr_ratio": 4.0})),
+        ("adalora", json!({"init_r": 6, "target_r": 3, "tfinal": 1, "deltaT": 2})),
+    ];
     let case = |method: &'static Method, given: &Value| {
         let (mut name, mut settings) = (method.name.to_owned(), (method.defaults)());
         for (key, value) in given.as_object().into_iter().flatten() {

@@ -5,6 +5,7 @@ mod elementwise;
 mod linear;
 mod loss;
 mod norm;
+pub(crate) mod orthonormality;
 mod rotary;
 mod rows;
 #[cfg(test)]
