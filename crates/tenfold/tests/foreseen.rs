@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
-use serde_json::{Value, json};
 mod cases;
 
 use cases::{Case, cases};
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold::adapter::{Context, Method, Tuning};

@@ -39,6 +39,7 @@ pub use products::{Prepared, Product, Tally};
 pub use reference::Reference;
 pub use tenfold_kernels::activation::Activation;
 pub use tenfold_kernels::adamw::AdamW;
+pub use tenfold_kernels::cayley::Cayley;
 pub use tenfold_kernels::dropout::{Dropout, Row};
 pub use tenfold_kernels::elements::{first_unfit, nf4_tables, quantize};
 pub use tenfold_kernels::simd_level;

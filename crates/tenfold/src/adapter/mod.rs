@@ -13,13 +13,16 @@ mod groups;
 mod ia3;
 mod linear_probe;
 mod ln_tuning;
+mod lokr;
 mod lora;
+mod oft;
 mod p_tuning;
 mod peft;
 mod prefix_tuning;
 mod prompt_tuning;
 mod settings;
 mod targets;
+mod trainable_tokens;
 mod tuning;
 mod unmatched;
 mod vera;
@@ -47,8 +50,11 @@ pub const METHODS: &[Method] = &[
     ln_tuning::METHOD,
     lora::METHOD,
     adalora::METHOD,
+    lokr::METHOD,
     vera::METHOD,
+    oft::METHOD,
     ia3::METHOD,
+    trainable_tokens::METHOD,
     prefix_tuning::METHOD,
     prompt_tuning::METHOD,
     p_tuning::METHOD,
@@ -98,11 +104,7 @@ pub trait Adapter: Hooks {
     }
 
     /// Takes over what [`Adapter::state`] gave, by name.
-    fn set_state(
-        &self,
-        _state: BTreeMap<String, NamedTensor>,
-        _backend: &Arc<dyn Backend>,
-    ) -> Result<()> {
+    fn set_state(&self, _state: BTreeMap<String, NamedTensor>, _backend: &Arc<dyn Backend>) -> Result<()> {
         Ok(())
     }
 
@@ -110,6 +112,12 @@ pub trait Adapter: Hooks {
     /// Called only if the method is [`Method::mergeable`].
     fn merge(&self, _site: &Site, _weight: &mut [f32], _bias: Option<&mut [f32]>) -> Result<()> {
         Ok(())
+    }
+
+    /// The table of word embeddings with the method folded in, \[vocab_size, hidden\]; `None`: it stays as it is. Called only if
+    /// the method is [`Method::mergeable`].
+    fn merged_embeddings(&self) -> Result<Option<Vec<f32>>> {
+        Ok(None)
     }
 
     /// The method's own keys of adapter_config.json.

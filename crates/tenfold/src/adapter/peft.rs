@@ -24,9 +24,7 @@ const TYPES: &[(&str, &str)] = &[
     ("HRA", "HRA"),
     ("LILY", "Lily"),
     ("LOHA", "LoHa"),
-    ("LOKR", "LoKr"),
     ("MISS", "MiSS"),
-    ("OFT", "OFT"),
     ("OSF", "OSF"),
     ("PEANUT", "PEANuT"),
     ("POLY", "Poly"),
@@ -38,7 +36,6 @@ const TYPES: &[(&str, &str)] = &[
     ("SHIRA", "SHiRA"),
     ("SUPERTUNING", "SuperTuning"),
     ("TINYLORA", "TinyLoRA"),
-    ("TRAINABLE_TOKENS", "trainable tokens"),
     ("UNILORA", "Uni-LoRA"),
     ("VBLORA", "VB-LoRA"),
     ("WAVEFT", "WaveFT"),
@@ -139,8 +136,8 @@ mod tests {
             }
         }
         assert_eq!(
-            [type_of("gralora"), type_of("TRAINABLE_TOKENS"), type_of("lora")],
-            [Some("GraLoRA"), Some("trainable tokens"), None]
+            [type_of("gralora"), type_of("XLORA"), type_of("lora")],
+            [Some("GraLoRA"), Some("X-LoRA"), None]
         );
         assert!(setting(Some("LORA"), "use_bdlora").is_some_and(|words| words.starts_with("BD-LoRA")));
         assert_eq!([setting(Some("LORA"), "rr"), setting(None, "use_bdlora")], [None, None]);

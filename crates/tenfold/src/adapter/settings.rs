@@ -15,6 +15,10 @@ pub enum Allowed {
     FlagOr(&'static str),
     /// A whole number of so much at the least and at the most.
     Whole(u64, u64),
+    /// A whole number of 1 or more, or −1.
+    WholeOrMinusOne,
+    /// A list of ids of tokens.
+    Tokens,
     /// A number above 0.
     Positive,
     /// A number of 0 or more.
@@ -58,6 +62,10 @@ impl Allowed {
             Allowed::Whole(least, most) => {
                 value.as_u64().is_some_and(|number| (*least..=*most).contains(&number))
             }
+            Allowed::WholeOrMinusOne => value.as_i64().is_some_and(|number| number == -1 || number > 0),
+            Allowed::Tokens => value.as_array().is_some_and(|ids| {
+                ids.iter().all(|id| id.as_u64().is_some_and(|id| u32::try_from(id).is_ok()))
+            }),
             Allowed::Positive => value.as_f64().is_some_and(|number| number > 0.0 && number.is_finite()),
             Allowed::NotNegative => value.as_f64().is_some_and(|number| number >= 0.0 && number.is_finite()),
             Allowed::Share => value.as_f64().is_some_and(|number| number > 0.0 && number < 1.0),
@@ -85,6 +93,8 @@ impl Allowed {
             Allowed::FlagOr(word) => format!("true, false or \"{word}\""),
             Allowed::Whole(least, ANY) => format!("a whole number of {least} or more"),
             Allowed::Whole(least, most) => format!("a whole number from {least} to {}", thousands(*most)),
+            Allowed::WholeOrMinusOne => "a whole number of 1 or more, or -1".into(),
+            Allowed::Tokens => "a list of ids of tokens".into(),
             Allowed::Positive => "a number above 0".into(),
             Allowed::NotNegative => "a number of 0 or more".into(),
             Allowed::Share => "a number above 0 and below 1".into(),

@@ -45,6 +45,14 @@ impl Hooks for Tuning {
         self.adapter.prefix_len()
     }
 
+    fn embed(&self, forward: &Forward, ids: &[u32], x: Tensor) -> Result<Tensor> {
+        self.adapter.embed(forward, ids, x)
+    }
+
+    fn vocabulary(&self, weight: &Weight) -> Result<Option<Tensor>> {
+        self.adapter.vocabulary(weight)
+    }
+
     fn leaves_features_alone(&self) -> bool {
         self.adapter.leaves_features_alone()
     }
@@ -198,6 +206,11 @@ impl Tuning {
             if let Some(part) = &linear.bias {
                 put(part, bias)?;
             }
+        }
+        if let Some(numbers) = self.adapter.merged_embeddings()? {
+            let table = model.word_embeddings();
+            let parameter = Param::new(backend, table.name.clone(), table.tensor.shape(), numbers)?;
+            trained.insert(table.name.clone(), parameter);
         }
         Ok(Some(Tuning { adapter: full::untouched().into(), trained: trained.into(), ..self.clone() }))
     }

@@ -163,9 +163,8 @@ impl Trainer<'_> {
                 self.look(training, best)?;
             }
             if let Some(path) = &self.snapshot {
-                let write = || {
-                    snapshot::write(path, training, self.tuning, optimizer, best.as_ref(), &*self.backend)
-                };
+                let write =
+                    || snapshot::write(path, training, self.tuning, optimizer, best.as_ref(), &*self.backend);
                 let is_over = training.step == end || training.stopped_early;
                 if is_over && !self.stops.is_empty() { write() } else { pace.keep(write) }?;
             }

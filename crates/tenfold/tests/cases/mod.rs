@@ -18,12 +18,17 @@ pub fn cases() -> Vec<Case> {
     let others = [
         ("lora", json!({"use_dora": true, "loraplus_lr_ratio": 4.0})),
         ("adalora", json!({"init_r": 6, "target_r": 3, "tfinal": 1, "deltaT": 2})),
+        ("lokr", json!({"r": 2, "decompose_both": true, "decompose_factor": 4})),
+        ("oft", json!({"block_share": true, "use_cayley_neumann": false, "oft_block_size": 8})),
     ];
     let case = |method: &'static Method, given: &Value| {
         let (mut name, mut settings) = (method.name.to_owned(), (method.defaults)());
         for (key, value) in given.as_object().into_iter().flatten() {
             name += &format!(" {key}");
             settings[key] = value.clone();
+        }
+        if method.name == "trainable_tokens" {
+            settings["token_indices"] = json!((3..60).collect::<Vec<u32>>());
         }
         Case { name, method, settings }
     };

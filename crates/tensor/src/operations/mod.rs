@@ -1,6 +1,7 @@
 //! The operations of tensors, forward and backward side by side.
 
 pub(crate) mod attention;
+mod blocks;
 mod elementwise;
 mod linear;
 mod loss;
