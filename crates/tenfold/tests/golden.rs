@@ -22,6 +22,8 @@ const METHODS: &[&str] = &[
     "lora-all-bias",
     "lora-dora",
     "lora-dora-all",
+    "lora-pissa",
+    "lora-olora",
     "adalora",
     "lokr",
     "lokr-both",

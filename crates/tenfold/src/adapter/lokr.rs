@@ -35,7 +35,7 @@ pub(super) const METHOD: Method = Method {
         ("decompose_factor", Allowed::WholeOrMinusOne),
         ("target_modules", Allowed::Modules),
         ("exclude_modules", Allowed::Modules),
-        ("init_weights", Allowed::FlagOr("lycoris")),
+        ("init_weights", Allowed::FlagOr(&["lycoris"])),
         ("rank_pattern", Allowed::ByModule(&Allowed::Whole(1, ANY))),
         ("alpha_pattern", Allowed::ByModule(&Allowed::Positive)),
     ],

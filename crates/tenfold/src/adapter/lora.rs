@@ -6,10 +6,11 @@
 //! PEFT does; the paper draws it normal: `init_lora_weights = "gaussian"`), B at zero: the identity at
 //! step 0. Mergeable: W + (alpha / r) · B A. `use_dora`: see `dora.rs`. `loraplus_lr_ratio` is LoRA+ (Hayou et al. 2024,
 //! arXiv:2402.12354): B learns that many times faster than A; PEFT has it as an optimizer, so that its files do not know it.
-//! Not here: PiSSA, OLoRA and other variants, which are refused by name.
+//! `init_lora_weights = "pissa"` or `"olora"`: see `start.rs`. Not here: other variants, which are refused by name.
 
 use super::dora::Magnitude;
 use super::settings::{ANY, Allowed};
+use super::start::{self, Taken};
 use super::targets::{Selection, Targets, pattern_value};
 use super::{Adapter, Context, Method, ParameterGroup, refuse, settings, to_map, to_value};
 use crate::error::Result;
@@ -36,7 +37,7 @@ pub(super) const METHOD: Method = Method {
         ("exclude_modules", Allowed::Modules),
         ("bias", Allowed::Word(&["none", "all", "lora_only"])),
         ("use_rslora", Allowed::Flag),
-        ("init_lora_weights", Allowed::FlagOr("gaussian")),
+        ("init_lora_weights", Allowed::FlagOr(&["gaussian", "pissa", "olora"])),
         ("rank_pattern", Allowed::ByModule(&Allowed::Whole(1, ANY))),
         ("alpha_pattern", Allowed::ByModule(&Allowed::Positive)),
         ("layers_to_transform", Allowed::Layers),
@@ -107,7 +108,7 @@ enum Bias {
 enum Start {
     /// true: B at zero; false: both drawn as torch.nn.Linear draws, for tests.
     Usual(bool),
-    /// "gaussian".
+    /// "gaussian", "pissa" or "olora".
     Named(String),
 }
 
@@ -141,12 +142,17 @@ pub(super) struct Update {
     /// Factor of B A.
     pub scale: f32,
     magnitude: Option<Magnitude>,
+    taken: Option<Taken>,
 }
 
 impl LowRank {
     fn new(value: &Value, context: &Context) -> Result<LowRank> {
         let mut settings: Lora = settings(&METHOD, value)?;
         settings.check()?;
+        if let Start::Named(name) = &mut settings.init_lora_weights {
+            // PEFT knows some of them in small letters alone.
+            name.make_ascii_lowercase();
+        }
         let targets = settings
             .target_modules
             .get_or_insert_with(|| {
@@ -198,7 +204,12 @@ impl Update {
             _ => context.constant(&name("lora_B"), &b_shape, 0.0)?,
         };
         let rank = if settings.use_rslora { (r as f64).sqrt() } else { r as f64 };
-        let mut update = Update { a, b, scale: (alpha / rank) as f32, magnitude: None };
+        let mut update = Update { a, b, scale: (alpha / rank) as f32, magnitude: None, taken: None };
+        if let Start::Named(name) = &settings.init_lora_weights
+            && let Some(start) = start::Start::named(name)
+        {
+            update.taken = Some(start.apply(linear, &update)?);
+        }
         if settings.use_dora {
             update.magnitude = Some(Magnitude::new(linear, &update, context)?);
         }
@@ -214,6 +225,10 @@ impl Update {
 impl Hooks for LowRank {
     fn after(&self, forward: &Forward, site: &Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
         let Some(update) = self.updates.get(&site.path) else { return Ok(y) };
+        let y = match &update.taken {
+            Some(taken) => taken.take_from(x, y, update.scale)?,
+            None => y,
+        };
         let x = forward.dropout(x.clone(), self.settings.lora_dropout as f32)?;
         match &update.magnitude {
             Some(magnitude) => magnitude.after(forward, update, &x, y),
@@ -255,14 +270,20 @@ impl Adapter for LowRank {
     }
 
     fn merge(&self, site: &Site, weight: &mut [f32], _bias: Option<&mut [f32]>) -> Result<()> {
-        let Some(Update { a, b, scale, magnitude }) = self.updates.get(&site.path) else { return Ok(()) };
-        let (r, a, b) = (a.shape()[0], a.numbers()?, b.numbers()?);
-        for (row, b) in weight.chunks_exact_mut(site.inputs).zip(b.chunks_exact(r)) {
-            for (a, b) in a.chunks_exact(site.inputs).zip(b) {
-                row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+        let Some(update) = self.updates.get(&site.path) else { return Ok(()) };
+        let r = update.a.shape()[0];
+        let taken = update.taken.as_ref().map(Taken::numbers).transpose()?;
+        let own = (update.a.numbers()?, update.b.numbers()?);
+        for (scale, (a, b)) in
+            [(update.scale, own)].into_iter().chain(taken.map(|taken| (-update.scale, taken)))
+        {
+            for (row, b) in weight.chunks_exact_mut(site.inputs).zip(b.chunks_exact(r)) {
+                for (a, b) in a.chunks_exact(site.inputs).zip(b) {
+                    row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+                }
             }
         }
-        magnitude.as_ref().map_or(Ok(()), |magnitude| magnitude.merge(weight))
+        update.magnitude.as_ref().map_or(Ok(()), |magnitude| magnitude.merge(weight))
     }
 
     fn config(&self) -> Result<Map<String, Value>> {
@@ -288,6 +309,13 @@ impl Lora {
         if let (Some(Targets::Pattern(word)), Some(_)) = (&self.target_modules, &self.layers_to_transform) {
             let expected = "none beside one text in target_modules, which says itself what it means; name the modules in a list";
             return Err(refuse(&METHOD, "layers_to_transform", expected, format!("both, with \"{word}\"")));
+        }
+        if let Start::Named(name) = &self.init_lora_weights
+            && start::Start::named(name).is_some()
+            && self.use_dora
+        {
+            let expected = "true, false or \"gaussian\" beside use_dora";
+            return Err(refuse(&METHOD, "init_lora_weights", expected, format!("\"{name}\"")));
         }
         Ok(())
     }

@@ -21,6 +21,8 @@ mod peft;
 mod prefix_tuning;
 mod prompt_tuning;
 mod settings;
+mod start;
+mod svd;
 mod targets;
 mod trainable_tokens;
 mod tuning;
@@ -188,7 +190,7 @@ impl Method {
     pub fn loads(&self) -> &'static str {
         match (self.peft_type, self.mergeable) {
             (Some("LORA"), _) => {
-                "PEFT; vLLM, of language models, with bias = \"none\" and without DoRA; Transformers, merged by `tenfold adapter export \
+                "PEFT; vLLM, of language models, with bias = \"none\" and without DoRA, PiSSA or OLoRA; Transformers, merged by `tenfold adapter export \
                  --merged`; llama.cpp, by its own convert_lora_to_gguf.py"
             }
             (Some("PREFIX_TUNING"), _) => {

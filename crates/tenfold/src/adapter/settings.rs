@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 pub enum Allowed {
     /// true or false.
     Flag,
-    /// true, false or a word.
-    FlagOr(&'static str),
+    /// true, false or one of these words.
+    FlagOr(&'static [&'static str]),
     /// A whole number of so much at the least and at the most.
     Whole(u64, u64),
     /// A whole number of 1 or more, or −1.
@@ -56,8 +56,9 @@ impl Allowed {
         };
         match self {
             Allowed::Flag => value.is_boolean(),
-            Allowed::FlagOr(word) => {
-                value.is_boolean() || value.as_str().is_some_and(|found| found.eq_ignore_ascii_case(word))
+            Allowed::FlagOr(words) => {
+                let fits = |found: &str| words.iter().any(|word| found.eq_ignore_ascii_case(word));
+                value.is_boolean() || value.as_str().is_some_and(fits)
             }
             Allowed::Whole(least, most) => {
                 value.as_u64().is_some_and(|number| (*least..=*most).contains(&number))
@@ -90,7 +91,10 @@ impl Allowed {
     fn words(&self) -> String {
         match self {
             Allowed::Flag => "true or false".into(),
-            Allowed::FlagOr(word) => format!("true, false or \"{word}\""),
+            Allowed::FlagOr(words) => {
+                let words = words.iter().map(|word| format!("\"{word}\""));
+                or(&["true".to_owned(), "false".to_owned()].into_iter().chain(words).collect::<Vec<_>>())
+            }
             Allowed::Whole(least, ANY) => format!("a whole number of {least} or more"),
             Allowed::Whole(least, most) => format!("a whole number from {least} to {}", thousands(*most)),
             Allowed::WholeOrMinusOne => "a whole number of 1 or more, or -1".into(),
@@ -184,8 +188,8 @@ mod tests {
             ),
             (
                 "lora",
-                json!({"init_lora_weights": "pissa"}),
-                "expected true, false or \"gaussian\", found \"pissa\"",
+                json!({"init_lora_weights": "loftq"}),
+                "expected true, false, \"gaussian\", \"pissa\" or \"olora\", found \"loftq\"",
             ),
             (
                 "lora",

@@ -17,6 +17,8 @@ pub struct Case {
 pub fn cases() -> Vec<Case> {
     let others = [
         ("lora", json!({"use_dora": true, "loraplus_lr_ratio": 4.0})),
+        ("lora", json!({"init_lora_weights": "pissa"})),
+        ("lora", json!({"init_lora_weights": "OLoRA", "r": 4})),
         ("adalora", json!({"init_r": 6, "target_r": 3, "tfinal": 1, "deltaT": 2})),
         ("lokr", json!({"r": 2, "decompose_both": true, "decompose_factor": 4})),
         ("oft", json!({"block_share": true, "use_cayley_neumann": false, "oft_block_size": 8})),
