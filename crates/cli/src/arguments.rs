@@ -388,8 +388,8 @@ pub enum AdapterCommand {
     },
     /// Write an adapter into a folder that Python loads: an adapter for PEFT, or a whole model for Transformers
     ///
-    /// Adapters of methods that PEFT has (LoRA, IA³, prefix tuning, prompt tuning, P-tuning) are written for PEFT; with
-    /// --merged, LoRA and IA³ are folded into the base model, which is written whole. Full fine-tuning, BitFit and linear
+    /// Adapters of methods that PEFT has are written for PEFT; with --merged, those that act on weights (all but prefix tuning,
+    /// prompt tuning and P-tuning) are folded into the base model, which is written whole. Full fine-tuning, BitFit and linear
     /// probe are always written as whole models: config.json and model.safetensors in f32.
     ///
     /// The tokenizer's files and a script load.py go along. What exists is never written over.

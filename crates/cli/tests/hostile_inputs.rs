@@ -182,7 +182,11 @@ fn settings_that_no_model_can_have_are_refused_with_their_key_before_anything_is
             "feedforward_modules=[\"query\"]",
             ".feedforward_modules: \"query\": none of the modules that",
         ),
-        ("lora", "use_dora=true", ".use_dora: DoRA: PEFT has this setting, this version does not support it"),
+        (
+            "lora",
+            "use_bdlora=true",
+            ".use_bdlora: BD-LoRA: PEFT has this setting, this version does not support it",
+        ),
         (
             "lora",
             "modules_to_save=[\"foo\"]",

@@ -224,14 +224,14 @@ fn half_written_and_malicious_adapters_are_refused() {
         ("an unknown setting", with("use_magic", json!(true)), "use_magic"),
         (
             "a setting of PEFT's",
-            with("use_dora", json!(true)),
-            "use_dora = true: DoRA: PEFT has this setting",
+            with("use_bdlora", json!(true)),
+            "use_bdlora = true: BD-LoRA: PEFT has this setting",
         ),
         ("a type of PEFT's", with("peft_type", json!("LOHA")), "LOHA (LoHa) is not supported: PEFT has it"),
         (
             "a type like one of ours",
-            with("peft_type", json!("ADALORA")),
-            "ADALORA (AdaLoRA) is not supported",
+            with("peft_type", json!("GRALORA")),
+            "GRALORA (GraLoRA) is not supported",
         ),
         ("another task", with("task_type", json!("CAUSAL_LM")), "CAUSAL_LM"),
         (

@@ -18,6 +18,7 @@
 pub mod activation;
 pub mod adamw;
 pub mod attention;
+pub mod cayley;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elements;

@@ -2,15 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
+mod cases;
+
+use cases::{Case, cases};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tenfold::adapter::export::{self, Export};
 use tenfold::adapter::file::{self, About, BaseModel, Holds};
-use tenfold::adapter::{self, Context, METHODS, Method, Tuning};
+use tenfold::adapter::{self, Context, Tuning};
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, ModelFiles, TaskType};
 use tenfold::progress::Silent;
 use tenfold_tensor::{Backend, Cpu, Ragged, without_gradients};
+
+fn case(name: &str) -> Case {
+    cases().into_iter().find(|case| case.name == name).unwrap()
+}
 
 /// A model of the golden figures, and a batch for it.
 struct Place {
@@ -34,9 +41,9 @@ impl Place {
     }
 
     /// The method with numbers that training could have left: nothing is the identity.
-    fn tuned(&self, method: &'static Method) -> Tuning {
-        let mut settings = (method.defaults)();
-        for key in ["init_lora_weights", "init_ia3_weights"] {
+    fn tuned(&self, Case { method, settings, .. }: &Case) -> Tuning {
+        let mut settings = settings.clone();
+        for key in ["init_lora_weights", "init_ia3_weights", "init_weights"] {
             if !settings[key].is_null() {
                 settings[key] = false.into();
             }
@@ -101,9 +108,9 @@ fn close(what: &str, ours: &[f32], expected: &[f32]) {
 fn every_method_is_exported_as_what_loads_it() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(&golden("bert"), TaskType::SequenceClassification);
-    for method in METHODS {
-        let tuning = place.tuned(method);
-        let (adapter, out) = (folder.path().join(method.name), folder.path().join("out").join(method.name));
+    for Case { name, method, settings } in cases() {
+        let tuning = place.tuned(&Case { name: name.clone(), method, settings });
+        let (adapter, out) = (folder.path().join(&name), folder.path().join("out").join(&name));
         std::fs::create_dir_all(folder.path().join("out")).unwrap();
         place.write(&tuning, &adapter);
         let is_peft = method.peft_type.is_some();
@@ -118,7 +125,7 @@ fn every_method_is_exported_as_what_loads_it() {
             Holds::Model => close(method.name, &place.logits_of_whole(&out), &expected),
             _ => assert_eq!(place.logits(&file::read(&out, &place.context()).unwrap()), expected),
         }
-        let merged = folder.path().join("merged").join(method.name);
+        let merged = folder.path().join("merged").join(&name);
         std::fs::create_dir_all(folder.path().join("merged")).unwrap();
         match (is_peft && !method.mergeable, place.export(&adapter, &merged, true)) {
             (true, outcome) => {
@@ -153,7 +160,7 @@ fn language_models_of_every_kind_are_exported_whole() {
     ] {
         let place = place(&golden(family), task);
         for name in ["full", "lora"] {
-            let tuning = place.tuned(adapter::method(name).unwrap());
+            let tuning = place.tuned(&case(name));
             let path = |what: &str| folder.path().join(format!("{family}-{name}-{what}"));
             place.write(&tuning, &path("adapter"));
             assert_eq!(place.export(&path("adapter"), &path("out"), name == "lora").unwrap(), Holds::Model);
@@ -168,7 +175,7 @@ fn what_exists_is_never_written_over_and_nothing_half_done_stays() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(&golden("bert"), TaskType::SequenceClassification);
     let adapter = folder.path().join("adapter");
-    place.write(&place.tuned(adapter::method("full").unwrap()), &adapter);
+    place.write(&place.tuned(&case("full")), &adapter);
     let fault = place.export(&adapter, &adapter, false).unwrap_err().to_string();
     assert!(fault.contains("expected none, or an empty one"), "{fault}");
     // A head of another number of labels than there are names.
@@ -185,7 +192,7 @@ fn a_whole_model_given_as_an_adapter_is_told_apart() {
     let fault = file::read(&golden("bert"), &place.context()).err().unwrap().to_string();
     assert!(fault.contains("give this folder as --model"), "{fault}");
     // The form that was written before: a configuration of PEFT's name for a method that PEFT does not have.
-    let tuning = place.tuned(adapter::method("bitfit").unwrap());
+    let tuning = place.tuned(&case("bitfit"));
     place.write(&tuning, folder.path());
     std::fs::rename(folder.path().join(file::CHANGED), folder.path().join(file::TENSORS)).unwrap();
     std::fs::remove_file(folder.path().join(file::ABOUT)).unwrap();

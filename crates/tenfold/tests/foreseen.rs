@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests stand outside of test functions here")]
 
+mod cases;
+
+use cases::{Case, cases};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tenfold::adapter::{Context, METHODS, Method, Tuning};
+use tenfold::adapter::{Context, Method, Tuning};
 use tenfold::bench::{self, GenerateRequest, InferRequest, Loads, RowShape, TrainRequest, Tuned};
 use tenfold::bytes::Bytes;
 use tenfold::error::Error;
@@ -75,12 +78,16 @@ fn trains_something(family: &str, method: &Method) -> bool {
     !matches!((family, method.name), ("t5" | "qwen2", "linear_probe") | ("t5", "bitfit"))
 }
 
+fn lora() -> Case {
+    cases().into_iter().find(|case| case.name == "lora").unwrap()
+}
+
 /// The account of a real run.
-fn taken(place: &Place, method: &'static Method, train: &TrainSettings, dtype: Dtype) -> Usage {
+fn taken(place: &Place, case: &Case, train: &TrainSettings, dtype: Dtype) -> Usage {
     let backend = Cpu::new();
     let model = place.load(&backend, dtype);
     let context = Context { model: &*model, backend: &backend, seed: 0, tokenize: &|_| Ok(vec![5, 6]) };
-    let tuning = Tuning::new(method, &(method.defaults)(), &context, 2).unwrap();
+    let tuning = Tuning::new(case.method, &case.settings, &context, 2).unwrap();
     let rows = place.rows().longest(8);
     let forward = model::Forward::evaluation(&tuning);
     let source =
@@ -105,13 +112,13 @@ fn taken(place: &Place, method: &'static Method, train: &TrainSettings, dtype: D
     backend.ledger().peak()
 }
 
-fn foreseen(place: &Place, method: &'static Method, train: &TrainSettings, dtype: Dtype) -> Usage {
+fn foreseen(place: &Place, case: &Case, train: &TrainSettings, dtype: Dtype) -> Usage {
     let model = place.load(&Meta::new(), dtype);
-    train::foresee(&subject(&*model, method, &place.rows()), train).unwrap()
+    train::foresee(&subject(&*model, case, &place.rows()), train).unwrap()
 }
 
-fn subject<'a>(model: &'a dyn Model, method: &'static Method, rows: &'a Rows) -> Subject<'a> {
-    let settings: &'static Value = Box::leak(Box::new((method.defaults)()));
+fn subject<'a>(model: &'a dyn Model, case: &'a Case, rows: &'a Rows) -> Subject<'a> {
+    let Case { method, settings, .. } = case;
     Subject { model, method, settings, labels: 2, rows, tokenize: &|_| Ok(vec![5, 6]), keeps_base: true }
 }
 
@@ -124,7 +131,7 @@ fn settings(recomputes: bool) -> TrainSettings {
 fn the_dry_account_is_that_of_the_processor_to_the_byte() {
     for family in ["roberta", "t5", "qwen2"] {
         let place = place(family);
-        for method in METHODS.iter().filter(|method| trains_something(family, method)) {
+        for method in cases().iter().filter(|case| trains_something(family, case.method)) {
             for recomputes in [false, true] {
                 let train = settings(recomputes);
                 let (dry, real) =
@@ -133,7 +140,7 @@ fn the_dry_account_is_that_of_the_processor_to_the_byte() {
             }
         }
         let train = TrainSettings { batch_size: 4, gradient_accumulation_steps: 2, ..settings(false) };
-        let lora = tenfold::adapter::method("lora").unwrap();
+        let lora = &lora();
         let (dry, real) =
             (foreseen(&place, lora, &train, Dtype::Q8_0), taken(&place, lora, &train, Dtype::Q8_0));
         // The run's passes are of rows as they come, those foreseen of the longest; memory is lent again accordingly.
@@ -145,7 +152,7 @@ fn the_dry_account_is_that_of_the_processor_to_the_byte() {
 #[test]
 fn a_limit_leads_to_smaller_passes_then_to_recomputation_then_to_a_refusal() {
     let place = place("roberta");
-    let lora = tenfold::adapter::method("lora").unwrap();
+    let lora = &lora();
     let (model, rows) = (place.load(&Meta::new(), Dtype::F32), place.rows());
     let subject = subject(&*model, lora, &rows);
     let needs = |train: &TrainSettings| train::total(&train::foresee(&subject, train).unwrap());

@@ -133,6 +133,12 @@ fn whole(
                 });
             }
         }
+        if tuning.method().mergeable
+            && name == model.word_embeddings().name
+            && let Some(table) = tuning.adapter().merged_embeddings()?
+        {
+            return Ok(table);
+        }
         match tuning.trained(name) {
             Some(trained) => Ok(trained.numbers()?),
             None => match weights.iter().find(|weight| weight.name == name) {

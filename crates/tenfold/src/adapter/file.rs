@@ -24,7 +24,7 @@ use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{self, HostTensor};
 use crate::model::store::Located;
-use crate::model::{Model, ModelFiles, TaskType};
+use crate::model::{HeadWeight, Model, ModelFiles, TaskType};
 use crate::plain_file;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -144,11 +144,19 @@ pub fn read(dir: &Path, context: &Context) -> Result<Tuning> {
         }
     }
     let mut tensors = tensors_of(tensors_file)?;
-    let labels = labels(tensors_file, context.model.head().last_weight(), &tensors)
-        .map_err(|error| of_another(&stored, context.model, error))?;
+    let own_head = own_head(context.model, &tensors);
+    let labels = match own_head.last() {
+        Some((part, _)) => part.shape[0],
+        None => labels(tensors_file, context.model.head().last_weight(), &tensors)
+            .map_err(|error| of_another(&stored, context.model, error))?,
+    };
     let built = Tuning::new(method, &settings, context, labels);
     let strange = |error| of_another(&stored, context.model, error);
     let mut tuning = built.map_err(|error| strange(about(config_file, error)))?;
+    tensors.extend(own_head.into_iter().map(|(part, numbers)| {
+        let name = tuning.adapter().key(&part.name);
+        (name.clone(), NamedTensor { name, shape: part.shape, numbers })
+    }));
     tuning.restore(&mut tensors, context.backend).map_err(|error| strange(about(tensors_file, error)))?;
     let Some(name) = tensors.keys().next() else { return Ok(tuning) };
     let expected = format!("tensors of {} alone", method.title);
@@ -210,7 +218,17 @@ fn tensors_of(path: &Path) -> Result<BTreeMap<String, NamedTensor>> {
 fn module_of(name: &str) -> &str {
     let path =
         name.strip_prefix("base_model.").map_or(name, |rest| rest.strip_prefix("model.").unwrap_or(rest));
-    let ends = [".lora_", ".ia3_l", ".base_layer", ".hada_", ".lokr_", ".vera_", ".oft_", ".boft_"];
+    let ends = [
+        ".lora_",
+        ".ia3_l",
+        ".base_layer",
+        ".hada_",
+        ".lokr_",
+        ".vera_",
+        ".oft_",
+        ".boft_",
+        ".trainable_tokens_",
+    ];
     let end = ends.iter().filter_map(|end| path.find(end)).min().or(path.rfind('.'));
     &path[..end.unwrap_or(path.len())]
 }
@@ -240,6 +258,23 @@ fn of_another(stored: &Stored, model: &dyn Model, error: Error) -> Error {
         expected,
         found: format!("{found}; {base}: is this model ({this}) another?"),
     }
+}
+
+/// The weights of the head that came with the model, if the file holds none of any: PEFT trains no head with some methods.
+fn own_head(model: &dyn Model, tensors: &BTreeMap<String, NamedTensor>) -> Vec<(HeadWeight, Vec<f32>)> {
+    let Some(last) = model.head().layers.last() else { return Vec::new() };
+    let [Some((shape, _)), _] = &last.stored else { return Vec::new() };
+    let parts = model.head().weights(shape[0]);
+    let is_there = |part: &HeadWeight| {
+        tensors.keys().any(|name| {
+            name.strip_suffix(&part.name).is_some_and(|path| path.is_empty() || path.ends_with('.'))
+        })
+    };
+    if parts.iter().any(is_there) {
+        return Vec::new();
+    }
+    let stored = parts.into_iter().map(|mut part| part.stored.take().map(|numbers| (part, numbers)));
+    stored.collect::<Option<_>>().unwrap_or_default()
 }
 
 /// How many labels the saved head has; 1 where the model has no head.

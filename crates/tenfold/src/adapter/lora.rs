@@ -4,15 +4,18 @@
 //! Paper: Hu et al. 2021, arXiv:2106.09685; rank stabilisation: Kalajdzievski 2023, arXiv:2312.03732.
 //! Parameters: r · (in + out) for each target. A starts uniform in ±1/√in (as torch.nn.Linear, what
 //! PEFT does; the paper draws it normal: `init_lora_weights = "gaussian"`), B at zero: the identity at
-//! step 0. Mergeable: W + (alpha / r) · B A. Not here: DoRA, PiSSA, OLoRA and other variants, which are
-//! refused by name.
+//! step 0. Mergeable: W + (alpha / r) · B A. `use_dora`: see `dora.rs`. `loraplus_lr_ratio` is LoRA+ (Hayou et al. 2024,
+//! arXiv:2402.12354): B learns that many times faster than A; PEFT has it as an optimizer, so that its files do not know it.
+//! `init_lora_weights = "pissa"` or `"olora"`: see `start.rs`. Not here: other variants, which are refused by name.
 
+use super::dora::Magnitude;
 use super::settings::{ANY, Allowed};
+use super::start::{self, Taken};
 use super::targets::{Selection, Targets, pattern_value};
-use super::{Adapter, Context, Method, refuse, settings, to_map, to_value};
+use super::{Adapter, Context, Method, ParameterGroup, refuse, settings, to_map, to_value};
 use crate::error::Result;
 use crate::model::{Forward, Hooks, Linear, Role, Site};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use tenfold_tensor::{Param, Tensor};
@@ -34,11 +37,13 @@ pub(super) const METHOD: Method = Method {
         ("exclude_modules", Allowed::Modules),
         ("bias", Allowed::Word(&["none", "all", "lora_only"])),
         ("use_rslora", Allowed::Flag),
-        ("init_lora_weights", Allowed::FlagOr("gaussian")),
+        ("init_lora_weights", Allowed::FlagOr(&["gaussian", "pissa", "olora"])),
         ("rank_pattern", Allowed::ByModule(&Allowed::Whole(1, ANY))),
         ("alpha_pattern", Allowed::ByModule(&Allowed::Positive)),
         ("layers_to_transform", Allowed::Layers),
         ("layers_pattern", Allowed::Texts),
+        ("use_dora", Allowed::Flag),
+        ("loraplus_lr_ratio", Allowed::Positive),
     ],
     defaults: || to_value(&Lora::default()),
     build: |settings, context| Ok(Box::new(LowRank::new(settings, context)?)),
@@ -49,7 +54,7 @@ pub(super) const METHOD: Method = Method {
 #[serde(default, deny_unknown_fields)]
 struct Lora {
     r: usize,
-    #[serde(serialize_with = "as_written")]
+    #[serde(serialize_with = "super::settings::as_written")]
     lora_alpha: f64,
     lora_dropout: f64,
     /// Default: queries and values.
@@ -62,6 +67,9 @@ struct Lora {
     alpha_pattern: BTreeMap<String, f64>,
     layers_to_transform: Option<Layers>,
     layers_pattern: Option<OneOrMany>,
+    use_dora: bool,
+    /// How many times faster B learns than A (LoRA+); 1: as fast.
+    loraplus_lr_ratio: f64,
 }
 
 impl Default for Lora {
@@ -79,16 +87,9 @@ impl Default for Lora {
             alpha_pattern: BTreeMap::new(),
             layers_to_transform: None,
             layers_pattern: None,
+            use_dora: false,
+            loraplus_lr_ratio: 1.0,
         }
-    }
-}
-
-/// PEFT writes whole numbers without a point.
-fn as_written<S: Serializer>(alpha: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if alpha.fract() == 0.0 && alpha.abs() < 1e9 {
-        serializer.serialize_i64(*alpha as i64)
-    } else {
-        serializer.serialize_f64(*alpha)
     }
 }
 
@@ -107,7 +108,7 @@ enum Bias {
 enum Start {
     /// true: B at zero; false: both drawn as torch.nn.Linear draws, for tests.
     Usual(bool),
-    /// "gaussian".
+    /// "gaussian", "pissa" or "olora".
     Named(String),
 }
 
@@ -133,16 +134,25 @@ struct LowRank {
 }
 
 /// The update of one linear map.
-struct Update {
-    a: Param,
-    b: Param,
-    scale: f32,
+pub(super) struct Update {
+    /// \[r, in\].
+    pub a: Param,
+    /// \[out, r\].
+    pub b: Param,
+    /// Factor of B A.
+    pub scale: f32,
+    magnitude: Option<Magnitude>,
+    taken: Option<Taken>,
 }
 
 impl LowRank {
     fn new(value: &Value, context: &Context) -> Result<LowRank> {
         let mut settings: Lora = settings(&METHOD, value)?;
         settings.check()?;
+        if let Start::Named(name) = &mut settings.init_lora_weights {
+            // PEFT knows some of them in small letters alone.
+            name.make_ascii_lowercase();
+        }
         let targets = settings
             .target_modules
             .get_or_insert_with(|| {
@@ -164,7 +174,7 @@ impl LowRank {
         let most = chosen.iter().map(|Linear { site, .. }| site.inputs.min(site.outputs)).max().unwrap_or(1);
         let mut updates = BTreeMap::new();
         for linear in &chosen {
-            updates.insert(linear.site.path.clone(), Update::new(&settings, &linear.site, most, context)?);
+            updates.insert(linear.site.path.clone(), Update::new(&settings, linear, most, context)?);
         }
         let fan_in_fan_out = chosen.iter().any(|linear| linear.site.fan_in_fan_out);
         Ok(LowRank { settings, fan_in_fan_out, updates })
@@ -173,7 +183,8 @@ impl LowRank {
 
 impl Update {
     /// `most`: the rank that the largest of the chosen matrices can have.
-    fn new(settings: &Lora, site: &Site, most: usize, context: &Context) -> Result<Update> {
+    fn new(settings: &Lora, linear: &Linear, most: usize, context: &Context) -> Result<Update> {
+        let site = &linear.site;
         let own = pattern_value(&settings.rank_pattern, &site.path)?;
         let r = own.unwrap_or(settings.r);
         let alpha = pattern_value(&settings.alpha_pattern, &site.path)?.unwrap_or(settings.lora_alpha);
@@ -193,15 +204,36 @@ impl Update {
             _ => context.constant(&name("lora_B"), &b_shape, 0.0)?,
         };
         let rank = if settings.use_rslora { (r as f64).sqrt() } else { r as f64 };
-        Ok(Update { a, b, scale: (alpha / rank) as f32 })
+        let mut update = Update { a, b, scale: (alpha / rank) as f32, magnitude: None, taken: None };
+        if let Start::Named(name) = &settings.init_lora_weights
+            && let Some(start) = start::Start::named(name)
+        {
+            update.taken = Some(start.apply(linear, &update)?);
+        }
+        if settings.use_dora {
+            update.magnitude = Some(Magnitude::new(linear, &update, context)?);
+        }
+        Ok(update)
+    }
+
+    /// `y + scale · B A x`.
+    pub(super) fn add_to(&self, x: &Tensor, y: Tensor) -> Result<Tensor> {
+        Ok(y.add_linear(&x.linear(&self.a.tensor(), None)?, &self.b.tensor(), self.scale)?)
     }
 }
 
 impl Hooks for LowRank {
     fn after(&self, forward: &Forward, site: &Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        let Some(Update { a, b, scale }) = self.updates.get(&site.path) else { return Ok(y) };
+        let Some(update) = self.updates.get(&site.path) else { return Ok(y) };
+        let y = match &update.taken {
+            Some(taken) => taken.take_from(x, y, update.scale)?,
+            None => y,
+        };
         let x = forward.dropout(x.clone(), self.settings.lora_dropout as f32)?;
-        Ok(y.add_linear(&x.linear(&a.tensor(), None)?, &b.tensor(), *scale)?)
+        match &update.magnitude {
+            Some(magnitude) => magnitude.after(forward, update, &x, y),
+            None => update.add_to(&x, y),
+        }
     }
 }
 
@@ -215,23 +247,49 @@ impl Adapter for LowRank {
     }
 
     fn parameters(&self) -> Vec<Param> {
-        self.updates.values().flat_map(|update| [update.a.clone(), update.b.clone()]).collect()
+        let of_update = |update: &Update| {
+            let lengths = update.magnitude.as_ref().map(|magnitude| magnitude.lengths.clone());
+            [update.a.clone(), update.b.clone()].into_iter().chain(lengths)
+        };
+        self.updates.values().flat_map(of_update).collect()
+    }
+
+    fn parameter_groups(&self) -> Vec<ParameterGroup> {
+        let learning_rate_factor = self.settings.loraplus_lr_ratio;
+        let group = |parameters, learning_rate_factor| ParameterGroup {
+            parameters,
+            learning_rate_factor,
+            decays: true,
+        };
+        if learning_rate_factor == 1.0 {
+            return vec![group(self.parameters(), 1.0)];
+        }
+        let is_b = |parameter: &Param| parameter.name().ends_with(".lora_B.weight");
+        let (b, others) = self.parameters().into_iter().partition(is_b);
+        vec![group(others, 1.0), group(b, learning_rate_factor)]
     }
 
     fn merge(&self, site: &Site, weight: &mut [f32], _bias: Option<&mut [f32]>) -> Result<()> {
-        let Some(Update { a, b, scale }) = self.updates.get(&site.path) else { return Ok(()) };
-        let (r, a, b) = (a.shape()[0], a.numbers()?, b.numbers()?);
-        for (row, b) in weight.chunks_exact_mut(site.inputs).zip(b.chunks_exact(r)) {
-            for (a, b) in a.chunks_exact(site.inputs).zip(b) {
-                row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+        let Some(update) = self.updates.get(&site.path) else { return Ok(()) };
+        let r = update.a.shape()[0];
+        let taken = update.taken.as_ref().map(Taken::numbers).transpose()?;
+        let own = (update.a.numbers()?, update.b.numbers()?);
+        for (scale, (a, b)) in
+            [(update.scale, own)].into_iter().chain(taken.map(|taken| (-update.scale, taken)))
+        {
+            for (row, b) in weight.chunks_exact_mut(site.inputs).zip(b.chunks_exact(r)) {
+                for (a, b) in a.chunks_exact(site.inputs).zip(b) {
+                    row.iter_mut().zip(a).for_each(|(w, a)| *w += scale * b * a);
+                }
             }
         }
-        Ok(())
+        update.magnitude.as_ref().map_or(Ok(()), |magnitude| magnitude.merge(weight))
     }
 
     fn config(&self) -> Result<Map<String, Value>> {
         let mut config = to_map(&self.settings);
         config.insert("fan_in_fan_out".into(), self.fan_in_fan_out.into());
+        config.remove("loraplus_lr_ratio");
         Ok(config)
     }
 
@@ -251,6 +309,13 @@ impl Lora {
         if let (Some(Targets::Pattern(word)), Some(_)) = (&self.target_modules, &self.layers_to_transform) {
             let expected = "none beside one text in target_modules, which says itself what it means; name the modules in a list";
             return Err(refuse(&METHOD, "layers_to_transform", expected, format!("both, with \"{word}\"")));
+        }
+        if let Start::Named(name) = &self.init_lora_weights
+            && start::Start::named(name).is_some()
+            && self.use_dora
+        {
+            let expected = "true, false or \"gaussian\" beside use_dora";
+            return Err(refuse(&METHOD, "init_lora_weights", expected, format!("\"{name}\"")));
         }
         Ok(())
     }

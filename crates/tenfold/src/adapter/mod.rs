@@ -3,25 +3,34 @@
 //! To add a method: write its file, and its line in [`METHODS`]. The conformance suite
 //! (`tests/conformance.rs`) then holds it to what all methods promise.
 
+mod adalora;
 mod bitfit;
+mod dora;
 pub mod export;
 pub mod file;
 mod full;
+mod groups;
 mod ia3;
 mod linear_probe;
 mod ln_tuning;
+mod lokr;
 mod lora;
+mod oft;
 mod p_tuning;
 mod peft;
 mod prefix_tuning;
 mod prompt_tuning;
 mod settings;
+mod start;
+mod svd;
 mod targets;
+mod trainable_tokens;
 mod tuning;
 mod unmatched;
 mod vera;
 mod virtual_tokens;
 
+pub use groups::ParameterGroup;
 pub use settings::{Allowed, faults};
 pub use tuning::Tuning;
 pub use unmatched::{Entry, Fault, entries};
@@ -33,7 +42,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tenfold_tensor::{Backend, Param, random};
+use tenfold_tensor::{Backend, Buffer, Param, Tensor, random};
 
 /// Every method. The order is that of reports.
 pub const METHODS: &[Method] = &[
@@ -42,8 +51,12 @@ pub const METHODS: &[Method] = &[
     bitfit::METHOD,
     ln_tuning::METHOD,
     lora::METHOD,
+    adalora::METHOD,
+    lokr::METHOD,
     vera::METHOD,
+    oft::METHOD,
     ia3::METHOD,
+    trainable_tokens::METHOD,
     prefix_tuning::METHOD,
     prompt_tuning::METHOD,
     p_tuning::METHOD,
@@ -66,10 +79,48 @@ pub trait Adapter: Hooks {
         Vec::new()
     }
 
+    /// Its parameters as an optimizer treats them: at one learning rate, biases and virtual tokens without weight decay.
+    fn parameter_groups(&self) -> Vec<ParameterGroup> {
+        groups::by_decay(self.parameters(), groups::decays)
+    }
+
+    /// What training adds to the loss of a step: a scalar.
+    fn penalty(&self) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+
+    /// Told once the gradients of a step are there, before the optimizer takes them.
+    fn on_gradients(&self, _step: &Step) -> Result<()> {
+        Ok(())
+    }
+
+    /// Told once the optimizer has changed the parameters; to clip gradients, it multiplied them with the one number of
+    /// `gradient_scale`, if there is one.
+    fn after_step(&self, _step: &Step, _gradient_scale: Option<&Buffer>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the method remembers between steps besides its parameters; it goes into snapshots, and along with the best
+    /// weights so far.
+    fn state(&self) -> Result<Vec<NamedTensor>> {
+        Ok(Vec::new())
+    }
+
+    /// Takes over what [`Adapter::state`] gave, by name.
+    fn set_state(&self, _state: BTreeMap<String, NamedTensor>, _backend: &Arc<dyn Backend>) -> Result<()> {
+        Ok(())
+    }
+
     /// Folds the method into a site's weight \[outputs, inputs\] and bias \[outputs\].
     /// Called only if the method is [`Method::mergeable`].
     fn merge(&self, _site: &Site, _weight: &mut [f32], _bias: Option<&mut [f32]>) -> Result<()> {
         Ok(())
+    }
+
+    /// The table of word embeddings with the method folded in, \[vocab_size, hidden\]; `None`: it stays as it is. Called only if
+    /// the method is [`Method::mergeable`].
+    fn merged_embeddings(&self) -> Result<Option<Vec<f32>>> {
+        Ok(None)
     }
 
     /// The method's own keys of adapter_config.json.
@@ -97,6 +148,15 @@ pub trait Adapter: Hooks {
     fn key(&self, weight: &str) -> String {
         format!("base_model.model.{weight}")
     }
+}
+
+/// Where a run stands, for methods with a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Optimizer steps done before this one.
+    pub number: usize,
+    /// Steps that the run has, as it is planned.
+    pub steps: usize,
 }
 
 /// A line of the registry.
@@ -131,7 +191,7 @@ impl Method {
     pub fn loads(&self) -> &'static str {
         match (self.peft_type, self.mergeable) {
             (Some("LORA"), _) => {
-                "PEFT; vLLM, of language models and with bias = \"none\"; Transformers, merged by `tenfold adapter export \
+                "PEFT; vLLM, of language models, with bias = \"none\" and without DoRA, PiSSA or OLoRA; Transformers, merged by `tenfold adapter export \
                  --merged`; llama.cpp, by its own convert_lora_to_gguf.py"
             }
             (Some("PREFIX_TUNING"), _) => {

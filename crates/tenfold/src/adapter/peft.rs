@@ -4,7 +4,6 @@
 /// `peft_type` and the method's name in papers.
 const TYPES: &[(&str, &str)] = &[
     ("MULTITASK_PROMPT_TUNING", "multitask prompt tuning"),
-    ("ADALORA", "AdaLoRA"),
     ("ADAMSS", "AdaMSS"),
     ("ADAPTION_PROMPT", "LLaMA-Adapter"),
     ("ARROW", "Arrow"),
@@ -25,9 +24,7 @@ const TYPES: &[(&str, &str)] = &[
     ("HRA", "HRA"),
     ("LILY", "Lily"),
     ("LOHA", "LoHa"),
-    ("LOKR", "LoKr"),
     ("MISS", "MiSS"),
-    ("OFT", "OFT"),
     ("OSF", "OSF"),
     ("PEANUT", "PEANuT"),
     ("POLY", "Poly"),
@@ -39,7 +36,6 @@ const TYPES: &[(&str, &str)] = &[
     ("SHIRA", "SHiRA"),
     ("SUPERTUNING", "SuperTuning"),
     ("TINYLORA", "TinyLoRA"),
-    ("TRAINABLE_TOKENS", "trainable tokens"),
     ("UNILORA", "Uni-LoRA"),
     ("VBLORA", "VB-LoRA"),
     ("WAVEFT", "WaveFT"),
@@ -67,7 +63,6 @@ const LORA: &[(&str, &str)] = &[
     ("target_parameters", "updates of bare parameters"),
     ("trainable_token_indices", "trainable tokens"),
     ("use_bdlora", "BD-LoRA"),
-    ("use_dora", "DoRA"),
     ("use_qalora", "QALoRA"),
     ("velora_config", "VeLoRA"),
 ];
@@ -141,10 +136,10 @@ mod tests {
             }
         }
         assert_eq!(
-            [type_of("adalora"), type_of("TRAINABLE_TOKENS"), type_of("lora")],
-            [Some("AdaLoRA"), Some("trainable tokens"), None]
+            [type_of("gralora"), type_of("XLORA"), type_of("lora")],
+            [Some("GraLoRA"), Some("X-LoRA"), None]
         );
-        assert!(setting(Some("LORA"), "use_dora").is_some_and(|words| words.starts_with("DoRA")));
-        assert_eq!([setting(Some("LORA"), "rr"), setting(None, "use_dora")], [None, None]);
+        assert!(setting(Some("LORA"), "use_bdlora").is_some_and(|words| words.starts_with("BD-LoRA")));
+        assert_eq!([setting(Some("LORA"), "rr"), setting(None, "use_bdlora")], [None, None]);
     }
 }

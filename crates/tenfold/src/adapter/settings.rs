@@ -3,6 +3,7 @@
 use super::{Method, peft};
 use crate::error::nearest;
 use crate::words::{list, or, thousands};
+use serde::Serializer;
 use serde_json::{Map, Value};
 
 /// What a setting may be. One whose default is null may be null besides.
@@ -10,12 +11,20 @@ use serde_json::{Map, Value};
 pub enum Allowed {
     /// true or false.
     Flag,
-    /// true, false or a word.
-    FlagOr(&'static str),
+    /// true, false or one of these words.
+    FlagOr(&'static [&'static str]),
     /// A whole number of so much at the least and at the most.
     Whole(u64, u64),
+    /// A whole number of 1 or more, or −1.
+    WholeOrMinusOne,
+    /// A list of ids of tokens.
+    Tokens,
     /// A number above 0.
     Positive,
+    /// A number of 0 or more.
+    NotNegative,
+    /// A number above 0 and below 1.
+    Share,
     /// A probability of something that must not be certain.
     Probability,
     /// One of these words.
@@ -28,6 +37,8 @@ pub enum Allowed {
     Modules,
     /// The number of a layer, or a list of them.
     Layers,
+    /// A list of true and false.
+    Flags,
     /// Values of a kind by patterns of modules.
     ByModule(&'static Allowed),
 }
@@ -45,13 +56,23 @@ impl Allowed {
         };
         match self {
             Allowed::Flag => value.is_boolean(),
-            Allowed::FlagOr(word) => {
-                value.is_boolean() || value.as_str().is_some_and(|found| found.eq_ignore_ascii_case(word))
+            Allowed::FlagOr(words) => {
+                let fits = |found: &str| words.iter().any(|word| found.eq_ignore_ascii_case(word));
+                value.is_boolean() || value.as_str().is_some_and(fits)
             }
             Allowed::Whole(least, most) => {
                 value.as_u64().is_some_and(|number| (*least..=*most).contains(&number))
             }
+            Allowed::WholeOrMinusOne => value.as_i64().is_some_and(|number| number == -1 || number > 0),
+            Allowed::Tokens => value.as_array().is_some_and(|ids| {
+                ids.iter().all(|id| id.as_u64().is_some_and(|id| u32::try_from(id).is_ok()))
+            }),
             Allowed::Positive => value.as_f64().is_some_and(|number| number > 0.0 && number.is_finite()),
+            Allowed::NotNegative => value.as_f64().is_some_and(|number| number >= 0.0 && number.is_finite()),
+            Allowed::Share => value.as_f64().is_some_and(|number| number > 0.0 && number < 1.0),
+            Allowed::Flags => {
+                value.as_array().is_some_and(|flags| !flags.is_empty() && flags.iter().all(Value::is_boolean))
+            }
             Allowed::Probability => value.as_f64().is_some_and(|number| (0.0..1.0).contains(&number)),
             Allowed::Word(words) => value.as_str().is_some_and(|found| words.contains(&found)),
             Allowed::Text => value.is_string(),
@@ -70,10 +91,18 @@ impl Allowed {
     fn words(&self) -> String {
         match self {
             Allowed::Flag => "true or false".into(),
-            Allowed::FlagOr(word) => format!("true, false or \"{word}\""),
+            Allowed::FlagOr(words) => {
+                let words = words.iter().map(|word| format!("\"{word}\""));
+                or(&["true".to_owned(), "false".to_owned()].into_iter().chain(words).collect::<Vec<_>>())
+            }
             Allowed::Whole(least, ANY) => format!("a whole number of {least} or more"),
             Allowed::Whole(least, most) => format!("a whole number from {least} to {}", thousands(*most)),
+            Allowed::WholeOrMinusOne => "a whole number of 1 or more, or -1".into(),
+            Allowed::Tokens => "a list of ids of tokens".into(),
             Allowed::Positive => "a number above 0".into(),
+            Allowed::NotNegative => "a number of 0 or more".into(),
+            Allowed::Share => "a number above 0 and below 1".into(),
+            Allowed::Flags => "a list of true and false".into(),
             Allowed::Probability => "a probability of 0 or more, below 1".into(),
             Allowed::Word(words) => or(&words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>()),
             Allowed::Text => "text in quotation marks".into(),
@@ -82,6 +111,15 @@ impl Allowed {
             Allowed::Layers => "the number of a layer, counted from 0, or a list of them".into(),
             Allowed::ByModule(each) => format!("a table of modules' names, each with {}", each.words()),
         }
+    }
+}
+
+/// PEFT writes whole numbers without a point.
+pub(super) fn as_written<S: Serializer>(number: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if number.fract() == 0.0 && number.abs() < 1e9 {
+        serializer.serialize_i64(*number as i64)
+    } else {
+        serializer.serialize_f64(*number)
     }
 }
 
@@ -150,8 +188,8 @@ mod tests {
             ),
             (
                 "lora",
-                json!({"init_lora_weights": "pissa"}),
-                "expected true, false or \"gaussian\", found \"pissa\"",
+                json!({"init_lora_weights": "loftq"}),
+                "expected true, false, \"gaussian\", \"pissa\" or \"olora\", found \"loftq\"",
             ),
             (
                 "lora",
@@ -176,8 +214,8 @@ mod tests {
             ("bitfit", json!({"r": 1}), "r: there is no such setting; BitFit has none"),
             (
                 "lora",
-                json!({"use_dora": true}),
-                "use_dora: DoRA: PEFT has this setting, this version does not",
+                json!({"use_bdlora": true}),
+                "use_bdlora: BD-LoRA: PEFT has this setting, this version does not",
             ),
             ("lora", json!({"rank": 4}), "rank: there is no such setting: did you mean \"r\"?"),
             ("lora", json!({"alpha": 4}), "alpha: there is no such setting: did you mean \"lora_alpha\"?"),

@@ -1,10 +1,10 @@
 //! All that one trial trains: a method's own parameters, and copies of base weights that it unfreezes.
 
-use super::{Adapter, Context, Method, NamedTensor, full};
+use super::{Adapter, Context, Method, NamedTensor, ParameterGroup, full, groups};
 use crate::error::{Error, Result};
 use crate::model::{Forward, Head, Hooks, Linear, Model, Site, TaskType, Weight};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tenfold_tensor::{Backend, Dtype, Param, Tensor};
 
@@ -15,6 +15,8 @@ pub struct Tuning {
     task: TaskType,
     adapter: Arc<dyn Adapter>,
     trained: Arc<BTreeMap<String, Param>>,
+    /// Which of them belong to norms.
+    norms: Arc<BTreeSet<String>>,
     head: Arc<Head>,
 }
 
@@ -41,6 +43,14 @@ impl Hooks for Tuning {
 
     fn prefix_len(&self) -> usize {
         self.adapter.prefix_len()
+    }
+
+    fn embed(&self, forward: &Forward, ids: &[u32], x: Tensor) -> Result<Tensor> {
+        self.adapter.embed(forward, ids, x)
+    }
+
+    fn vocabulary(&self, weight: &Weight) -> Result<Option<Tensor>> {
+        self.adapter.vocabulary(weight)
     }
 
     fn leaves_features_alone(&self) -> bool {
@@ -70,8 +80,17 @@ impl Tuning {
             };
             trained.insert(part.name, parameter);
         }
-        let head = Arc::new(context.model.head().clone());
-        let tuning = Tuning { method, task: context.model.task(), adapter, trained: trained.into(), head };
+        let norms: BTreeSet<&str> = context.model.norms().into_iter().collect();
+        let of_norm = |name: &&String| name.rsplit_once('.').is_some_and(|(path, _)| norms.contains(path));
+        let norms: BTreeSet<String> = trained.keys().filter(of_norm).cloned().collect();
+        let tuning = Tuning {
+            method,
+            task: context.model.task(),
+            adapter,
+            trained: trained.into(),
+            norms: norms.into(),
+            head: Arc::new(context.model.head().clone()),
+        };
         if tuning.is_empty() {
             return Err(Error::malformed(
                 "study",
@@ -90,6 +109,7 @@ impl Tuning {
             task: model.task(),
             adapter: full::untouched().into(),
             trained: Arc::default(),
+            norms: Arc::default(),
             head: Arc::default(),
         }
     }
@@ -130,9 +150,22 @@ impl Tuning {
         self.trained.keys().map(String::as_str)
     }
 
-    /// Everything trained, always in the same order.
+    /// Everything trained as an optimizer treats it: the method's groups, then the base's weights and the head, of which
+    /// norms and biases have no weight decay.
+    pub fn parameter_groups(&self) -> Vec<ParameterGroup> {
+        let decays = |name: &str| groups::decays(name) && !self.norms.contains(name);
+        let own = groups::by_decay(self.trained.values().cloned().collect(), decays);
+        self.adapter.parameter_groups().into_iter().chain(own).collect()
+    }
+
+    /// Everything trained, always in the same order: that of the groups.
     pub fn parameters(&self) -> Vec<Param> {
-        self.adapter.parameters().into_iter().chain(self.trained.values().cloned()).collect()
+        self.parameter_groups().into_iter().flat_map(|group| group.parameters).collect()
+    }
+
+    /// What training adds to the loss of a step.
+    pub fn penalty(&self) -> Result<Option<Tensor>> {
+        self.adapter.penalty()
     }
 
     /// How many numbers are trained.
@@ -173,6 +206,11 @@ impl Tuning {
             if let Some(part) = &linear.bias {
                 put(part, bias)?;
             }
+        }
+        if let Some(numbers) = self.adapter.merged_embeddings()? {
+            let table = model.word_embeddings();
+            let parameter = Param::new(backend, table.name.clone(), table.tensor.shape(), numbers)?;
+            trained.insert(table.name.clone(), parameter);
         }
         Ok(Some(Tuning { adapter: full::untouched().into(), trained: trained.into(), ..self.clone() }))
     }

@@ -118,7 +118,9 @@ impl<'m> Names<'m> {
             found.push(entry("layers_pattern", &name, fault));
         }
         for key in ["rank_pattern", "alpha_pattern"] {
-            for pattern in given[key].as_object().into_iter().flat_map(Map::keys) {
+            // AdaLoRA's tells which ranks training kept, by parameters.
+            let patterns = given[key].as_object().into_iter().flatten();
+            for (pattern, _) in patterns.filter(|(_, value)| !value.is_array()) {
                 let one = BTreeMap::from([(pattern.clone(), ())]);
                 let mut met = false;
                 for path in &self.chosen {

@@ -11,6 +11,14 @@ use tenfold_tensor::{Activation, Backend, Param, Tensor, without_gradients};
 /// The table's key in the adapter's file. PEFT stores what a network makes, not the network.
 pub(super) const KEY: &str = "prompt_embeddings";
 
+/// The embeddings that a network makes virtual tokens of.
+const EMBEDDING: &str = "prompt_encoder.embedding.weight";
+
+/// Whether a parameter of that name is a table of virtual tokens, or of what a network makes them of.
+pub(super) fn is_table(name: &str) -> bool {
+    name == KEY || name == EMBEDDING
+}
+
 /// Keys that PEFT writes for every method with virtual tokens.
 pub(super) fn config_keys(model: &dyn Model) -> Map<String, Value> {
     let extents = model.extents();
@@ -58,7 +66,7 @@ impl Table {
         module: &str,
         activation: Activation,
     ) -> Result<Table> {
-        let embedding = context.normal("prompt_encoder.embedding.weight", &[tokens, widths[0]], 1.0)?;
+        let embedding = context.normal(EMBEDDING, &[tokens, widths[0]], 1.0)?;
         let layer = |(number, pair): (usize, &[usize])| -> Result<(Param, Param)> {
             let name = |part| format!("prompt_encoder.{module}.{}.{part}", 2 * number);
             let weight = context.kaiming_uniform(&name("weight"), &[pair[1], pair[0]], pair[0])?;

@@ -176,7 +176,7 @@ impl Layer {
 
 impl Encoder {
     fn embed(&self, forward: &Forward, batch: &Batch) -> Result<(Tensor, Ragged)> {
-        let words = forward.weight(&self.word_embeddings).select_rows(&batch.ids)?;
+        let words = forward.words(&self.word_embeddings, &batch.ids)?;
         let (words, ragged) = forward.embed(words, &batch.ragged)?;
         let first = self.plan.first_position as u32;
         let positions: Vec<u32> = forward.positions(&ragged).iter().map(|place| first + place).collect();

@@ -119,6 +119,16 @@ impl Forward {
         })
     }
 
+    /// The rows of the table of word embeddings for these tokens, with whatever the method makes of them.
+    pub fn words(&self, table: &Weight, ids: &[u32]) -> Result<Tensor> {
+        self.hooks.embed(self, ids, self.weight(table).select_rows(ids)?)
+    }
+
+    /// The table that makes a language model's logits.
+    pub fn vocabulary(&self, weight: &Weight) -> Result<Tensor> {
+        Ok(self.hooks.vocabulary(weight)?.unwrap_or_else(|| self.weight(weight)))
+    }
+
     /// Word embeddings \[tokens, hidden\] with the method's virtual tokens before each sequence, unless this pass
     /// goes on from an earlier one.
     pub fn embed(&self, words: Tensor, ragged: &Ragged) -> Result<(Tensor, Ragged)> {

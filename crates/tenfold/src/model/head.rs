@@ -176,7 +176,7 @@ impl Vocabulary<'_> {
     /// Logits of chosen rows: \[rows, hidden\] -> \[rows, vocab_size\].
     pub fn logits(&self, forward: &Forward, hidden: &Tensor) -> Result<Tensor> {
         let bias = self.bias.map(|bias| forward.weight(bias));
-        let logits = self.scaled(hidden)?.linear(&forward.weight(self.weight), bias.as_ref())?;
+        let logits = self.scaled(hidden)?.linear(&forward.vocabulary(self.weight)?, bias.as_ref())?;
         Ok(match self.softcap {
             Some(cap) => logits.softcap(cap)?,
             None => logits,
@@ -186,14 +186,14 @@ impl Vocabulary<'_> {
     /// Mean cross-entropy of rows against one label each, in nats.
     pub fn loss(&self, forward: &Forward, hidden: &Tensor, labels: &[u32]) -> Result<Tensor> {
         let bias = self.bias.map(|bias| forward.weight(bias));
-        let weight = forward.weight(self.weight);
+        let weight = forward.vocabulary(self.weight)?;
         Ok(self.scaled(hidden)?.linear_cross_entropy(&weight, bias.as_ref(), self.softcap, labels)?)
     }
 
     /// ln p of one label for each row.
     pub fn log_probabilities(&self, forward: &Forward, hidden: &Tensor, labels: &[u32]) -> Result<Vec<f32>> {
         let bias = self.bias.map(|bias| forward.weight(bias));
-        let weight = forward.weight(self.weight);
+        let weight = forward.vocabulary(self.weight)?;
         let hidden = self.scaled(hidden)?;
         Ok(hidden.linear_log_probabilities(&weight, bias.as_ref(), self.softcap, labels)?.numbers()?)
     }

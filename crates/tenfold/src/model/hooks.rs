@@ -1,7 +1,7 @@
 //! Hooks: where a fine-tuning method steps in. Models ask them on their way and know no method; methods implement them.
 //! The base computes its own products, so that a method never computes them again.
 
-use super::{Forward, Site};
+use super::{Forward, Site, Weight};
 use crate::error::Result;
 use tenfold_tensor::Tensor;
 
@@ -21,6 +21,16 @@ pub trait Hooks: Send + Sync {
     /// [`Hooks::before`].
     fn after(&self, _forward: &Forward, _site: &Site, _x: &Tensor, y: Tensor) -> Result<Tensor> {
         Ok(y)
+    }
+
+    /// What becomes of the word embeddings `x` \[tokens, hidden\] of the tokens `ids`, as they come out of the table.
+    fn embed(&self, _forward: &Forward, _ids: &[u32], x: Tensor) -> Result<Tensor> {
+        Ok(x)
+    }
+
+    /// The table \[vocab_size, hidden\] that makes a language model's logits, in place of `weight`; `None`: that.
+    fn vocabulary(&self, _weight: &Weight) -> Result<Option<Tensor>> {
+        Ok(None)
     }
 
     /// Virtual tokens before every sequence: \[virtual, hidden\].

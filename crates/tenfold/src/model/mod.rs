@@ -142,6 +142,12 @@ pub trait Model: Send + Sync {
     fn head(&self) -> &Head;
     /// Where the logits of a language model come from.
     fn vocabulary(&self) -> Option<Vocabulary<'_>>;
+    /// The paths of modules that share the table of word embeddings: the output embeddings, and those of other stacks.
+    fn tied_embeddings(&self) -> Vec<&'static str> {
+        let own = &self.word_embeddings().name;
+        let is_tied = self.vocabulary().is_some_and(|vocabulary| vocabulary.weight.name == *own);
+        if is_tied { vec!["lm_head"] } else { Vec::new() }
+    }
     /// The token that an encoder-decoder's answers begin with; `None` where answers go on from the sequence itself.
     fn decoder_start(&self) -> Option<u32> {
         None

@@ -261,7 +261,7 @@ impl Layer {
 
 impl T5 {
     fn words(&self, forward: &Forward, ids: &[u32]) -> Result<Tensor> {
-        Ok(forward.weight(&self.word_embeddings).select_rows(ids)?)
+        forward.words(&self.word_embeddings, ids)
     }
 
     fn encode(&self, forward: &Forward, batch: &Batch) -> Result<(Tensor, Ragged)> {
@@ -398,6 +398,12 @@ impl Model for T5 {
         let scale =
             if self.plan.scales_outputs { (self.plan.hidden_size as f32).sqrt().recip() } else { 1.0 };
         (self.task == TaskType::Seq2SeqLm).then_some(Vocabulary { weight, bias: None, softcap: None, scale })
+    }
+
+    fn tied_embeddings(&self) -> Vec<&'static str> {
+        let is_tied = self.output_embeddings.is_none() && self.task == TaskType::Seq2SeqLm;
+        let decoder = self.decoder.as_ref().map(|_| "decoder.embed_tokens");
+        ["encoder.embed_tokens"].into_iter().chain(decoder).chain(is_tied.then_some("lm_head")).collect()
     }
 
     fn decoder_start(&self) -> Option<u32> {

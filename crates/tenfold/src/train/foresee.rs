@@ -7,8 +7,8 @@ use super::order::Order;
 use super::rows::Rows;
 use super::settings::{MOST, TrainSettings};
 use super::source::Source;
-use super::trainer::pass;
-use crate::adapter::{Context, Method, Tuning};
+use super::trainer::{pass, penalty, update};
+use crate::adapter::{Context, Method, Step, Tuning};
 use crate::bytes::Bytes;
 use crate::error::{Error, Result};
 use crate::model::{Forward, Model};
@@ -120,18 +120,21 @@ fn rehearse(
     let evaluation = Forward::evaluation(&tuning);
     let source = Source::new(subject.model, subject.rows);
     let source = source.cache_features(&evaluation, &Features::default(), || Ok(()))?;
-    let mut optimizer = Optimizer::new(backend, tuning.parameters(), train)?.clip(train.max_grad_norm);
+    let mut optimizer = Optimizer::new(backend, tuning.parameter_groups(), train)?.clip(train.max_grad_norm);
     let objective = CrossEntropy { label_smoothing_factor: train.label_smoothing_factor };
     let whole = passes.iter().map(|picks| objective.weight(subject.rows, picks)).sum();
+    let planned = Order::new(train, subject.rows, 0).steps();
     ready();
-    for _ in 0..steps {
+    for number in 0..steps {
         let mut losses = Vec::new();
         for picks in passes {
             let forward = Forward::training(&tuning, 0, picks).recomputing(train.gradient_checkpointing);
             losses.push(pass(&objective, &source, &forward, picks, whole)?);
         }
-        drop(losses);
-        optimizer.step(0.0)?;
+        let penalty = penalty(&tuning)?;
+        drop((losses, penalty));
+        // A run of fewer steps is rehearsed past its end.
+        update(&tuning, &mut optimizer, 0.0, Step { number, steps: planned.max(steps) })?;
     }
     Ok(tuning)
 }

@@ -1,15 +1,17 @@
 //! AdamW over all parameters of a tuning, with clipping of the whole gradient.
 
 use super::settings::TrainSettings;
+use crate::adapter::ParameterGroup;
 use crate::error::Result;
 use std::sync::Arc;
 use tenfold_tensor::{AdamW, AdamWUpdate, Backend, Buffer, Class, Param};
 
 /// AdamW (Loshchilov & Hutter 2019) as torch.optim.AdamW computes it.
 pub struct Optimizer {
-    settings: AdamW,
     max_grad_norm: f32,
     parameters: Vec<Param>,
+    /// Those of each parameter, the learning rate as a factor of the step's.
+    settings: Vec<AdamW>,
     moments: Vec<(Buffer, Buffer)>,
     step: u64,
 }
@@ -18,23 +20,27 @@ impl Optimizer {
     /// An optimizer that has seen nothing.
     pub fn new(
         backend: &Arc<dyn Backend>,
-        parameters: Vec<Param>,
+        groups: Vec<ParameterGroup>,
         settings: &TrainSettings,
     ) -> Result<Optimizer> {
+        let of_group = |group: ParameterGroup| {
+            let adamw = AdamW {
+                learning_rate: group.learning_rate_factor,
+                beta1: settings.adam_beta1,
+                beta2: settings.adam_beta2,
+                eps: settings.adam_epsilon,
+                weight_decay: if group.decays { settings.weight_decay } else { 0.0 },
+            };
+            group.parameters.into_iter().map(move |parameter| (parameter, adamw))
+        };
+        let (parameters, settings): (Vec<Param>, Vec<AdamW>) = groups.into_iter().flat_map(of_group).unzip();
         let moments = (parameters.iter())
             .map(|parameter| {
                 let zeros = || backend.zeros(Class::Optimizer, parameter.len());
                 Ok((zeros()?, zeros()?))
             })
             .collect::<Result<_>>()?;
-        let settings = AdamW {
-            learning_rate: 0.0,
-            beta1: settings.adam_beta1,
-            beta2: settings.adam_beta2,
-            eps: settings.adam_epsilon,
-            weight_decay: settings.weight_decay,
-        };
-        Ok(Optimizer { settings, max_grad_norm: 0.0, parameters, moments, step: 0 })
+        Ok(Optimizer { max_grad_norm: 0.0, parameters, settings, moments, step: 0 })
     }
 
     /// Clips the gradient of each step to this norm; 0: not.
@@ -43,23 +49,26 @@ impl Optimizer {
         self
     }
 
-    /// Changes all parameters by their gradients, which it forgets.
-    pub fn step(&mut self, learning_rate: f64) -> Result<()> {
+    /// Changes all parameters by their gradients, which it forgets; returns what it multiplied these with, to clip them: one
+    /// number, on the device.
+    pub fn step(&mut self, learning_rate: f64) -> Result<Option<Buffer>> {
         // Norm and factor stay on the device (Pascanu et al. 2013, as torch.nn.utils.clip_grad_norm_ has it).
         let norm = if self.max_grad_norm > 0.0 { Param::gradient_norm(&self.parameters)? } else { None };
         self.step += 1;
-        let settings = AdamW { learning_rate, ..self.settings };
         let (step, max_grad_norm, moments) = (self.step, self.max_grad_norm, &mut self.moments);
-        Ok(Param::update(&self.parameters, |backend, changing| {
-            let scale = norm.map(|norm| backend.clip_factor(&norm, max_grad_norm)).transpose()?;
-            let pairs = changing.into_iter().zip(moments);
-            let updates = pairs.filter_map(|(changing, (first_moment, second_moment))| {
+        let (settings, mut scale) = (&self.settings, None);
+        Param::update(&self.parameters, |backend, changing| {
+            scale = norm.map(|norm| backend.clip_factor(&norm, max_grad_norm)).transpose()?;
+            let pairs = changing.into_iter().zip(settings).zip(moments);
+            let updates = pairs.filter_map(|((changing, own), (first_moment, second_moment))| {
                 let (parameter, gradient) = changing?;
+                let settings = AdamW { learning_rate: learning_rate * own.learning_rate, ..*own };
                 Some(AdamWUpdate { settings, parameter, gradient, first_moment, second_moment })
             });
             let mut updates: Vec<_> = updates.collect();
             backend.adamw(step, scale.as_ref(), &mut updates)
-        })?)
+        })?;
+        Ok(scale)
     }
 
     /// Copies the moments out, in the order of the parameters.

@@ -50,7 +50,7 @@ pub struct TrainSettings {
     pub warmup_ratio: f64,
     /// Steps in which the learning rate rises from 0; 0: as many as `warmup_ratio` says.
     pub warmup_steps: usize,
-    /// AdamW's decoupled weight decay, on everything trained.
+    /// AdamW's decoupled weight decay, on everything trained but biases, norms and virtual tokens.
     pub weight_decay: f64,
     /// AdamW's β₁.
     pub adam_beta1: f64,

@@ -2,13 +2,14 @@
 
 use super::optimizer::Optimizer;
 use super::trainer::Training;
-use crate::adapter::Tuning;
+use crate::adapter::{NamedTensor, Tuning};
 use crate::data::hexadecimal;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{self, HostTensor};
 use crate::plain_file;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +18,35 @@ use tenfold_tensor::{Backend, Param};
 /// Numbers of all parameters, in their order.
 type Numbers = Vec<Vec<f32>>;
 
+/// What a tuning is at one step.
+pub(super) struct Weights {
+    parameters: Numbers,
+    /// What the method remembers besides.
+    state: Vec<NamedTensor>,
+}
+
+impl Weights {
+    pub(super) fn of(tuning: &Tuning) -> Result<Weights> {
+        let parameters = Param::numbers_of(&tuning.parameters())?;
+        Ok(Weights { parameters, state: tuning.adapter().state()? })
+    }
+
+    /// Puts them back.
+    pub(super) fn restore(self, tuning: &Tuning, backend: &Arc<dyn Backend>) -> Result<()> {
+        for (parameter, numbers) in tuning.parameters().iter().zip(self.parameters) {
+            parameter.set(numbers)?;
+        }
+        let state = self.state.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
+        tuning.adapter().set_state(state, backend)
+    }
+}
+
 /// A run as it was left.
 pub(super) struct Snapshot {
     training: Training,
-    parameters: Numbers,
+    weights: Weights,
     moments: Vec<(Vec<f32>, Vec<f32>)>,
-    best: Option<Numbers>,
+    best: Option<Weights>,
 }
 
 impl Snapshot {
@@ -32,10 +56,8 @@ impl Snapshot {
         tuning: &Tuning,
         optimizer: &mut Optimizer,
         backend: &Arc<dyn Backend>,
-    ) -> Result<(Training, Option<Numbers>)> {
-        for (parameter, numbers) in tuning.parameters().iter().zip(self.parameters) {
-            parameter.set(numbers)?;
-        }
+    ) -> Result<(Training, Option<Weights>)> {
+        self.weights.restore(tuning, backend)?;
         optimizer.resume(backend, self.training.step as u64, self.moments)?;
         Ok((self.training, self.best))
     }
@@ -47,22 +69,25 @@ pub(super) fn write(
     training: &Training,
     tuning: &Tuning,
     optimizer: &Optimizer,
-    best: Option<&[Vec<f32>]>,
+    best: Option<&Weights>,
     backend: &dyn Backend,
 ) -> Result<()> {
     let mut tensors = BTreeMap::new();
-    let mut put = |kind: &str, number: usize, data: Vec<f32>| {
-        tensors.insert(format!("{kind}.{number}"), HostTensor { shape: vec![data.len()], data });
+    let mut put = |kind: &str, name: &dyn Display, data: Vec<f32>| {
+        tensors.insert(format!("{kind}.{name}"), HostTensor { shape: vec![data.len()], data });
     };
-    for (number, numbers) in Param::numbers_of(&tuning.parameters())?.into_iter().enumerate() {
-        put("parameter", number, numbers);
-    }
     for (number, (first, second)) in optimizer.moments(backend)?.into_iter().enumerate() {
-        put("first_moment", number, first);
-        put("second_moment", number, second);
+        put("first_moment", &number, first);
+        put("second_moment", &number, second);
     }
-    for (number, numbers) in best.unwrap_or_default().iter().enumerate() {
-        put("best", number, numbers.clone());
+    for ([kind, state], weights) in [(NOW, Some(&Weights::of(tuning)?)), (BEST, best)] {
+        let Some(weights) = weights else { continue };
+        for (number, numbers) in weights.parameters.iter().enumerate() {
+            put(kind, &number, numbers.clone());
+        }
+        for tensor in &weights.state {
+            put(state, &tensor.name, tensor.numbers.clone());
+        }
     }
     let text = serde_json::to_string(training).unwrap_or_else(|error| unreachable!("plain values: {error}"));
     let sha256 = hash(&text, &tensors);
@@ -95,11 +120,26 @@ pub(super) fn read(path: &Path, tuning: &Tuning) -> Result<Option<Snapshot>> {
             })
             .collect()
     };
-    let parameters = all("parameter")?;
     let moments = all("first_moment")?.into_iter().zip(all("second_moment")?).collect();
-    let best = all("best").ok();
-    Ok(Some(Snapshot { training, parameters, moments, best }))
+    let (now, best) = (all(NOW[0])?, all(BEST[0]).ok());
+    let weights = Weights { parameters: now, state: state_of(&tensors, NOW[1]) };
+    let best = best.map(|parameters| Weights { parameters, state: state_of(&tensors, BEST[1]) });
+    Ok(Some(Snapshot { training, weights, moments, best }))
 }
+
+/// What a method remembers, out of the tensors of one kind.
+fn state_of(tensors: &BTreeMap<String, HostTensor>, kind: &str) -> Vec<NamedTensor> {
+    let own = tensors.iter().filter_map(|(name, tensor)| {
+        let name = name.strip_prefix(kind)?.strip_prefix('.')?.to_owned();
+        Some(NamedTensor { name, shape: tensor.shape.clone(), numbers: tensor.data.clone() })
+    });
+    own.collect()
+}
+
+/// Names of the parameters and of the method's state at the last step.
+const NOW: [&str; 2] = ["parameter", "state"];
+/// Names of both at the best step so far.
+const BEST: [&str; 2] = ["best", "best_state"];
 
 const STATE: &str = "training";
 const HASH: &str = "sha256";

@@ -7,9 +7,9 @@ use super::objective::Objective;
 use super::optimizer::Optimizer;
 use super::order::Order;
 use super::settings::TrainSettings;
-use super::snapshot;
+use super::snapshot::{self, Weights};
 use super::source::Source;
-use crate::adapter::Tuning;
+use crate::adapter::{Step, Tuning};
 use crate::error::{Error, Result};
 use crate::model::Forward;
 use crate::record::{Score, Validation};
@@ -107,7 +107,7 @@ impl Trainer<'_> {
     pub fn run(&self) -> Result<Training> {
         let mut optimizer = self.optimizer()?;
         let mut training = Training::default();
-        let mut best = None;
+        let mut best: Option<Weights> = None;
         if let Some(path) = &self.snapshot
             && let Some(found) = snapshot::read(path, self.tuning)?
         {
@@ -116,9 +116,7 @@ impl Trainer<'_> {
         let mut order = self.order();
         self.advance(&mut order, &mut training, &mut best, &mut optimizer)?;
         if let Some(best) = best.filter(|_| training.best_step != training.step) {
-            for (parameter, numbers) in self.tuning.parameters().iter().zip(best) {
-                parameter.set(numbers)?;
-            }
+            best.restore(self.tuning, &self.backend)?;
         }
         self.check_numbers(&training)?;
         Ok(training)
@@ -146,15 +144,15 @@ impl Trainer<'_> {
     }
 
     fn optimizer(&self) -> Result<Optimizer> {
-        let parameters = self.tuning.parameters();
-        Ok(Optimizer::new(&self.backend, parameters, self.settings)?.clip(self.settings.max_grad_norm))
+        let groups = self.tuning.parameter_groups();
+        Ok(Optimizer::new(&self.backend, groups, self.settings)?.clip(self.settings.max_grad_norm))
     }
 
     fn advance(
         &self,
         order: &mut Order,
         training: &mut Training,
-        best: &mut Option<Vec<Vec<f32>>>,
+        best: &mut Option<Weights>,
         optimizer: &mut Optimizer,
     ) -> Result<()> {
         let mut pace = snapshot::Pace::new(self.snapshot_every);
@@ -165,9 +163,8 @@ impl Trainer<'_> {
                 self.look(training, best)?;
             }
             if let Some(path) = &self.snapshot {
-                let write = || {
-                    snapshot::write(path, training, self.tuning, optimizer, best.as_deref(), &*self.backend)
-                };
+                let write =
+                    || snapshot::write(path, training, self.tuning, optimizer, best.as_ref(), &*self.backend);
                 let is_over = training.step == end || training.stopped_early;
                 if is_over && !self.stops.is_empty() { write() } else { pace.keep(write) }?;
             }
@@ -197,6 +194,10 @@ impl Trainer<'_> {
             shares.push(share);
             tokens += micro.iter().map(|row| rows.tokens(*row) as u64).sum::<u64>();
         }
+        if let Some(added) = penalty(self.tuning)? {
+            losses.push(added);
+            shares.push(1.0);
+        }
         let means = Tensor::numbers_of_all(&losses.iter().collect::<Vec<_>>())?;
         let loss = means.iter().flatten().zip(&shares).map(|(mean, share)| mean * share).fold(0.0, Add::add);
         let warmup = self.settings.warmup(steps);
@@ -206,7 +207,7 @@ impl Trainer<'_> {
             let causes = self.likely_causes(training.step);
             return Err(Error::Diverged { step: training.step, loss, causes });
         }
-        optimizer.step(learning_rate)?;
+        update(self.tuning, optimizer, learning_rate, Step { number: training.step, steps })?;
         training.step += 1;
         let examples = passes.iter().map(|picks| picks.len() as u64).sum();
         training.examples += examples;
@@ -240,7 +241,7 @@ impl Trainer<'_> {
         step == order.steps() || self.stops.contains(&step) || passed(place + 1) > passed(place)
     }
 
-    fn look(&self, training: &mut Training, best: &mut Option<Vec<Vec<f32>>>) -> Result<()> {
+    fn look(&self, training: &mut Training, best: &mut Option<Weights>) -> Result<()> {
         let Some(looks) = &self.looks else {
             training.best_step = training.step;
             return Ok(());
@@ -253,7 +254,7 @@ impl Trainer<'_> {
             training.best_step = training.step;
             training.stale = 0;
             if patience > 0 {
-                *best = Some(Param::numbers_of(&self.tuning.parameters())?);
+                *best = Some(Weights::of(self.tuning)?);
             }
         } else {
             training.stale += 1;
@@ -262,6 +263,26 @@ impl Trainer<'_> {
         training.validation.push(Validation { step: training.step, score });
         Ok(())
     }
+}
+
+/// Adds the gradients of what the method adds to the loss of a step; returns that, still on its device.
+pub(super) fn penalty(tuning: &Tuning) -> Result<Option<Tensor>> {
+    let Some(penalty) = tuning.penalty()? else { return Ok(None) };
+    let number = penalty.detach();
+    penalty.backward(1.0)?;
+    Ok(Some(number))
+}
+
+/// One step of the optimizer, and what the method does about it.
+pub(super) fn update(
+    tuning: &Tuning,
+    optimizer: &mut Optimizer,
+    learning_rate: f64,
+    step: Step,
+) -> Result<()> {
+    tuning.adapter().on_gradients(&step)?;
+    let gradient_scale = optimizer.step(learning_rate)?;
+    tuning.adapter().after_step(&step, gradient_scale.as_ref())
 }
 
 /// Adds the gradients of the rows `picks`, of a step whose rows weigh `whole`; returns their mean loss, still on its device, and

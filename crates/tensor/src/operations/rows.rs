@@ -108,6 +108,35 @@ impl Tensor {
         }))
     }
 
+    /// The same rows, but for the rows `at`, in whose place `rows` \[at.len(), cols\] stand; `self` may be a frozen weight of
+    /// any format. No row stands in `at` twice.
+    pub fn replace_rows(&self, rows: &Tensor, at: &(impl ToIndices + ?Sized)) -> Result<Tensor> {
+        rows.require_f32("replace_rows")?;
+        let (count, cols) = (self.rows(), self.cols());
+        let backend = self.backend();
+        let at = at.to_indices(backend)?;
+        check_indices("replace_rows", &at, count)?;
+        let fits = rows.rows() == at.len() && rows.cols() == cols;
+        let expected = || format!("[{}, {cols}]", at.len());
+        check("replace_rows", fits, expected, || format!("{:?}", rows.shape()))?;
+        let all = Indices::new(backend, &(0..count as u32).collect::<Vec<_>>())?;
+        let mut y = backend.rows(self.buffer(), cols, all.buffer())?;
+        backend.write_rows(rows.buffer(), cols, at.buffer(), &mut y)?;
+        let (x_trace, rows_trace) = (self.trace().clone(), rows.trace().clone());
+        let inputs = [&x_trace.clone(), &rows_trace.clone()];
+        Ok(Tensor::result(backend, &inputs, y, self.shape().to_vec(), move |dy, gradients| {
+            gradients.compute(&rows_trace, |backend, onto| {
+                sum_onto(backend, backend.rows(&dy, cols, at.buffer())?, onto)
+            })?;
+            gradients.compute(&x_trace, |backend, onto| {
+                let mut dx = backend.rows(&dy, cols, all.buffer())?;
+                let zeros = backend.zeros(Class::Workspace, at.len() * cols)?;
+                backend.write_rows(&zeros, cols, at.buffer(), &mut dx)?;
+                sum_onto(backend, dx, onto)
+            })
+        }))
+    }
+
     /// Columns `first..first + width`: \[rows, cols\] -> \[rows, width\].
     pub fn select_columns(&self, first: usize, width: usize) -> Result<Tensor> {
         self.select_grouped_columns(self.cols(), first, width)

@@ -1,8 +1,8 @@
 //! The operations on the fast backend against plain loops, and recomputation against keeping everything.
 
 use crate::{
-    Activation, Attention, Backend, Class, Cpu, Error, Param, Ragged, Reference, RelativeBias, Result,
-    RowCache, Tensor, Usage, random, recompute, without_gradients,
+    Activation, Attention, Backend, Cayley, Class, Cpu, Error, Param, Ragged, Reference, RelativeBias,
+    Result, RowCache, Tensor, Usage, Vectors, random, recompute, without_gradients,
 };
 use std::sync::Arc;
 
@@ -341,4 +341,88 @@ fn cheap_results_are_not_kept() {
     let [with_norm, without] = [kept(true), kept(false)];
     // Of the norm its input and one number a row; without it the scaled rows in its input's place.
     assert!(with_norm < 4 * bytes && with_norm - without <= 2 * 4 * rows as u64, "{with_norm} {without}");
+}
+
+/// Holds gradients on the reference backend to differences of the value.
+#[track_caller]
+fn slopes_agree(shapes: &[&[usize]], loss: &Loss) {
+    let backend = Reference::new();
+    let found = run(&backend, shapes, loss).unwrap();
+    let params = params(&backend, shapes).unwrap();
+    let value = || {
+        let tensors: Vec<Tensor> = params.iter().map(Param::tensor).collect();
+        without_gradients(|| loss(&backend, &tensors)).unwrap().numbers().unwrap()[0]
+    };
+    let step = 1e-2;
+    for (param, gradient) in params.iter().zip(&found[1..]) {
+        let numbers = param.numbers().unwrap();
+        for (place, gradient) in gradient.iter().enumerate() {
+            let at = |change: f32| {
+                let mut moved = numbers.clone();
+                moved[place] += change;
+                param.set(moved).unwrap();
+                f64::from(value())
+            };
+            let slope = (at(step) - at(-step)) / (2.0 * f64::from(step));
+            // The gradients are those of half the value.
+            let off = (2.0 * f64::from(*gradient) - slope).abs();
+            assert!(off < 4e-3 * (1.0 + slope.abs()), "{} at {place}: {gradient} {slope}", param.name());
+        }
+        param.set(numbers).unwrap();
+    }
+}
+
+#[test]
+fn orthonormality_agrees_and_vanishes_for_unit_vectors() {
+    for vectors in [Vectors::Rows, Vectors::Columns] {
+        let loss = move |_: &Arc<dyn Backend>, t: &[Tensor]| t[0].orthonormality_error(vectors);
+        both_agree(&[&[5, 7]], &loss);
+        slopes_agree(&[&[3, 4]], &loss);
+        let backend = Cpu::new();
+        let unit = Param::new(&backend, "unit", &[2, 2], vec![0.0, 1.0, -1.0, 0.0]).unwrap();
+        let error = unit.tensor().orthonormality_error(vectors).unwrap();
+        assert_eq!(error.numbers().unwrap(), [0.0]);
+        error.backward(1.0).unwrap();
+        assert_eq!(unit.gradient().unwrap().unwrap(), [0.0; 4]);
+    }
+}
+
+#[test]
+fn products_with_blocks_agree() {
+    both_agree(&[&[4, 6], &[6, 3]], &|b, t| scalar(b, &t[0].block_linear(&t[1])?));
+    slopes_agree(&[&[4, 6], &[6, 3]], &|b, t| scalar(b, &t[0].block_linear(&t[1])?));
+    for kind in [Cayley::Exact, Cayley::Series(5)] {
+        let loss =
+            move |b: &Arc<dyn Backend>, t: &[Tensor]| scalar(b, &t[0].block_linear(&t[1].cayley(kind, 3)?)?);
+        both_agree(&[&[4, 6], &[2, 3]], &loss);
+        slopes_agree(&[&[4, 6], &[2, 3]], &loss);
+    }
+    let backend = Cpu::new();
+    let (x, blocks) = (frozen(&backend, 1, &[2, 6]).unwrap(), frozen(&backend, 2, &[6, 2]).unwrap());
+    let (y, x, blocks) = (
+        x.block_linear(&blocks).unwrap().numbers().unwrap(),
+        x.numbers().unwrap(),
+        blocks.numbers().unwrap(),
+    );
+    let want = x[6 + 4] * blocks[9] + x[6 + 5] * blocks[11];
+    assert!((y[6 + 5] - want).abs() < 1e-6, "{y:?}");
+}
+
+#[test]
+fn transposed_columns_and_replaced_rows_agree() {
+    for (a, b) in [(2, 5), (5, 2), (1, 4)] {
+        both_agree(&[&[3, a * b]], &move |backend, t| scalar(backend, &t[0].transpose_columns(a)?));
+        let backend = Cpu::new();
+        let x =
+            Tensor::new(&backend, Class::Base, &[1, a * b], (0..a * b).map(|i| i as f32).collect()).unwrap();
+        let y = x.transpose_columns(a).unwrap().numbers().unwrap();
+        let want: Vec<f32> = (0..b).flat_map(|j| (0..a).map(move |i| (i * b + j) as f32)).collect();
+        assert_eq!(y, want);
+    }
+    let replaced = |b: &Arc<dyn Backend>, t: &[Tensor]| scalar(b, &t[0].replace_rows(&t[1], &[4, 0])?);
+    both_agree(&[&[5, 3], &[2, 3]], &replaced);
+    slopes_agree(&[&[5, 3], &[2, 3]], &replaced);
+    let backend = Cpu::new();
+    let (x, rows) = (frozen(&backend, 1, &[5, 3]).unwrap(), frozen(&backend, 2, &[2, 3]).unwrap());
+    assert!(x.replace_rows(&rows, &[5, 0]).is_err() && x.replace_rows(&rows, &[1]).is_err());
 }

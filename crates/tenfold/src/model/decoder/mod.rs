@@ -150,7 +150,7 @@ fn load(mut plan: Plan, config: &Config, task: TaskType, loader: &Loader) -> Res
 
 impl Decoder {
     fn embed(&self, forward: &Forward, batch: &Batch) -> Result<(Tensor, Ragged)> {
-        let mut words = forward.weight(&self.word_embeddings).select_rows(&batch.ids)?;
+        let mut words = forward.words(&self.word_embeddings, &batch.ids)?;
         if self.plan.embedding_scale != 1.0 {
             words = words.scale(self.plan.embedding_scale)?;
         }
