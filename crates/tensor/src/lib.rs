@@ -32,6 +32,7 @@ pub use backend::{
 };
 pub use cache::RowCache;
 pub use cpu::Cpu;
+pub use host::Host;
 pub use indices::{Indices, ToIndices};
 pub use meta::Meta;
 pub use operations::attention::RelativeBias;

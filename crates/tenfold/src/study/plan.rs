@@ -237,7 +237,7 @@ impl Plan<'_> {
             rungs: Vec::new(),
             mixture: String::new(),
             general_text: String::new(),
-            device: Some(self.study.device.clone()).filter(|name| *name != device::usual().name),
+            device: device_of(self.study),
             train,
         })
     }
@@ -275,6 +275,11 @@ pub(super) fn rung_before(trial: &Trial) -> Option<String> {
     Some(name(&before))
 }
 
+/// The device, if it is not the usual one.
+fn device_of(study: &Study) -> Option<String> {
+    Some(study.device.clone()).filter(|name| *name != device::usual().name)
+}
+
 /// Trains for so many steps, whatever epochs they make.
 fn train_for(train: &mut TrainSettings, steps: usize, rows: usize) {
     // Batches that count tokens may be one alone.
@@ -298,4 +303,25 @@ pub(super) fn parts(trial: &Trial) -> Result<(&'static adapter::Method, Value, T
         Error::malformed("trial", "train", "the settings of a training run", error.to_string())
     })?;
     Ok((adapter::method(kind)?, settings, train))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Finished trials keep their names.
+    #[test]
+    fn the_usual_device_is_no_part_of_a_trials_name() {
+        let settings = |device: &str| {
+            let study = Study { device: device.into(), ..Study::default() };
+            serde_json::to_value(device_of(&study)).unwrap()
+        };
+        assert_eq!((settings("cpu"), settings("reference")), (Value::Null, "reference".into()));
+        let bare = r#"{"learning_rate": 1e-3, "train_rows": 1, "validation_rows": 1, "test_rows": 1}"#;
+        let train = serde_json::to_value(TrainSettings::default()).unwrap();
+        let mut old: Value = serde_json::from_str(bare).unwrap();
+        old.as_object_mut().unwrap().extend(train.as_object().unwrap().clone());
+        let settings: TrialSettings = serde_json::from_value(old.clone()).unwrap();
+        assert_eq!((settings.device.clone(), serde_json::to_value(settings).unwrap()), (None, old));
+    }
 }

@@ -61,6 +61,14 @@ fn what_counts_as_evidence_may_not_stand_there_twice() {
 }
 
 #[test]
+fn a_device_is_one_of_those_that_there_are() {
+    assert_eq!(parse(SMALL, &[]).unwrap().device().unwrap().name, "cpu");
+    assert_eq!(parse(SMALL, &["device=reference"]).unwrap().device().unwrap().name, "reference");
+    let message = parse(SMALL, &["device=cqu"]).unwrap_err().to_string();
+    assert!(message.contains("device: there is no device named \"cqu\""), "{message}");
+}
+
+#[test]
 fn weights_are_a_format_that_is_written() {
     for known in ["f32", "bf16", "q8_0", "q4_0", "nf4"] {
         let study = parse(SMALL, &[&format!("weights='{known}'")]).unwrap();
