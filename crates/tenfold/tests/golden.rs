@@ -15,7 +15,9 @@ use tenfold::model::checkpoint::{Checkpoint, HostTensor, read_tensors};
 use tenfold::model::{self, Batch, Forward, IGNORE, Model, TaskType, Wanted};
 use tenfold::train::{Optimizer, TrainSettings};
 use tenfold_example_backend::ExampleDevice;
-use tenfold_tensor::{Backend, Cpu, Dropout, Dtype, Param, Ragged, Reference, Row, random, without_gradients};
+use tenfold_tensor::{
+    Backend, Cpu, Dropout, Dtype, Param, Ragged, Reference, Row, random, without_gradients,
+};
 
 /// The folders of methods whose figures are held here. Not every family has all.
 const METHODS: &[&str] = &[

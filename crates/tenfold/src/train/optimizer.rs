@@ -92,3 +92,35 @@ impl Optimizer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenfold_tensor::Cpu;
+
+    #[test]
+    fn a_group_has_a_learning_rate_and_a_decay_of_its_own() {
+        let backend = Cpu::new();
+        let parameter = |name: &str| Param::new(&backend, name, &[1, 2], vec![2.0, 2.0]).unwrap();
+        let group = |name: &str, learning_rate_factor, decays| ParameterGroup {
+            parameters: vec![parameter(name)],
+            learning_rate_factor,
+            decays,
+        };
+        let groups = vec![group("a", 1.0, false), group("b", 4.0, false), group("c", 4.0, true)];
+        let parameters: Vec<Param> = groups.iter().flat_map(|group| group.parameters.clone()).collect();
+        let settings = TrainSettings { weight_decay: 0.5, ..TrainSettings::default() };
+        let mut optimizer = Optimizer::new(&backend, groups, &settings).unwrap();
+        for parameter in &parameters {
+            parameter.tensor().cross_entropy(&[1], 0.0).unwrap().backward(1.0).unwrap();
+        }
+        optimizer.step(0.01).unwrap();
+        // The first step of AdamW goes as far as the learning rate says; decay first takes its share of the value.
+        let expected = [[1.99, 2.01], [1.96, 2.04], [1.92, 2.0]];
+        for (parameter, expected) in parameters.iter().zip(expected) {
+            let found = parameter.numbers().unwrap();
+            let is_near = |(found, expected): (&f32, f32)| (found - expected).abs() < 1e-5;
+            assert!(found.iter().zip(expected).all(is_near), "{}: {found:?}", parameter.name());
+        }
+    }
+}
